@@ -1,0 +1,67 @@
+//! Finding a partner's edge: names, questions, answers, target order and the cache are pure; only
+//! [`resolver`] asks a server, on the control thread.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+mod name;
+
+pub use name::{Domain, NotADomain};
+
+/// What a shard may ask of the resolver.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Question {
+    /// `_sipfederationtls._tcp.<domain>` SRV and the addresses of its targets.
+    Federation(Domain),
+    /// A and AAAA of one host, connected to at `port`.
+    Host {
+        /// The host's name.
+        fqdn: Domain,
+        /// Carried through to the target.
+        port: u16,
+    },
+}
+
+/// One host that may be connected to, with the addresses it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name that the certificate must carry.
+    pub fqdn: Domain,
+    /// TCP port.
+    pub port: u16,
+    /// SRV priority, lower first (RFC 2782); 0 for a host question.
+    pub priority: u16,
+    /// SRV weight.
+    pub weight: u16,
+    /// Addresses in the order the resolver gave them, both families.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Why there are no targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No SRV record (NXDOMAIN or an empty answer): diagnostics 1008.
+    NoSuchService,
+    /// The service is refused with target "." (RFC 2782).
+    ServiceRefused,
+    /// Targets exist but none has an address: diagnostics 1014.
+    NoAddress,
+    /// The name server failed or refused.
+    ServerFailure,
+    /// No answer in time.
+    Timeout,
+}
+
+/// An answer, shared by every shard that waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What was asked.
+    pub question: Question,
+    /// At least one target, or why not.
+    pub outcome: Result<Vec<Target>, Failure>,
+    /// Seconds this answer may be used; for failures, how long they are held down.
+    pub ttl_s: u32,
+}
+
+/// Answers travel between threads without copying.
+pub type SharedAnswer = Arc<Answer>;

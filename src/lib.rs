@@ -1,0 +1,34 @@
+//! entente: a federation edge.
+//!
+//! The way of a message, and the modules in the order it meets them:
+//!
+//! ```text
+//!  partner ── TLS 5061 ──> shard ─> proxy_protocol ─> tls ─> sip ─> edge::access ─> policy ─> dns
+//!                            ^                                          │ permit
+//!                            └────────── staged, sealed, one write <────┘ ──> shard ──> next hop
+//! ```
+//!
+//! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
+//! wants to be woken by `next_deadline`, and everything it wants done out through
+//! [`edge::Effects`]. Cores ([`sip`], [`proxy_protocol`], [`policy`], [`dns`] without its resolver,
+//! [`edge`]) never touch a socket, a thread, a clock, a file or a log.
+
+pub mod limits;
+pub mod time;
+
+// The data path, outside in.
+pub mod poll;
+pub mod shard;
+pub mod proxy_protocol;
+pub mod tls;
+pub mod sip;
+pub mod edge;
+pub mod policy;
+pub mod dns;
+
+// Around it: what starts, feeds and watches the shards.
+pub mod config;
+pub mod control;
+pub mod admin;
+pub mod metrics;
+pub mod cli;

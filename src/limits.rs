@@ -1,0 +1,73 @@
+//! Every bound of the data path, with its unit in its name and its reason beside it.
+//!
+//! What an operator may change is in the configuration; its default and its ceiling are here.
+
+/// Shards of one process. Eight bits of a branch name the shard.
+pub const SHARDS_MAX: usize = 256;
+
+/// Bytes read from one leg in one turn, so that a flood on one leg leaves the others their turn.
+pub const READ_BYTES_PER_TURN_MAX: usize = 64 * 1024;
+/// Messages served from one leg in one turn; the rest waits in the socket or in the leg's joiner.
+pub const MESSAGES_PER_TURN_MAX: usize = 64;
+/// Mails taken from other shards in one turn.
+pub const MAILS_PER_TURN_MAX: usize = 256;
+/// Timers run in one turn.
+pub const EXPIRIES_PER_TURN_MAX: usize = 256;
+/// Handshake steps (each up to a private-key operation, about 130 us) in one turn.
+pub const HANDSHAKES_PER_TURN_MAX: usize = 8;
+
+/// A TLS record's payload (RFC 8446 section 5.1).
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).
+pub const TLS_RECORD_WIRE_BYTES_MAX: usize = 5 + TLS_RECORD_BYTES_MAX + 2048;
+/// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB certificates.
+pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
+pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
+/// Kept free on every leg for responses, which must not be refused for want of room.
+pub const LEG_OUT_RESPONSE_RESERVE_BYTES: usize = 64 * 1024;
+/// A partner leg with more than this unsent is not read until it drains.
+pub const LEG_OUT_HIGH_WATER_BYTES: usize = 128 * 1024;
+/// A leg whose socket takes nothing for this long is closed.
+pub const WRITE_STALL_MS: u64 = 30_000;
+
+/// Request line or status line (wire-protocols B.4).
+pub const SIP_START_LINE_BYTES_MAX: usize = 8 * 1024;
+/// One header field, folded lines included.
+pub const SIP_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// All header fields with the start line.
+pub const SIP_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of one message; memory of a shard's table: 16 bytes each.
+pub const SIP_HEADER_FIELDS_MAX: usize = 256;
+/// Via values of one message.
+pub const SIP_VIAS_MAX: usize = 100;
+/// Route values of one message.
+pub const SIP_ROUTES_MAX: usize = 32;
+/// Body of one message; conference rosters are the largest seen.
+pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A whole message, which is what one leg may join from records.
+pub const SIP_MESSAGE_BYTES_MAX: usize = SIP_HEAD_BYTES_MAX + SIP_BODY_BYTES_MAX;
+
+/// Outgoing TLS connections per partner over all shards (the product's own bound).
+pub const CONNECTIONS_PER_PARTNER_MAX: usize = 4;
+/// In-flight transactions towards one partner on one shard (DESIGN 8).
+pub const IN_FLIGHT_PER_PARTNER_MAX: usize = 2_000;
+/// Bytes retained for one partner on one shard: failover copies and parked messages.
+pub const RETAINED_BYTES_PER_PARTNER_MAX: usize = 4 * 1024 * 1024;
+/// How long a message waits for DNS or a connection before it is answered 504.
+pub const PARKED_MS: u64 = 4_000;
+/// Look-ups one leg may have outstanding.
+pub const LOOKUPS_PER_LEG_MAX: usize = 8;
+
+/// RFC 3261 Timer F: 64 * T1.
+pub const TIMER_F_MS: u64 = 32_000;
+/// RFC 3261 Timer H: 64 * T1.
+pub const TIMER_H_MS: u64 = 32_000;
+/// RFC 3261 Timer C: more than three minutes.
+pub const TIMER_C_MS: u64 = 185_000;
+/// RFC 6026 Timers L and M: 64 * T1.
+pub const TIMER_L_MS: u64 = 32_000;
+
+const _: () = assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
+const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);

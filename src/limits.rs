@@ -16,6 +16,12 @@ pub const EXPIRIES_PER_TURN_MAX: usize = 256;
 /// Handshake steps (each up to a private-key operation, about 130 us) in one turn.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 8;
 
+/// A PROXY protocol line with its CRLF (version 1, section 2.1).
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// A PROXY protocol header with its TLVs (version 2). The format allows 65,551; addresses, SSL and
+/// a cloud's own TLVs stay below 1 KiB, and the bytes are held before anyone is authenticated.
+pub const PROXY_V2_BYTES_MAX: usize = 4096;
+
 /// A TLS record's payload (RFC 8446 section 5.1).
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).
@@ -69,5 +75,6 @@ pub const TIMER_C_MS: u64 = 185_000;
 /// RFC 6026 Timers L and M: 64 * T1.
 pub const TIMER_L_MS: u64 = 32_000;
 
-const _: () = assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
+const _: () =
+    assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
 const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);

@@ -16,6 +16,12 @@ pub const EXPIRIES_PER_TURN_MAX: usize = 256;
 /// Handshake steps (each up to a private-key operation, about 130 us) in one turn.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 8;
 
+/// A PROXY protocol line with its CRLF (version 1, section 2.1).
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// A PROXY protocol header with its TLVs (version 2). The format allows 65,551; addresses, SSL and
+/// a cloud's own TLVs stay below 1 KiB, and the bytes are held before anyone is authenticated.
+pub const PROXY_V2_BYTES_MAX: usize = 4096;
+
 /// A TLS record's payload (RFC 8446 section 5.1).
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).

@@ -8,7 +8,9 @@ use entente::edge::{Class, ConnectFailure, Lost};
 use entente::poll::Choice;
 
 use crate::lines::Event;
-use crate::world::{EDGE, Edge, PARTNER, POLLERS, POOL, Peer, Wanted, eventually, server};
+use crate::world::{
+    BlackHole, EDGE, Edge, PARTNER, POLLERS, POOL, Peer, Server, Wanted, eventually,
+};
 
 fn each_poller(test: impl Fn(Edge)) {
     for poller in POLLERS {
@@ -104,11 +106,12 @@ fn closing_waits_for_what_is_staged() {
 #[test]
 fn an_outgoing_leg_is_opened_used_and_lost() {
     each_poller(|edge| {
-        let (listener, address) = server();
+        let server = Server::start();
+        let address = server.address;
         let config = edge.pki.server_config("ca", POOL);
         let mut partner = edge.partner();
         partner.say(&format!("dial internal {POOL} {address}"));
-        let mut pool = Peer::server(listener.accept().unwrap().0, &config);
+        let mut pool = Peer::server(server.accept(), &config);
         // rustls does its part of the handshake while it reads.
         let (asked, heard) = std::thread::scope(|scope| {
             let heard = scope.spawn(|| pool.hear());
@@ -133,14 +136,14 @@ fn an_outgoing_leg_is_opened_used_and_lost() {
 #[test]
 fn a_dead_address_does_not_keep_a_live_one_waiting() {
     each_poller(|edge| {
-        let (listener, address) = server();
+        let server = Server::start();
+        let address = server.address;
         let config = edge.pki.server_config("ca", POOL);
-        // The first is refused at once; the second does not exist and answers nothing.
-        let (gone, refused) = server();
-        drop(gone);
+        let refused = Server::start().address;
+        let silent = BlackHole::dig();
         let mut partner = edge.partner();
-        partner.say(&format!("dial internal {POOL} {refused} 240.0.0.1:5061 {address}"));
-        let mut pool = Peer::server(listener.accept().unwrap().0, &config);
+        partner.say(&format!("dial internal {POOL} {refused} {} {address}", silent.address));
+        let mut pool = Peer::server(server.accept(), &config);
         let heard = std::thread::spawn(move || (pool.hear(), pool));
         eventually("the leg is up", || {
             edge.seen.count(|e| matches!(e, Event::Opened { outlet: Some(_), .. })) == 1
@@ -156,8 +159,7 @@ fn a_dead_address_does_not_keep_a_live_one_waiting() {
 fn why_a_connection_did_not_come_up_is_told() {
     each_poller(|edge| {
         let mut partner = edge.partner();
-        let (gone, refused) = server();
-        drop(gone);
+        let refused = Server::start().address;
         partner.say(&format!("dial internal {POOL} {refused}"));
         let failed = |index: usize| {
             let failures = edge.seen.all().into_iter().filter_map(|event| match event {
@@ -172,15 +174,17 @@ fn why_a_connection_did_not_come_up_is_told() {
             (edge.pki.server_config("ca", PARTNER), ConnectFailure::CertificateNameMismatch),
         ];
         for (place, (config, expected)) in servers.into_iter().enumerate() {
-            let (listener, address) = server();
+            let server = Server::start();
+            let address = server.address;
             partner.say(&format!("dial internal {POOL} {address}"));
-            let mut peer = Peer::server(listener.accept().unwrap().0, &config);
+            let mut peer = Peer::server(server.accept(), &config);
             assert!(peer.try_hear().is_err());
             eventually("another failure", || failed(place + 1) == Some(expected));
         }
-        let (listener, address) = server();
+        let server = Server::start();
+        let address = server.address;
         partner.say(&format!("dial internal {POOL} {address}"));
-        drop(listener.accept().unwrap());
+        drop(server.accept());
         eventually("the last failure", || failed(3) == Some(ConnectFailure::TlsFailed));
         partner.say(&format!("dial internal {POOL}"));
         eventually("no address at all", || failed(4) == Some(ConnectFailure::Unreachable));

@@ -13,7 +13,7 @@ use entente::time::{Monotonic, Now};
 
 /// What the core was told, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     Opened {
         leg: LegId,
         class: Class,
@@ -50,18 +50,18 @@ pub enum Event {
 
 /// What a test sees of a core, from whatever thread.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<Mutex<Vec<(u16, Event)>>>);
+pub(crate) struct Seen(Arc<Mutex<Vec<(u16, Event)>>>);
 
 impl Seen {
-    pub fn all(&self) -> Vec<Event> {
+    pub(crate) fn all(&self) -> Vec<Event> {
         self.0.lock().unwrap().iter().map(|(_, event)| event.clone()).collect()
     }
 
-    pub fn by_shard(&self) -> Vec<(u16, Event)> {
+    pub(crate) fn by_shard(&self) -> Vec<(u16, Event)> {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.all().iter().filter(|event| wanted(event)).count()
     }
 
@@ -78,7 +78,7 @@ impl Seen {
 /// * `dial CLASS NAME ADDRESS...`: opens an outgoing leg; what comes on it goes to the asker;
 /// * `forward TEXT`: TEXT goes out on the last outgoing leg;
 /// * `ask NAME`, `mail SHARD`, `unmatched SHARD`, `hold`, `release`.
-pub struct Lines {
+pub(crate) struct Lines {
     shard: u16,
     seen: Seen,
     snapshot: Arc<Snapshot>,
@@ -95,7 +95,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn new(shard: u16, seen: Seen, snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn new(shard: u16, seen: Seen, snapshot: Arc<Snapshot>) -> Self {
         Self {
             shard,
             seen,

@@ -25,23 +25,23 @@ use rustls::{
 
 use crate::lines::{Lines, Seen};
 
-pub const EDGE: &str = "sip.contoso.example";
-pub const PARTNER: &str = "sip.fabrikam.example";
-pub const POOL: &str = "pool.contoso.example";
+pub(crate) const EDGE: &str = "sip.contoso.example";
+pub(crate) const PARTNER: &str = "sip.fabrikam.example";
+pub(crate) const POOL: &str = "pool.contoso.example";
 
 /// How long anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Both pollers, for tests that have to hold for both.
-pub const POLLERS: [Choice; 2] = [Choice::Epoll, Choice::IoUring];
+pub(crate) const POLLERS: [Choice; 2] = [Choice::Epoll, Choice::IoUring];
 
 /// One authority and what it signed, as files.
-pub struct Pki {
+pub(crate) struct Pki {
     directory: tempfile::TempDir,
 }
 
 impl Pki {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = Self { directory };
         for authority in ["ca", "other"] {
@@ -66,16 +66,16 @@ impl Pki {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// What the edge trusts is `authority`'s signature.
-    pub fn material(&self, epoch: u64, authority: &str, classes: &[Class]) -> Arc<Material> {
+    pub(crate) fn material(&self, epoch: u64, authority: &str, classes: &[Class]) -> Arc<Material> {
         let plan = Plan {
             epoch,
             now_unix_s: Clock::start().now().unix_s,
@@ -115,7 +115,7 @@ impl Pki {
     }
 
     /// A client that shows the certificate `authority` gave to `name`, or none.
-    pub fn client_config(&self, shows: Option<(&str, &str)>) -> Arc<ClientConfig> {
+    pub(crate) fn client_config(&self, shows: Option<(&str, &str)>) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -130,7 +130,7 @@ impl Pki {
     }
 
     /// A partner's edge or a next hop, which demands the edge's certificate.
-    pub fn server_config(&self, authority: &str, name: &str) -> Arc<ServerConfig> {
+    pub(crate) fn server_config(&self, authority: &str, name: &str) -> Arc<ServerConfig> {
         let verifier =
             rustls::server::WebPkiClientVerifier::builder_with_provider(self.roots(), provider());
         let (chain, key) = self.identity(authority, name);
@@ -149,19 +149,19 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 /// What a test wants different in its edge.
-pub struct Wanted {
-    pub poller: Choice,
-    pub shards: usize,
-    pub classes: Vec<Class>,
-    pub proxy_from: Vec<&'static str>,
+pub(crate) struct Wanted {
+    pub(crate) poller: Choice,
+    pub(crate) shards: usize,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) proxy_from: Vec<&'static str>,
     /// Connections, reserved for outgoing ones, half-open.
-    pub budget: (usize, usize, usize),
-    pub handshake_ms: u64,
-    pub drain_timeout_ms: u64,
+    pub(crate) budget: (usize, usize, usize),
+    pub(crate) handshake_ms: u64,
+    pub(crate) drain_timeout_ms: u64,
 }
 
 impl Wanted {
-    pub fn with(poller: Choice) -> Self {
+    pub(crate) fn with(poller: Choice) -> Self {
         Self {
             poller,
             shards: 1,
@@ -175,22 +175,22 @@ impl Wanted {
 }
 
 /// Shards with the core `lines`.
-pub struct Edge {
-    pub pki: Pki,
-    pub fabric: Arc<Fabric>,
-    pub published: Arc<Published>,
-    pub seen: Seen,
-    pub notes: crossbeam::channel::Receiver<(u16, Note)>,
-    pub questions: tokio::sync::mpsc::Receiver<(u16, Question)>,
-    pub retired: crossbeam::channel::Receiver<Arc<Snapshot>>,
-    pub classes: Vec<Class>,
+pub(crate) struct Edge {
+    pub(crate) pki: Pki,
+    pub(crate) fabric: Arc<Fabric>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) seen: Seen,
+    pub(crate) notes: crossbeam::channel::Receiver<(u16, Note)>,
+    pub(crate) questions: tokio::sync::mpsc::Receiver<(u16, Question)>,
+    pub(crate) retired: crossbeam::channel::Receiver<Arc<Snapshot>>,
+    pub(crate) classes: Vec<Class>,
     addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     _locks: Locks,
 }
 
 impl Edge {
-    pub fn start(wanted: Wanted) -> Self {
+    pub(crate) fn start(wanted: Wanted) -> Self {
         let pki = Pki::new();
         let plans: Vec<_> = wanted
             .classes
@@ -249,34 +249,34 @@ impl Edge {
         }
     }
 
-    pub fn address(&self, class: Class) -> SocketAddr {
+    pub(crate) fn address(&self, class: Class) -> SocketAddr {
         let place = self.classes.iter().position(|known| *known == class).unwrap();
         self.addresses[place]
     }
 
     /// A partner that has come in.
-    pub fn partner(&self) -> Peer {
+    pub(crate) fn partner(&self) -> Peer {
         self.peer(Class::Federation, Some(("ca", PARTNER)))
     }
 
-    pub fn peer(&self, class: Class, shows: Option<(&str, &str)>) -> Peer {
+    pub(crate) fn peer(&self, class: Class, shows: Option<(&str, &str)>) -> Peer {
         let stream = TcpStream::connect(self.address(class)).unwrap();
         Peer::client(stream, &self.pki.client_config(shows))
     }
 
-    pub fn publish_material(&self, epoch: u64, authority: &str) {
+    pub(crate) fn publish_material(&self, epoch: u64, authority: &str) {
         let material = self.pki.material(epoch, authority, &self.classes);
         self.published.material.store(material);
         self.fabric.wake_all();
     }
 
-    pub fn drain(&self, stage: Drain) {
+    pub(crate) fn drain(&self, stage: Drain) {
         self.published.drain(stage);
         self.fabric.wake_all();
     }
 
     /// Ends the edge and asserts that nothing was left behind.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.drain(Drain::Closing);
         for thread in self.threads.drain(..) {
             thread.join().unwrap().unwrap();
@@ -284,7 +284,7 @@ impl Edge {
         assert_eq!(self.fabric.budget.used(), (0, 0, 0), "every place was given back");
     }
 
-    pub fn counter(&self, name: &str) -> u64 {
+    pub(crate) fn counter(&self, name: &str) -> u64 {
         let shards = self.fabric.shards() as u16;
         let of_shard = |shard| self.fabric.counters(shard).unwrap().read();
         let all = (0..shards).flat_map(of_shard);
@@ -292,13 +292,13 @@ impl Edge {
     }
 }
 
-pub fn snapshot(epoch: u64) -> Arc<Snapshot> {
+pub(crate) fn snapshot(epoch: u64) -> Arc<Snapshot> {
     Arc::new(Snapshot { epoch })
 }
 
 /// Waits until something holds, or fails the test.
 #[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let steps = PATIENCE.as_millis() / 5;
     for _ in 0..steps {
         if holds() {
@@ -310,7 +310,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The other end of a leg: rustls as a library user would use it, blocking.
-pub struct Peer {
+pub(crate) struct Peer {
     reader: BufReader<Tls>,
 }
 
@@ -320,13 +320,13 @@ enum Tls {
 }
 
 impl Peer {
-    pub fn client(stream: TcpStream, config: &Arc<ClientConfig>) -> Self {
+    pub(crate) fn client(stream: TcpStream, config: &Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from(EDGE).unwrap();
         let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
         Self::over(stream, |stream| Tls::Client(Box::new(StreamOwned::new(connection, stream))))
     }
 
-    pub fn server(stream: TcpStream, config: &Arc<ServerConfig>) -> Self {
+    pub(crate) fn server(stream: TcpStream, config: &Arc<ServerConfig>) -> Self {
         let connection = ServerConnection::new(Arc::clone(config)).unwrap();
         Self::over(stream, |stream| Tls::Server(Box::new(StreamOwned::new(connection, stream))))
     }
@@ -338,34 +338,34 @@ impl Peer {
         Self { reader: BufReader::new(tls(stream)) }
     }
 
-    pub fn try_say(&mut self, line: &str) -> io::Result<()> {
+    pub(crate) fn try_say(&mut self, line: &str) -> io::Result<()> {
         let tls = self.reader.get_mut();
         tls.write_all(line.as_bytes())?;
         tls.write_all(b"\n")?;
         tls.flush()
     }
 
-    pub fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         self.try_say(line).unwrap();
     }
 
     /// The next line; an empty text is the end of the connection.
-    pub fn try_hear(&mut self) -> io::Result<String> {
+    pub(crate) fn try_hear(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.reader.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
     }
 
-    pub fn hear(&mut self) -> String {
+    pub(crate) fn hear(&mut self) -> String {
         self.try_hear().unwrap()
     }
 
-    pub fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.hear()
     }
 
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         match self.reader.get_mut() {
             Tls::Client(tls) => tls.conn.send_close_notify(),
             Tls::Server(tls) => tls.conn.send_close_notify(),
@@ -373,7 +373,7 @@ impl Peer {
         let _ = self.reader.get_mut().flush();
     }
 
-    pub fn socket(&mut self) -> &TcpStream {
+    pub(crate) fn socket(&mut self) -> &TcpStream {
         match self.reader.get_mut() {
             Tls::Client(tls) => &tls.sock,
             Tls::Server(tls) => &tls.sock,
@@ -407,13 +407,60 @@ impl Write for Tls {
 }
 
 /// Listens on loopback as a partner's edge or a next hop would.
-pub fn server() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
+pub(crate) struct Server {
+    listener: TcpListener,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { listener, address }
+    }
+
+    /// Takes one connection, if it comes in time.
+    #[track_caller]
+    pub(crate) fn accept(&self) -> TcpStream {
+        let mut accepted = None;
+        eventually("a connection comes", || {
+            accepted = self.listener.accept().ok();
+            accepted.is_some()
+        });
+        let (stream, _) = accepted.unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream
+    }
+}
+
+/// An address where nothing ever answers: a listener whose queue is full.
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
+    _sockets: Vec<socket2::Socket>,
+}
+
+impl BlackHole {
+    pub(crate) fn dig() -> Self {
+        let stream = || {
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None)
+                .unwrap()
+        };
+        let listener = stream();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..4 {
+            let filler = stream();
+            let _ = filler.connect(&address);
+            sockets.push(filler);
+        }
+        Self { address: address.as_socket().unwrap(), _sockets: sockets }
+    }
 }
 
 /// Descriptors of this process.
-pub fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

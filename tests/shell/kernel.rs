@@ -163,11 +163,11 @@ fn why_a_connection_did_not_come_up_is_told() {
         let refused = Server::start().address;
         partner.say(&format!("dial internal {POOL} {refused}"));
         let failed = |index: usize| {
-            let failures = edge.seen.all().into_iter().filter_map(|event| match event {
+            let mut failures = edge.seen.all().into_iter().filter_map(|event| match event {
                 Event::ConnectFailed { why, .. } => Some(why),
                 _ => None,
             });
-            failures.skip(index).next()
+            failures.nth(index)
         };
         eventually("the first failure", || failed(0) == Some(ConnectFailure::Unreachable));
         let servers = [

@@ -22,6 +22,12 @@ pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 pub const TLS_RECORD_WIRE_BYTES_MAX: usize = 5 + TLS_RECORD_BYTES_MAX + 2048;
 /// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB certificates.
 pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Certificates between a peer's own and the anchor; more are not searched for a path.
+pub const CHAIN_CERTIFICATES_MAX: usize = 10;
+/// Names kept of one certificate, of each kind; hosters' certificates carry up to a hundred.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
+/// How long a remote user's session ticket is good (DESIGN 7.3); none outlives its material.
+pub const TICKET_LIFETIME_S: u32 = 3600;
 
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
 pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;

@@ -13,7 +13,8 @@ use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Effects, LegId, OutletId, Severity,
 };
 use crate::limits;
-use crate::policy::{DnsView, Permit, address};
+use crate::dns::DnsView;
+use crate::policy::Permit;
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
 
@@ -21,7 +22,6 @@ impl Access {
     /// Returns the connections to the partner a permit leads to, their targets up to date.
     pub(super) fn partner_group(
         &mut self,
-        now: Now,
         permit: &Permit,
         domain: &Domain,
     ) -> Result<GroupId, Stop> {
@@ -37,7 +37,7 @@ impl Access {
         };
         let mut random = self.random();
         let targets = || {
-            let order = dns::order(&route.targets, || {
+            let order = dns::order(&route.targets, &mut || {
                 random = random.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 random
             });
@@ -53,7 +53,7 @@ impl Access {
                 })
                 .collect()
         };
-        self.outlets.group(now, &plan, targets).ok_or_else(|| Fault::overload().into())
+        self.outlets.group(&plan, targets).ok_or_else(|| Fault::overload().into())
     }
 
     /// Returns the connections to a next hop; asks DNS where no addresses are configured.
@@ -95,7 +95,7 @@ impl Access {
                 rest_until: Monotonic::default(),
             }]
         };
-        self.outlets.group(now, &plan, targets).ok_or_else(|| Fault::overload().into())
+        self.outlets.group(&plan, targets).ok_or_else(|| Fault::overload().into())
     }
 
     /// Sends a slot's request by a connection of `group`, opening one if need be.
@@ -143,7 +143,7 @@ impl Access {
         let turn = (held.outlets.len() + usize::from(self.setup.shard)) % addresses.len();
         addresses.rotate_left(turn);
         let request = (held.class, state.fqdn.clone(), state.expected_names.clone(), held.anchors);
-        let outlet = self.outlets.open(now, group, target);
+        let outlet = self.outlets.open(group, target);
         let (class, server_name, expected_names, anchors) = request;
         self.counters.connects += 1;
         effects.commands.push(Command::Connect(Connect {

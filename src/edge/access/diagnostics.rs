@@ -1,10 +1,12 @@
 //! The one table from what went wrong to what goes on the wire: SIP status, reason phrase and
 //! `ms-diagnostics` (wire-protocols A.10).
 
+use std::borrow::Cow;
+
 use crate::dns::Failure;
 use crate::edge::ConnectFailure;
 use crate::policy::Refusal;
-use crate::sip::SyntaxFault;
+use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
 
 /// An answer of the edge itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub(crate) struct Fault {
     /// For the log, and for the inside; no user parts of addresses.
     pub(crate) sentence: String,
     /// Whole header lines that the status demands: `Retry-After`, `Unsupported`, `Allow`.
-    pub(crate) headers: &'static [u8],
+    pub(crate) headers: Cow<'static, [u8]>,
     pub(crate) blame: Blame,
 }
 
@@ -32,7 +34,7 @@ pub(crate) enum Blame {
 
 impl Fault {
     fn new(status: u16, reason: &'static str, diagnostics: u16, blame: Blame, sentence: &str) -> Self {
-        Self { status, reason, diagnostics, sentence: sentence.to_owned(), headers: b"", blame }
+        Self { status, reason, diagnostics, sentence: sentence.to_owned(), headers: Cow::Borrowed(b""), blame }
     }
 
     pub(crate) fn syntax(fault: &SyntaxFault) -> Self {
@@ -46,12 +48,9 @@ impl Fault {
         Self::new(status, reason, 1018, Blame::Syntax, fault.reason())
     }
 
-    pub(crate) fn framing(too_large: bool) -> Self {
-        if too_large {
-            Self::new(513, "Message Too Large", 1018, Blame::Syntax, "the body exceeds the limit")
-        } else {
-            Self::new(400, "Bad Content-Length", 1018, Blame::Syntax, "the body's end cannot be known")
-        }
+    pub(crate) fn framing(fault: FramingFault) -> Self {
+        let sentence = "where the next message begins cannot be known";
+        Self::new(fault.status(), fault.reason(), 1018, Blame::Syntax, sentence)
     }
 
     pub(crate) fn policy(refusal: &Refusal) -> Self {
@@ -60,7 +59,7 @@ impl Fault {
             reason: refusal.reason(),
             diagnostics: refusal.diagnostics(),
             sentence: refusal.sentence(),
-            headers: b"",
+            headers: Cow::Borrowed(b""),
             blame: Blame::Policy,
         }
     }
@@ -73,8 +72,37 @@ impl Fault {
         Self::new(482, "Loop Detected", 0, Blame::Syntax, "the request came back unchanged")
     }
 
-    pub(crate) fn bad_extension() -> Self {
-        Self::new(420, "Bad Extension", 0, Blame::Syntax, "Proxy-Require asks for what we do not do")
+    /// RFC 3261 section 16.3 step 5: the tags are named in `Unsupported`.
+    pub(crate) fn bad_extension(message: &Message<'_>) -> Self {
+        let mut line = b"Unsupported: ".to_vec();
+        for (at, field) in message.all(HeaderName::ProxyRequire).enumerate() {
+            line.extend_from_slice(if at == 0 { b"" } else { b", " });
+            line.extend(field.value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+        }
+        line.extend_from_slice(b"\r\n");
+        let sentence = "Proxy-Require asks for an extension that the edge does not have";
+        let fault = Self::new(420, "Bad Extension", 0, Blame::Syntax, sentence);
+        Self { headers: Cow::Owned(line), ..fault }
+    }
+
+    pub(crate) fn scheme() -> Self {
+        let sentence = "only sip and sips URIs are routed";
+        Self::new(416, "Unsupported URI Scheme", 0, Blame::Syntax, sentence)
+    }
+
+    pub(crate) fn not_a_domain() -> Self {
+        let sentence = "the host of From or To is no domain name";
+        Self::new(403, "Forbidden", 1012, Blame::Policy, sentence)
+    }
+
+    pub(crate) fn unknown_user() -> Self {
+        let sentence = "a request from inside for one of our own domains, without a flow";
+        Self::new(404, "Not Found", 1003, Blame::Policy, sentence)
+    }
+
+    pub(crate) fn no_next_hop() -> Self {
+        let sentence = "no next hop is configured for this domain";
+        Self::new(504, "Server Time-out", 1005, Blame::Unreachable, sentence)
     }
 
     pub(crate) fn method(sentence: &str) -> Self {
@@ -127,7 +155,7 @@ impl Fault {
             Blame::Rate,
             "the rate or quota of this peer is used up",
         );
-        Self { headers: b"Retry-After: 5\r\n", ..fault }
+        Self { headers: Cow::Borrowed(b"Retry-After: 5\r\n"), ..fault }
     }
 
     pub(crate) fn sign_ins() -> Self {
@@ -138,7 +166,7 @@ impl Fault {
             Blame::Rate,
             "too many failed sign-ins from this source or for this user",
         );
-        Self { headers: b"Retry-After: 60\r\n", ..fault }
+        Self { headers: Cow::Borrowed(b"Retry-After: 60\r\n"), ..fault }
     }
 
     pub(crate) fn overload() -> Self {
@@ -149,13 +177,13 @@ impl Fault {
             Blame::Overload,
             "every transaction slot of this edge is taken",
         );
-        Self { headers: b"Retry-After: 5\r\n", ..fault }
+        Self { headers: Cow::Borrowed(b"Retry-After: 5\r\n"), ..fault }
     }
 
     pub(crate) fn draining() -> Self {
         let fault =
             Self::new(503, "Service Unavailable", 0, Blame::Overload, "this edge is draining");
-        Self { headers: b"Retry-After: 30\r\n", ..fault }
+        Self { headers: Cow::Borrowed(b"Retry-After: 30\r\n"), ..fault }
     }
 
     pub(crate) fn partner_full() -> Self {

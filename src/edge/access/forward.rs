@@ -3,7 +3,7 @@
 use super::branch::{BRANCH_BYTES, Branch};
 use super::diagnostics::Fault;
 use super::headers::{self, Crossing};
-use super::route::{self, Entry};
+use super::route::Entry;
 use super::route_token::{Dialog, Facing};
 use super::screen::{Egress, Plan};
 use super::transaction::{Downstream, Timer, Upstream};
@@ -11,6 +11,7 @@ use super::{Access, pipe};
 use crate::edge::{Effects, Kind, LegId, Severity};
 use crate::limits;
 use crate::policy::PartnerKind;
+use crate::sip::reply::write_number;
 use crate::sip::{Edits, HeaderName, Message, Method, NameAddr, Uri};
 use crate::time::Now;
 
@@ -59,6 +60,7 @@ impl Access {
         slot.method = method;
         slot.crossing = plan.crossing;
         slot.partner = plan.admission.partner;
+        slot.stamp = plan.admission.stamp;
         slot.upstream = Upstream::Leg { leg, peer };
         slot.group = match plan.egress {
             Egress::Group(group) => Some(group),
@@ -67,7 +69,8 @@ impl Access {
         edits.apply(message.raw(), &mut slot.sent);
         // Only our own branch is as long and as random as this, so it cannot be found too early.
         slot.branch_at = memchr::memmem::find(&slot.sent, &branch).unwrap_or(0);
-        slot.head_len = slot.sent.len() - message.body().len();
+        slot.body_len = message.body().len();
+        slot.head_len = slot.sent.len() - slot.body_len;
         self.charge(index);
         self.explain_forward(leg, message, &plan, effects);
         self.dispatch(now, index, message, &plan, effects);
@@ -119,43 +122,39 @@ impl Access {
     ) {
         headers::strip(message, plan.crossing, edits);
         let Ok(top) = message.top_via() else { return };
-        edits.insert_with(top.line_start, |out| {
-            self.write_via(plan.crossing, branch, out);
-            if plan.dialog_forming {
-                self.write_record_routes(leg, message, plan, out);
-            }
-        });
+        let out = edits.insert(top.line_start);
+        self.write_via(plan.crossing, branch, out);
+        if plan.dialog_forming {
+            self.write_record_routes(leg, message, plan, out);
+        }
         if let Some(held) = self.legs.get(leg) {
-            edits.insert_with(top.value.range.end, |out| {
-                out.extend_from_slice(held.via_suffix.as_bytes());
-            });
+            edits.insert(top.value.range.end).extend_from_slice(held.via_suffix.as_bytes());
         }
         match (message.first(HeaderName::MaxForwards), message.max_forwards()) {
             (Some(field), Ok(Some(hops))) => {
-                let mut text = Vec::with_capacity(4);
-                route::push_decimal(&mut text, u64::from(hops.saturating_sub(1)));
-                edits.replace(field.value_range, &text);
+                let at = field.value_range.start;
+                edits.remove(field.value_range);
+                write_number(edits.insert(at), hops.saturating_sub(1));
             }
-            _ => edits.insert_with(top.line_start, |out| {
-                out.extend_from_slice(MAX_FORWARDS_IF_ABSENT);
-            }),
+            _ => edits.insert(top.line_start).extend_from_slice(MAX_FORWARDS_IF_ABSENT),
         }
         // The end of the head: before the empty line.
         let end = message.head_len() - 2;
         match plan.crossing {
-            Crossing::PartnerToInside => edits.insert_with(end, |out| {
-                self.trust.write(plan.admission.source_type, plan.admission.verified, out);
-            }),
+            Crossing::PartnerToInside => {
+                let stamp = plan.admission.stamp;
+                let verified = stamp.verified(headers::asserted_verified(message));
+                self.trust.write(stamp.source_type, verified, edits.insert(end));
+            }
             Crossing::UserToInside => {
-                edits.insert_with(end, |out| {
-                    self.trust.write(plan.admission.source_type, plan.admission.verified, out);
-                    out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
-                });
+                let out = edits.insert(end);
+                self.trust.write(plan.admission.stamp.source_type, false, out);
+                out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
                 self.replace_contact(leg, message, edits);
             }
-            Crossing::InsideToPartner => edits.insert_with(end, |out| {
-                out.extend_from_slice(headers::ASSERT_VERIFIED);
-            }),
+            Crossing::InsideToPartner => {
+                edits.insert(end).extend_from_slice(headers::ASSERT_VERIFIED);
+            }
             Crossing::InsideToUser => {}
         }
     }
@@ -172,7 +171,7 @@ impl Access {
         out.extend_from_slice(b"Via: SIP/2.0/TLS ");
         out.extend_from_slice(host.as_bytes());
         out.push(b':');
-        route::push_decimal(out, u64::from(port));
+        write_number(out, u32::from(port));
         out.extend_from_slice(b";branch=");
         out.extend_from_slice(branch);
         out.extend_from_slice(b"\r\n");

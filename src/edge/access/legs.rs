@@ -10,6 +10,7 @@ use siphasher::sip::SipHasher24;
 use smallvec::SmallVec;
 
 use super::branch::{hex, unhex};
+use super::list::List;
 use crate::edge::{Class, LegId, Opened, OutletId};
 use crate::policy::PeerNames;
 use crate::time::Now;
@@ -24,11 +25,19 @@ pub(crate) struct Leg {
     /// Stands for the peer's identity in keys: its certificate, or its address where it has none.
     pub(crate) peer: u64,
     pub(crate) remote: SocketAddr,
+    /// Our address on this leg, as text: balancers probe by it.
+    pub(crate) local_ip: Box<str>,
     /// What is added to the top Via of a request from this leg (wire-protocols A.8).
     pub(crate) via_suffix: Box<str>,
     /// Questions that messages of this leg wait for.
     pub(crate) lookups: usize,
     pub(crate) last_used: Now,
+    /// Slots whose request was sent on this leg and is unfinished.
+    pub(crate) slots: List,
+    /// Plaintext bytes of requests staged on this leg so far.
+    pub(crate) staged: u64,
+    /// Unfinished requests that came by this leg.
+    pub(crate) pending: usize,
 }
 
 /// The legs of a shard by their index, and by peer.
@@ -54,9 +63,13 @@ impl Legs {
             names: opened.peer,
             peer,
             remote: opened.remote,
+            local_ip: opened.local.ip().to_string().into_boxed_str(),
             via_suffix: via_suffix(id, opened.remote),
             lookups: 0,
             last_used: now,
+            slots: List::default(),
+            staged: 0,
+            pending: 0,
         });
         self.by_peer.entry(peer).or_default().push(id);
         self.count += 1;

@@ -42,7 +42,7 @@ use self::diagnostics::Fault;
 use self::headers::TrustHeader;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
-use self::parked::{Parked, Waiting};
+use self::parked::{Parked, Source, Waiting};
 use self::rate::Rates;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
@@ -50,7 +50,7 @@ use self::sign_in::SignIns;
 use self::transaction::Slots;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
-    Mail, Note, Opened, OutletId, Severity,
+    Mail, Note, Opened, OutletId, Severity, SlotRef,
 };
 use crate::dns::{self, Question, SharedAnswer};
 use crate::limits;
@@ -97,6 +97,8 @@ pub struct Access {
     transaction_key: [u64; 2],
     legs: Legs,
     slots: Slots,
+    /// Slots that stand for another shard's transactions.
+    pipes: hashbrown::HashMap<SlotRef, u32, foldhash::quality::RandomState>,
     outlets: Outlets,
     parked: Parked,
     dns: dns::Cache,
@@ -136,9 +138,10 @@ impl Access {
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
             slots: Slots::new(setup.shard, setup.transactions),
+            pipes: hashbrown::HashMap::default(),
             outlets: Outlets::default(),
             parked: Parked::default(),
-            dns: dns::Cache::default(),
+            dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
             rates: Rates::new(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
@@ -205,10 +208,9 @@ impl Access {
             Ok(Scan::Broken(scanned, fault)) => {
                 let message = Message::new(input, table, scanned);
                 if matches!(scanned.start, StartLine::Request { .. }) {
-                    let fault = Fault::framing(fault.is_too_large());
-                    self.refuse(leg, &message, &fault, effects);
+                    self.refuse(leg, &message, &Fault::framing(fault), effects);
                 }
-                self.framing_lost(leg, fault.sentence(), effects)
+                self.framing_lost(leg, fault.reason(), effects)
             }
             Err(fault) => self.framing_lost(leg, fault.sentence(), effects),
         }

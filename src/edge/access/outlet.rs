@@ -1,15 +1,18 @@
 //! Outgoing connections by peer: which targets a partner or next hop has, which of them rest, and
 //! the few connections that are open, opening, or backed off.
 
+use std::hash::Hasher;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use super::list::List;
 use crate::dns::{Domain, SharedAnswer};
-use crate::edge::{Class, LegId, OutletId};
-use crate::policy::PartnerKey;
+use crate::edge::{Class, ConnectFailure, LegId, OutletId};
+use crate::policy::{PartnerKey, Snapshot};
 use crate::time::{Monotonic, Now};
 
 /// Index of a [`Group`].
@@ -20,9 +23,8 @@ pub(crate) type GroupId = u32;
 pub(crate) enum GroupKey {
     /// A partner.
     Partner(PartnerKey),
-    /// A next hop by its index in the snapshot. The epoch is part of the key because indexes move
-    /// when a configuration changes.
-    NextHop { index: usize, epoch: u64 },
+    /// A next hop, by [`hop_key`] of its name and port, which a reload does not change.
+    NextHop(u64),
 }
 
 /// One host of a group.
@@ -50,11 +52,10 @@ pub(crate) struct Outlet {
     /// Index into the group's targets.
     pub(crate) target: usize,
     pub(crate) state: OutletState,
-    /// Slots that wait for it or were sent on it, in order.
+    /// Slots that wait for it to open, in order.
     pub(crate) slots: List,
-    /// Plaintext bytes staged on its leg so far.
-    pub(crate) staged: u64,
-    pub(crate) last_used: Monotonic,
+    /// Not chosen before: its target said 503.
+    pub(crate) resting_until: Monotonic,
 }
 
 /// One partner or next hop.
@@ -75,7 +76,10 @@ pub(crate) struct Group {
     /// Grows with every round of failures; zero after a success.
     failures: u32,
     pub(crate) back_off_until: Monotonic,
-    last_used: Monotonic,
+    /// Why the last connection did not come up.
+    pub(crate) last_fault: Option<ConnectFailure>,
+    /// Snapshot the targets come from.
+    epoch: u64,
 }
 
 /// First pause after every target failed; doubles up to the last.
@@ -106,6 +110,7 @@ pub(crate) struct GroupPlan<'a> {
     pub(crate) class: Class,
     pub(crate) anchors: Option<u16>,
     pub(crate) wanted: usize,
+    pub(crate) epoch: u64,
     pub(crate) answer: Option<&'a SharedAnswer>,
 }
 
@@ -114,22 +119,20 @@ impl Outlets {
     /// answer has changed. `None` when no more peers can be remembered.
     pub(crate) fn group(
         &mut self,
-        now: Now,
         plan: &GroupPlan<'_>,
         targets: impl FnOnce() -> Vec<TargetState>,
     ) -> Option<GroupId> {
         if let Some(&id) = self.by_key.get(&plan.key) {
             let group = self.groups[id as usize].as_mut().expect("the index holds live groups");
-            group.last_used = now.monotonic;
-            let same = match (&group.answer, plan.answer) {
-                (Some(held), Some(given)) => std::sync::Arc::ptr_eq(held, given) || held == given,
-                (None, None) => true,
-                _ => false,
-            };
+            let same = group.epoch == plan.epoch
+                && match (&group.answer, plan.answer) {
+                    (Some(held), Some(given)) => Arc::ptr_eq(held, given),
+                    (None, None) => true,
+                    _ => false,
+                };
             if !same {
-                group.refresh(targets(), plan.answer.cloned());
+                group.refresh(targets(), plan);
             }
-            group.wanted = plan.wanted;
             return Some(id);
         }
         let id = self.free_group()?;
@@ -145,7 +148,8 @@ impl Outlets {
             retained_bytes: 0,
             failures: 0,
             back_off_until: Monotonic::default(),
-            last_used: now.monotonic,
+            last_fault: None,
+            epoch: plan.epoch,
         });
         self.by_key.insert(plan.key, id);
         Some(id)
@@ -198,7 +202,7 @@ impl Outlets {
     }
 
     /// Makes an outlet of `group` towards its target `target`, connecting.
-    pub(crate) fn open(&mut self, now: Now, group: GroupId, target: usize) -> OutletId {
+    pub(crate) fn open(&mut self, group: GroupId, target: usize) -> OutletId {
         let index = self.free_outlets.pop().unwrap_or_else(|| {
             self.outlets.push(None);
             u32::try_from(self.outlets.len() - 1).expect("outlets are bounded by descriptors")
@@ -211,8 +215,7 @@ impl Outlets {
             target,
             state: OutletState::Connecting,
             slots: List::default(),
-            staged: 0,
-            last_used: now.monotonic,
+            resting_until: Monotonic::default(),
         });
         self.get_mut(group).outlets.push(id);
         id
@@ -228,15 +231,18 @@ impl Outlets {
     }
 
     /// Chooses an outlet for a request: an open one by `spread`, else one that is connecting.
-    pub(crate) fn choose(&self, group: GroupId, spread: u64) -> Option<OutletId> {
-        let group = self.get(group);
-        let open: SmallVec<[OutletId; 4]> = group
-            .outlets
-            .iter()
-            .copied()
-            .filter(|id| self.outlet(*id).is_some_and(|o| matches!(o.state, OutletState::Open(_))))
-            .collect();
-        let from = if open.is_empty() { &group.outlets[..] } else { &open[..] };
+    pub(crate) fn choose(&self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
+        let mut open: SmallVec<[OutletId; 4]> = SmallVec::new();
+        let mut connecting: SmallVec<[OutletId; 4]> = SmallVec::new();
+        for &id in &self.get(group).outlets {
+            match self.outlet(id) {
+                Some(outlet) if outlet.resting_until > now.monotonic => {}
+                Some(Outlet { state: OutletState::Open(_), .. }) => open.push(id),
+                Some(Outlet { state: OutletState::Connecting, .. }) => connecting.push(id),
+                None => {}
+            }
+        }
+        let from = if open.is_empty() { connecting } else { open };
         if from.is_empty() {
             return None;
         }
@@ -244,27 +250,66 @@ impl Outlets {
         Some(from[(spread % from.len() as u64) as usize])
     }
 
-    /// Returns open outlets unused since `before`, for the idle close.
-    pub(crate) fn idle_since(&self, before: Monotonic) -> impl Iterator<Item = LegId> + '_ {
-        self.outlets.iter().flatten().filter_map(move |outlet| match outlet.state {
-            OutletState::Open(leg) if outlet.last_used < before && outlet.slots.len() == 0 => {
-                Some(leg)
-            }
-            _ => None,
-        })
+    /// Returns the group of a partner under the snapshot `epoch`, if its targets are from there.
+    pub(crate) fn of_partner(&self, epoch: u64, partner: PartnerKey) -> Option<GroupId> {
+        let id = *self.by_key.get(&GroupKey::Partner(partner))?;
+        (self.get(id).epoch == epoch).then_some(id)
     }
+
+    /// Takes over a new snapshot: partners keep their connections under their new key; those of
+    /// partners that are no longer listed are returned, to be closed.
+    pub(crate) fn adopt(&mut self, old: &Snapshot, new: &Snapshot) -> Vec<LegId> {
+        let mut gone = Vec::new();
+        self.by_key.clear();
+        for at in 0..self.groups.len() {
+            let Some(group) = self.groups[at].as_mut() else { continue };
+            let key = match group.key {
+                GroupKey::Partner(partner) => new.carry_over(old, partner).map(GroupKey::Partner),
+                GroupKey::NextHop(hop) => {
+                    let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
+                    new.next_hops().iter().any(kept).then_some(group.key)
+                }
+            };
+            if let Some(key) = key {
+                group.key = key;
+                self.by_key.insert(key, u32::try_from(at).expect("bounded by GROUPS_MAX"));
+            } else {
+                let outlets = group.outlets.clone();
+                gone.extend(outlets.into_iter().filter_map(|id| match self.outlet(id)?.state {
+                    OutletState::Open(leg) => Some(leg),
+                    OutletState::Connecting => None,
+                }));
+            }
+        }
+        gone
+    }
+}
+
+/// Names a next hop across snapshots.
+pub(crate) fn hop_key(name: &str, port: u16) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(name.as_bytes());
+    hasher.write_u16(port);
+    hasher.finish()
 }
 
 impl Group {
     /// Takes over new targets; one that was resting goes on resting.
-    fn refresh(&mut self, mut targets: Vec<TargetState>, answer: Option<SharedAnswer>) {
+    fn refresh(&mut self, mut targets: Vec<TargetState>, plan: &GroupPlan<'_>) {
         for target in &mut targets {
             if let Some(held) = self.targets.iter().find(|held| held.fqdn == target.fqdn) {
                 target.rest_until = held.rest_until;
             }
         }
         self.targets = targets;
-        self.answer = answer;
+        self.answer = plan.answer.cloned();
+        self.wanted = plan.wanted;
+        self.anchors = plan.anchors;
+        self.epoch = plan.epoch;
+    }
+
+    pub(crate) const fn is_partner(&self) -> bool {
+        matches!(self.key, GroupKey::Partner(_))
     }
 
     /// Returns the first target that does not rest.
@@ -290,6 +335,7 @@ impl Group {
 
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
+        self.last_fault = None;
         self.back_off_until = Monotonic::default();
     }
 }
@@ -313,13 +359,14 @@ mod tests {
 
     fn group(outlets: &mut Outlets) -> GroupId {
         let plan = GroupPlan {
-            key: GroupKey::NextHop { index: 0, epoch: 1 },
+            key: GroupKey::NextHop(0),
             class: Class::Internal,
             anchors: None,
             wanted: 2,
+            epoch: 1,
             answer: None,
         };
-        outlets.group(at(0), &plan, || vec![target("a.example"), target("b.example")]).unwrap()
+        outlets.group(&plan, || vec![target("a.example"), target("b.example")]).unwrap()
     }
 
     #[test]
@@ -354,15 +401,15 @@ mod tests {
     fn open_outlets_are_preferred_and_one_call_stays_on_one() {
         let mut outlets = Outlets::default();
         let id = group(&mut outlets);
-        assert_eq!(outlets.choose(id, 7), None);
-        let first = outlets.open(at(0), id, 0);
-        let second = outlets.open(at(0), id, 0);
+        assert_eq!(outlets.choose(at(0), id, 7), None);
+        let first = outlets.open(id, 0);
+        let second = outlets.open(id, 0);
         let leg = LegId { index: 0, generation: 1 };
         outlets.outlet_mut(second).unwrap().state = OutletState::Open(leg);
-        assert_eq!(outlets.choose(id, 0), Some(second));
-        assert_eq!(outlets.choose(id, 1), Some(second));
+        assert_eq!(outlets.choose(at(0), id, 0), Some(second));
+        assert_eq!(outlets.choose(at(0), id, 1), Some(second));
         outlets.close(second);
-        assert_eq!(outlets.choose(id, 9), Some(first));
+        assert_eq!(outlets.choose(at(0), id, 9), Some(first));
         assert!(outlets.outlet(second).is_none());
     }
 }

@@ -6,18 +6,38 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use crate::dns::Question;
-use crate::edge::LegId;
+use crate::edge::{LegId, MailRoute, SlotRef};
 use crate::limits;
 use crate::time::{Monotonic, Now};
+
+/// Who waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A leg of this shard.
+    Leg(LegId),
+    /// Another shard's transaction.
+    Mail { origin: SlotRef, route: MailRoute },
+}
 
 /// One waiting message.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) leg: LegId,
+    pub(crate) source: Source,
+    /// It was this message that made us ask.
+    pub(crate) asked: bool,
     pub(crate) bytes: Vec<u8>,
     /// The sender's transaction key, by which a CANCEL finds an INVITE.
     pub(crate) key: Option<u128>,
     pub(crate) deadline: Monotonic,
+}
+
+impl Waiting {
+    const fn leg(&self) -> Option<LegId> {
+        match self.source {
+            Source::Leg(leg) => Some(leg),
+            Source::Mail { .. } => None,
+        }
+    }
 }
 
 /// Messages that may wait for one question.
@@ -47,7 +67,7 @@ impl Parked {
     /// parked a second time does not wait a second time.
     pub(crate) fn park(&mut self, question: &Question, waiting: Waiting) -> Result<(), Full> {
         let size = waiting.bytes.len();
-        let of_leg = self.per_leg.get(&waiting.leg).copied().unwrap_or(0);
+        let of_leg = waiting.leg().and_then(|leg| self.per_leg.get(&leg)).copied().unwrap_or(0);
         if self.bytes + size > BYTES_MAX || of_leg + size > BYTES_PER_LEG_MAX {
             return Err(Full);
         }
@@ -56,7 +76,9 @@ impl Parked {
             return Err(Full);
         }
         self.bytes += size;
-        *self.per_leg.entry(waiting.leg).or_default() += size;
+        if let Some(leg) = waiting.leg() {
+            *self.per_leg.entry(leg).or_default() += size;
+        }
         self.order.push_back((waiting.deadline, question.clone()));
         queue.push_back(waiting);
         Ok(())
@@ -65,7 +87,9 @@ impl Parked {
     /// Returns the messages that waited for `question`, oldest first.
     pub(crate) fn release(&mut self, question: &Question) -> VecDeque<Waiting> {
         let queue = self.queues.remove(question).unwrap_or_default();
-        queue.iter().for_each(|waiting| self.uncharge(waiting));
+        for waiting in &queue {
+            self.uncharge(waiting);
+        }
         queue
     }
 
@@ -77,10 +101,10 @@ impl Parked {
         let mut freed = 0;
         self.queues.retain(|_, queue| {
             queue.retain(|waiting| {
-                if waiting.leg == leg {
+                if waiting.leg() == Some(leg) {
                     freed += waiting.bytes.len();
                 }
-                waiting.leg != leg
+                waiting.leg() != Some(leg)
             });
             !queue.is_empty()
         });
@@ -140,10 +164,11 @@ impl Parked {
 
     fn uncharge(&mut self, waiting: &Waiting) {
         self.bytes -= waiting.bytes.len();
-        if let Some(held) = self.per_leg.get_mut(&waiting.leg) {
+        let Some(leg) = waiting.leg() else { return };
+        if let Some(held) = self.per_leg.get_mut(&leg) {
             *held -= waiting.bytes.len();
             if *held == 0 {
-                self.per_leg.remove(&waiting.leg);
+                self.per_leg.remove(&leg);
             }
         }
     }
@@ -172,7 +197,8 @@ mod tests {
 
     fn waiting(leg: u32, text: &str, deadline_ms: u64) -> Waiting {
         Waiting {
-            leg: LegId { index: leg, generation: 0 },
+            source: Source::Leg(LegId { index: leg, generation: 0 }),
+            asked: false,
             bytes: text.as_bytes().to_vec(),
             key: Some(u128::from(leg)),
             deadline: Now::default().plus_ms(deadline_ms).monotonic,

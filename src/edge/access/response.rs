@@ -81,7 +81,7 @@ impl Access {
                 if method == Method::Register {
                     self.count_sign_in(now, index, status);
                 }
-                self.pass_up(index, message, edits, effects);
+                self.pass_up(now, index, message, edits, effects);
                 self.finish(index);
             }
         }
@@ -119,7 +119,7 @@ impl Access {
         if status == 100 {
             self.counters.responses_absorbed += 1;
         } else {
-            self.pass_up(index, message, edits, effects);
+            self.pass_up(now, index, message, edits, effects);
         }
     }
 
@@ -134,7 +134,7 @@ impl Access {
     ) {
         let state = self.slots.get(index).state;
         if status < 300 {
-            self.pass_up(index, message, edits, effects);
+            self.pass_up(now, index, message, edits, effects);
             if state != State::Accepted {
                 self.shed_body(index);
                 self.slots.get_mut(index).state = State::Accepted;
@@ -147,7 +147,7 @@ impl Access {
             return;
         }
         self.send_ack(index, message, effects);
-        self.pass_up(index, message, edits, effects);
+        self.pass_up(now, index, message, edits, effects);
         self.complete(now, index);
     }
 
@@ -192,6 +192,7 @@ impl Access {
     /// Forwards a response to where its request came from.
     fn pass_up(
         &mut self,
+        now: Now,
         index: u32,
         message: &Message<'_>,
         edits: &mut Edits,
@@ -206,15 +207,17 @@ impl Access {
         headers::strip(message, crossing, edits);
         let end = message.head_len() - 2;
         if crossing == Crossing::PartnerToInside {
-            let partner = slot.partner;
-            edits.insert_with(end, |out| {
-                self.trust.write(self.snapshot.source_type(partner), true, out);
-                self.write_missing_diagnostics(message, out);
-            });
+            let verified = slot.stamp.verified(headers::asserted_verified(message));
+            let out = edits.insert(end);
+            self.trust.write(slot.stamp.source_type, verified, out);
+            self.write_missing_diagnostics(message, out);
         }
         let bytes = edits.len_after(message.raw().len());
-        let fallback = self.other_way(index, peer);
-        let way = if effects.backlog(leg).is_some() { Some(leg) } else { fallback };
+        let way = if effects.backlog(leg).is_some() {
+            Some(leg)
+        } else {
+            self.other_way(now, index, peer)
+        };
         let Some(out) = way.and_then(|leg| effects.stage(leg, Kind::Response, bytes)) else {
             self.counters.responses_undeliverable += 1;
             return;
@@ -224,14 +227,14 @@ impl Access {
     }
 
     /// Another leg of the same peer, or our own connection to that partner.
-    fn other_way(&self, index: u32, peer: u64) -> Option<LegId> {
+    fn other_way(&self, now: Now, index: u32, peer: u64) -> Option<LegId> {
         self.legs.another(peer).or_else(|| {
             let slot = self.slots.get(index);
             if slot.crossing != Crossing::PartnerToInside {
                 return None;
             }
-            let group = self.outlets.of_partner(slot.partner)?;
-            let outlet = self.outlets.choose(group, 0)?;
+            let group = self.outlets.of_partner(self.snapshot.epoch, slot.partner)?;
+            let outlet = self.outlets.choose(now, group, 0)?;
             match self.outlets.outlet(outlet)?.state {
                 OutletState::Open(leg) => Some(leg),
                 OutletState::Connecting => None,

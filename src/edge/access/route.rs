@@ -1,12 +1,9 @@
 //! Reading and removing our own Route entries, and writing our Record-Route entries.
 
-use std::ops::Range;
-
-use smallvec::SmallVec;
-
 use super::legs::FlowKey;
 use super::route_token::{Dialog, Facing, PARAMETER, PoolKeys};
 use crate::edge::LegId;
+use crate::sip::reply::write_number;
 use crate::sip::{Edits, HeaderName, Message, NameAddr, Uri};
 
 /// The names and ports under which this edge appears in SIP.
@@ -135,29 +132,13 @@ pub(crate) fn remove_first(
     count: usize,
     edits: &mut Edits,
 ) {
-    if count == 0 {
-        return;
-    }
-    let values: SmallVec<[Range<usize>; 8]> =
-        message.values(name).map(|value| value.range).collect();
-    for field in message.all(name) {
-        let mut first_kept = None;
-        let mut removed = 0;
-        for (at, range) in values.iter().enumerate() {
-            if !field.line.contains(&range.start) {
-                continue;
-            }
-            if at < count {
-                removed += 1;
-            } else {
-                first_kept = first_kept.or(Some(range.start));
-            }
-        }
-        match first_kept {
-            None if removed > 0 => edits.remove(field.line),
-            Some(kept) if removed > 0 => edits.remove(field.value_range.start..kept),
-            _ => {}
-        }
+    let mut left = count;
+    if left > 0 {
+        message.remove_values(name, edits, |_| {
+            let unwanted = left > 0;
+            left = left.saturating_sub(1);
+            unwanted
+        });
     }
 }
 
@@ -189,7 +170,7 @@ impl Entry<'_> {
         }
         out.extend_from_slice(self.host.as_bytes());
         out.push(b':');
-        push_decimal(out, u64::from(self.port));
+        write_number(out, u32::from(self.port));
         out.extend_from_slice(b";transport=tls;lr");
         if let Some(token) = self.token {
             out.push(b';');
@@ -199,19 +180,4 @@ impl Entry<'_> {
         }
         out.extend_from_slice(b">\r\n");
     }
-}
-
-/// Appends a number in decimal, without the formatting machinery.
-pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }

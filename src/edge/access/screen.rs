@@ -4,8 +4,10 @@ use super::branch::BRANCH_BYTES;
 use super::diagnostics::Fault;
 use super::headers::{self, Crossing};
 use super::route::{self, Flow, Routes, Token};
+use super::outlet::GroupId;
 use super::route_token::Facing;
-use super::{Access, outlet::GroupId};
+use super::transaction::Stamp;
+use super::Access;
 use crate::dns::{Domain, Question};
 use crate::edge::{Class, LegId};
 use crate::policy::{
@@ -49,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) admission: Admission,
     /// Record-Route is pushed: the request may begin a dialog.
     pub(crate) dialog_forming: bool,
+    /// A route token, not the Request-URI, said which domain it goes to.
+    pub(crate) by_token: bool,
 }
 
 /// The parts of a permit that outlive the borrow of the cache.
@@ -56,17 +60,19 @@ pub(crate) struct Plan {
 pub(crate) struct Admission {
     pub(crate) partner: PartnerKey,
     pub(crate) kind: PartnerKind,
-    pub(crate) source_type: &'static str,
-    pub(crate) verified: bool,
+    pub(crate) stamp: Stamp,
 }
 
 impl Admission {
-    fn of(permit: &Permit, asserted: bool) -> Self {
+    fn of(permit: &Permit) -> Self {
         Self {
             partner: permit.partner(),
             kind: permit.kind(),
-            source_type: permit.source_type(),
-            verified: permit.source_verified(asserted),
+            stamp: Stamp {
+                source_type: permit.source_type(),
+                always: permit.source_verified(false),
+                if_asserted: permit.source_verified(true),
+            },
         }
     }
 }
@@ -209,14 +215,14 @@ impl Access {
             route::remove_all(message, HeaderName::Route, edits);
         }
         let to = if good { parts.to_host } else { parts.uri.host };
-        let asserted = headers::asserted_verified(message);
-        let admission = self.admit_partner(now, leg, parts.from_host, to, asserted)?;
+        let admission = self.admit_partner(now, leg, parts.from_host, to)?;
         let egress = self.next_hop(now, to)?;
         Ok(Plan {
             crossing: Crossing::PartnerToInside,
             egress,
             admission,
             dialog_forming: forms_dialog(message, parts.in_dialog),
+            by_token: good,
         })
     }
 
@@ -245,10 +251,10 @@ impl Access {
                     admission: Admission {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
-                        source_type: "",
-                        verified: true,
+                        stamp: Stamp::default(),
                     },
                     dialog_forming,
+                    by_token: false,
                 });
             }
             None => {}
@@ -264,6 +270,7 @@ impl Access {
             egress: Egress::Group(group),
             admission,
             dialog_forming,
+            by_token: good,
         })
     }
 
@@ -300,8 +307,9 @@ impl Access {
         Ok(Plan {
             crossing: Crossing::UserToInside,
             egress,
-            admission: Admission::of(&permit, false),
+            admission: Admission::of(&permit),
             dialog_forming: forms_dialog(message, parts.in_dialog),
+            by_token: false,
         })
     }
 
@@ -312,21 +320,22 @@ impl Access {
         leg: LegId,
         from: &[u8],
         to: &[u8],
-        asserted: bool,
     ) -> Result<Admission, Stop> {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
-        let key = self.verdicts.key(Direction::Inbound, held.peer, from, to);
+        let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
+        let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
         let admission = match self.cached(now, key)? {
             Some(admission) => admission,
             None => {
-                let Some(peer) = held.names.clone() else { return Err(Fault::not_for_us().into()) };
+                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+                    return Err(Fault::not_for_us().into());
+                };
                 let (from, to) = (domain(from)?, domain(to)?);
                 let question = Inbound { peer: &peer, from: &from, to: &to };
                 let decision = self.snapshot.inbound(now, &question, &self.dns);
-                self.remember(now, key, decision)?
+                self.remember(now, key, &decision)?
             }
         };
-        let admission = Admission { verified: self.verified(admission, asserted), ..admission.0 };
         self.screen_rate(now, admission)?;
         Ok(admission)
     }
@@ -338,39 +347,40 @@ impl Access {
         from: &[u8],
         to: &[u8],
     ) -> Result<(Admission, GroupId), Stop> {
-        let key = self.verdicts.key(Direction::Outbound, 0, from, to);
+        let key = self.verdicts.key_of_hosts(Direction::Outbound, None, from, to);
+        let epoch = self.snapshot.epoch;
         if let Some(admission) = self.cached(now, key)?
-            && let Some(group) = self.outlets.known(now, admission.0.partner)
+            && let Some(group) = self.outlets.of_partner(epoch, admission.partner)
         {
-            return Ok((admission.0, group));
+            return Ok((admission, group));
         }
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Outbound { from: &from, to: &to };
         let decision = self.snapshot.outbound(now, &question, &self.dns);
         if let Decision::Permit(permit) = &decision {
-            self.partner_group(now, permit, &to)?;
+            self.partner_group(permit, &to)?;
         }
-        let admission = self.remember(now, key, decision)?;
-        let Some(group) = self.outlets.known(now, admission.0.partner) else {
+        let admission = self.remember(now, key, &decision)?;
+        let Some(group) = self.outlets.of_partner(epoch, admission.partner) else {
             return Err(Fault::overload().into());
         };
-        Ok((admission.0, group))
+        Ok((admission, group))
     }
 
-    fn cached(&mut self, now: Now, key: VerdictKey) -> Result<Option<Cached>, Stop> {
+    fn cached(&mut self, now: Now, key: VerdictKey) -> Result<Option<Admission>, Stop> {
         let epoch = self.snapshot.epoch;
         match self.verdicts.get(now, epoch, key) {
             Some(Verdict::Permit(permit)) => {
                 self.counters.verdict_hits += 1;
-                let cached = Cached::of(permit);
+                let admission = Admission::of(permit);
                 if self.setup.explain {
                     let rule = permit.rule();
                     self.explanation =
                         format!("{} ({}), epoch {epoch}", rule.sentence(), rule.place());
                 }
-                Ok(Some(cached))
+                Ok(Some(admission))
             }
-            Some(Verdict::Refusal(refusal)) => {
+            Some(Verdict::Refuse(refusal)) => {
                 self.counters.verdict_hits += 1;
                 Err(Fault::policy(refusal).into())
             }
@@ -378,25 +388,27 @@ impl Access {
         }
     }
 
-    fn remember(&mut self, now: Now, key: VerdictKey, decision: Decision) -> Result<Cached, Stop> {
+    fn remember(
+        &mut self,
+        now: Now,
+        key: VerdictKey,
+        decision: &Decision,
+    ) -> Result<Admission, Stop> {
         self.counters.verdict_misses += 1;
         let epoch = self.snapshot.epoch;
+        self.verdicts.put(now, key, decision);
         match decision {
             Decision::Permit(permit) => {
                 self.explain(|| {
                     let rule = permit.rule();
                     format!("{} ({}), epoch {epoch}", rule.sentence(), rule.place())
                 });
-                let cached = Cached::of(&permit);
-                self.verdicts.put(now, epoch, key, Verdict::Permit(permit));
-                Ok(cached)
+                Ok(Admission::of(permit))
             }
             Decision::Refuse(refusal) => {
-                let fault = Fault::policy(&refusal);
-                self.verdicts.put(now, epoch, key, Verdict::Refusal(refusal));
-                Err(fault.into())
+                Err(Fault::policy(refusal).into())
             }
-            Decision::Ask(question) => Err(Stop::Ask(question)),
+            Decision::Ask(question) => Err(Stop::Ask(question.clone())),
         }
     }
 
@@ -409,22 +421,7 @@ impl Access {
     }
 }
 
-/// A permit's parts before the sender's own assertion is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cached(pub(crate) Admission, pub(crate) bool);
-
-impl Cached {
-    fn of(permit: &Permit) -> Self {
-        // Whether an assertion would change the stamp is all that is kept of the verification rule.
-        Self(Admission::of(permit, false), permit.source_verified(true))
-    }
-}
-
 impl Access {
-    fn verified(&self, cached: Cached, asserted: bool) -> bool {
-        if asserted { cached.1 } else { cached.0.verified }
-    }
-
     /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
     fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
         let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };

@@ -11,6 +11,7 @@ use super::list::{Linked, Links, List};
 use super::outlet::GroupId;
 use crate::edge::{LegId, OutletId, SlotRef};
 use crate::limits;
+use crate::policy::PartnerKey;
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
 
@@ -53,6 +54,23 @@ pub(crate) enum State {
     Accepted,
 }
 
+/// The partner's part of the trust header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// `ms-source-type`.
+    pub(crate) source_type: &'static str,
+    /// Verified whether or not the partner's edge vouches for its user.
+    pub(crate) always: bool,
+    /// Verified if it does.
+    pub(crate) if_asserted: bool,
+}
+
+impl Stamp {
+    pub(crate) const fn verified(self, asserted: bool) -> bool {
+        if asserted { self.if_asserted } else { self.always }
+    }
+}
+
 /// Timers by duration; each class is one FIFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
@@ -93,12 +111,19 @@ pub(crate) struct Slot {
     pub(crate) upstream: Upstream,
     pub(crate) downstream: Downstream,
     pub(crate) group: Option<GroupId>,
+    pub(crate) partner: PartnerKey,
+    /// How responses from this partner are stamped.
+    pub(crate) stamp: Stamp,
+    /// A byte of the request may have left this process.
+    pub(crate) written: bool,
     /// Counts targets tried; part of the branch.
     pub(crate) attempt: u8,
     /// The request as forwarded, our Via on it.
     pub(crate) sent: Vec<u8>,
     /// Length of the head in `sent`.
     pub(crate) head_len: usize,
+    /// Length of the body the request came with, kept or not.
+    pub(crate) body_len: usize,
     /// Where our branch stands in `sent`.
     pub(crate) branch_at: usize,
     /// Bytes charged to the group.
@@ -121,9 +146,13 @@ impl Slot {
             upstream: Upstream::Leg { leg: LegId { index: 0, generation: 0 }, peer: 0 },
             downstream: Downstream::Nowhere,
             group: None,
+            partner: PartnerKey::NextHop,
+            stamp: Stamp::default(),
+            written: false,
             attempt: 0,
             sent: Vec::new(),
             head_len: 0,
+            body_len: 0,
             branch_at: 0,
             charged: 0,
             invite_key: None,
@@ -178,8 +207,12 @@ impl Slots {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    /// Returns how many transactions still owe somebody an answer.
+    pub(crate) fn unfinished(&self) -> usize {
+        let settled = |slot: &&Slot| {
+            slot.taken && !matches!(slot.state, State::Accepted | State::Completed)
+        };
+        self.slots.iter().filter(settled).count()
     }
 
     /// Returns how many slots one peer may hold, so that no peer takes more than half.

@@ -2,18 +2,18 @@
 
 use std::net::SocketAddr;
 
+use super::Access;
 use super::branch::{BRANCH_BYTES, Branch};
 use super::diagnostics::Fault;
 use super::outlet::{GroupId, GroupKey, GroupPlan, OutletState, TARGET_REST_MS, TargetState};
 use super::screen::Stop;
 use super::transaction::{Downstream, State, Timer};
-use super::Access;
-use crate::dns::{self, Domain, Question, SharedAnswer};
+use crate::dns::DnsView;
+use crate::dns::{self, Domain, Question};
 use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Effects, LegId, OutletId, Severity,
 };
 use crate::limits;
-use crate::dns::DnsView;
 use crate::policy::Permit;
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
@@ -80,9 +80,7 @@ impl Access {
         let addresses = match &answer {
             None => sockets(&hop.addresses, hop.port),
             Some(answer) => match &answer.outcome {
-                Ok(targets) => {
-                    targets.iter().flat_map(|t| sockets(&t.addresses, t.port)).collect()
-                }
+                Ok(targets) => targets.iter().flat_map(|t| sockets(&t.addresses, t.port)).collect(),
                 Err(failure) => return Err(Fault::dns(*failure).into()),
             },
         };

@@ -33,8 +33,21 @@ pub(crate) enum Blame {
 }
 
 impl Fault {
-    fn new(status: u16, reason: &'static str, diagnostics: u16, blame: Blame, sentence: &str) -> Self {
-        Self { status, reason, diagnostics, sentence: sentence.to_owned(), headers: Cow::Borrowed(b""), blame }
+    fn new(
+        status: u16,
+        reason: &'static str,
+        diagnostics: u16,
+        blame: Blame,
+        sentence: &str,
+    ) -> Self {
+        Self {
+            status,
+            reason,
+            diagnostics,
+            sentence: sentence.to_owned(),
+            headers: Cow::Borrowed(b""),
+            blame,
+        }
     }
 
     pub(crate) fn syntax(fault: &SyntaxFault) -> Self {
@@ -242,9 +255,7 @@ impl Fault {
             ConnectFailure::TlsFailed => {
                 (if partner { 1047 } else { 1046 }, "TLS could not be agreed with the peer")
             }
-            ConnectFailure::CertificateUntrusted => {
-                (1010, "the peer's certificate is not trusted")
-            }
+            ConnectFailure::CertificateUntrusted => (1010, "the peer's certificate is not trusted"),
             ConnectFailure::CertificateNameMismatch => {
                 (1010, "the peer's certificate does not carry the name that was expected")
             }

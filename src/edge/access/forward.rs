@@ -91,15 +91,13 @@ impl Access {
                 self.send_on(now, index, leg, None, effects);
             }
             Egress::Flow { shard, leg } => self.mail_to_flow(now, index, shard, leg, effects),
-            Egress::Group(group) => {
-                match self.owner(plan, spread) {
-                    Some(shard) => {
-                        let to = pipe::destination(message, plan);
-                        self.mail_request(now, index, shard, to, spread, effects);
-                    }
-                    None => self.deliver(now, index, group, spread, effects),
+            Egress::Group(group) => match self.owner(plan, spread) {
+                Some(shard) => {
+                    let to = pipe::destination(message, plan);
+                    self.mail_request(now, index, shard, to, spread, effects);
                 }
-            }
+                None => self.deliver(now, index, group, spread, effects),
+            },
         }
         let counter = match plan.crossing {
             Crossing::PartnerToInside | Crossing::UserToInside => {
@@ -164,7 +162,9 @@ impl Access {
     fn write_via(&self, crossing: Crossing, branch: &[u8; BRANCH_BYTES], out: &mut Vec<u8>) {
         let names = &self.names;
         let (host, port) = match crossing {
-            Crossing::PartnerToInside | Crossing::UserToInside => (&names.node, names.internal_port),
+            Crossing::PartnerToInside | Crossing::UserToInside => {
+                (&names.node, names.internal_port)
+            }
             Crossing::InsideToPartner => (&names.external, names.external_port),
             Crossing::InsideToUser => (&names.node, names.remote_port),
         };
@@ -365,7 +365,12 @@ impl Access {
     }
 
     /// May this group take one more request? (DESIGN 8)
-    fn group_admits(&self, now: Now, group: super::outlet::GroupId, bytes: usize) -> Result<(), Fault> {
+    fn group_admits(
+        &self,
+        now: Now,
+        group: super::outlet::GroupId,
+        bytes: usize,
+    ) -> Result<(), Fault> {
         let group = self.outlets.get(group);
         if group.outlets.is_empty() && group.back_off_until > now.monotonic {
             return Err(group.last_fault.map_or_else(Fault::out_of_service, |why| {

@@ -115,7 +115,8 @@ fn strip_foreign_delegate(message: &Message<'_>, edits: &mut Edits) {
     }
     let sender = message.from().ok().and_then(|from| host_of(from.uri));
     for field in message.all(HeaderName::PSessionOnBehalfOf) {
-        let named = crate::sip::NameAddr::parse(field.value).ok().and_then(|name| host_of(name.uri));
+        let named =
+            crate::sip::NameAddr::parse(field.value).ok().and_then(|name| host_of(name.uri));
         let same = match (sender, named) {
             (Some(sender), Some(named)) => sender.eq_ignore_ascii_case(named),
             _ => false,

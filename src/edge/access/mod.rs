@@ -293,11 +293,11 @@ impl Access {
             held.lookups += 1;
         }
         let waiting = Waiting {
-            leg,
+            source: Source::Leg(leg),
+            asked: !asked,
             bytes: message.raw().to_vec(),
             key: self.transaction_key(leg, message),
             deadline,
-            asked_by_leg: !asked,
         };
         if self.parked.park(&question, waiting).is_err() {
             return self.refuse(leg, message, &Fault::partner_full(), effects);
@@ -312,18 +312,57 @@ impl Access {
     /// Takes up the messages that waited for `question`, each decided afresh.
     fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
         for waiting in self.parked.release(question) {
-            if waiting.asked_by_leg
-                && let Some(leg) = self.legs.get_mut(waiting.leg)
-            {
-                leg.lookups = leg.lookups.saturating_sub(1);
-            }
-            self.with_scratch(|access, scratch| {
-                let Scratch { table, edits } = scratch;
-                if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, table) {
-                    let message = Message::new(&waiting.bytes, table, scanned);
-                    access.request(now, waiting.leg, &message, edits, waiting.deadline, effects);
+            let Waiting { source, bytes, deadline, asked, .. } = waiting;
+            match source {
+                Source::Leg(leg) => {
+                    self.lookup_over(leg, asked);
+                    self.with_scratch(|access, scratch| {
+                        let Scratch { table, edits } = scratch;
+                        if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
+                            let message = Message::new(&bytes, table, scanned);
+                            access.request(now, leg, &message, edits, deadline, effects);
+                        }
+                    });
                 }
-            });
+                Source::Mail { origin, route } => {
+                    self.piped_request(now, origin, route, &bytes, deadline, effects);
+                }
+            }
+        }
+    }
+
+    fn lookup_over(&mut self, leg: LegId, asked: bool) {
+        if asked && let Some(leg) = self.legs.get_mut(leg) {
+            leg.lookups = leg.lookups.saturating_sub(1);
+        }
+    }
+
+    /// Parks another shard's request.
+    fn park_mail(
+        &mut self,
+        now: Now,
+        question: Question,
+        source: Source,
+        bytes: &[u8],
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
+        let origin = match &source {
+            Source::Mail { origin, .. } => Some(*origin),
+            Source::Leg(_) => None,
+        };
+        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
+        if self.parked.park(&question, waiting).is_err() {
+            if let Some(origin) = origin {
+                self.not_delivered(origin, effects);
+            }
+            return;
+        }
+        self.counters.parked += 1;
+        if asked {
+            self.counters.questions += 1;
+            effects.commands.push(Command::Ask(question));
         }
     }
 
@@ -391,7 +430,8 @@ impl Access {
 
     fn close_idle(&mut self, now: Now, effects: &mut Effects) {
         self.idle_sweep_at = now.monotonic.plus_ms(IDLE_SWEEP_MS);
-        let timeout = if self.draining == Some(Drain::Closing) { 0 } else { self.setup.idle_timeout_ms };
+        let timeout =
+            if self.draining == Some(Drain::Closing) { 0 } else { self.setup.idle_timeout_ms };
         let mut idle = Vec::new();
         self.legs.each(|id, leg| {
             // Remote users keep their connection alive by themselves; the internal side is ours.
@@ -400,9 +440,10 @@ impl Access {
                 idle.push(id);
             }
         });
-        let reason = if self.draining.is_some() { CloseReason::Draining } else { CloseReason::Idle };
+        let reason =
+            if self.draining.is_some() { CloseReason::Draining } else { CloseReason::Idle };
         for leg in idle.into_iter().take(limits::CLOSES_PER_SWEEP_MAX) {
-            if self.slots.on_leg(leg) == 0 {
+            if self.legs.get(leg).is_some_and(|leg| leg.slots.len() == 0) {
                 effects.commands.push(Command::Close { leg, reason });
             }
         }
@@ -436,11 +477,9 @@ impl Core for Access {
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
         self.parked.forget(leg);
-        let Some(held) = self.legs.close(leg) else { return };
-        if let Some(outlet) = held.outlet {
-            self.outlet_lost(now, outlet, unsent, effects);
+        if let Some(mut held) = self.legs.close(leg) {
+            self.leg_lost(now, &mut held, unsent, effects);
         }
-        self.flow_lost(now, leg, effects);
     }
 
     fn connect_failed(
@@ -467,10 +506,12 @@ impl Core for Access {
         self.mail_bounced(now, shard, mail, effects);
     }
 
-    fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, _: &mut Effects) -> Arc<Snapshot> {
+    fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, effects: &mut Effects) -> Arc<Snapshot> {
         self.names = own_names(&self.setup, &snapshot);
         self.trust = TrustHeader::of(&snapshot);
-        self.outlets.adopt(&self.snapshot, &snapshot);
+        for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
+            effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        }
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
@@ -508,15 +549,15 @@ impl Core for Access {
 impl Access {
     fn waited_in_vain(&mut self, waiting: &Waiting, effects: &mut Effects) {
         self.counters.parked_expired += 1;
-        if waiting.asked_by_leg
-            && let Some(leg) = self.legs.get_mut(waiting.leg)
-        {
-            leg.lookups = leg.lookups.saturating_sub(1);
-        }
+        let leg = match waiting.source {
+            Source::Leg(leg) => leg,
+            Source::Mail { origin, .. } => return self.not_delivered(origin, effects),
+        };
+        self.lookup_over(leg, waiting.asked);
         self.with_scratch(|access, scratch| {
             if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
                 let message = Message::new(&waiting.bytes, &scratch.table, scanned);
-                access.refuse(waiting.leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
+                access.refuse(leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
             }
         });
     }

@@ -27,11 +27,8 @@ pub(crate) fn call_id_hash(call_id: &[u8]) -> u64 {
 
 /// Returns the domain a request to a partner goes to: what screening judged.
 pub(crate) fn destination(message: &Message<'_>, plan: &Plan) -> Option<Domain> {
-    let host = if plan.by_token {
-        host_of(message.to().ok()?.uri)?
-    } else {
-        host_of(message.uri())?
-    };
+    let host =
+        if plan.by_token { host_of(message.to().ok()?.uri)? } else { host_of(message.uri())? };
     Domain::parse(host).ok()
 }
 
@@ -161,7 +158,11 @@ impl Access {
                 MailRoute::Flow(leg) => access.legs.get(*leg).map(|_| None).ok_or(None),
                 MailRoute::Partner { domain, .. } => {
                     let from = message.from().ok().and_then(|from| host_of(from.uri));
-                    match access.admit_outbound(now, from.unwrap_or_default(), domain.as_str().as_bytes()) {
+                    match access.admit_outbound(
+                        now,
+                        from.unwrap_or_default(),
+                        domain.as_str().as_bytes(),
+                    ) {
                         Ok((_, group)) => Ok(Some(group)),
                         Err(Stop::Ask(question)) => Err(Some(question)),
                         Err(_) => Err(None),
@@ -198,7 +199,7 @@ impl Access {
         });
     }
 
-    fn not_delivered(&mut self, origin: SlotRef, effects: &mut Effects) {
+    pub(super) fn not_delivered(&mut self, origin: SlotRef, effects: &mut Effects) {
         let mail = Mail::NotDelivered { slot: origin, written: false };
         effects.commands.push(Command::Mail { shard: origin.shard, mail });
     }

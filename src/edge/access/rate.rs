@@ -25,6 +25,6 @@ impl Rates {
         }
         #[allow(clippy::cast_possible_truncation, reason = "reduced to the table's size")]
         let bucket = &mut self.buckets[partner as usize % BUCKETS];
-        bucket.get_or_insert_with(|| TokenBucket::new(now, per_s, per_s)).take(now)
+        bucket.get_or_insert_with(|| TokenBucket::new(per_s, per_s)).take(now).is_ok()
     }
 }

@@ -161,13 +161,7 @@ impl Access {
 
     /// A 503: that target rests, the next one is asked, and if there is none the sender gets 504,
     /// because a 503 would take this whole edge out of its service (DESIGN 8).
-    fn unavailable(
-        &mut self,
-        now: Now,
-        index: u32,
-        message: &Message<'_>,
-        effects: &mut Effects,
-    ) {
+    fn unavailable(&mut self, now: Now, index: u32, message: &Message<'_>, effects: &mut Effects) {
         let slot = self.slots.get(index);
         let (method, group, downstream) = (slot.method, slot.group, slot.downstream);
         if method == Method::Invite {

@@ -76,7 +76,8 @@ pub(crate) fn read(
         if !at_top {
             continue;
         }
-        let Some(uri) = NameAddr::parse(value.bytes).ok().and_then(|name| Uri::parse(name.uri).ok())
+        let Some(uri) =
+            NameAddr::parse(value.bytes).ok().and_then(|name| Uri::parse(name.uri).ok())
         else {
             at_top = false;
             continue;

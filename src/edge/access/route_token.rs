@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn parts_cannot_borrow_bytes_from_each_other() {
         let keys = keys(&[1]);
-        let text = keys.sign(Facing::Partner, &Dialog { call_id: b"ab", initiator_tag: b"c", ..DIALOG });
+        let text =
+            keys.sign(Facing::Partner, &Dialog { call_id: b"ab", initiator_tag: b"c", ..DIALOG });
         let shifted = Dialog { call_id: b"a", initiator_tag: b"bc", ..DIALOG };
         assert!(!keys.verify(&text, Facing::Partner, &shifted));
     }

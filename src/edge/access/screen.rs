@@ -1,13 +1,13 @@
 //! Screening: the order of DESIGN 6.5, in which the first failure answers.
 
+use super::Access;
 use super::branch::BRANCH_BYTES;
 use super::diagnostics::Fault;
 use super::headers::{self, Crossing};
-use super::route::{self, Flow, Routes, Token};
 use super::outlet::GroupId;
+use super::route::{self, Flow, Routes, Token};
 use super::route_token::Facing;
 use super::transaction::Stamp;
-use super::Access;
 use crate::dns::{Domain, Question};
 use crate::edge::{Class, LegId};
 use crate::policy::{
@@ -301,7 +301,8 @@ impl Access {
                 return Err(Fault::sign_ins().into());
             }
         }
-        let inside = if self.snapshot.is_own(parts.from_host) { parts.from_host } else { parts.to_host };
+        let inside =
+            if self.snapshot.is_own(parts.from_host) { parts.from_host } else { parts.to_host };
         self.explain(|| format!("{} ({})", permit.rule().sentence(), permit.rule().place()));
         let egress = self.next_hop(now, inside)?;
         Ok(Plan {
@@ -341,7 +342,7 @@ impl Access {
     }
 
     /// May this user of ours write to this domain, and over which connections?
-    fn admit_outbound(
+    pub(super) fn admit_outbound(
         &mut self,
         now: Now,
         from: &[u8],
@@ -405,9 +406,7 @@ impl Access {
                 });
                 Ok(Admission::of(permit))
             }
-            Decision::Refuse(refusal) => {
-                Err(Fault::policy(refusal).into())
-            }
+            Decision::Refuse(refusal) => Err(Fault::policy(refusal).into()),
             Decision::Ask(question) => Err(Stop::Ask(question.clone())),
         }
     }

@@ -104,7 +104,10 @@ impl SignIns {
         if let Ok(to) = message.to()
             && let Ok(uri) = crate::sip::Uri::parse(to.uri)
         {
-            uri.user.unwrap_or_default().iter().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
+            uri.user
+                .unwrap_or_default()
+                .iter()
+                .for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
         }
         domain.iter().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
         hasher.finish()

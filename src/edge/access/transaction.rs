@@ -209,9 +209,8 @@ impl Slots {
 
     /// Returns how many transactions still owe somebody an answer.
     pub(crate) fn unfinished(&self) -> usize {
-        let settled = |slot: &&Slot| {
-            slot.taken && !matches!(slot.state, State::Accepted | State::Completed)
-        };
+        let settled =
+            |slot: &&Slot| slot.taken && !matches!(slot.state, State::Accepted | State::Completed);
         self.slots.iter().filter(settled).count()
     }
 
@@ -303,7 +302,8 @@ impl Slots {
     pub(crate) fn due(&mut self, now: Now) -> Option<u32> {
         for class in 0..Timer::CLASSES {
             let Some(index) = self.timers[class].head() else { continue };
-            let (_, deadline) = self.slots[index as usize].timer.expect("a listed slot has a timer");
+            let (_, deadline) =
+                self.slots[index as usize].timer.expect("a listed slot has a timer");
             if deadline <= now.monotonic {
                 self.disarm(index);
                 return Some(index);

@@ -22,6 +22,12 @@ pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 pub const TLS_RECORD_WIRE_BYTES_MAX: usize = 5 + TLS_RECORD_BYTES_MAX + 2048;
 /// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB certificates.
 pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Certificates between a peer's own and the anchor; more are not searched for a path.
+pub const CHAIN_CERTIFICATES_MAX: usize = 10;
+/// Names kept of one certificate, of each kind; hosters' certificates carry up to a hundred.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
+/// How long a remote user's session ticket is good (DESIGN 7.3); none outlives its material.
+pub const TICKET_LIFETIME_S: u32 = 3600;
 
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
 pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
@@ -59,6 +65,13 @@ pub const RETAINED_BYTES_PER_PARTNER_MAX: usize = 4 * 1024 * 1024;
 pub const PARKED_MS: u64 = 4_000;
 /// Look-ups one leg may have outstanding.
 pub const LOOKUPS_PER_LEG_MAX: usize = 8;
+
+/// Targets one request is sent to, the first included; four bits of a branch count them.
+pub const TARGETS_TRIED_MAX: u8 = 4;
+/// Legs closed in one sweep, so that a drain or a quiet night does not close thousands at once.
+pub const CLOSES_PER_SWEEP_MAX: usize = 256;
+/// What a response of the edge itself adds to what it copies from the request.
+pub const OWN_RESPONSE_BYTES_MAX: usize = 512;
 
 /// RFC 3261 Timer F: 64 * T1.
 pub const TIMER_F_MS: u64 = 32_000;

@@ -128,7 +128,7 @@ fn head(input: &[u8], table: &mut HeaderTable) -> Result<Option<Head>, PeerMisbe
         && !rest.is_empty()
     {
         if base >= LONG_HEAD && base < LONG_HEAD + BLOCK && !has_empty_line(rest) {
-            return wait(window.len());
+            return wait_for_line(window);
         }
         let last;
         let chunk = match rest.first_chunk::<BLOCK>() {
@@ -171,11 +171,7 @@ fn head(input: &[u8], table: &mut HeaderTable) -> Result<Option<Head>, PeerMisbe
         carriage_returns += block::carriage_returns(chunk);
         base += BLOCK;
     }
-    // The line end is not counted, but its CR may be there.
-    if window.len() - from > limits::SIP_HEADER_BYTES_MAX + 1 {
-        return Err(PeerMisbehaved::HeaderTooLong);
-    }
-    wait(window.len())
+    wait_for_line(window)
 }
 
 /// Begins a head with its start line. `None`: its end is not there.
@@ -206,7 +202,7 @@ fn open_start_line(window: &[u8]) -> Result<Option<Head>, PeerMisbehaved> {
     } else if !start_line::may_begin(window) {
         Err(PeerMisbehaved::NotSip)
     } else {
-        Ok(None)
+        wait(window.len())
     }
 }
 
@@ -245,8 +241,18 @@ fn fold(table: &mut HeaderTable, end: usize) -> Result<bool, PeerMisbehaved> {
     }
 }
 
-/// Waits for more of a head of which there are `len` bytes, unless it has all it may have.
+/// Waits for more of a head in the middle of its header fields.
 #[cold]
+fn wait_for_line(window: &[u8]) -> Result<Option<Head>, PeerMisbehaved> {
+    let open = window.len() - memchr::memrchr(b'\n', window).map_or(0, |end| end + 1);
+    // The line end is not counted, but its CR may be there.
+    if open > limits::SIP_HEADER_BYTES_MAX + 1 {
+        return Err(PeerMisbehaved::HeaderTooLong);
+    }
+    wait(window.len())
+}
+
+/// Waits for more of a head of which there are `len` bytes, unless it has all it may have.
 fn wait(len: usize) -> Result<Option<Head>, PeerMisbehaved> {
     if len >= limits::SIP_HEAD_BYTES_MAX { Err(PeerMisbehaved::HeadTooLong) } else { Ok(None) }
 }

@@ -98,6 +98,7 @@ fn odd_request_line(line: &[u8]) -> Result<(StartLine, Option<SyntaxFault>), Pee
     let is_plain = from == 1
         && to == between.len()
         && end == line.len()
+        && !line.contains(&b'\t')
         && !uri.is_empty()
         && !uri.iter().any(is_space);
     let fault = match (number == b"2.0", is_plain) {

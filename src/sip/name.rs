@@ -148,6 +148,10 @@ impl HeaderName {
     /// Returns the name that `text` is, in full or compact form, ignoring case.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
+        if text.contains(&b'\r') {
+            // The one byte that `LOWER` makes another of a name's.
+            return Self::Other;
+        }
         let (low, high) = words(&padded(text));
         look_up(low, high, text).unwrap_or(Self::Other)
     }
@@ -244,9 +248,8 @@ struct Known {
     name: HeaderName,
 }
 
-/// Sets the bit that makes a letter lower case. Among the bytes that a name made of letters and
-/// hyphens can be mistaken for are only control characters: CR, which never reaches here, for
-/// hyphen.
+/// Sets the bit that makes a letter lower case. The only other byte that this makes one of a
+/// name's is CR, which becomes a hyphen, and a head with a CR in a line is refused.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// What is kept of the two words of a name of each length.

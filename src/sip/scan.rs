@@ -160,7 +160,7 @@ fn head(input: &[u8], table: &mut HeaderTable) -> Result<Option<Head>, PeerMisbe
                     head.len = end + 1;
                     return Ok(Some(head));
                 }
-                Some(b' ' | b'\t') => fold(table, end)?,
+                Some(b' ' | b'\t') => fold(table, from, end)?,
                 Some(_) => field(table, line, window, from, end)?,
             };
             if !whole {
@@ -229,10 +229,11 @@ fn field(
     if table.push(entry) { Ok(true) } else { Err(PeerMisbehaved::TooManyHeaderFields) }
 }
 
-/// A line that begins with white space goes on with the field before it. `false`: there is none.
+/// A line that begins with white space goes on with the field before it. `false`: the line before
+/// is none.
 #[cold]
-fn fold(table: &mut HeaderTable, end: usize) -> Result<bool, PeerMisbehaved> {
-    match table.extend_last(end as u32 + 1) {
+fn fold(table: &mut HeaderTable, from: usize, end: usize) -> Result<bool, PeerMisbehaved> {
+    match table.extend_last(from as u32, end as u32 + 1) {
         Some(start) if end - start as usize > limits::SIP_HEADER_BYTES_MAX => {
             Err(PeerMisbehaved::HeaderTooLong)
         }

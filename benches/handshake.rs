@@ -307,45 +307,107 @@ fn handshakes(criterion: &mut Criterion) {
     }
 }
 
+/// An established connection, our side the server's.
+struct Line {
+    client: ClientConnection,
+    server: Ours,
+    message: Vec<u8>,
+}
+
+/// Records per reading of the clock, which costs as much as a tenth of a record.
+const BATCH: u64 = 32;
+
+impl Line {
+    fn new() -> Self {
+        let bench = Bench::new(&rustls::version::TLS13);
+        let mut client = bench.bare_client();
+        let make = || Ours::new(bench.our_server());
+        let server = shake(&mut Stopwatch::new(), make, &mut client);
+        Self { client, server, message: vec![b'm'; MESSAGE_BYTES] }
+    }
+
+    /// Feeds a batch of records that came in one read.
+    fn feed_batch(&mut self, watch: &mut Stopwatch) {
+        self.server.input.clear();
+        for _ in 0..BATCH {
+            self.client.writer().write_all(&self.message).unwrap();
+            let record = self.client.take_out();
+            self.server.input.extend_from_slice(&record);
+        }
+        watch.time(|| self.server.receive(&[]));
+    }
+
+    fn seal_batch(&mut self, watch: &mut Stopwatch) {
+        self.server.out.clear();
+        watch.time(|| {
+            for _ in 0..BATCH {
+                self.server.session.seal(&self.message, &mut self.server.out).unwrap();
+            }
+        });
+        self.client.receive(&self.server.out);
+    }
+}
+
 fn records(criterion: &mut Criterion) {
-    let bench = Bench::new(&rustls::version::TLS13);
-    let mut client = bench.bare_client();
-    let mut server = shake(&mut Stopwatch::new(), || Ours::new(bench.our_server()), &mut client);
-    let message = vec![b'm'; MESSAGE_BYTES];
+    let mut line = Line::new();
     let mut group = criterion.benchmark_group("tls");
-    // Batches, because reading the clock costs as much as a tenth of a record.
-    const BATCH: u64 = 32;
-    group.bench_function("feed_700", |b| {
-        b.iter_custom(|rounds| {
-            let mut watch = Stopwatch::new();
-            for _ in 0..rounds.div_ceil(BATCH) {
-                server.input.clear();
-                for _ in 0..BATCH {
-                    client.writer().write_all(&message).unwrap();
-                    let record = client.take_out();
-                    server.input.extend_from_slice(&record);
+    type Batch = fn(&mut Line, &mut Stopwatch);
+    for (name, batch) in
+        [("feed_700", Line::feed_batch as Batch), ("seal_700", Line::seal_batch as Batch)]
+    {
+        group.bench_function(name, |b| {
+            b.iter_custom(|rounds| {
+                let mut watch = Stopwatch::new();
+                let batches = rounds.div_ceil(BATCH);
+                for _ in 0..batches {
+                    batch(&mut line, &mut watch);
                 }
-                watch.time(|| server.receive(&[]));
-            }
-            watch.spent().mul_f64(rounds as f64 / (rounds.div_ceil(BATCH) * BATCH) as f64)
+                watch.spent().mul_f64(rounds as f64 / (batches * BATCH) as f64)
+            });
         });
-    });
-    group.bench_function("seal_700", |b| {
-        b.iter_custom(|rounds| {
-            let mut watch = Stopwatch::new();
-            for _ in 0..rounds.div_ceil(BATCH) {
-                server.out.clear();
-                watch.time(|| {
-                    for _ in 0..BATCH {
-                        server.session.seal(&message, &mut server.out).unwrap();
-                    }
-                });
-                client.receive(&server.out);
-            }
-            watch.spent().mul_f64(rounds as f64 / (rounds.div_ceil(BATCH) * BATCH) as f64)
-        });
-    });
+    }
     group.finish();
+}
+
+/// Prints what a record costs beside the cipher alone, by the lower decile.
+fn record_floor(_: &mut Criterion) {
+    use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    const BATCHES: usize = 2_000;
+    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[7; 16]).unwrap());
+    let nonce = || Nonce::assume_unique_for_key([1; 12]);
+    let mut line = Line::new();
+    let mut sealed = vec![b'm'; MESSAGE_BYTES];
+    key.seal_in_place_append_tag(nonce(), Aad::empty(), &mut sealed).unwrap();
+    let mut times = [const { Vec::new() }; 4];
+    for _ in 0..BATCHES {
+        let [feed, seal, floor_open, floor_seal] = &mut times;
+        let lap = |times: &mut Vec<u64>, work: &mut dyn FnMut(&mut Stopwatch)| {
+            let mut watch = Stopwatch::new();
+            work(&mut watch);
+            times.push(watch.spent_ns / BATCH);
+        };
+        lap(feed, &mut |watch| line.feed_batch(watch));
+        lap(seal, &mut |watch| line.seal_batch(watch));
+        let mut copies: Vec<Vec<u8>> = (0..BATCH).map(|_| sealed.clone()).collect();
+        lap(floor_open, &mut |watch| {
+            watch.time(|| {
+                for copy in &mut copies {
+                    key.open_in_place(nonce(), Aad::empty(), copy).unwrap();
+                }
+            });
+        });
+        lap(floor_seal, &mut |watch| {
+            watch.time(|| {
+                for copy in &mut copies {
+                    let tag = key.seal_in_place_separate_tag(nonce(), Aad::empty(), copy);
+                    black_box(tag.unwrap());
+                }
+            });
+        });
+    }
+    for (name, times) in ["feed", "seal", "cipher_open", "cipher_seal"].iter().zip(&mut times) {
+        println!("tls/{name}_700: {} ns", lower_decile(times).unwrap_or_default());
+    }
 }
 
 /// Prints ratios from handshakes that alternate between ours and the bare library, by the lower
@@ -390,13 +452,14 @@ fn lower_decile(times: &mut [u64]) -> Option<u64> {
 
 /// Prints what an established session holds when nothing passes.
 fn memory(_: &mut Criterion) {
+    const WARMING: u64 = 3_000;
     const SESSIONS: u64 = 5_000;
     let bench = Bench::new(&rustls::version::TLS13);
-    let mut kept = Vec::with_capacity(SESSIONS as usize);
+    let mut kept = Vec::with_capacity((WARMING + SESSIONS) as usize);
     let mut before = 0;
-    for n in 0..SESSIONS + 500 {
+    for n in 0..WARMING + SESSIONS {
         // The first ones warm the allocator up.
-        if n == 500 {
+        if n == WARMING {
             before = resident_bytes();
         }
         let make = || Ours::new(bench.our_server());
@@ -420,6 +483,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(3))
         .sample_size(20);
-    targets = memory, ratios, handshakes, records
+    targets = memory, ratios, record_floor, handshakes, records
 }
 criterion_main!(benches);

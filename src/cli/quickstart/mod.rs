@@ -1,0 +1,6 @@
+//! quickstart
+#![allow(dead_code)]
+mod ladder;
+mod message;
+mod next_hop;
+mod world;

@@ -69,5 +69,6 @@ pub const TIMER_C_MS: u64 = 185_000;
 /// RFC 6026 Timers L and M: 64 * T1.
 pub const TIMER_L_MS: u64 = 32_000;
 
-const _: () = assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
+const _: () =
+    assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
 const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);

@@ -3,4 +3,5 @@
 mod ladder;
 mod message;
 mod next_hop;
+mod story;
 mod world;

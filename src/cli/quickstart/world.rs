@@ -226,6 +226,8 @@ internal_fqdn = "{internal_fqdn}"
 domains = ["{domain}"]
 shards = 1
 poller = "{poller}"
+drain_notice_s = 0
+drain_timeout_s = 1
 
 [[listener]]
 address = "{external}"
@@ -339,4 +341,49 @@ fn free_address(ip: Ipv4Addr, preferred: u16) -> anyhow::Result<SocketAddr> {
         .or_else(|_| std::net::TcpListener::bind((ip, 0)))
         .and_then(|listener| listener.local_addr())
         .with_context(|| format!("no port is free on {ip}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_name_server_gives_the_edge_of_an_organisation() {
+        use hickory_resolver::Resolver;
+        use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+
+        let contoso = Organisation::found("alice", "contoso.example", 10).unwrap();
+        let litware = Organisation::found("mallory", "litware.example", 30).unwrap();
+        let dns = serve_names(&[&contoso, &litware]).await.unwrap();
+        let mut udp = ConnectionConfig::udp();
+        udp.port = dns.port();
+        let mut server = NameServerConfig::udp(dns.ip());
+        server.connections = vec![udp];
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let resolver = resolver.build().unwrap();
+        let srv = resolver.srv_lookup("_sipfederationtls._tcp.contoso.example.").await.unwrap();
+        let data: Vec<_> = srv.answers().iter().map(|record| record.data.to_string()).collect();
+        let port = contoso.external.port();
+        assert_eq!(data, [format!("10 10 {port} sip.contoso.example.")]);
+        let a = resolver.ipv4_lookup("sip.litware.example.").await.unwrap();
+        assert_eq!(a.answers()[0].data.to_string(), "127.0.30.1");
+        assert!(resolver.ipv4_lookup("sip.fabrikam.example.").await.is_err());
+    }
+
+    #[test]
+    fn nothing_of_the_scratch_directory_stays() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let scratch = Scratch::create().unwrap();
+        Authority::create(&scratch)
+            .unwrap()
+            .issue_files(&scratch, "sip", &["sip.x.example"])
+            .unwrap();
+        let path = scratch.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(path.join("sip.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(scratch);
+        assert!(!path.exists());
+    }
 }

@@ -397,9 +397,22 @@ pub trait Core {
     /// A leg is gone; its way out is closed already.
     ///
     /// `unsent`: plaintext or ciphertext bytes that the kernel never took.
-    fn leg_closed(&mut self, now: Now, leg: LegId, lost: Lost, unsent: usize, effects: &mut Effects);
+    fn leg_closed(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        lost: Lost,
+        unsent: usize,
+        effects: &mut Effects,
+    );
     /// An outgoing leg did not come up.
-    fn connect_failed(&mut self, now: Now, outlet: OutletId, why: ConnectFailure, effects: &mut Effects);
+    fn connect_failed(
+        &mut self,
+        now: Now,
+        outlet: OutletId,
+        why: ConnectFailure,
+        effects: &mut Effects,
+    );
     /// The resolver answered, or another shard's question was answered.
     fn resolved(&mut self, now: Now, answer: SharedAnswer, effects: &mut Effects);
     /// Another shard's core wrote, in the order it was sent.

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::time::{Monotonic, Now};
+
 mod name;
 
 pub use name::{Domain, NotADomain};
@@ -65,3 +67,15 @@ pub struct Answer {
 
 /// Answers travel between threads without copying.
 pub type SharedAnswer = Arc<Answer>;
+
+/// What a decision may know of DNS: answers that have come and not ended.
+pub trait DnsView {
+    /// Returns the answer to `question`, if there is one at `now`.
+    fn look(&self, now: Now, question: &Question) -> Option<SharedAnswer>;
+
+    /// Returns when that answer ends. A view that cannot tell says `now`: use it once.
+    fn valid_until(&self, now: Now, question: &Question) -> Monotonic {
+        let _ = question;
+        now.monotonic
+    }
+}

@@ -1,1 +1,5 @@
-//! Under construction.
+//! What starts, feeds and watches the shards.
+
+mod convert;
+
+pub use convert::{identity_plan, rules, tls_plan, trust_sources};

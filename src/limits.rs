@@ -99,6 +99,10 @@ pub const DNS_FAILURES_MAX: usize = 4 * 1024;
 pub const DNS_PENDING_MAX: usize = 4 * 1024;
 /// Questions the control thread has out at the name servers; the rest of them waits in its queue.
 pub const DNS_IN_FLIGHT_MAX: usize = 256;
+/// How long the control thread tries to answer one question, over all servers and tries.
+pub const DNS_QUESTION_MS: u64 = 20_000;
+/// How long a shard counts a question as on its way; only a lost answer runs into it.
+pub const DNS_PENDING_MS: u64 = 30_000;
 /// SRV records taken from one answer, the best by priority.
 pub const DNS_TARGETS_MAX: usize = 16;
 /// Addresses taken per target and family.
@@ -111,3 +115,5 @@ pub const DNS_TTL_S_MIN: u32 = 1;
 pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
 /// Distinct local users a discovered partner may address (the product's own default).
 pub const DISTINCT_USERS_MAX: usize = 1_000;
+
+const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);

@@ -6,9 +6,14 @@ use std::sync::Arc;
 
 use crate::time::{Monotonic, Now};
 
+mod cache;
 mod name;
+mod order;
+pub mod resolver;
 
+pub use cache::{Cache, Want};
 pub use name::{Domain, NotADomain};
+pub use order::order;
 
 /// What a shard may ask of the resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,7 +13,8 @@
 use std::io;
 use std::os::fd::RawFd;
 
-#[allow(unsafe_code, reason = "libc: epoll, eventfd and setrlimit have no safe form in std")]
+mod bell;
+#[allow(unsafe_code, reason = "libc: epoll, eventfd and sched_setaffinity have no safe form in std")]
 pub mod epoll;
 pub mod sim;
 #[allow(unsafe_code, reason = "pushing entries to the ring is unsafe by its nature")]
@@ -21,6 +22,11 @@ pub mod uring;
 mod wake;
 
 pub use wake::Waker;
+
+/// Where [`bell`] takes its atomics from; `tests/loom` has another.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+}
 
 /// Names a descriptor in what [`Poller::wait`] reports; chosen by the caller, unique while added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,19 +3,12 @@
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, Ordering};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::bell::{Bell, Rang};
 
-/// An eventfd with a flag that keeps wakers from writing to it more than once.
-///
-/// The order is the whole point, and `shard::mailbox` has it checked by loom: a waker *first*
-/// leaves its work where the shard will find it, *then* calls [`Waker::wake`]; a woken shard
-/// *first* calls [`Waker::rearm`], *then* looks for work.
+/// An eventfd behind a [`Bell`].
 #[derive(Debug)]
 pub struct Waker {
-    signalled: AtomicBool,
+    bell: Bell,
     event: std::fs::File,
 }
 
@@ -25,13 +18,14 @@ impl Waker {
     /// # Errors
     /// The kernel's: no descriptor or no memory left.
     pub fn new() -> io::Result<Self> {
-        let event = std::fs::File::from(super::epoll::eventfd()?);
-        Ok(Self { signalled: AtomicBool::new(false), event })
+        Ok(Self { bell: Bell::new(), event: std::fs::File::from(super::epoll::eventfd()?) })
     }
 
-    /// Makes the shard's wait end, unless somebody has done so since its last look.
+    /// Ends the shard's wait, unless somebody has done so since it last looked for work.
+    ///
+    /// The work must lie where the shard will find it before this is called.
     pub fn wake(&self) {
-        if !self.signalled.swap(true, Ordering::SeqCst) {
+        if self.bell.ring() == Rang::First {
             // It fails only when the counter would pass 2^64 - 2, and then it is readable anyway.
             let _ = (&self.event).write(&1u64.to_ne_bytes());
         }
@@ -39,9 +33,9 @@ impl Waker {
 
     /// Lets the next [`Waker::wake`] through. The shard calls it before it looks for work.
     ///
-    /// The counter is not read: every write is an edge of its own.
+    /// The counter is never read: to an edge-triggered poller every write is an edge of its own.
     pub fn rearm(&self) {
-        self.signalled.store(false, Ordering::SeqCst);
+        self.bell.rearm();
     }
 
     /// Returns the descriptor to poll for reading.

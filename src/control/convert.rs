@@ -113,11 +113,7 @@ fn address_rule(config: &Config) -> policy::AddressRule {
     // Allowing everybody to ask for metrics does not make every network one of management.
     let management: Vec<IpNet> =
         config.management.allow.iter().filter(|net| net.prefix_len() > 0).copied().collect();
-    policy::AddressRule {
-        allow_networks: config.addresses.allow_networks.clone(),
-        own,
-        management,
-    }
+    policy::AddressRule { allow_networks: config.addresses.allow_networks.clone(), own, management }
 }
 
 /// Returns what TLS is built from: `epoch` is the configuration's number, `now_unix_s` the time
@@ -166,9 +162,7 @@ pub fn identity_plan(identity: &config::Identity) -> tls::IdentityPlan {
 pub fn trust_sources(trust: &config::Trust) -> Vec<tls::TrustSource> {
     match trust {
         config::Trust::System => vec![tls::TrustSource::System],
-        config::Trust::Files(files) => {
-            files.iter().cloned().map(tls::TrustSource::File).collect()
-        }
+        config::Trust::Files(files) => files.iter().cloned().map(tls::TrustSource::File).collect(),
     }
 }
 
@@ -179,15 +173,13 @@ mod tests {
     use super::*;
 
     fn fixture(name: &str) -> Config {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs").join(name);
         config::load(&path).unwrap_or_else(|report| panic!("{report}"))
     }
 
     #[test]
     fn every_example_compiles_to_a_policy() {
-        for name in
-            ["minimal.toml", "full.toml", "pool_behind_balancer.toml", "remote_users.toml"]
+        for name in ["minimal.toml", "full.toml", "pool_behind_balancer.toml", "remote_users.toml"]
         {
             let compiled = policy::compile(rules(&fixture(name)), 1);
             assert!(compiled.is_ok(), "{name}: {compiled:?}");

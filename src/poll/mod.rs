@@ -14,7 +14,10 @@ use std::io;
 use std::os::fd::RawFd;
 
 mod bell;
-#[allow(unsafe_code, reason = "libc: epoll, eventfd and sched_setaffinity have no safe form in std")]
+#[allow(
+    unsafe_code,
+    reason = "libc: epoll, eventfd and sched_setaffinity have no safe form in std"
+)]
 pub mod epoll;
 pub mod sim;
 #[allow(unsafe_code, reason = "pushing entries to the ring is unsafe by its nature")]

@@ -100,9 +100,8 @@ impl Checker<'_> {
     /// partners and users connect, the internal FQDN or the node's on the inside.
     fn names(&mut self, index: usize, leaf: &Leaf) {
         let config = self.config;
-        let shown = |class: Class| {
-            config.listeners_of(class).any(|l| config.listener_identity(l) == index)
-        };
+        let shown =
+            |class: Class| config.listeners_of(class).any(|l| config.listener_identity(l) == index);
         let key = format!("identity[{index}].certificate");
         let name = &config.identities[index].name;
         let external = config.edge.external_fqdn.as_str();
@@ -124,7 +123,10 @@ impl Checker<'_> {
                 &key,
                 Severity::Error,
                 "certificate-name-missing",
-                format!("the certificate of {name} carries neither {} nor {}", inside[0], inside[1]),
+                format!(
+                    "the certificate of {name} carries neither {} nor {}",
+                    inside[0], inside[1]
+                ),
                 format!("order it with the subjectAltName DNS:{}", inside[0]),
             );
         }

@@ -125,6 +125,13 @@ pub const PARKED_MS: u64 = 4_000;
 /// Look-ups one leg may have outstanding.
 pub const LOOKUPS_PER_LEG_MAX: usize = 8;
 
+/// Targets one request is sent to, the first included; four bits of a branch count them.
+pub const TARGETS_TRIED_MAX: u8 = 4;
+/// Legs closed in one sweep, so that a drain or a quiet night does not close thousands at once.
+pub const CLOSES_PER_SWEEP_MAX: usize = 256;
+/// What a response of the edge itself adds to what it copies from the request.
+pub const OWN_RESPONSE_BYTES_MAX: usize = 512;
+
 /// RFC 3261 Timer F: 64 * T1.
 pub const TIMER_F_MS: u64 = 32_000;
 /// RFC 3261 Timer H: 64 * T1.

@@ -8,6 +8,8 @@
 pub mod address;
 mod decide;
 mod domain;
+#[cfg(test)]
+mod fixture;
 mod identity;
 mod partner;
 mod permit;

@@ -321,6 +321,13 @@ impl Snapshot {
         self.next_hop_of.get(number as usize).copied().flatten()
     }
 
+    /// Returns the same for a domain as it stands on the wire. No allocation.
+    #[must_use]
+    pub fn next_hop_of(&self, domain: &[u8]) -> Option<usize> {
+        let number = self.own.find_folded(domain)?;
+        self.next_hop_of.get(number as usize).copied().flatten()
+    }
+
     /// Returns the next hops.
     #[must_use]
     pub fn next_hops(&self) -> &[NextHop] {

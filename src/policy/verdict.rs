@@ -79,6 +79,24 @@ impl VerdictCache {
         from: &Domain,
         to: Option<&Domain>,
     ) -> VerdictKey {
+        self.key_of_hosts(
+            direction,
+            peer,
+            from.as_str().as_bytes(),
+            to.map_or(b"", |to| to.as_str().as_bytes()),
+        )
+    }
+
+    /// Returns the same key for hosts as they stand on the wire: case and a trailing dot do not
+    /// matter. No allocation; `to` is empty where the request names none.
+    #[must_use]
+    pub fn key_of_hosts(
+        &self,
+        direction: Direction,
+        peer: Option<&PeerNames>,
+        from: &[u8],
+        to: &[u8],
+    ) -> VerdictKey {
         let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
         // One write of a fixed head, then both names; a zero byte ends each, so nothing runs
         // together. The anchors are not in the fingerprint: one certificate may come with two chains.
@@ -92,11 +110,9 @@ impl VerdictCache {
             }
         }
         hasher.write(&head);
-        hasher.write(from.as_str().as_bytes());
+        write_folded(&mut hasher, from);
         hasher.write_u8(0);
-        if let Some(to) = to {
-            hasher.write(to.as_str().as_bytes());
-        }
+        write_folded(&mut hasher, to);
         VerdictKey(hasher.finish128().as_u128())
     }
 
@@ -119,6 +135,17 @@ impl VerdictCache {
             Decision::Ask(_) => {}
         }
     }
+}
+
+/// Hashes a name in the form in which names are compared.
+fn write_folded(hasher: &mut SipHasher13, name: &[u8]) {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let mut folded = [0_u8; 256];
+    // A longer name is no domain, so nothing is ever remembered under its key.
+    let folded = &mut folded[..name.len().min(256)];
+    folded.copy_from_slice(&name[..folded.len()]);
+    folded.make_ascii_lowercase();
+    hasher.write(folded);
 }
 
 /// Something that holds under one epoch until a moment.

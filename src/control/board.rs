@@ -224,7 +224,8 @@ impl Board {
             exporter.set(&catalogue::of_shard(&series), &values, value);
         }
         let (accepted, outgoing, half_open) = self.fabric.budget.used();
-        for (kind, value) in [("accepted", accepted), ("outgoing", outgoing), ("half_open", half_open)]
+        for (kind, value) in
+            [("accepted", accepted), ("outgoing", outgoing), ("half_open", half_open)]
         {
             exporter.set(&catalogue::CONNECTIONS, &[kind], value as u64);
         }

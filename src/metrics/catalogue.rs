@@ -148,11 +148,7 @@ pub fn reference() -> String {
             Kind::Gauge => "gauge",
         };
         let labels = if series.labels.is_empty() { "-".into() } else { series.labels.join(", ") };
-        let _ = writeln!(
-            text,
-            "| `{}` | {kind} | {labels} | {} |",
-            series.name, series.help
-        );
+        let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", series.name, series.help);
     }
     text
 }
@@ -168,7 +164,8 @@ mod tests {
         let mut names = BTreeSet::new();
         for series in all() {
             assert!(names.insert(series.name.clone()), "{} is declared twice", series.name);
-            let prefixed = series.name.starts_with("entente_") || series.name.starts_with("process_");
+            let prefixed =
+                series.name.starts_with("entente_") || series.name.starts_with("process_");
             assert!(prefixed, "{}", series.name);
             let counter = series.kind == Kind::Counter;
             assert_eq!(series.name.ends_with("_total"), counter, "{}", series.name);

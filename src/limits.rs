@@ -22,12 +22,71 @@ pub const PROXY_V1_BYTES_MAX: usize = 107;
 /// a cloud's own TLVs stay below 1 KiB, and the bytes are held before anyone is authenticated.
 pub const PROXY_V2_BYTES_MAX: usize = 4096;
 
+/// Connections accepted in one turn from one listener.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Legs judged again in one turn after new certificates or CRLs, a chain (about 100 us) each.
+pub const REJUDGEMENTS_PER_TURN_MAX: usize = 4;
+/// How often chains are looked at for expiry; they end by the day.
+pub const EXPIRY_SWEEP_MS: u64 = 60_000;
+/// Turns with fewer events than this are worth waiting for company, where that is configured.
+pub const SMALL_TURN_EVENTS: usize = 8;
+/// The longest coalescing wait: latency that is added to a lonely message.
+pub const COALESCE_US_MAX: u32 = 200;
+/// How often a shard's counters are copied to where the exporter reads them.
+pub const COUNTERS_PUBLISH_MS: u64 = 1_000;
+
+/// How long a PROXY header may take; a balancer sends it with its first segment.
+pub const PROXY_HEADER_MS: u64 = 3_000;
+/// Default time for a TLS handshake, from accept or connect to the peer's Finished.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// How long accepting rests when descriptors, connections or half-open handshakes are used up and
+/// no leg of the shard closes meanwhile.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// RFC 8305 section 5: the next address is tried this long after the one before.
+pub const CONNECT_STAGGER_MS: u64 = 250;
+/// How long the last address tried may take: one lost SYN (1 s, RFC 6298) and a round trip. Half
+/// of [`PARKED_MS`], so that a second target has its turn before the messages that wait give up.
+pub const CONNECT_MS: u64 = 2_000;
+/// Addresses tried for one connection.
+pub const CONNECT_ADDRESSES_MAX: usize = 8;
+/// How long a leg that we close may take to read its last bytes and to close its side.
+pub const LINGER_MS: u64 = 5_000;
+/// Over how long the drain closes legs that have nothing left to do, so that peers do not all
+/// connect elsewhere in the same instant.
+pub const DRAIN_SPREAD_MS: u64 = 2_000;
+/// Silence before the kernel probes a connection. With the probes below a dead peer is found
+/// within 85 s, under the 90 s after which balancers forget a silent connection (DESIGN 9).
+pub const TCP_KEEP_ALIVE_S: u64 = 45;
+/// Time between probes.
+pub const TCP_KEEP_ALIVE_INTERVAL_S: u64 = 10;
+/// Probes without an answer that end a connection.
+pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
+/// How long sent bytes may go without acknowledgement (RFC 5482).
+pub const TCP_USER_TIMEOUT_MS: u64 = 80_000;
+
+/// Mails from one shard to another that await nothing: memory 128 bytes each and pair of shards.
+pub const MAIL_ROOM: usize = 1024;
+/// Requests of one shard that await their answer from one other; the same memory.
+pub const MAIL_RESERVED_MAX: usize = 4096;
+/// How long a place stays reserved for an answer that does not come: Timer C and a margin.
+pub const MAIL_RESERVATION_MS: u64 = TIMER_C_MS + 5_000;
+/// Accepted sockets that wait for another shard to take them over.
+pub const HANDOVERS_MAX: usize = 256;
+/// Questions to the resolver that one shard may have outstanding.
+pub const QUESTIONS_MAX: usize = 1024;
+
 /// A TLS record's payload (RFC 8446 section 5.1).
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).
 pub const TLS_RECORD_WIRE_BYTES_MAX: usize = 5 + TLS_RECORD_BYTES_MAX + 2048;
 /// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB certificates.
 pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Certificates between a peer's own and the anchor; more are not searched for a path.
+pub const CHAIN_CERTIFICATES_MAX: usize = 10;
+/// Names kept of one certificate, of each kind; hosters' certificates carry up to a hundred.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
+/// How long a remote user's session ticket is good (DESIGN 7.3); none outlives its material.
+pub const TICKET_LIFETIME_S: u32 = 3600;
 
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
 pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
@@ -66,6 +125,13 @@ pub const PARKED_MS: u64 = 4_000;
 /// Look-ups one leg may have outstanding.
 pub const LOOKUPS_PER_LEG_MAX: usize = 8;
 
+/// Targets one request is sent to, the first included; four bits of a branch count them.
+pub const TARGETS_TRIED_MAX: u8 = 4;
+/// Legs closed in one sweep, so that a drain or a quiet night does not close thousands at once.
+pub const CLOSES_PER_SWEEP_MAX: usize = 256;
+/// What a response of the edge itself adds to what it copies from the request.
+pub const OWN_RESPONSE_BYTES_MAX: usize = 512;
+
 /// RFC 3261 Timer F: 64 * T1.
 pub const TIMER_F_MS: u64 = 32_000;
 /// RFC 3261 Timer H: 64 * T1.
@@ -78,3 +144,41 @@ pub const TIMER_L_MS: u64 = 32_000;
 const _: () =
     assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
 const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);
+
+/// Contradictions of one configuration that are reported; a list of a million wrong lines helps nobody.
+pub const CONTRADICTIONS_MAX: usize = 100;
+/// Permits a shard remembers, about 250 bytes each: 1 MiB. A power of two times the ways of a set.
+pub const VERDICT_PERMITS: usize = 4096;
+/// Refusals a shard remembers, about 150 bytes each; apart, so that strangers push no partner out.
+pub const VERDICT_REFUSALS: usize = 1024;
+/// Answers with targets that one shard (or the control thread) keeps, about 1 KiB each.
+pub const DNS_ANSWERS_MAX: usize = 16 * 1024;
+/// Failures held down beside them; apart, so that invented names push no partner out.
+pub const DNS_FAILURES_MAX: usize = 4 * 1024;
+/// Questions one shard may have on their way to the control thread.
+pub const DNS_PENDING_MAX: usize = 4 * 1024;
+/// Questions the control thread has out at the name servers; the rest of them waits in its queue.
+pub const DNS_IN_FLIGHT_MAX: usize = 256;
+/// How long the control thread tries to answer one question, over all servers and tries.
+pub const DNS_QUESTION_MS: u64 = 20_000;
+/// How long a shard counts a question as on its way; only a lost answer runs into it.
+pub const DNS_PENDING_MS: u64 = 30_000;
+/// SRV records taken from one answer, the best by priority.
+pub const DNS_TARGETS_MAX: usize = 16;
+/// Addresses taken per target and family.
+pub const DNS_ADDRESSES_MAX: usize = 8;
+/// Longest time an answer is used, whatever its TTL (RFC 8767 section 4 advises a ceiling).
+pub const DNS_TTL_S_MAX: u32 = 86_400;
+/// Shortest time an answer is used: a TTL of zero must not mean a question per message.
+pub const DNS_TTL_S_MIN: u32 = 1;
+/// Shortest and longest time a negative answer is used (RFC 2308 section 5).
+pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
+/// Distinct local users a discovered partner may address (the product's own default).
+pub const DISTINCT_USERS_MAX: usize = 1_000;
+
+const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
+const _: () = assert!(
+    TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85
+        && TCP_USER_TIMEOUT_MS < 90_000
+);
+const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);

@@ -39,7 +39,7 @@ pub use message::{CSeq, Field, Message, TopVia};
 pub use method::Method;
 pub use name::HeaderName;
 pub use name_addr::NameAddr;
-pub use scan::{Scan, Scanned, scan};
+pub use scan::{Scan, Scanned, read_head, scan};
 pub use start_line::StartLine;
 pub use table::HeaderTable;
 pub use text::params;

@@ -14,6 +14,7 @@
 
 use super::block::{self, BLOCK};
 use super::fault::{FramingFault, PeerMisbehaved, SyntaxFault};
+use super::message::Message;
 use super::name::{self, HeaderName};
 use super::start_line::{self, StartLine};
 use super::table::{Entry, HeaderTable};
@@ -88,6 +89,17 @@ pub fn scan(input: &[u8], table: &mut HeaderTable) -> Result<Scan, PeerMisbehave
         Some(head) => Ok(framed(input, table, head)),
         None => Ok(Scan::NeedMore(input.len() + 1)),
     }
+}
+
+/// Reads a head whose body is not there: what was kept of a message that was scanned before.
+///
+/// `None` if it is no whole head.
+pub fn read_head<'a>(head: &'a [u8], table: &'a mut HeaderTable) -> Option<Message<'a>> {
+    table.clear();
+    let mut scanner = Scanner { input: head, table, start: None, fault: None, line_start: 0 };
+    let found = scanner.head().ok()??;
+    let Head { start, len, fault, .. } = found;
+    Some(Message::new(head, table, Scanned { start, head_len: len, body_len: 0, fault }))
 }
 
 fn keep_alive(input: &[u8]) -> Option<Scan> {

@@ -63,7 +63,7 @@ fn output_that_is_no_terminal_has_neither_colours_nor_progress() {
     assert!(output.status.success(), "{text}");
     assert!(!text.contains('\x1b') && output.stderr.is_empty());
     assert!(text.contains("├─ MESSAGE ───────────┼─────────────────────┼────────────────────>│"));
-    assert!(text.contains("403 Forbidden"));
+    assert!(text.contains("<─ 403 "));
 }
 
 #[test]

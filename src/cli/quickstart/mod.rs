@@ -205,8 +205,7 @@ async fn start_edge(
 ) -> anyhow::Result<(Side, Running)> {
     let (sender, notes) = crossbeam::channel::bounded(NOTES_QUEUE);
     let starting = tokio::task::spawn_blocking(move || {
-        let config =
-            config::load(&file).map_err(|report| anyhow!(report.render(config::Paint::Plain)))?;
+        let config = config::load(&file)?;
         control::start(config, Options { notes: Some(sender), explain: true })
     });
     let running = starting.await?.with_context(|| format!("the {title} does not start"))?;

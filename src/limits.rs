@@ -94,6 +94,10 @@ pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
 pub const LEG_OUT_RESPONSE_RESERVE_BYTES: usize = 64 * 1024;
 /// A partner leg with more than this unsent is not read until it drains.
 pub const LEG_OUT_HIGH_WATER_BYTES: usize = 128 * 1024;
+/// Staging buffers a shard keeps between turns, and the largest kept: 4 MiB together.
+pub const STAGING_SPARE_MAX: usize = 64;
+/// See [`STAGING_SPARE_MAX`].
+pub const STAGING_SPARE_BYTES_MAX: usize = 64 * 1024;
 /// A leg whose socket takes nothing for this long is closed.
 pub const WRITE_STALL_MS: u64 = 30_000;
 

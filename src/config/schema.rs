@@ -167,13 +167,13 @@ section! {
             see: ["edge.drain_timeout_s"],
         }
         /// How long a drain may take in all.
-        drain_timeout_s: u64 = seconds(1, 86_400), default("60"), Live {
+        drain_timeout_s: u64 = seconds(1, 86_400), default("60"), Restart {
             beyond: "exceeded: what is left is closed and the process ends",
             example: "120",
             see: ["edge.drain_notice_s"],
         }
         /// File with the secrets of the pool, each with a key id.
-        secrets: PathBuf = path(), optional, Live {
+        secrets: PathBuf = path(), optional, Restart {
             beyond: "unset: made at each start, so dialogs do not survive a restart or another node",
             example: "\"secrets.toml\"",
             see: [],

@@ -3,89 +3,152 @@
 //!
 //! Names are `entente_<part>_<noun>_<unit>_total`; labels take words of closed sets.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::edge::access;
+use crate::shard;
+
 /// What kind of number a series is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows, from 0 at the start of the process.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// How many fell below each of these bounds.
-    Histogram(&'static [f64]),
 }
 
 /// One series.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
     /// Its name in the exposition.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What kind of number.
     pub kind: Kind,
-    /// What is counted, in the plural.
-    pub unit: &'static str,
     /// One sentence.
     pub help: &'static str,
     /// Names of its labels.
-    pub labels: &'static [&'static str],
+    pub labels: Cow<'static, [&'static str]>,
 }
 
 macro_rules! catalogue {
     ($(
         $(#[doc = $help:literal])+
-        $constant:ident: $kind:expr, $name:literal, $unit:literal, [$($label:literal),*];
+        $constant:ident: $kind:ident, $name:literal, [$($label:literal),*];
     )+) => {
         $(
             $(#[doc = $help])+
             pub const $constant: Series = Series {
-                name: $name,
-                kind: $kind,
-                unit: $unit,
-                help: trimmed(concat!($($help),+)),
-                labels: &[$($label),*],
+                name: Cow::Borrowed($name),
+                kind: Kind::$kind,
+                help: concat!($($help),+).trim_ascii(),
+                labels: Cow::Borrowed(&[$($label),*]),
             };
         )+
-        /// All series, in the order of the documentation.
-        pub const ALL: &[Series] = &[$($constant),+];
+        /// What control counts and measures itself, in the order of the documentation.
+        const OF_CONTROL: &[Series] = &[$($constant),+];
     };
 }
 
-/// Drops the space a doc comment begins with.
-const fn trimmed(text: &'static str) -> &'static str {
-    text.trim_ascii()
+catalogue! {
+    /// Connections that exist, by kind; half-open ones are among the accepted.
+    CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
+    /// Limits of the configuration.
+    LIMITS: Gauge, "entente_control_limit", ["limit"];
+    /// Shards that run, with what they wait by.
+    SHARDS: Gauge, "entente_control_shards", ["poller"];
+    /// Number of the configuration in force, from 1 at the start.
+    EPOCH: Gauge, "entente_control_config_epoch", [];
+    /// Reloads of the configuration by result.
+    RELOADS: Counter, "entente_control_reloads_total", ["result"];
+    /// Life of the process: 0 starting, 1 serving, 2 drain announced, 3 listeners closed.
+    STAGE: Gauge, "entente_control_stage", [];
+    /// Partners that the configuration lists.
+    PARTNERS: Gauge, "entente_control_partners", [];
+    /// When an identity's certificate ends, in seconds since 1970.
+    CERTIFICATE_ENDS: Gauge, "entente_tls_certificate_not_after_seconds", ["identity"];
+    /// Lines of the log that were sampled away above a rate.
+    LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
+    /// Lines of the log that its writer could not keep up with.
+    LINES_DROPPED: Counter, "entente_log_lines_dropped_total", [];
+    /// Always 1; the label tells the version.
+    BUILD: Gauge, "entente_build_info", ["version"];
+    /// When the process started, in seconds since 1970.
+    START_TIME: Gauge, "process_start_time_seconds", [];
+    /// Processor time used, user and system, in seconds.
+    CPU_SECONDS: Counter, "process_cpu_seconds_total", [];
+    /// Resident memory in bytes.
+    RESIDENT_BYTES: Gauge, "process_resident_memory_bytes", [];
+    /// Descriptors that are open.
+    OPEN_DESCRIPTORS: Gauge, "process_open_fds", [];
+    /// Descriptors that may be open.
+    DESCRIPTORS_MAX: Gauge, "process_max_fds", [];
+    /// Threads of the process.
+    THREADS: Gauge, "process_threads", [];
 }
 
-/// Bounds of latencies in seconds, from a loopback forward to Timer F.
-pub const SECONDS: &[f64] =
-    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 32.0];
+/// Returns the series a shard counts under; series without labels get the shard's number as one.
+#[must_use]
+pub fn of_shard(series: &shard::Series) -> Series {
+    let (kind, suffix) = match series.kind {
+        shard::Kind::Counter => (Kind::Counter, "_total"),
+        shard::Kind::Gauge => (Kind::Gauge, ""),
+    };
+    let own = series.labels.iter().map(|label| label.0).filter(|name| !name.is_empty());
+    let mut labels: Vec<&'static str> = own.collect();
+    if labels.is_empty() {
+        labels.push("shard");
+    }
+    Series {
+        name: format!("entente_shard_{}{suffix}", series.name).into(),
+        kind,
+        help: series.help,
+        labels: labels.into(),
+    }
+}
 
-catalogue! {
-    /// Reloads of the configuration by result: accepted or refused.
-    RELOADS: Kind::Counter, "entente_control_reloads_total", "reloads", ["result"];
-    /// Time from a request to its final response as the edge saw them.
-    REQUEST_SECONDS: Kind::Histogram(SECONDS), "entente_access_request_seconds", "seconds",
-        ["direction"];
+/// Returns what the Access Edge counts, in the order of its own names.
+#[must_use]
+pub fn access() -> Vec<Series> {
+    let counters = access::counters::Counters::NAMES.iter().zip(access::counters::Counters::HELP);
+    counters
+        .map(|(name, help)| Series {
+            name: format!("entente_access_{name}_total").into(),
+            kind: Kind::Counter,
+            help: help.trim_ascii(),
+            labels: Cow::Borrowed(&[]),
+        })
+        .collect()
+}
+
+/// Returns every series, in the order of the documentation.
+#[must_use]
+pub fn all() -> Vec<Series> {
+    let mut all = access();
+    shard::Counters::default().visit(|series, _| {
+        let series = of_shard(&series);
+        // A series is visited once for each of its label values.
+        if all.last().is_none_or(|last| last.name != series.name) {
+            all.push(series);
+        }
+    });
+    all.extend_from_slice(OF_CONTROL);
+    all
 }
 
 /// Returns the catalogue as a Markdown table.
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::from(
-        "# Metrics\n\n| name | kind | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n",
+        "# Metrics\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
-    for series in ALL {
+    for series in all() {
         let kind = match series.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
         };
         let labels = if series.labels.is_empty() { "-".into() } else { series.labels.join(", ") };
-        let _ = writeln!(
-            text,
-            "| `{}` | {kind} | {} | {labels} | {} |",
-            series.name, series.unit, series.help
-        );
+        let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", series.name, series.help);
     }
     text
 }
@@ -99,9 +162,11 @@ mod tests {
     #[test]
     fn every_name_follows_the_convention() {
         let mut names = BTreeSet::new();
-        for series in ALL {
-            assert!(names.insert(series.name), "{} is declared twice", series.name);
-            assert!(series.name.starts_with("entente_"), "{}", series.name);
+        for series in all() {
+            assert!(names.insert(series.name.clone()), "{} is declared twice", series.name);
+            let prefixed =
+                series.name.starts_with("entente_") || series.name.starts_with("process_");
+            assert!(prefixed, "{}", series.name);
             let counter = series.kind == Kind::Counter;
             assert_eq!(series.name.ends_with("_total"), counter, "{}", series.name);
             assert!(series.help.ends_with('.') && !series.help.contains('\n'), "{}", series.name);
@@ -110,6 +175,6 @@ mod tests {
 
     #[test]
     fn the_reference_has_a_row_for_every_series() {
-        assert_eq!(reference().lines().count(), 4 + ALL.len());
+        assert_eq!(reference().lines().count(), 4 + all().len());
     }
 }

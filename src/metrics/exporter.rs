@@ -1,15 +1,14 @@
 //! Renders readings of the catalogue in the Prometheus text format.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::catalogue::{self, Kind, Series};
 
-/// Label values of one line, in the order of the series' label names.
-type Values = Vec<String>;
+/// Name and label values of one line.
+type Line = (String, Vec<String>);
 
 /// Holds the last reading of every line and renders them.
 ///
@@ -18,18 +17,12 @@ type Values = Vec<String>;
 pub struct Exporter {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    counters: BTreeMap<(&'static str, Values), Counter>,
-    gauges: BTreeMap<(&'static str, Values), Gauge>,
-    histograms: BTreeMap<&'static str, BTreeMap<Values, Buckets>>,
+    lines: BTreeMap<Line, Cell>,
 }
 
-/// One line family of a histogram: how many fell into each bucket, and the sum of all.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Buckets {
-    /// Not cumulative; one more than the series has bounds, for what is above the last.
-    pub counts: Vec<u64>,
-    /// In the unit of the series.
-    pub sum: f64,
+enum Cell {
+    Counter(Counter),
+    Gauge(Gauge),
 }
 
 static METADATA: Metadata<'static> = Metadata::new("entente", Level::INFO, None);
@@ -39,71 +32,40 @@ impl Exporter {
     #[must_use]
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
-        for series in catalogue::ALL {
-            let name = KeyName::from_const_str(series.name);
+        for series in catalogue::all() {
+            let name = KeyName::from(series.name.into_owned());
             let help = SharedString::const_str(series.help);
             match series.kind {
                 Kind::Counter => recorder.describe_counter(name, None::<Unit>, help),
                 Kind::Gauge => recorder.describe_gauge(name, None::<Unit>, help),
-                Kind::Histogram(_) => {}
             }
         }
-        let handle = recorder.handle();
-        Self {
-            recorder,
-            handle,
-            counters: BTreeMap::new(),
-            gauges: BTreeMap::new(),
-            histograms: BTreeMap::new(),
+        Self { handle: recorder.handle(), recorder, lines: BTreeMap::new() }
+    }
+
+    /// Sets a line to `value`: the level of a gauge, or the total of a counter, which does not fall.
+    pub fn set(&mut self, series: &Series, labels: &[&str], value: u64) {
+        assert_eq!(series.labels.len(), labels.len(), "{} has its labels", series.name);
+        let values = labels.iter().map(|&value| value.to_owned()).collect();
+        let recorder = &self.recorder;
+        let cell = self.lines.entry((series.name.to_string(), values)).or_insert_with(|| {
+            let key = key(series, labels);
+            match series.kind {
+                Kind::Counter => Cell::Counter(recorder.register_counter(&key, &METADATA)),
+                Kind::Gauge => Cell::Gauge(recorder.register_gauge(&key, &METADATA)),
+            }
+        });
+        match cell {
+            Cell::Counter(counter) => counter.absolute(value),
+            #[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
+            Cell::Gauge(gauge) => gauge.set(value as f64),
         }
-    }
-
-    /// Sets a counter to the total `value`, which does not fall.
-    pub fn count(&mut self, series: &Series, labels: &[&str], value: u64) {
-        assert!(matches!(series.kind, Kind::Counter), "{} is a counter", series.name);
-        let recorder = &self.recorder;
-        self.counters
-            .entry((series.name, values(series, labels)))
-            .or_insert_with(|| recorder.register_counter(&key(series, labels), &METADATA))
-            .absolute(value);
-    }
-
-    /// Sets a gauge.
-    pub fn gauge(&mut self, series: &Series, labels: &[&str], value: f64) {
-        assert!(matches!(series.kind, Kind::Gauge), "{} is a gauge", series.name);
-        let recorder = &self.recorder;
-        self.gauges
-            .entry((series.name, values(series, labels)))
-            .or_insert_with(|| recorder.register_gauge(&key(series, labels), &METADATA))
-            .set(value);
-    }
-
-    /// Sets a histogram to the totals `buckets`.
-    pub fn histogram(&mut self, series: &Series, labels: &[&str], buckets: Buckets) {
-        let Kind::Histogram(bounds) = series.kind else {
-            panic!("{} is a histogram", series.name);
-        };
-        assert_eq!(buckets.counts.len(), bounds.len() + 1, "{} has its buckets", series.name);
-        let lines = self.histograms.entry(series.name).or_default();
-        lines.insert(values(series, labels), buckets);
     }
 
     /// Returns everything in the text format.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = self.handle.render();
-        // The recorder builds histograms from single samples; ours arrive counted.
-        for series in catalogue::ALL {
-            let Kind::Histogram(bounds) = series.kind else { continue };
-            let Some(lines) = self.histograms.get(series.name) else { continue };
-            let _ = writeln!(text, "# HELP {} {}", series.name, series.help);
-            let _ = writeln!(text, "# TYPE {} histogram", series.name);
-            for (values, buckets) in lines {
-                write_histogram(&mut text, series, bounds, values, buckets);
-            }
-            text.push('\n');
-        }
-        text
+        self.handle.render()
     }
 }
 
@@ -113,11 +75,6 @@ impl Default for Exporter {
     }
 }
 
-fn values(series: &Series, labels: &[&str]) -> Values {
-    assert_eq!(series.labels.len(), labels.len(), "{} has its labels", series.name);
-    labels.iter().map(|&value| value.to_owned()).collect()
-}
-
 fn key(series: &Series, labels: &[&str]) -> Key {
     let labels = series
         .labels
@@ -125,31 +82,7 @@ fn key(series: &Series, labels: &[&str]) -> Key {
         .zip(labels)
         .map(|(name, value)| Label::new(*name, (*value).to_owned()))
         .collect::<Vec<_>>();
-    Key::from_parts(series.name, labels)
-}
-
-fn write_histogram(
-    text: &mut String,
-    series: &Series,
-    bounds: &[f64],
-    values: &[String],
-    buckets: &Buckets,
-) {
-    let mut labels = String::new();
-    for (name, value) in series.labels.iter().zip(values) {
-        // Label values are words of closed sets; they hold nothing that would need escaping.
-        let _ = write!(labels, "{name}=\"{value}\",");
-    }
-    let mut total = 0_u64;
-    for (index, count) in buckets.counts.iter().enumerate() {
-        total = total.saturating_add(*count);
-        let bound = bounds.get(index).map_or("+Inf".to_owned(), f64::to_string);
-        let _ = writeln!(text, "{}_bucket{{{labels}le=\"{bound}\"}} {total}", series.name);
-    }
-    let labels = labels.trim_end_matches(',');
-    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-    let _ = writeln!(text, "{}_sum{braces} {}", series.name, buckets.sum);
-    let _ = writeln!(text, "{}_count{braces} {total}", series.name);
+    Key::from_parts(series.name.to_string(), labels)
 }
 
 #[cfg(test)]
@@ -159,25 +92,19 @@ mod tests {
     #[test]
     fn a_counter_is_rendered_with_its_help_and_labels() {
         let mut exporter = Exporter::new();
-        exporter.count(&catalogue::RELOADS, &["accepted"], 3);
-        exporter.count(&catalogue::RELOADS, &["accepted"], 4);
+        exporter.set(&catalogue::RELOADS, &["accepted"], 3);
+        exporter.set(&catalogue::RELOADS, &["accepted"], 4);
         let text = exporter.render();
         assert!(text.contains("# TYPE entente_control_reloads_total counter"), "{text}");
+        assert!(text.contains("# HELP entente_control_reloads_total Reloads of"), "{text}");
         assert!(text.contains("entente_control_reloads_total{result=\"accepted\"} 4"), "{text}");
     }
 
     #[test]
-    fn a_histogram_is_cumulative_and_ends_with_infinity() {
+    fn a_gauge_may_fall() {
         let mut exporter = Exporter::new();
-        let Kind::Histogram(bounds) = catalogue::REQUEST_SECONDS.kind else { unreachable!() };
-        let counts = vec![1; bounds.len() + 1];
-        let buckets = Buckets { counts, sum: 2.5 };
-        exporter.histogram(&catalogue::REQUEST_SECONDS, &["in"], buckets);
-        let text = exporter.render();
-        let total = bounds.len() + 1;
-        let last = format!("_bucket{{direction=\"in\",le=\"+Inf\"}} {total}\n");
-        assert!(text.contains(&last), "{text}");
-        assert!(text.contains("_sum{direction=\"in\"} 2.5\n"), "{text}");
-        assert!(text.contains(&format!("_count{{direction=\"in\"}} {total}\n")), "{text}");
+        exporter.set(&catalogue::EPOCH, &[], 7);
+        exporter.set(&catalogue::EPOCH, &[], 2);
+        assert!(exporter.render().contains("\nentente_control_config_epoch 2\n"));
     }
 }

@@ -7,4 +7,4 @@ pub mod catalogue;
 mod exporter;
 
 pub use catalogue::{Kind, Series};
-pub use exporter::{Buckets, Exporter};
+pub use exporter::Exporter;

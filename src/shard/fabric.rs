@@ -10,12 +10,13 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 
 use super::counters::CounterCells;
+use super::legs::ProxyHeader;
 use super::mailbox::PostBox;
 use crate::dns::SharedAnswer;
 use crate::edge::{Class, Drain, LegId, Mail};
 use crate::limits;
-use crate::poll::Waker;
 use crate::policy::Snapshot;
+use crate::poll::Waker;
 use crate::tls;
 
 /// The shards as they see each other, and as the control thread sees them.
@@ -46,6 +47,7 @@ pub(super) struct Handover<S> {
     pub(super) class: Class,
     /// Place in the list of listeners, the same in every shard.
     pub(super) listener: u16,
+    pub(super) proxy: ProxyHeader,
 }
 
 impl<S> Fabric<S> {

@@ -23,7 +23,9 @@ pub(super) enum Source {
 impl Source {
     pub(super) const fn token(self) -> Token {
         match self {
-            Self::Leg(id) => Token(((id.generation & GENERATION_MASK) as u64) << 32 | id.index as u64),
+            Self::Leg(id) => {
+                Token(((id.generation & GENERATION_MASK) as u64) << 32 | id.index as u64)
+            }
             Self::Listener(place) => Token(NO_LEG | 1 << 32 | place as u64),
             Self::Waker => Token(NO_LEG),
         }
@@ -85,9 +87,10 @@ pub(super) enum State {
     Handshaking(Box<Handshaking>),
     /// The core has it.
     Established(Box<Established>),
-    /// Nothing is read any more; the last bytes are on their way out.
-    Flushing(Box<Flushing>),
-    /// All is written and the core has forgotten it; the peer still has to close its side.
+    /// Sealed for the last time; when the last bytes are out, the core hears of the end.
+    Flushing(Box<Why>),
+    /// The core has forgotten it, or never knew it: the last bytes are on their way out, or the peer
+    /// still has to close its side.
     Lingering,
 }
 
@@ -116,8 +119,20 @@ pub(super) struct Secure {
 
 pub(super) struct Handshaking {
     pub(super) secure: Secure,
-    /// `partial` holds bytes that TLS has not seen.
-    pub(super) fresh: bool,
+    /// The material it was begun with, which judges the certificate.
+    pub(super) epoch: u64,
+    pub(super) input: Input,
+}
+
+/// What has come of a handshake's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Not one byte: if the peer closes, it was a probe.
+    Nothing,
+    /// [`Secure::partial`] holds bytes that TLS has not seen.
+    Fresh,
+    /// TLS has seen all of it.
+    Seen,
 }
 
 pub(super) struct Established {
@@ -126,18 +141,6 @@ pub(super) struct Established {
     pub(super) judged: u64,
     /// Set once it is to be closed: from then on nothing is read.
     pub(super) ending: Option<Why>,
-}
-
-pub(super) struct Flushing {
-    pub(super) why: Why,
-    pub(super) known: Known,
-}
-
-/// Whether the core has heard of a leg and so must hear of its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    ToCore,
-    ToShellOnly,
 }
 
 /// Plaintext kept between records or turns.
@@ -175,6 +178,11 @@ impl Joined {
         let announced = need.saturating_sub(self.len());
         self.bytes.reserve(announced.min(bytes.len() + crate::limits::TLS_RECORD_BYTES_MAX));
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Keeps `bytes` behind what is kept already; what the core wants stays as it is.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.keep(bytes, self.need);
     }
 
     pub(super) const fn need(&mut self, need: usize) {

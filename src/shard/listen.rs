@@ -174,7 +174,8 @@ mod tests {
     fn every_shard_has_its_own_socket_on_the_same_port() {
         let directory = tempfile::tempdir().expect("a directory");
         let (sockets, _locks) =
-            listen(&[plan("127.0.0.1:0"), plan("127.0.0.1:0")], 3, directory.path()).expect("listen");
+            listen(&[plan("127.0.0.1:0"), plan("127.0.0.1:0")], 3, directory.path())
+                .expect("listen");
         assert_eq!(sockets.len(), 3);
         let address = |shard: usize, place: usize| {
             sockets[shard][place].listener.local_addr().expect("an address")
@@ -200,7 +201,8 @@ mod tests {
     #[test]
     fn accepted_connections_inherit_what_was_set_on_the_listener() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (sockets, _locks) = listen(&[plan("127.0.0.1:0")], 1, directory.path()).expect("listen");
+        let (sockets, _locks) =
+            listen(&[plan("127.0.0.1:0")], 1, directory.path()).expect("listen");
         let listener = &sockets[0][0].listener;
         let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address"));
         listener.set_nonblocking(false).expect("blocking");

@@ -206,7 +206,7 @@ async fn start_edge(
     let (sender, notes) = crossbeam::channel::bounded(NOTES_QUEUE);
     let starting = tokio::task::spawn_blocking(move || {
         let config = config::load(&file)?;
-        control::start(config, Options { notes: Some(sender), explain: true })
+        control::start(config, Options { notes: Some(sender), explain: true, ..Options::default() })
     });
     let running = starting.await?.with_context(|| format!("the {title} does not start"))?;
     let side = Side {

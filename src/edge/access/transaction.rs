@@ -114,6 +114,8 @@ pub(crate) struct Slot {
     /// Hash of the Call-ID, which keeps a call on one connection.
     pub(crate) spread: u64,
     pub(crate) partner: PartnerKey,
+    /// When its request came.
+    pub(crate) began: Monotonic,
     /// How responses from this partner are stamped.
     pub(crate) stamp: Stamp,
     /// A byte of the request may have left this process.
@@ -150,6 +152,7 @@ impl Slot {
             group: None,
             spread: 0,
             partner: PartnerKey::NextHop,
+            began: Monotonic::default(),
             stamp: Stamp::default(),
             written: false,
             attempt: 0,

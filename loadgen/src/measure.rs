@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::net::Counters;
-use crate::process::{Cpu, Tree, own_run_ns};
+use crate::process::{Cpu, Tree, own_run_and_delay_ns};
 
 /// Longest latency that is told apart, in nanoseconds.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -60,8 +60,6 @@ pub(crate) struct Tally {
     pub(crate) offered: u64,
     /// Of those, how many ended well, however late.
     pub(crate) done: u64,
-    /// Units that ended well while the span lasted, whenever they began.
-    pub(crate) completed: u64,
     /// What went wrong, by kind.
     pub(crate) errors: BTreeMap<String, u64>,
     latencies: Vec<Latency>,
@@ -108,6 +106,8 @@ pub(crate) struct Odometers {
     pub(crate) at_ns: u64,
     /// The generator's own CPU.
     pub(crate) own_ns: u64,
+    /// Time the generator was kept from running.
+    pub(crate) delayed_ns: u64,
     /// Time the generator spent waiting in a busy poll that found nothing.
     pub(crate) waiting_ns: u64,
     /// CPU of the process under test.
@@ -128,7 +128,8 @@ impl Odometers {
         server: Option<Tree>,
     ) -> Self {
         let server = server.map(Tree::cpu).unwrap_or_default();
-        Self { at_ns, own_ns: own_run_ns(), waiting_ns, server, net, completed }
+        let (own_ns, delayed_ns) = own_run_and_delay_ns();
+        Self { at_ns, own_ns, delayed_ns, waiting_ns, server, net, completed }
     }
 }
 
@@ -141,6 +142,8 @@ pub(crate) struct Span {
     pub(crate) completed: u64,
     /// Share of its core that the generator worked, 0 to 1; busy waiting is not work.
     pub(crate) generator_busy: f64,
+    /// Share of the time in which something else kept the generator from running.
+    pub(crate) generator_delayed: f64,
     /// CPU of the process under test.
     pub(crate) server: Cpu,
     /// Messages that one read brought, on average.
@@ -159,6 +162,8 @@ impl Span {
             seconds: wall_ns as f64 / 1e9,
             completed: end.completed - start.completed,
             generator_busy: (own_ns.saturating_sub(waiting_ns) as f64 / wall_ns as f64).min(1.0),
+            generator_delayed: end.delayed_ns.saturating_sub(start.delayed_ns) as f64
+                / wall_ns as f64,
             server: end.server.since(start.server),
             messages_per_read: if reads == 0 { 0.0 } else { messages as f64 / reads as f64 },
         }

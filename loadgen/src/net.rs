@@ -145,7 +145,6 @@ pub(crate) struct Net {
     conns: Vec<Option<Conn>>,
     free: Vec<u32>,
     generation: u32,
-    live: usize,
     listeners: Vec<(TcpListener, Arc<ServerConfig>)>,
     dirty: Vec<ConnId>,
     input: Vec<u8>,
@@ -165,7 +164,6 @@ impl Net {
             conns: Vec::new(),
             free: Vec::new(),
             generation: 0,
-            live: 0,
             listeners: Vec::new(),
             dirty: Vec::new(),
             input: vec![0; 2 * READ_BYTES],
@@ -174,11 +172,6 @@ impl Net {
             pack: pack.max(1),
             counters: Counters::default(),
         })
-    }
-
-    /// Returns how many connections are open or opening.
-    pub(crate) fn live(&self) -> usize {
-        self.live
     }
 
     /// Accepts on `address` with `config`.
@@ -249,7 +242,6 @@ impl Net {
             out: Vec::new(),
             written: 0,
         });
-        self.live += 1;
         Ok(id)
     }
 
@@ -300,7 +292,6 @@ impl Net {
         }
         let conn = place.take()?;
         self.free.push(id.index);
-        self.live -= 1;
         Some(conn.role)
     }
 
@@ -395,10 +386,10 @@ impl Net {
         let mut rest = plain;
         loop {
             match frame(rest, &mut lines) {
-                Frame::Message { length, body } => {
+                Frame::Message { length } => {
                     let (message, after) = rest.split_at(length);
                     self.counters.messages += 1;
-                    handler.message(self, id, Message::new(message, &lines, body));
+                    handler.message(self, id, Message::new(message, &lines));
                     rest = after;
                 }
                 Frame::KeepAlive(bytes) => {

@@ -86,7 +86,8 @@ impl Tree {
         let mut cpu = Cpu::default();
         for pid in self.members() {
             for task in numbers_in(&format!("/proc/{pid}/task")) {
-                cpu.run_ns += run_ns(&format!("/proc/{pid}/task/{task}/schedstat"));
+                let path = format!("/proc/{pid}/task/{task}/schedstat");
+                cpu.run_ns += run_and_delay_ns(&path).0;
             }
             if let Some(fields) = stat_fields(pid) {
                 let ticks = |at: usize| fields.get(at).and_then(|text| text.parse().ok());
@@ -109,14 +110,16 @@ impl Tree {
     }
 }
 
-/// Returns the run time of the generator's only thread, in nanoseconds.
-pub(crate) fn own_run_ns() -> u64 {
-    run_ns("/proc/thread-self/schedstat")
+/// Returns for how long the generator's only thread ran, and for how long it was ready to run
+/// while something else had its core, in nanoseconds.
+pub(crate) fn own_run_and_delay_ns() -> (u64, u64) {
+    run_and_delay_ns("/proc/thread-self/schedstat")
 }
 
-fn run_ns(path: &str) -> u64 {
+fn run_and_delay_ns(path: &str) -> (u64, u64) {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_ascii_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0)
+    let mut fields = text.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0));
+    (fields.next().unwrap_or(0), fields.next().unwrap_or(0))
 }
 
 /// Fields of `/proc/pid/stat` after the command name, which may itself hold blanks and brackets;

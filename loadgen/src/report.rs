@@ -11,6 +11,8 @@ use crate::process::Memory;
 
 /// Share of its core above which the generator, not the server, sets the rate.
 const GENERATOR_BOUND: f64 = 0.9;
+/// Share of time kept from running above which the machine was not quiet enough to measure on.
+const DISTURBED: f64 = 0.02;
 
 /// The process under test.
 #[derive(Clone, Debug, Serialize)]
@@ -74,6 +76,10 @@ pub(crate) struct Report {
     pub(crate) generator_busy: f64,
     /// Whether that is too much for a claim about the rate.
     pub(crate) generator_bound: bool,
+    /// Share of time something else kept the generator from running.
+    pub(crate) generator_delayed: f64,
+    /// Whether that is too much to compare this run with another.
+    pub(crate) disturbed: bool,
     /// Messages that one read brought.
     pub(crate) messages_per_read: f64,
     /// Responses that belong to no request.
@@ -112,6 +118,8 @@ impl Report {
             per_second: (!generator_bound).then(|| span.completed as f64 / span.seconds),
             generator_busy: span.generator_busy,
             generator_bound,
+            generator_delayed: span.generator_delayed,
+            disturbed: span.generator_delayed > DISTURBED,
             messages_per_read: span.messages_per_read,
             strays: 0,
             acks: None,
@@ -154,6 +162,13 @@ impl Display for Report {
                 latency.p999_us,
                 latency.max_us,
                 latency.count
+            )?;
+        }
+        if self.disturbed {
+            let share = self.generator_delayed * 100.0;
+            writeln!(
+                out,
+                "  DISTURBED: the generator waited {share:.0} % of the time for its core"
             )?;
         }
         write!(

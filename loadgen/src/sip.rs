@@ -76,12 +76,10 @@ pub(crate) enum Frame {
     NeedMore,
     /// So many bytes of line ends between messages: a ping (4) or its answer (2).
     KeepAlive(usize),
-    /// A whole message of `length` bytes whose body begins at `body`.
+    /// A whole message.
     Message {
-        /// Head and body.
+        /// Bytes of head and body.
         length: usize,
-        /// Head alone.
-        body: usize,
     },
     /// Nothing that could be SIP.
     Garbage,
@@ -105,11 +103,7 @@ pub(crate) fn frame(input: &[u8], lines: &mut Vec<Line>) -> Frame {
         let end = start + length + 1;
         if line.is_empty() || line == b"\r" {
             let length = end + content_length;
-            return if input.len() < length {
-                Frame::NeedMore
-            } else {
-                Frame::Message { length, body: end }
-            };
+            return if input.len() < length { Frame::NeedMore } else { Frame::Message { length } };
         }
         if line[0] == b' ' || line[0] == b'\t' {
             if let Some(last) = lines.last_mut() {
@@ -146,13 +140,12 @@ fn number(text: &[u8]) -> Option<usize> {
 pub(crate) struct Message<'a> {
     bytes: &'a [u8],
     lines: &'a [Line],
-    body: usize,
 }
 
 impl<'a> Message<'a> {
-    /// `bytes`, `lines` and `body` as [`frame`] found them.
-    pub(crate) fn new(bytes: &'a [u8], lines: &'a [Line], body: usize) -> Self {
-        Self { bytes, lines, body }
+    /// `bytes` and `lines` as [`frame`] found them.
+    pub(crate) fn new(bytes: &'a [u8], lines: &'a [Line]) -> Self {
+        Self { bytes, lines }
     }
 
     /// Returns the status code of a response, `None` for a request.
@@ -188,11 +181,6 @@ impl<'a> Message<'a> {
     /// Returns the whole message.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
-    }
-
-    /// Returns the length of the body.
-    pub(crate) fn body_bytes(&self) -> usize {
-        self.bytes.len() - self.body
     }
 
     fn value(&self, line: &Line) -> &'a [u8] {
@@ -300,27 +288,26 @@ mod tests {
         Via: SIP/2.0/TLS b\r\nTo: <sip:b@y;tag=no>;tag=t1\r\nRecord-Route: <sip:a;lr>,\r\n <sip:b;lr>\r\n\
         Content-Length: 4\r\n\r\nbodyNEXT";
 
-    fn parse(input: &[u8]) -> (Vec<Line>, usize, usize) {
+    fn parse(input: &[u8]) -> (Vec<Line>, usize) {
         let mut lines = Vec::new();
         match frame(input, &mut lines) {
-            Frame::Message { length, body } => (lines, length, body),
+            Frame::Message { length } => (lines, length),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_message_ends_where_content_length_says() {
-        let (lines, length, body) = parse(RESPONSE);
-        let message = Message::new(&RESPONSE[..length], &lines, body);
+        let (lines, length) = parse(RESPONSE);
+        let message = Message::new(&RESPONSE[..length], &lines);
         assert!(message.bytes().ends_with(b"body"));
-        assert_eq!(message.body_bytes(), 4);
         assert_eq!(message.status(), Some(200));
     }
 
     #[test]
     fn compact_and_folded_fields_are_read() {
-        let (lines, length, body) = parse(RESPONSE);
-        let message = Message::new(&RESPONSE[..length], &lines, body);
+        let (lines, length) = parse(RESPONSE);
+        let message = Message::new(&RESPONSE[..length], &lines);
         let via = message.first(Name::Via).and_then(branch);
         assert_eq!(via, Some(&b"z9hG4bKabc"[..]));
         assert_eq!(message.all(Name::Via).count(), 2);
@@ -331,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_cut_of_a_message_needs_more() {
-        let (_, length, _) = parse(RESPONSE);
+        let (_, length) = parse(RESPONSE);
         for cut in 0..length {
             assert_eq!(frame(&RESPONSE[..cut], &mut Vec::new()), Frame::NeedMore, "cut at {cut}");
         }
@@ -350,7 +337,7 @@ mod tests {
             push_padded_body(&mut message, 0, total, b"text ");
             // One byte is lost where the length gains a digit.
             assert!((total - 1..=total).contains(&message.len()), "{total} {}", message.len());
-            let (_, length, _) = parse(&message);
+            let (_, length) = parse(&message);
             assert_eq!(length, message.len());
         }
     }

@@ -147,7 +147,7 @@ enum Step {
     /// The peer is done sending.
     Closed,
     /// Application data may be sealed.
-    Sealed(usize),
+    Sealed,
 }
 
 impl Session {
@@ -195,7 +195,7 @@ impl Session {
             opened.consumed += discard;
             match step {
                 Step::Again => {}
-                Step::Blocked | Step::Sealed(_) => return Ok(opened),
+                Step::Blocked | Step::Sealed => return Ok(opened),
                 Step::Closed => {
                     opened.closed = true;
                     return Ok(opened);
@@ -210,7 +210,7 @@ impl Session {
             let (_, step) = self.step(&mut [], None, out, Some(payload))?;
             match step {
                 Step::Again => {}
-                Step::Sealed(_) => return Ok(()),
+                Step::Sealed => return Ok(()),
                 Step::Blocked | Step::Closed => return Err(anyhow!("cannot seal yet")),
             }
         }
@@ -304,7 +304,7 @@ fn step<Side>(
                 Err(error) => return Err(rustls::Error::General(error.to_string())),
             };
             out.truncate(start + written);
-            Step::Sealed(written)
+            Step::Sealed
         }
         ConnectionState::PeerClosed | ConnectionState::Closed => Step::Closed,
         _ => Step::Blocked,

@@ -340,8 +340,8 @@ mod tests {
     fn with_message<T>(bytes: &[u8], check: impl FnOnce(Message<'_>) -> T) -> T {
         let mut lines = Vec::new();
         match frame(bytes, &mut lines) {
-            Frame::Message { length, body } if length == bytes.len() => {
-                check(Message::new(bytes, &lines, body))
+            Frame::Message { length } if length == bytes.len() => {
+                check(Message::new(bytes, &lines))
             }
             other => panic!("{other:?} of {}", String::from_utf8_lossy(bytes)),
         }

@@ -130,9 +130,9 @@ pub(crate) struct Traffic {
     /// Connections of the partners to the edge.
     #[arg(long, default_value_t = 8)]
     pub(crate) connections: usize,
-    /// Unfinished units of work at once.
-    #[arg(long, default_value_t = 256)]
-    pub(crate) window: usize,
+    /// Unfinished units of work at once; default: 256 in a closed loop, 10,000 at a rate.
+    #[arg(long)]
+    pub(crate) window: Option<usize>,
     /// Messages that share one TLS record.
     #[arg(long, default_value_t = 1)]
     pub(crate) pack: usize,
@@ -148,6 +148,14 @@ pub(crate) struct Traffic {
     /// Prints the first request and response that each side received, to standard error.
     #[arg(long)]
     pub(crate) show: bool,
+}
+
+impl Traffic {
+    /// Returns how many units may be unfinished at once.
+    pub(crate) fn window(&self) -> usize {
+        let default = if self.common.rate > 0.0 { 10_000 } else { 256 };
+        self.window.unwrap_or(default).max(1)
+    }
 }
 
 /// Options of `handshake`.

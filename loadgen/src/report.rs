@@ -147,6 +147,10 @@ impl Display for Report {
         for (kind, count) in &self.errors {
             writeln!(out, "    {count} x {kind}")?;
         }
+        let unsent = self.offered.saturating_sub(self.done + failed);
+        if unsent > 0 {
+            writeln!(out, "    {unsent} x never found room in the window, or unfinished")?;
+        }
         match self.per_second {
             Some(rate) => writeln!(out, "  rate {rate:.0}/s")?,
             None => writeln!(out, "  GENERATOR-BOUND: no claim about the rate")?,

@@ -95,7 +95,7 @@ pub(crate) fn run(kind: Kind, options: &options::Traffic) -> Result<Report> {
 
     let start_ns = clock.now_ns() + ns_of_seconds(common.warmup);
     let end_ns = start_ns + ns_of_seconds(common.seconds);
-    let mut offer = Offer::new(common.rate, options.window.max(1), clock.now_ns());
+    let mut offer = Offer::new(common.rate, options.window(), clock.now_ns());
     run.engine.measure(start_ns, end_ns);
     run.spin(Some(&mut offer), start_ns)?;
     let first = run.odometers();
@@ -113,7 +113,7 @@ pub(crate) fn run(kind: Kind, options: &options::Traffic) -> Result<Report> {
     let span = Span::between(&first, &last);
     let mut report = Report::new(kind.name(), common, &span, &engine.tally, suite);
     report.connections = options.connections;
-    report.window = options.window;
+    report.window = options.window();
     report.pack = options.pack;
     report.strays = engine.strays;
     report.acks = (kind == Kind::Dialog).then_some(engine.acks);

@@ -7,6 +7,8 @@
 
 mod clock;
 mod connections;
+#[cfg(test)]
+mod loopback;
 mod measure;
 mod net;
 mod offer;
@@ -26,6 +28,7 @@ use clap::Parser;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::options::{Common, Options, Scenario};
+use crate::report::Report;
 use crate::traffic::Kind;
 
 fn main() -> ExitCode {
@@ -47,19 +50,23 @@ fn run(scenario: &Scenario) -> Result<bool> {
         set.set(core);
         sched_setaffinity(None, &set).with_context(|| format!("core {core}"))?;
     }
-    let report = match scenario {
-        Scenario::Message(options) => traffic::run(Kind::Message, options)?,
-        Scenario::Dialog(options) => traffic::run(Kind::Dialog, options)?,
-        Scenario::Presence(options) => traffic::run(Kind::Presence, options)?,
-        Scenario::Handshake(options) => connections::handshake(options)?,
-        Scenario::Idle(options) => connections::idle(options)?,
-    };
+    let report = self::scenario(scenario)?;
     if common.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print!("{report}");
     }
     Ok(report.done > 0)
+}
+
+fn scenario(scenario: &Scenario) -> Result<Report> {
+    match scenario {
+        Scenario::Message(options) => traffic::run(Kind::Message, options),
+        Scenario::Dialog(options) => traffic::run(Kind::Dialog, options),
+        Scenario::Presence(options) => traffic::run(Kind::Presence, options),
+        Scenario::Handshake(options) => connections::handshake(options),
+        Scenario::Idle(options) => connections::idle(options),
+    }
 }
 
 fn common(scenario: &Scenario) -> &Common {

@@ -279,7 +279,7 @@ impl Net {
             && !conn.finishing
         {
             conn.finishing = true;
-            conn.session.close_notify(&mut conn.out);
+            conn.session.close_notify(&mut conn.ciphertext, &mut conn.out);
             self.mark_dirty(id);
         }
     }
@@ -510,10 +510,14 @@ impl Conn {
         };
         plain.append(&mut self.plaintext);
         let filled = &mut input[..kept + count];
-        let opened = self
-            .session
-            .open(filled, plain, &mut self.out)
-            .map_err(|error| Ended::Tls(error.to_string()))?;
+        let opened = match self.session.open(filled, plain, &mut self.out) {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The peer may be gone; then there is nobody to tell.
+                let _ = self.write();
+                return Err(Ended::Tls(error.to_string()));
+            }
+        };
         self.ciphertext.clear();
         self.ciphertext.extend_from_slice(&filled[opened.consumed..]);
         Ok(Some(opened.closed))
@@ -521,7 +525,7 @@ impl Conn {
 
     fn seal(&mut self, payload: &[u8]) -> Result<()> {
         for record in payload.chunks(RECORD_BYTES_MAX) {
-            self.session.seal(record, &mut self.out)?;
+            self.session.seal(record, &mut self.ciphertext, &mut self.out)?;
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Room for one handshake flight; a longer one grows the buffer.
 const FLIGHT_BYTES: usize = 4096;
 
+/// Steps in which a failed connection gives its alert away: encode, transmit, and one to spare.
+const ALERT_STEPS_MAX: usize = 3;
+
 /// A certificate chain with its key, from PEM files.
 pub(crate) struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -182,6 +185,8 @@ impl Session {
 
     /// Opens the records of `input`; appends plaintext to `plain` and what must be answered to
     /// `out`. Unconsumed bytes are the start of a record and must be given again with more.
+    ///
+    /// After an error `out` ends with the alert that tells the peer.
     pub(crate) fn open(
         &mut self,
         input: &mut [u8],
@@ -191,24 +196,42 @@ impl Session {
         let mut opened = Opened::default();
         loop {
             let rest = input.get_mut(opened.consumed..).unwrap_or_default();
-            let (discard, step) = self.step(rest, Some(plain), out, None)?;
+            let (discard, step) = self.step(rest, Some(&mut *plain), out, None);
             opened.consumed += discard;
             match step {
-                Step::Again => {}
-                Step::Blocked | Step::Sealed => return Ok(opened),
-                Step::Closed => {
+                Ok(Step::Again) => {}
+                Ok(Step::Blocked | Step::Sealed) => return Ok(opened),
+                Ok(Step::Closed) => {
                     opened.closed = true;
                     return Ok(opened);
+                }
+                Err(error) => {
+                    let rest = input.get_mut(opened.consumed..).unwrap_or_default();
+                    for _ in 0..ALERT_STEPS_MAX {
+                        if !matches!(self.step(rest, None, out, None), (0, Ok(Step::Again))) {
+                            break;
+                        }
+                    }
+                    return Err(error);
                 }
             }
         }
     }
 
     /// Seals `payload` (at most one record's worth) as one record at the end of `out`.
-    pub(crate) fn seal(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    ///
+    /// `held`: what the last [`Session::open`] left unconsumed. The session may remember places
+    /// in it, so that it must see them at every step.
+    pub(crate) fn seal(
+        &mut self,
+        payload: &[u8],
+        held: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         loop {
-            let (_, step) = self.step(&mut [], None, out, Some(payload))?;
-            match step {
+            let (discard, step) = self.step(held, None, out, Some(payload));
+            held.drain(..discard);
+            match step? {
                 Step::Again => {}
                 Step::Sealed => return Ok(()),
                 Step::Blocked | Step::Closed => return Err(anyhow!("cannot seal yet")),
@@ -216,16 +239,17 @@ impl Session {
         }
     }
 
-    /// Appends a close_notify to `out`; nothing may be sealed after it.
-    pub(crate) fn close_notify(&mut self, out: &mut Vec<u8>) {
+    /// Appends a close_notify to `out`; nothing may be sealed after it. `held`: as for
+    /// [`Session::seal`].
+    pub(crate) fn close_notify(&mut self, held: &mut [u8], out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + RECORD_OVERHEAD_BYTES, 0);
         let written = match self {
             Self::Client(connection) => {
-                close_notify(connection.process_tls_records(&mut []), out, start)
+                close_notify(connection.process_tls_records(held), out, start)
             }
             Self::Server(connection) => {
-                close_notify(connection.process_tls_records(&mut []), out, start)
+                close_notify(connection.process_tls_records(held), out, start)
             }
         };
         out.truncate(start + written);
@@ -237,7 +261,7 @@ impl Session {
         plain: Option<&mut Vec<u8>>,
         out: &mut Vec<u8>,
         payload: Option<&[u8]>,
-    ) -> Result<(usize, Step), rustls::Error> {
+    ) -> (usize, Result<Step, rustls::Error>) {
         match self {
             Self::Client(connection) => {
                 step(connection.process_tls_records(input), plain, out, payload)
@@ -255,9 +279,9 @@ fn step<Side>(
     plain: Option<&mut Vec<u8>>,
     out: &mut Vec<u8>,
     payload: Option<&[u8]>,
-) -> Result<(usize, Step), rustls::Error> {
-    let UnbufferedStatus { mut discard, state, .. } = status;
-    let step = match state? {
+) -> (usize, Result<Step, rustls::Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let step = state.and_then(|state| match state {
         ConnectionState::ReadTraffic(mut traffic) => {
             let Some(plain) = plain else {
                 return Err(rustls::Error::General("data where none was given".into()));
@@ -267,49 +291,58 @@ fn step<Side>(
                 discard += record.discard;
                 plain.extend_from_slice(record.payload);
             }
-            Step::Again
+            Ok(Step::Again)
         }
         ConnectionState::EncodeTlsData(mut data) => {
-            let start = out.len();
-            out.resize(start + FLIGHT_BYTES, 0);
-            let written = match data.encode(&mut out[start..]) {
-                Ok(written) => written,
-                Err(EncodeError::InsufficientSize(needed)) => {
-                    out.resize(start + needed.required_size, 0);
-                    data.encode(&mut out[start..])
-                        .map_err(|error| rustls::Error::General(error.to_string()))?
-                }
-                Err(error) => return Err(rustls::Error::General(error.to_string())),
-            };
-            out.truncate(start + written);
-            Step::Again
+            append(out, FLIGHT_BYTES, |room| match data.encode(room) {
+                Ok(written) => Ok(written),
+                Err(EncodeError::InsufficientSize(needed)) => Err(Ok(needed.required_size)),
+                Err(error) => Err(Err(error.to_string())),
+            })?;
+            Ok(Step::Again)
         }
         ConnectionState::TransmitTlsData(data) => {
             // `out` is written in order before anything else, which is what "transmitted" asks.
             data.done();
-            Step::Again
+            Ok(Step::Again)
         }
         ConnectionState::WriteTraffic(mut traffic) => {
-            let Some(payload) = payload else { return Ok((discard, Step::Blocked)) };
-            let start = out.len();
-            out.resize(start + payload.len() + RECORD_OVERHEAD_BYTES, 0);
-            let written = match traffic.encrypt(payload, &mut out[start..]) {
-                Ok(written) => written,
-                Err(EncryptError::InsufficientSize(needed)) => {
-                    out.resize(start + needed.required_size, 0);
-                    traffic
-                        .encrypt(payload, &mut out[start..])
-                        .map_err(|error| rustls::Error::General(error.to_string()))?
+            let Some(payload) = payload else { return Ok(Step::Blocked) };
+            append(out, payload.len() + RECORD_OVERHEAD_BYTES, |room| {
+                match traffic.encrypt(payload, room) {
+                    Ok(written) => Ok(written),
+                    Err(EncryptError::InsufficientSize(needed)) => Err(Ok(needed.required_size)),
+                    Err(error) => Err(Err(error.to_string())),
                 }
-                Err(error) => return Err(rustls::Error::General(error.to_string())),
-            };
-            out.truncate(start + written);
-            Step::Sealed
+            })?;
+            Ok(Step::Sealed)
         }
-        ConnectionState::PeerClosed | ConnectionState::Closed => Step::Closed,
-        _ => Step::Blocked,
-    };
-    Ok((discard, step))
+        ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Step::Closed),
+        _ => Ok(Step::Blocked),
+    });
+    (discard, step)
+}
+
+/// Lets `write` fill `guess` bytes at the end of `out`, or as many as it then says it needs.
+fn append(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Result<usize, String>>,
+) -> Result<(), rustls::Error> {
+    let start = out.len();
+    let mut room = guess;
+    loop {
+        out.resize(start + room, 0);
+        match write(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(Ok(needed)) if needed > room => room = needed,
+            Err(Ok(_)) => return Err(rustls::Error::General("no room is enough".into())),
+            Err(Err(error)) => return Err(rustls::Error::General(error)),
+        }
+    }
 }
 
 fn close_notify<Side>(

@@ -1,0 +1,138 @@
+"""The edge under test: its configuration, its start, its reload and its end."""
+
+import os
+
+from lab.world import (EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, POOL, PUBLIC_DNS, REPOSITORY,
+                       expect, sh)
+
+BINARY = os.path.join(
+    os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")), "release", "entente")
+MANAGEMENT = "127.0.0.1:9464"
+
+
+def configuration(world, more="", listeners=None, key_log=False):
+    """A complete configuration for the world's edge; `more` is appended as it is."""
+    if listeners is None:
+        listeners = f"""
+[[listener]]
+address = "{EDGE_EXTERNAL}:5061"
+class = "federation"
+identity = "external"
+"""
+    key_log_line = f'key_log = "{world.folder}/keys.txt"\n' if key_log else ""
+    return f"""
+[edge]
+node = "edge1.contoso.example"
+external_fqdn = "sip.contoso.example"
+internal_fqdn = "lsedge.contoso.example"
+domains = ["contoso.example"]
+shards = 1
+poller = "{world.poller}"
+drain_notice_s = 3
+drain_timeout_s = 10
+{listeners}
+[[listener]]
+address = "{EDGE_INTERNAL}:5061"
+class = "internal"
+identity = "internal"
+
+[[identity]]
+name = "external"
+certificate = "{world.pki}/edge-external.pem"
+key = "{world.pki}/edge-external.key"
+sip_domains = ["contoso.example"]
+
+[[identity]]
+name = "internal"
+certificate = "{world.pki}/edge-internal.pem"
+key = "{world.pki}/edge-internal.key"
+
+[tls]
+trust = ["{world.pki}/ca.pem"]
+{key_log_line}
+[internal]
+names = ["pool.contoso.example"]
+
+[[next_hop]]
+name = "pool.contoso.example"
+port = 5061
+addresses = ["{POOL}"]
+
+[[partner]]
+domain = "fabrikam.example"
+kind = "allowed_domain"
+
+[[blocked]]
+domain = "litware.example"
+
+[addresses]
+allow_networks = ["198.51.100.0/24", "203.0.113.0/24", "127.0.0.0/8"]
+
+[dns]
+servers = ["{PUBLIC_DNS}:53"]
+
+[management]
+listen = ["{MANAGEMENT}"]
+allow = ["127.0.0.0/8"]
+
+[log]
+format = "text"
+level = "debug"
+{more}
+"""
+
+
+def start(world, text=None):
+    """Starts the edge, or Kamailio in its place, and waits until it serves."""
+    if world.stand_in:
+        return _stand_in(world)
+    path = world.file("entente.toml", text or configuration(world))
+    process = world.spawn(EDGE, "entente", [BINARY, "run", "-c", path],
+                          env={"RUST_BACKTRACE": "1"})
+    world.wait_listening(EDGE, EDGE_INTERNAL, 5061, process)
+    world.wait_listening(EDGE, "127.0.0.1", 9464, process)
+    return process
+
+
+def _stand_in(world):
+    home = os.path.join(world.folder, "stand-in")
+    os.makedirs(home)
+    sections = [(f"server:{EDGE_EXTERNAL}:5061", "edge-external"),
+                (f"server:{EDGE_INTERNAL}:5061", "edge-internal"),
+                ("server:default", "edge-external"), ("client:default", "edge-external")]
+    world.file("stand-in/tls.cfg", "".join(
+        f"[{name}]\nmethod = TLSv1.2+\nverify_certificate = yes\nrequire_certificate = yes\n"
+        f"private_key = {world.pki}/{leaf}.key\ncertificate = {world.pki}/{leaf}.pem\n"
+        f"ca_list = {world.pki}/ca.pem\n" for name, leaf in sections))
+    world.file("resolv-edge.conf", f"nameserver {PUBLIC_DNS}\n")
+    sh("mount", "--bind", f"{world.folder}/resolv-edge.conf", "/run/resolv.conf", check=False)
+    world.name_server(EDGE, ["127.0.0.53"], [
+        f"server={PUBLIC_DNS}", f"host-record=lsedge.contoso.example,{EDGE_INTERNAL}",
+        f"host-record=pool.contoso.example,{POOL}"])
+    process = world.spawn(EDGE, "stand-in", [
+        "kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-w", home, "-Y", home,
+        "-P", f"{home}/pid", "-A", f"EXTERNAL={EDGE_EXTERNAL}", "-A", f"INTERNAL={EDGE_INTERNAL}",
+        "-A", f'FROM_INSIDE="tls:{EDGE_EXTERNAL}:5061"',
+        "-A", f'FROM_OUTSIDE="tls:{EDGE_INTERNAL}:5061"',
+        "-A", f'TLSCFG="{home}/tls.cfg"', "-A", f'POOL="sip:{POOL}:5061;transport=tls"',
+        "-f", os.path.join(INTEROP, "kamailio", "stand-in.cfg")])
+    world.wait_listening(EDGE, EDGE_INTERNAL, 5061, process)
+    return process
+
+
+def management(world, path, check=True):
+    """Asks the management address; returns status and body."""
+    done = world.run(EDGE, ["curl", "-s", "-m", "5", "-w", "\n%{http_code}",
+                            f"http://{MANAGEMENT}{path}"], check=check)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status or 0), body
+
+
+def metric(world, name, labels=()):
+    """The sum of a series' samples whose labels hold every one of `labels`."""
+    status, body = management(world, "/metrics")
+    expect(status == 200, f"/metrics answered {status}")
+    samples = [line for line in body.splitlines()
+               if line.split("{")[0].split(" ")[0] == name and all(l in line for l in labels)]
+    expect(samples, f"/metrics has no {name} {labels}")
+    return sum(float(line.rsplit(" ", 1)[1]) for line in samples)

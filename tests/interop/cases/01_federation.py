@@ -1,8 +1,7 @@
 """Kamailio as the partner's edge over mutual TLS, found by SRV; SIPp users behind both sides."""
 
 from lab import edge, peers
-from lab.world import (EDGE_EXTERNAL, EDGE_INTERNAL, INSIDE, OUTSIDE, PARTNER, PARTNER_USER, POOL,
-                       POOL_USER, expect)
+from lab.world import ADDRESS, EDGE_EXTERNAL, EDGE_INTERNAL, expect
 
 STAND_IN = True
 
@@ -11,8 +10,8 @@ def run(world):
     fabrikam = peers.partner(world)
     pool = peers.pool(world)
     edge.start(world)
-    ours = peers.Users(world, INSIDE, POOL_USER, POOL, "contoso.example")
-    theirs = peers.Users(world, OUTSIDE, PARTNER_USER, PARTNER, "fabrikam.example")
+    ours = peers.ours(world)
+    theirs = peers.theirs(world)
     both = [("out", ours, "alice", theirs, "bob"), ("in", theirs, "bob", ours, "alice")]
 
     def exchange(way, scenario, calls=1):
@@ -39,7 +38,7 @@ def run(world):
         expect(EDGE_INTERNAL not in fabrikam.log, "an internal address is in the partner's log")
     with world.check("the pool saw mutual TLS from our internal address only"):
         pool.saw(f"src=tls:{EDGE_INTERNAL}")
-        expect(f"src=tls:{PARTNER}" not in pool.log, "the partner reached the pool directly")
+        expect(f"src=tls:{ADDRESS['partner']}" not in pool.log, "the partner reached the pool directly")
     if not world.stand_in:
         federated(world, pool, exchange, both)
 

@@ -2,8 +2,8 @@
 
 import os
 
-from lab.world import (EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, POOL, PUBLIC_DNS, REPOSITORY,
-                       expect, sh)
+from lab.world import (ADDRESS, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, PUBLIC_DNS,
+                       REPOSITORY, expect, sh)
 
 BINARY = os.path.join(
     os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")), "release", "entente")
@@ -56,7 +56,7 @@ names = ["pool.contoso.example"]
 [[next_hop]]
 name = "pool.contoso.example"
 port = 5061
-addresses = ["{POOL}"]
+addresses = ["{ADDRESS['pool']}"]
 
 [[partner]]
 domain = "fabrikam.example"
@@ -108,13 +108,13 @@ def _stand_in(world):
     sh("mount", "--bind", f"{world.folder}/resolv-edge.conf", "/run/resolv.conf", check=False)
     world.name_server(EDGE, ["127.0.0.53"], [
         f"server={PUBLIC_DNS}", f"host-record=lsedge.contoso.example,{EDGE_INTERNAL}",
-        f"host-record=pool.contoso.example,{POOL}"])
+        f"host-record=pool.contoso.example,{ADDRESS['pool']}"])
     process = world.spawn(EDGE, "stand-in", [
         "kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-w", home, "-Y", home,
         "-P", f"{home}/pid", "-A", f"EXTERNAL={EDGE_EXTERNAL}", "-A", f"INTERNAL={EDGE_INTERNAL}",
         "-A", f'FROM_INSIDE="tls:{EDGE_EXTERNAL}:5061"',
         "-A", f'FROM_OUTSIDE="tls:{EDGE_INTERNAL}:5061"',
-        "-A", f'TLSCFG="{home}/tls.cfg"', "-A", f'POOL="sip:{POOL}:5061;transport=tls"',
+        "-A", f'TLSCFG="{home}/tls.cfg"', "-A", f'POOL="sip:{ADDRESS["pool"]}:5061;transport=tls"',
         "-f", os.path.join(INTEROP, "kamailio", "stand-in.cfg")])
     world.wait_listening(EDGE, EDGE_INTERNAL, 5061, process)
     return process

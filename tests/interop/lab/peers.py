@@ -5,8 +5,7 @@ import os
 import re
 import subprocess
 
-from lab.world import (EDGE_INTERNAL, INSIDE, INTEROP, OUTSIDE, PARTNER, POOL, Failed, expect,
-                       wait_until)
+from lab.world import ADDRESS, EDGE_INTERNAL, INTEROP, Failed, wait_until
 
 SCENARIOS = os.path.join(INTEROP, "sipp")
 
@@ -25,8 +24,9 @@ class Kamailio:
         self.process.expect(needle, seconds, times)
 
 
-def kamailio(world, name, where, domain, fqdn, address, certificate, extra=()):
+def kamailio(world, name, where, domain, fqdn, certificate, extra=()):
     """Starts Kamailio with `organisation.cfg`; TLS at 5061, UDP for its own users at 5060."""
+    address = ADDRESS[where]
     home = os.path.join(world.folder, name)
     os.makedirs(home)
     tls = "".join(
@@ -48,14 +48,14 @@ def kamailio(world, name, where, domain, fqdn, address, certificate, extra=()):
 
 def partner(world):
     """Fabrikam: Kamailio as the partner's edge, which finds us by SRV."""
-    return kamailio(world, "fabrikam", OUTSIDE, "fabrikam.example", "sip.fabrikam.example",
-                    PARTNER, "fabrikam")
+    return kamailio(world, "fabrikam", "partner", "fabrikam.example", "sip.fabrikam.example",
+                    "fabrikam")
 
 
-def pool(world):
+def pool(world, edge=f"sip:{EDGE_INTERNAL}:5061;transport=tls"):
     """Contoso's next hop: Kamailio with the edge as its only way out."""
-    return kamailio(world, "pool", INSIDE, "contoso.example", "pool.contoso.example", POOL, "pool",
-                    extra=(f'EDGE="sip:{EDGE_INTERNAL}:5061;transport=tls"',))
+    return kamailio(world, "pool", "pool", "contoso.example", "pool.contoso.example", "pool",
+                    extra=(f'EDGE="{edge}"',))
 
 
 class Sipp:
@@ -111,9 +111,9 @@ def sipp(world, where, scenario, address, port, remote, keys=None, calls=1, seco
 class Users:
     """SIPp user agents of one organisation."""
 
-    def __init__(self, world, where, address, registrar, domain):
-        self.world, self.where, self.address = world, where, address
-        self.registrar, self.domain = f"{registrar}:5060", domain
+    def __init__(self, world, where, registrar, domain):
+        self.world, self.where, self.address = world, where, ADDRESS[where]
+        self.registrar, self.domain = f"{ADDRESS[registrar]}:5060", domain
         self.next_port = 15000  # SIPp takes ports from 6000 for media
 
     def _start(self, scenario, keys, **more):
@@ -146,15 +146,26 @@ class Baresip:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def baresip(world, where, name, aor, address, outbound, certificate=None, contact=None):
-    """Starts baresip for `aor` at `address`; without `certificate` it shows none."""
+def ours(world):
+    """Contoso's users, behind the pool."""
+    return Users(world, "pool-users", "pool", "contoso.example")
+
+
+def theirs(world):
+    """Fabrikam's users, behind the partner's edge."""
+    return Users(world, "partner-users", "partner", "fabrikam.example")
+
+
+def baresip(world, where, name, aor, outbound, certificate=None, contact=None):
+    """Starts baresip for `aor`; without `certificate` it shows none."""
+    address = ADDRESS[where]
     home = os.path.join(world.folder, name)
     os.makedirs(home)
     lines = [
         "poll_method epoll", f"sip_listen {address}:5070", "sip_trans_def tls",
         f"sip_cafile {world.pki}/ca.pem", "call_max_calls 4",
         f"audio_player aufile,{home}/out.wav", "audio_source ausine,440",
-        f"audio_alert aufile,{home}/alert.wav", "ausrc_srate 48000", "auplay_srate 48000",
+        f"audio_alert aufile,{home}/alert.wav", "ausrc_srate 48000", "ausrc_channels 2", "auplay_srate 48000",
         "module_path /usr/lib/baresip/modules", "module stdio.so", "module g711.so",
         "module ausine.so", "module aufile.so", "module_tmp uuid.so", "module_tmp account.so",
         "module_app contact.so", "module_app menu.so", "module_app presence.so",
@@ -177,5 +188,5 @@ def header(message, name):
     return re.findall(rf"^{re.escape(name)}\s*:\s*(.*)$", message, flags=re.M | re.I)
 
 
-__all__ = ["Baresip", "Kamailio", "Sipp", "Users", "baresip", "expect", "header", "kamailio",
-           "partner", "pool", "sipp"]
+__all__ = ["Baresip", "Kamailio", "Sipp", "Users", "baresip", "header", "kamailio", "ours",
+           "partner", "pool", "sipp", "theirs"]

@@ -11,6 +11,8 @@ LEAVES = {
     "pool": ("ca", ["pool.contoso.example"]),
     "fabrikam": ("ca", ["sip.fabrikam.example", "fabrikam.example"]),
     "litware": ("ca", ["sip.litware.example", "litware.example"]),
+    "alice": ("ca", ["alice.contoso.example"]),
+    "bob": ("ca", ["bob.fabrikam.example"]),
     "balancer": ("ca", ["balancer.contoso.example"]),
     "monitor": ("ca", ["monitor.contoso.example"]),
     # The right name from an authority nobody trusts.

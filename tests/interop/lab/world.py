@@ -1,11 +1,12 @@
-"""A private world: three network namespaces, their wires, name servers and processes.
+"""A private world: hosts in network namespaces, two switches, name servers and processes.
 
-    outside  198.51.100.20-   partners, remote users, their name server     (the Internet)
-    edge     198.51.100.10 | 203.0.113.10                                    (this process)
-    inside   203.0.113.20-    the organisation's pool and its users
+    partner, partner-users, stranger, remote   198.51.100.20-     (the Internet)
+    edge                       198.51.100.10 | 203.0.113.10       (this process, both switches)
+    pool, pool-users                           203.0.113.20-      (the organisation)
 
 The process that builds it was started by `run` in fresh network, mount and process namespaces, so
-that every port is free, nothing leaves, and everything ends with it.
+that every port is free, nothing leaves, and everything ends with it. Nothing routes between the
+two sides: what passes, passes through the edge.
 """
 
 import contextlib
@@ -15,19 +16,23 @@ import socket
 import subprocess
 import time
 
-OUTSIDE = "outside"
-INSIDE = "inside"
 EDGE = "edge"
-
 EDGE_EXTERNAL = "198.51.100.10"
 EDGE_INTERNAL = "203.0.113.10"
-PARTNER = "198.51.100.20"
-PARTNER_USER = "198.51.100.21"
-STRANGER = "198.51.100.30"
-REMOTE_USER = "198.51.100.40"
+SECOND_EXTERNAL = "198.51.100.11"
+SECOND_INTERNAL = "203.0.113.11"
+BALANCER = "198.51.100.60"
 PUBLIC_DNS = "198.51.100.53"
-POOL = "203.0.113.20"
-POOL_USER = "203.0.113.21"
+# Every other host: its switch and its address.
+HOSTS = {
+    "partner": ("ext0", "198.51.100.20"),
+    "partner-users": ("ext0", "198.51.100.21"),
+    "stranger": ("ext0", "198.51.100.30"),
+    "remote": ("ext0", "198.51.100.40"),
+    "pool": ("int0", "203.0.113.20"),
+    "pool-users": ("int0", "203.0.113.21"),
+}
+ADDRESS = {name: address for name, (_, address) in HOSTS.items()}
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INTEROP = os.path.dirname(HERE)
@@ -114,38 +119,51 @@ class World:
         self.passed = 0
         self.failed = 0
 
-    def build(self):
-        """Wires the namespaces and starts a name server in each that has one."""
+    def build(self, sip_address=EDGE_EXTERNAL):
+        """Wires the hosts and starts the name servers; `sip_address` is where the world finds us."""
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
         sh("ip", "link", "set", "lo", "up")
-        self._host(OUTSIDE, "ext0", EDGE_EXTERNAL, [
-            PARTNER, PARTNER_USER, STRANGER, REMOTE_USER, PUBLIC_DNS])
-        self._host(INSIDE, "int0", EDGE_INTERNAL, [POOL, POOL_USER])
+        for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL, BALANCER]),
+                                  ("int0", [EDGE_INTERNAL, SECOND_INTERNAL])):
+            sh("ip", "link", "add", switch, "type", "bridge")
+            for address in addresses:
+                sh("ip", "addr", "add", f"{address}/24", "dev", switch)
+            sh("ip", "link", "set", switch, "up")
+        for name, (switch, address) in HOSTS.items():
+            self._host(name, switch, address)
+        sh("ip", "-n", "partner", "addr", "add", f"{PUBLIC_DNS}/24", "dev", "eth0")
         self._own_resolver_files()
-        self.name_server(OUTSIDE, [PUBLIC_DNS, "127.0.0.53"], [
-            f"host-record=sip.contoso.example,{EDGE_EXTERNAL}",
-            f"host-record=sip.fabrikam.example,{PARTNER}",
-            f"host-record=sip.litware.example,{STRANGER}",
-            "srv-host=_sipfederationtls._tcp.contoso.example,sip.contoso.example,5061,0,0",
-            "srv-host=_sipfederationtls._tcp.fabrikam.example,sip.fabrikam.example,5061,0,0",
-            "srv-host=_sipfederationtls._tcp.litware.example,sip.litware.example,5061,0,0",
-        ])
-        self.name_server(INSIDE, ["127.0.0.53"], [
+        public = [f"host-record=sip.contoso.example,{sip_address}"]
+        for domain, host in (("fabrikam", "partner"), ("litware", "stranger")):
+            public.append(f"host-record=sip.{domain}.example,{ADDRESS[host]}")
+        for domain in ("contoso", "fabrikam", "litware"):
+            public.append(f"srv-host=_sipfederationtls._tcp.{domain}.example,"
+                          f"sip.{domain}.example,5061,0,0")
+        self.name_server("partner", [PUBLIC_DNS, "127.0.0.53"], public)
+        for host in ("partner-users", "stranger", "remote"):
+            self.name_server(host, ["127.0.0.53"], public)
+        internal = [
             f"host-record=edge1.contoso.example,{EDGE_INTERNAL}",
+            f"host-record=edge2.contoso.example,{SECOND_INTERNAL}",
             f"host-record=lsedge.contoso.example,{EDGE_INTERNAL}",
-            f"host-record=pool.contoso.example,{POOL}",
-        ])
+            f"host-record=pool.contoso.example,{ADDRESS['pool']}",
+        ]
+        for host in ("pool", "pool-users"):
+            self.name_server(host, ["127.0.0.53"], internal)
 
-    def _host(self, name, wire, near, far):
+    @staticmethod
+    def _host(name, switch, address):
+        port = f"p-{name}"
         sh("ip", "netns", "add", name)
-        sh("ip", "link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", name)
-        sh("ip", "addr", "add", f"{near}/24", "dev", wire)
-        sh("ip", "link", "set", wire, "up")
-        for address in far:
-            sh("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        sh("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+        sh("ip", "link", "set", port, "master", switch, "up")
+        sh("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
         sh("ip", "-n", name, "link", "set", "eth0", "up")
         sh("ip", "-n", name, "link", "set", "lo", "up")
+        # Media finds a route, so that user agents go on, and ends at the edge, which forwards none.
+        edge = EDGE_EXTERNAL if switch == "ext0" else EDGE_INTERNAL
+        sh("ip", "-n", name, "route", "add", "default", "via", edge)
 
     def _own_resolver_files(self):
         """Every namespace asks its own 127.0.0.53; the machine's files stay as they are."""

@@ -2,37 +2,53 @@
 
 import os
 
-from lab.world import (ADDRESS, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, PUBLIC_DNS,
-                       REPOSITORY, expect, sh)
+from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, PUBLIC_DNS,
+                       REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh)
 
 BINARY = os.path.join(
     os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")), "release", "entente")
-MANAGEMENT = "127.0.0.1:9464"
+# The pool's edges, by number.
+EXTERNAL = {1: EDGE_EXTERNAL, 2: SECOND_EXTERNAL}
+INTERNAL = {1: EDGE_INTERNAL, 2: SECOND_INTERNAL}
 
 
-def configuration(world, more="", listeners=None, key_log=False):
-    """A complete configuration for the world's edge; `more` is appended as it is."""
-    if listeners is None:
-        listeners = f"""
+def management_address(number=1):
+    return f"127.0.0.{number}:9464"
+
+
+def configuration(world, number=1, proxied=False, remote_users=False, key_log=False, more=""):
+    """A complete configuration for one edge of the pool; `more` is appended as it is.
+
+    `proxied`: the federation listener stands behind the balancer. `remote_users`: there is a
+    listener for them at 443. `key_log`: TLS secrets go to a file, for a capture.
+    """
+    trusted = f'proxy_protocol_from = ["{BALANCER}/32"]' if proxied else ""
+    remote = f"""
 [[listener]]
-address = "{EDGE_EXTERNAL}:5061"
-class = "federation"
+address = "{EXTERNAL[number]}:443"
+class = "remote_users"
 identity = "external"
-"""
-    key_log_line = f'key_log = "{world.folder}/keys.txt"\n' if key_log else ""
+""" if remote_users else ""
+    secrets = f'key_log = "{world.folder}/keys.txt"' if key_log else ""
     return f"""
 [edge]
-node = "edge1.contoso.example"
+node = "edge{number}.contoso.example"
 external_fqdn = "sip.contoso.example"
 internal_fqdn = "lsedge.contoso.example"
 domains = ["contoso.example"]
 shards = 1
 poller = "{world.poller}"
-drain_notice_s = 3
+drain_notice_s = 4
 drain_timeout_s = 10
-{listeners}
+
 [[listener]]
-address = "{EDGE_INTERNAL}:5061"
+address = "{EXTERNAL[number]}:5061"
+class = "federation"
+identity = "external"
+{trusted}
+{remote}
+[[listener]]
+address = "{INTERNAL[number]}:5061"
 class = "internal"
 identity = "internal"
 
@@ -49,7 +65,8 @@ key = "{world.pki}/edge-internal.key"
 
 [tls]
 trust = ["{world.pki}/ca.pem"]
-{key_log_line}
+{secrets}
+
 [internal]
 names = ["pool.contoso.example"]
 
@@ -72,7 +89,7 @@ allow_networks = ["198.51.100.0/24", "203.0.113.0/24", "127.0.0.0/8"]
 servers = ["{PUBLIC_DNS}:53"]
 
 [management]
-listen = ["{MANAGEMENT}"]
+listen = ["{management_address(number)}"]
 allow = ["127.0.0.0/8"]
 
 [log]
@@ -82,15 +99,19 @@ level = "debug"
 """
 
 
-def start(world, text=None):
-    """Starts the edge, or Kamailio in its place, and waits until it serves."""
+def start(world, number=1, **how):
+    """Starts an edge, or Kamailio in its place, and waits until it serves."""
     if world.stand_in:
         return _stand_in(world)
-    path = world.file("entente.toml", text or configuration(world))
-    process = world.spawn(EDGE, "entente", [BINARY, "run", "-c", path],
-                          env={"RUST_BACKTRACE": "1"})
-    world.wait_listening(EDGE, EDGE_INTERNAL, 5061, process)
-    world.wait_listening(EDGE, "127.0.0.1", 9464, process)
+    name = f"entente{number}"
+    path = world.file(f"{name}.toml", configuration(world, number, **how))
+    environment = {"RUST_BACKTRACE": "1"}
+    if how.get("key_log"):
+        environment["SSLKEYLOGFILE"] = f"{world.folder}/keys.txt"
+    process = world.spawn(EDGE, name, [BINARY, "run", "-c", path], env=environment)
+    world.wait_listening(EDGE, INTERNAL[number], 5061, process)
+    address, port = management_address(number).split(":")
+    world.wait_listening(EDGE, address, int(port), process)
     return process
 
 
@@ -120,19 +141,18 @@ def _stand_in(world):
     return process
 
 
-def management(world, path, check=True):
+def management(world, path, number=1, check=True):
     """Asks the management address; returns status and body."""
     done = world.run(EDGE, ["curl", "-s", "-m", "5", "-w", "\n%{http_code}",
-                            f"http://{MANAGEMENT}{path}"], check=check)
+                            f"http://{management_address(number)}{path}"], check=check)
     body, _, status = done.stdout.rpartition("\n")
     return int(status or 0), body
 
 
-def metric(world, name, labels=()):
-    """The sum of a series' samples whose labels hold every one of `labels`."""
-    status, body = management(world, "/metrics")
+def metric(world, name, labels=(), number=1):
+    """The sum of a series' samples whose labels hold every one of `labels`; 0 if it has none."""
+    status, body = management(world, "/metrics", number)
     expect(status == 200, f"/metrics answered {status}")
     samples = [line for line in body.splitlines()
-               if line.split("{")[0].split(" ")[0] == name and all(l in line for l in labels)]
-    expect(samples, f"/metrics has no {name} {labels}")
+               if line.split("{")[0].split(" ")[0] == name and all(w in line for w in labels)]
     return sum(float(line.rsplit(" ", 1)[1]) for line in samples)

@@ -127,9 +127,9 @@ class Users:
         register.done()
         return self._start(scenario, {"user": user}, **more)
 
-    def call(self, scenario, user, to, **more):
+    def call(self, scenario, user, to, keys=None, **more):
         """Runs `scenario` from `user` to the address of record `to`."""
-        return self._start(scenario, {"user": user, "peer": to}, **more)
+        return self._start(scenario, {"user": user, "peer": to, **(keys or {})}, **more)
 
 
 class Baresip:

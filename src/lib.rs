@@ -17,18 +17,18 @@ pub mod limits;
 pub mod time;
 
 // The data path, outside in.
-pub mod poll;
-pub mod shard;
-pub mod proxy_protocol;
-pub mod tls;
-pub mod sip;
+pub mod dns;
 pub mod edge;
 pub mod policy;
-pub mod dns;
+pub mod poll;
+pub mod proxy_protocol;
+pub mod shard;
+pub mod sip;
+pub mod tls;
 
 // Around it: what starts, feeds and watches the shards.
+pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod control;
-pub mod admin;
 pub mod metrics;
-pub mod cli;

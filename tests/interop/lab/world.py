@@ -120,7 +120,7 @@ class World:
         self.failed = 0
 
     def build(self, sip_address=EDGE_EXTERNAL):
-        """Wires the hosts and starts the name servers; `sip_address` is where the world finds us."""
+        """Wires hosts, starts name servers; `sip_address` is where the world finds us."""
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
         sh("ip", "link", "set", "lo", "up")

@@ -1,0 +1,89 @@
+//! What the Access Edge counts. Plain numbers; the shard copies them out once a second.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counters of one shard's Access Edge, in the order of [`Counters::NAMES`].
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),* }
+
+        impl Counters {
+            /// Names of the fields, for the metrics catalogue.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Returns the values in the order of [`Counters::NAMES`].
+            #[must_use]
+            pub fn values(&self) -> [u64; Self::NAMES.len()] {
+                [$(self.$name),*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests received from partners.
+    requests_from_partners,
+    /// Requests received from next hops.
+    requests_from_inside,
+    /// Requests received from own users outside.
+    requests_from_users,
+    /// Requests forwarded to a next hop.
+    requests_to_inside,
+    /// Requests forwarded to a partner.
+    requests_to_partners,
+    /// Requests forwarded to an own user outside.
+    requests_to_users,
+    /// Responses forwarded.
+    responses_forwarded,
+    /// Responses absorbed: 100, provisional answers to a non-INVITE, late 408.
+    responses_absorbed,
+    /// Responses dropped because their branch is not ours or its transaction is over.
+    responses_unmatched,
+    /// Responses dropped because they came from someone who was not asked.
+    responses_from_stranger,
+    /// Responses dropped because no leg of the requester is left.
+    responses_undeliverable,
+    /// Requests refused by policy.
+    refused_by_policy,
+    /// Requests refused for their syntax.
+    refused_by_syntax,
+    /// Requests refused because a rate or quota was used up.
+    refused_by_rate,
+    /// Requests refused because a bound of the whole edge was reached (503).
+    refused_by_overload,
+    /// Requests refused because their partner could not be reached or was full (504).
+    refused_unreachable,
+    /// Loops found by our own branch (482).
+    loops,
+    /// Requests answered by the edge itself: OPTIONS, NEGOTIATE.
+    answered_locally,
+    /// Keep-alive pings answered.
+    pings,
+    /// Messages that could not be framed; the leg was closed.
+    framing_lost,
+    /// Verdicts found in the cache.
+    verdict_hits,
+    /// Verdicts worked out.
+    verdict_misses,
+    /// Questions put to the resolver.
+    questions,
+    /// Messages that waited for DNS.
+    parked,
+    /// Messages that waited in vain.
+    parked_expired,
+    /// Requests sent again to the next target.
+    retries,
+    /// Transactions ended by Timer B or F.
+    timeouts,
+    /// INVITE transactions ended by Timer C.
+    timer_c,
+    /// Outgoing legs asked for.
+    connects,
+    /// Outgoing legs that did not come up.
+    connect_failures,
+    /// Route tokens that did not verify.
+    bad_route_tokens,
+    /// Requests for a flow that this edge does not have (430).
+    flows_lost,
+    /// Sign-in attempts refused because too many failed.
+    sign_ins_throttled,
+}

@@ -1,0 +1,485 @@
+//! One connection's TLS, from ciphertext to plaintext and back, without owning a buffer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+};
+use rustls::{CommonState, Error, InvalidMessage};
+
+use super::fault::{Alert, Fault};
+use super::hello::Offer;
+use super::material::{Client, Server, internal};
+use super::suites::Described;
+use super::trust::{Trust, Whose};
+use super::verify::Verifier;
+use crate::dns::Domain;
+use crate::limits;
+use crate::policy::PeerNames;
+
+/// Added to the plaintext of a record: header, explicit nonce or content type, tag.
+const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// More of the handshake is needed from the peer.
+    Handshaking,
+    /// Plaintext flows.
+    Established,
+    /// The peer said it will send no more (RFC 8446 section 6.1); sealing is still possible.
+    PeerClosed,
+}
+
+/// What became of the bytes given to [`Session::feed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// Bytes that are done with. The rest must come again, unchanged, with more behind it.
+    pub consumed: usize,
+    /// Where the session stands.
+    pub state: State,
+}
+
+/// TLS of one connection.
+pub struct Session {
+    link: Link,
+    phase: Phase,
+}
+
+enum Link {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+enum Phase {
+    Handshaking {
+        /// `None` where no certificate is asked.
+        verifier: Option<Arc<Verifier>>,
+        /// Bytes of handshake consumed.
+        consumed: usize,
+    },
+    Open(Open),
+    /// Failed, or closed by us: nothing more is read or written.
+    Over(Option<Peer>),
+}
+
+struct Open {
+    peer: Option<Peer>,
+    peer_closed: bool,
+}
+
+/// Who the peer is and what it was judged by, to judge it again.
+struct Peer {
+    names: Arc<PeerNames>,
+    whose: Whose,
+    expected: Option<Arc<[Domain]>>,
+}
+
+impl Session {
+    /// Begins the server's side of an accepted connection.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`] if the library refuses the configuration.
+    pub fn server(server: &Arc<Server>) -> Result<Self, Fault> {
+        let (config, verifier) = server.config().map_err(internal)?;
+        let connection = UnbufferedServerConnection::new(config).map_err(internal)?;
+        let phase = Phase::Handshaking { verifier, consumed: 0 };
+        Ok(Self { link: Link::Server(connection), phase })
+    }
+
+    /// Begins the client's side of a connection; [`Self::start`] gives its first bytes.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`] if the library refuses the configuration.
+    pub fn client(client: &Arc<Client>, name: ServerName<'static>) -> Result<Self, Fault> {
+        let config = Arc::clone(&client.config);
+        let connection = UnbufferedClientConnection::new(config, name).map_err(internal)?;
+        let verifier = Some(Arc::clone(&client.verifier));
+        let phase = Phase::Handshaking { verifier, consumed: 0 };
+        Ok(Self { link: Link::Client(connection), phase })
+    }
+
+    /// Appends what must be sent before anything can be received: a client's hello.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`] if the library cannot make it.
+    pub fn start(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.feed(&mut [], out, |_| ()).map(|_| ())
+    }
+
+    /// Processes every whole record of `input`.
+    ///
+    /// `input`: ciphertext in order, beginning where the last call left off; decrypted in place, so
+    /// what is not consumed must come again as it is after the call. After a call at most
+    /// [`limits::HANDSHAKE_BYTES_MAX`] bytes are left while handshaking, one record later.
+    /// `out` gets bytes for the peer, also together with an error (the alert). `sink` gets the
+    /// plaintext, once per record. Hot: once per record; bench `tls/feed_700`. One allocation and
+    /// one copy per record, the library's.
+    /// # Errors
+    /// Any [`Fault`]; the session is over then.
+    pub fn feed<F: FnMut(&[u8])>(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        mut sink: F,
+    ) -> Result<Fed, Fault> {
+        if matches!(self.phase, Phase::Over(_)) {
+            return Err(Fault::NotOpen);
+        }
+        let mut consumed = 0;
+        // Bound: every turn consumes a record, empties a queue of the library, or ends the loop.
+        let peer_closed = loop {
+            let rest = input.get_mut(consumed..).unwrap_or_default();
+            let step = match &mut self.link {
+                Link::Server(connection) => {
+                    step(connection.process_tls_records(rest), out, &mut sink)
+                }
+                Link::Client(connection) => {
+                    step(connection.process_tls_records(rest), out, &mut sink)
+                }
+            };
+            consumed += step.discard;
+            match step.next {
+                Next::Again => {}
+                Next::Blocked => break false,
+                Next::PeerClosed => break true,
+                Next::Failed(error) => {
+                    return Err(self.fail(error, input.get(consumed - step.discard..), out));
+                }
+            }
+        };
+        if peer_closed {
+            // What comes behind a close is ignored (RFC 8446 section 6.1).
+            consumed = input.len();
+        }
+        self.settle(consumed, input.len() - consumed, peer_closed)
+            .map(|state| Fed { consumed, state })
+    }
+
+    /// Moves on to the phase the connection has reached.
+    fn settle(&mut self, consumed: usize, left: usize, peer_closed: bool) -> Result<State, Fault> {
+        let handshaking = self.link.common().is_handshaking();
+        match &mut self.phase {
+            Phase::Handshaking { consumed: before, .. } if handshaking => {
+                *before += consumed;
+                if *before + left > limits::HANDSHAKE_BYTES_MAX {
+                    self.phase = Phase::Over(None);
+                    return Err(Fault::HandshakeTooLarge);
+                }
+                if peer_closed {
+                    self.phase = Phase::Over(None);
+                    return Err(Fault::Refused(Alert::CLOSE_NOTIFY));
+                }
+                Ok(State::Handshaking)
+            }
+            Phase::Handshaking { verifier, .. } => {
+                let peer = verifier.take().map(|verifier| Peer::of(&verifier)).transpose();
+                let peer = peer.inspect_err(|_| self.phase = Phase::Over(None))?;
+                self.phase = Phase::Open(Open { peer, peer_closed });
+                self.settle(consumed, left, peer_closed)
+            }
+            Phase::Open(open) => {
+                open.peer_closed |= peer_closed;
+                let state = if open.peer_closed { State::PeerClosed } else { State::Established };
+                // More than a record can only be left if a message after the handshake is spread
+                // over records; those that exist (KeyUpdate, tickets) are far smaller than one.
+                if left > limits::TLS_RECORD_WIRE_BYTES_MAX {
+                    self.end();
+                    return Err(Fault::HandshakeTooLarge);
+                }
+                Ok(state)
+            }
+            Phase::Over(_) => Err(Fault::NotOpen),
+        }
+    }
+
+    /// Ends the session after an error of the library, and appends the alert it wants sent.
+    fn fail(&mut self, error: Error, input: Option<&[u8]>, out: &mut Vec<u8>) -> Fault {
+        // At most the alert and what was queued before it.
+        for _ in 0..4 {
+            let step = match &mut self.link {
+                Link::Server(connection) => {
+                    step(connection.process_tls_records(&mut []), out, &mut |_| ())
+                }
+                Link::Client(connection) => {
+                    step(connection.process_tls_records(&mut []), out, &mut |_| ())
+                }
+            };
+            if !matches!(step.next, Next::Again) {
+                break;
+            }
+        }
+        let input = input.unwrap_or_default();
+        let fault = match &self.phase {
+            Phase::Handshaking { consumed: 0, .. } if is_no_tls(&error) => Fault::NotTls,
+            Phase::Handshaking { verifier: Some(verifier), .. } => match verifier.verdict() {
+                Some(Err(fault)) => fault,
+                _ => Fault::from_library(error, || Offer::read(input)),
+            },
+            _ => Fault::from_library(error, || Offer::read(input)),
+        };
+        self.end();
+        fault
+    }
+
+    fn end(&mut self) {
+        let before = std::mem::replace(&mut self.phase, Phase::Over(None));
+        if let Phase::Open(open) = before {
+            self.phase = Phase::Over(open.peer);
+        }
+    }
+
+    /// Appends `plaintext` as records, each of up to 16 KiB.
+    ///
+    /// Hot: once per leg and turn; bench `tls/seal_700`. One allocation and two copies per record,
+    /// the library's.
+    /// # Errors
+    /// [`Fault::NotOpen`] before the handshake and after the end; [`Fault::KeysExhausted`].
+    pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        if !matches!(self.phase, Phase::Open(_)) {
+            return Err(Fault::NotOpen);
+        }
+        self.write(&Writing::Plaintext(plaintext), out)
+    }
+
+    /// Appends the closing alert (RFC 8446 section 6.1); nothing can be sealed after it.
+    ///
+    /// Appends nothing where there is nothing to close: before the handshake, and after the end.
+    pub fn close_notify(&mut self, out: &mut Vec<u8>) {
+        if !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        // Without the alert the peer sees the end of the stream, as after a reset.
+        let _ = self.write(&Writing::CloseNotify, out);
+        self.end();
+    }
+
+    /// Brings the library to where it lets us write, and writes.
+    fn write(&mut self, what: &Writing<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
+        // Bound: what is queued before us is at most the answer to one turn's key updates.
+        for _ in 0..limits::MESSAGES_PER_TURN_MAX {
+            let written = match &mut self.link {
+                Link::Server(connection) => {
+                    try_write(connection.process_tls_records(&mut []), what, out)?
+                }
+                Link::Client(connection) => {
+                    try_write(connection.process_tls_records(&mut []), what, out)?
+                }
+            };
+            if written {
+                return Ok(());
+            }
+        }
+        Err(Fault::NotOpen)
+    }
+
+    /// Returns who the peer is, once the handshake is done and if it gave a certificate.
+    #[must_use]
+    pub fn peer(&self) -> Option<Arc<PeerNames>> {
+        self.verified_peer().map(|peer| Arc::clone(&peer.names))
+    }
+
+    fn verified_peer(&self) -> Option<&Peer> {
+        match &self.phase {
+            Phase::Handshaking { .. } => None,
+            Phase::Open(open) => open.peer.as_ref(),
+            Phase::Over(peer) => peer.as_ref(),
+        }
+    }
+
+    /// Returns what was agreed on; without meaning before the handshake is done.
+    #[must_use]
+    pub fn describe(&self) -> Described {
+        let common = self.link.common();
+        let suite = common.negotiated_cipher_suite().map(|suite| suite.suite());
+        Described::new(common.protocol_version(), suite)
+    }
+
+    /// Judges the peer again by what counts in another epoch. A peer without a certificate passes.
+    ///
+    /// Cost as that of the first judgement; a sweep over many legs should be spread over turns.
+    /// # Errors
+    /// Those of [`Trust::judge`], and [`Fault::AnchorsChanged`]. The session goes on as it was;
+    /// closing it is the caller's.
+    pub fn rejudge(&self, trust: &Trust, now_unix_s: u64) -> Result<(), Fault> {
+        let Some(peer) = self.verified_peer() else { return Ok(()) };
+        let certificates: &[CertificateDer<'static>] =
+            self.link.common().peer_certificates().unwrap_or_default();
+        let (end_entity, intermediates) = certificates.split_first().ok_or(Fault::NoCertificate)?;
+        let expected = peer.expected.as_deref();
+        let names = trust.judge(end_entity, intermediates, peer.whose, expected, now_unix_s)?;
+        if names.anchors == peer.names.anchors { Ok(()) } else { Err(Fault::AnchorsChanged) }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match &self.phase {
+            Phase::Handshaking { .. } => "handshaking",
+            Phase::Open(_) => "open",
+            Phase::Over(_) => "over",
+        };
+        f.debug_tuple("Session").field(&phase).finish()
+    }
+}
+
+impl Link {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(connection) => connection,
+            Self::Client(connection) => connection,
+        }
+    }
+}
+
+impl Peer {
+    fn of(verifier: &Verifier) -> Result<Self, Fault> {
+        let names = verifier.verdict().ok_or(Fault::NoCertificate)??;
+        let expected = verifier.expected().cloned();
+        Ok(Self { names, whose: verifier.whose(), expected })
+    }
+}
+
+/// What one step of the library came to.
+struct Step {
+    discard: usize,
+    next: Next,
+}
+
+enum Next {
+    Again,
+    Blocked,
+    PeerClosed,
+    Failed(Error),
+}
+
+/// Handles one state of the library.
+#[inline]
+fn step<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    out: &mut Vec<u8>,
+    sink: &mut impl FnMut(&[u8]),
+) -> Step {
+    let mut discard = status.discard;
+    let next = match status.state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+            let mut next = Next::Again;
+            while let Some(record) = traffic.next_record() {
+                match record {
+                    Ok(record) => {
+                        discard += record.discard;
+                        sink(record.payload);
+                    }
+                    Err(error) => {
+                        next = Next::Failed(error);
+                        break;
+                    }
+                }
+            }
+            next
+        }
+        Ok(ConnectionState::EncodeTlsData(mut chunk)) => match append_chunk(&mut chunk, out) {
+            Ok(()) => Next::Again,
+            Err(error) => Next::Failed(error),
+        },
+        Ok(ConnectionState::TransmitTlsData(transmit)) => {
+            transmit.done();
+            Next::Again
+        }
+        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Next::PeerClosed,
+        Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake) => Next::Blocked,
+        // Early data is never offered; a state that a later library may add is no progress.
+        Ok(_) => Next::Failed(Error::General("an unexpected state of the library".to_owned())),
+        Err(error) => Next::Failed(error),
+    };
+    Step { discard, next }
+}
+
+fn append_chunk<D>(chunk: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> Result<(), Error> {
+    let Err(EncodeError::InsufficientSize(size)) = chunk.encode(&mut []) else {
+        return Ok(());
+    };
+    let start = out.len();
+    out.resize(start + size.required_size, 0);
+    let space = out.get_mut(start..).unwrap_or_default();
+    chunk.encode(space).map(|_| ()).map_err(|error| Error::General(error.to_string()))
+}
+
+/// What is to be written on an open connection.
+enum Writing<'a> {
+    Plaintext(&'a [u8]),
+    CloseNotify,
+}
+
+impl Writing<'_> {
+    /// Returns the ciphertext's size at most, in bytes.
+    const fn room(&self) -> usize {
+        match self {
+            Self::Plaintext(plaintext) => {
+                let records = plaintext.len().div_ceil(limits::TLS_RECORD_BYTES_MAX);
+                plaintext.len() + records * RECORD_OVERHEAD_BYTES
+            }
+            Self::CloseNotify => 2 + RECORD_OVERHEAD_BYTES,
+        }
+    }
+}
+
+/// Writes if the library is ready to, else takes one step towards it; says whether it wrote.
+#[inline]
+fn try_write<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    what: &Writing<'_>,
+    out: &mut Vec<u8>,
+) -> Result<bool, Fault> {
+    let mut traffic = match status.state.map_err(internal)? {
+        ConnectionState::WriteTraffic(traffic) => traffic,
+        ConnectionState::EncodeTlsData(mut chunk) => {
+            return append_chunk(&mut chunk, out).map(|()| false).map_err(internal);
+        }
+        ConnectionState::TransmitTlsData(transmit) => {
+            transmit.done();
+            return Ok(false);
+        }
+        _ => return Err(Fault::NotOpen),
+    };
+    let start = out.len();
+    let mut room = what.room();
+    // Bound: a second turn only if an answer to a key update goes first and needs room too.
+    loop {
+        out.resize(start + room, 0);
+        let space = out.get_mut(start..).unwrap_or_default();
+        let written = match what {
+            Writing::Plaintext(plaintext) => traffic.encrypt(plaintext, space),
+            Writing::CloseNotify => traffic.queue_close_notify(space),
+        };
+        match written {
+            Ok(bytes) => {
+                out.truncate(start + bytes);
+                return Ok(true);
+            }
+            Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
+                room = size.required_size;
+            }
+            Err(_) => {
+                out.truncate(start);
+                return Err(Fault::KeysExhausted);
+            }
+        }
+    }
+}
+
+/// Says whether the first bytes of a connection were no TLS record.
+fn is_no_tls(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge
+        )
+    )
+}

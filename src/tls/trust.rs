@@ -1,0 +1,278 @@
+//! Which chains count: anchors, revocation lists, extended key usage and names.
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, KeyPurposeIdIter, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+
+use super::fault::{Distrust, Fault};
+use super::peer;
+use crate::dns::Domain;
+use crate::limits;
+use crate::policy::{Anchors, PeerNames};
+
+/// Which anchors, and so which peers, count on a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A federation peer that came to us: the general anchors, then the partners' own.
+    AnyPartner,
+    /// A federation peer we went to that is known by the general anchors.
+    General,
+    /// A partner we went to that has its own set of anchors, by its index.
+    Partner(u16),
+    /// A next hop or another internal server.
+    Internal,
+}
+
+/// Anchors and revocation lists of one epoch; immutable.
+pub struct Trust {
+    general: Vec<TrustAnchor<'static>>,
+    internal: Vec<TrustAnchor<'static>>,
+    /// All partners' own sets, one after the other, in the order of their indexes.
+    partners: Vec<TrustAnchor<'static>>,
+    /// Where in `partners` each set ends.
+    partner_ends: Vec<usize>,
+    internal_names: Vec<Domain>,
+    revocation_lists: Vec<CertRevocationList<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust")
+            .field("general", &self.general.len())
+            .field("internal", &self.internal.len())
+            .field("partner_sets", &self.partner_ends.len())
+            .field("revocation_lists", &self.revocation_lists.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`Trust`] is made of.
+pub(super) struct Parts {
+    pub(super) general: Vec<TrustAnchor<'static>>,
+    pub(super) internal: Vec<TrustAnchor<'static>>,
+    pub(super) partners: Vec<Vec<TrustAnchor<'static>>>,
+    pub(super) internal_names: Vec<Domain>,
+    pub(super) revocation_lists: Vec<CertRevocationList<'static>>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Trust {
+    pub(super) fn new(parts: Parts) -> Self {
+        let mut partners = Vec::new();
+        let mut partner_ends = Vec::with_capacity(parts.partners.len());
+        for set in parts.partners {
+            partners.extend(set);
+            partner_ends.push(partners.len());
+        }
+        Self {
+            general: parts.general,
+            internal: parts.internal,
+            partners,
+            partner_ends,
+            internal_names: parts.internal_names,
+            revocation_lists: parts.revocation_lists,
+            algorithms: parts.algorithms,
+        }
+    }
+
+    /// Returns the signature algorithms chains and handshakes may use.
+    pub(super) const fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
+    }
+
+    /// Says whether any chain could count.
+    pub(super) fn has_anchors(&self, whose: Whose) -> bool {
+        match whose {
+            Whose::General => !self.general.is_empty(),
+            Whose::Internal => !self.internal.is_empty(),
+            Whose::Partner(index) => self.partner(index).is_ok_and(|set| !set.is_empty()),
+            Whose::AnyPartner => !self.general.is_empty() || !self.partners.is_empty(),
+        }
+    }
+
+    /// Judges a chain: path, validity, revocation, extended key usage, and one of `expected` as an
+    /// exact dNSName or SIP domain. Where `expected` is `None` the names are policy's business,
+    /// except that an internal peer must then carry a listed internal name.
+    ///
+    /// `intermediates`: as the peer sent them. Cost: about 40 us per ECDSA signature in the chain;
+    /// with the partners' own anchors tried only where the general ones do not lead anywhere.
+    /// # Errors
+    /// Those of [`super::Blame::Denied`].
+    /// Source: RFC 5280 section 6, RFC 5922 section 7, DESIGN 6.3.
+    pub fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        whose: Whose,
+        expected: Option<&[Domain]>,
+        now_unix_s: u64,
+    ) -> Result<PeerNames, Fault> {
+        if intermediates.len() > limits::CHAIN_CERTIFICATES_MAX {
+            return Err(Fault::CertificateUntrusted { why: Distrust::TooComplex });
+        }
+        let certificate = EndEntityCert::try_from(end_entity).map_err(fault_of)?;
+        let try_anchors = |anchors: &[TrustAnchor<'static>]| {
+            self.verify(&certificate, intermediates, anchors, now_unix_s)
+        };
+        let names = match whose {
+            Whose::General => try_anchors(&self.general)?,
+            Whose::Internal => try_anchors(&self.internal)?,
+            Whose::Partner(index) => try_anchors(self.partner(index)?)?,
+            Whose::AnyPartner => match try_anchors(&self.general) {
+                Err(general) if !self.partners.is_empty() => {
+                    try_anchors(&self.partners).map_err(|own| more_telling(general, own))?
+                }
+                other => other?,
+            },
+        };
+        let expected = match whose {
+            Whose::Internal => Some(expected.unwrap_or(&self.internal_names)),
+            _ => expected,
+        };
+        match expected {
+            Some(expected) => carries_one_of(names, expected),
+            None => Ok(names),
+        }
+    }
+
+    fn verify(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+        anchors: &[TrustAnchor<'static>],
+        now_unix_s: u64,
+    ) -> Result<PeerNames, Fault> {
+        let lists: Vec<&CertRevocationList<'_>> = self.revocation_lists.iter().collect();
+        let path = certificate
+            .verify_for_usage(
+                self.algorithms.all,
+                anchors,
+                intermediates,
+                UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_unix_s)),
+                TlsOrSip,
+                revocation(&lists),
+                None,
+            )
+            .map_err(fault_of)?;
+        let used = path.intermediate_certificates().map(|used| used.der());
+        peer::names(certificate, used, self.anchors_of(&path, anchors))
+    }
+
+    /// Returns which set the anchor at the end of `path` belongs to.
+    fn anchors_of(&self, path: &VerifiedPath<'_>, tried: &[TrustAnchor<'static>]) -> Anchors {
+        if !self.partners.as_ptr_range().contains(&tried.as_ptr()) {
+            return Anchors::General;
+        }
+        let position = self.partners.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        let position = position.expect("the path ends in an anchor that was tried");
+        let set = self.partner_ends.partition_point(|&end| end <= position);
+        Anchors::OfPartner(u16::try_from(set).expect("sets are counted when trust is built"))
+    }
+
+    fn partner(&self, index: u16) -> Result<&[TrustAnchor<'static>], Fault> {
+        const MISSING: Fault = Fault::NotConfigured { what: "trust anchors of this partner" };
+        let index = usize::from(index);
+        let end = *self.partner_ends.get(index).ok_or(MISSING)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.partner_ends.get(before).ok_or(MISSING)?,
+            None => 0,
+        };
+        self.partners.get(start..end).ok_or(MISSING)
+    }
+}
+
+/// A list counts where it speaks for the issuer; where there is none the chain stands without.
+///
+/// A list past its nextUpdate still counts: what it revoked stays revoked, and refusing every
+/// partner because a file was not renewed would be an outage of our own making.
+fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+    let builder = RevocationOptionsBuilder::new(lists).ok()?;
+    Some(builder.with_status_policy(UnknownStatusPolicy::Allow).build())
+}
+
+fn carries_one_of(names: PeerNames, expected: &[Domain]) -> Result<PeerNames, Fault> {
+    let carried = |name| names.dns_names.contains(name) || names.sip_domains.contains(name);
+    if expected.iter().any(carried) {
+        return Ok(names);
+    }
+    let presented = names.dns_names.iter().chain(&names.sip_domains).cloned().collect();
+    Err(Fault::NameMismatch { expected: expected.into(), presented })
+}
+
+/// Of two refusals, prefers the one that found a path.
+fn more_telling(general: Fault, own: Fault) -> Fault {
+    const NO_PATH: Fault = Fault::CertificateUntrusted { why: Distrust::UnknownIssuer };
+    if own == NO_PATH { general } else { own }
+}
+
+/// Accepts serverAuth, clientAuth, id-kp-sipDomain (RFC 5924), anyExtendedKeyUsage, or no such
+/// extension: public authorities stop issuing clientAuth, so a serverAuth certificate must pass
+/// here; whether clientAuth is demanded is the partner entry's business.
+struct TlsOrSip;
+
+impl webpki::ExtendedKeyUsageValidator for TlsOrSip {
+    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        use webpki::KeyPurposeId;
+        const ACCEPTED: [KeyPurposeId<'static>; 4] = [
+            KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 1]),
+            KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 2]),
+            KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 20]),
+            KeyPurposeId::new(&[0x55, 0x1d, 0x25, 0]),
+        ];
+        let mut restricted = false;
+        for purpose in purposes {
+            restricted = true;
+            if ACCEPTED.contains(&purpose?) {
+                return Ok(());
+            }
+        }
+        if restricted { Err(wrong_purpose()) } else { Ok(()) }
+    }
+}
+
+/// The error by which [`fault_of`] knows a refusal of [`TlsOrSip`].
+fn wrong_purpose() -> webpki::Error {
+    webpki::Error::RequiredEkuNotFoundContext(webpki::RequiredEkuNotFoundContext {
+        required: webpki::KeyUsage::client_auth(),
+        present: Vec::new(),
+    })
+}
+
+fn fault_of(error: webpki::Error) -> Fault {
+    use webpki::Error as E;
+    let why = match error {
+        E::CertExpired { .. } => return Fault::Expired,
+        E::CertRevoked => return Fault::Revoked,
+        E::UnknownIssuer => Distrust::UnknownIssuer,
+        E::CertNotValidYet { .. } => Distrust::NotYetValid,
+        E::InvalidSignatureForPublicKey | E::SignatureAlgorithmMismatch => Distrust::BadSignature,
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Distrust::WrongPurpose,
+        E::CaUsedAsEndEntity => Distrust::AuthorityAsPeer,
+        E::EndEntityUsedAsCa
+        | E::NameConstraintViolation
+        | E::PathLenConstraintViolated
+        | E::MalformedNameConstraint
+        | E::CertDistrusted => Distrust::Constraint,
+        E::MaximumNameConstraintComparisonsExceeded
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded => Distrust::TooComplex,
+        E::InvalidCrlSignatureForPublicKey
+        | E::IssuerNotCrlSigner
+        | E::UnsupportedCrlSignatureAlgorithmContext(_)
+        | E::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+        | E::UnsupportedCrlIssuingDistributionPoint
+        | E::UnsupportedIndirectCrl
+        | E::UnsupportedDeltaCrl => Distrust::BadRevocationList,
+        E::UnsupportedCertVersion
+        | E::UnsupportedCriticalExtension
+        | E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Distrust::Unsupported,
+        _ => Distrust::BadEncoding,
+    };
+    Fault::CertificateUntrusted { why }
+}

@@ -16,6 +16,65 @@ pub const EXPIRIES_PER_TURN_MAX: usize = 256;
 /// Handshake steps (each up to a private-key operation, about 130 us) in one turn.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 8;
 
+/// A PROXY protocol line with its CRLF (version 1, section 2.1).
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// A PROXY protocol header with its TLVs (version 2). The format allows 65,551; addresses, SSL and
+/// a cloud's own TLVs stay below 1 KiB, and the bytes are held before anyone is authenticated.
+pub const PROXY_V2_BYTES_MAX: usize = 4096;
+
+/// Connections accepted in one turn from one listener.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Legs judged again in one turn after new certificates or CRLs, a chain (about 100 us) each.
+pub const REJUDGEMENTS_PER_TURN_MAX: usize = 4;
+/// How often chains are looked at for expiry; they end by the day.
+pub const EXPIRY_SWEEP_MS: u64 = 60_000;
+/// Turns with fewer events than this are worth waiting for company, where that is configured.
+pub const SMALL_TURN_EVENTS: usize = 8;
+/// The longest coalescing wait: latency that is added to a lonely message.
+pub const COALESCE_US_MAX: u32 = 200;
+/// How often a shard's counters are copied to where the exporter reads them.
+pub const COUNTERS_PUBLISH_MS: u64 = 1_000;
+
+/// How long a PROXY header may take; a balancer sends it with its first segment.
+pub const PROXY_HEADER_MS: u64 = 3_000;
+/// Default time for a TLS handshake, from accept or connect to the peer's Finished.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// How long accepting rests when descriptors, connections or half-open handshakes are used up and
+/// no leg of the shard closes meanwhile.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// RFC 8305 section 5: the next address is tried this long after the one before.
+pub const CONNECT_STAGGER_MS: u64 = 250;
+/// How long the last address tried may take: one lost SYN (1 s, RFC 6298) and a round trip. Half
+/// of [`PARKED_MS`], so that a second target has its turn before the messages that wait give up.
+pub const CONNECT_MS: u64 = 2_000;
+/// Addresses tried for one connection.
+pub const CONNECT_ADDRESSES_MAX: usize = 8;
+/// How long a leg that we close may take to read its last bytes and to close its side.
+pub const LINGER_MS: u64 = 5_000;
+/// Over how long the drain closes legs that have nothing left to do, so that peers do not all
+/// connect elsewhere in the same instant.
+pub const DRAIN_SPREAD_MS: u64 = 2_000;
+/// Silence before the kernel probes a connection. With the probes below a dead peer is found
+/// within 85 s, under the 90 s after which balancers forget a silent connection (DESIGN 9).
+pub const TCP_KEEP_ALIVE_S: u64 = 45;
+/// Time between probes.
+pub const TCP_KEEP_ALIVE_INTERVAL_S: u64 = 10;
+/// Probes without an answer that end a connection.
+pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
+/// How long sent bytes may go without acknowledgement (RFC 5482).
+pub const TCP_USER_TIMEOUT_MS: u64 = 80_000;
+
+/// Mails from one shard to another that await nothing: memory 128 bytes each and pair of shards.
+pub const MAIL_ROOM: usize = 1024;
+/// Requests of one shard that await their answer from one other; the same memory.
+pub const MAIL_RESERVED_MAX: usize = 4096;
+/// How long a place stays reserved for an answer that does not come: Timer C and a margin.
+pub const MAIL_RESERVATION_MS: u64 = TIMER_C_MS + 5_000;
+/// Accepted sockets that wait for another shard to take them over.
+pub const HANDOVERS_MAX: usize = 256;
+/// Questions to the resolver that one shard may have outstanding.
+pub const QUESTIONS_MAX: usize = 1024;
+
 /// A TLS record's payload (RFC 8446 section 5.1).
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).
@@ -35,6 +94,10 @@ pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
 pub const LEG_OUT_RESPONSE_RESERVE_BYTES: usize = 64 * 1024;
 /// A partner leg with more than this unsent is not read until it drains.
 pub const LEG_OUT_HIGH_WATER_BYTES: usize = 128 * 1024;
+/// Staging buffers a shard keeps between turns, and the largest kept: 4 MiB together.
+pub const STAGING_SPARE_MAX: usize = 64;
+/// See [`STAGING_SPARE_MAX`].
+pub const STAGING_SPARE_BYTES_MAX: usize = 64 * 1024;
 /// A leg whose socket takes nothing for this long is closed.
 pub const WRITE_STALL_MS: u64 = 30_000;
 
@@ -118,3 +181,8 @@ pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
 pub const DISTINCT_USERS_MAX: usize = 1_000;
 
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
+const _: () = assert!(
+    TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85
+        && TCP_USER_TIMEOUT_MS < 90_000
+);
+const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);

@@ -287,6 +287,9 @@ pub struct Effects {
     pub commands: Vec<Command>,
     legs: Vec<Outgoing>,
     dirty: Vec<LegId>,
+    /// Buffers that legs have given back, so that a leg with nothing to say holds none and one that
+    /// speaks need not ask the allocator; at most [`limits::STAGING_SPARE_MAX`].
+    spare: Vec<Vec<u8>>,
 }
 
 /// One leg's way out as the core sees it.
@@ -368,7 +371,21 @@ impl Effects {
             outgoing.dirty = true;
             self.dirty.push(leg);
         }
+        if outgoing.plaintext.capacity() == 0 {
+            outgoing.plaintext = self.spare.pop().unwrap_or_default();
+        }
         Some(&mut outgoing.plaintext)
+    }
+
+    /// Forgets what was staged on `leg`, once the shell has sealed it, and takes its buffer back.
+    pub fn clear_staged(&mut self, leg: LegId) {
+        let Some(outgoing) = self.outgoing_mut(leg) else { return };
+        let mut buffer = std::mem::take(&mut outgoing.plaintext);
+        buffer.clear();
+        let keep = buffer.capacity() <= limits::STAGING_SPARE_BYTES_MAX;
+        if keep && self.spare.len() < limits::STAGING_SPARE_MAX {
+            self.spare.push(buffer);
+        }
     }
 
     /// Takes the legs that have something staged since the last call.

@@ -138,25 +138,28 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A ClientHello in one record, as an old stack sends it.
-    pub(super) fn hello(version: u16, suites: &[u16], versions: Option<&[u16]>) -> Vec<u8> {
+    pub(in crate::tls) fn hello(version: u16, suites: &[u16], versions: Option<&[u16]>) -> Vec<u8> {
         let mut body = version.to_be_bytes().to_vec();
         body.extend([7; 32]);
         body.push(0);
         body.extend((2 * suites.len() as u16).to_be_bytes());
         body.extend(suites.iter().flat_map(|code| code.to_be_bytes()));
         body.extend([1, 0]);
+        // supported_groups: P-256; signature_algorithms: ECDSA and PKCS#1 with SHA-256.
+        let mut extensions = vec![0, 10, 0, 4, 0, 2, 0, 23, 0, 13, 0, 6, 0, 4, 4, 3, 4, 1];
         if let Some(versions) = versions {
             let list: Vec<u8> = versions.iter().flat_map(|code| code.to_be_bytes()).collect();
-            body.extend((list.len() as u16 + 5).to_be_bytes());
-            body.extend([0, 43]);
-            body.extend((list.len() as u16 + 1).to_be_bytes());
-            body.push(list.len() as u8);
-            body.extend(list);
+            extensions.extend([0, 43]);
+            extensions.extend((list.len() as u16 + 1).to_be_bytes());
+            extensions.push(list.len() as u8);
+            extensions.extend(list);
         }
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
         let mut record = vec![22, 3, 1];
         record.extend((body.len() as u16 + 4).to_be_bytes());
         record.extend([1, 0]);
@@ -167,11 +170,11 @@ mod tests {
 
     #[test]
     fn an_offer_is_named_by_suite_and_version() {
-        let offer = Offer::read(&hello(0x0303, &[0x0a0a, 0x002f, 0xc013, 0x00ff, 0xfefe], None));
-        assert_eq!(offer.suites, [0x002f, 0xc013, 0xfefe]);
+        let offer = Offer::read(&hello(0x0303, &[0x0a0a, 0x002f, 0xc013, 0x00ff, 0xfe01], None));
+        assert_eq!(offer.suites, [0x002f, 0xc013, 0xfe01]);
         assert_eq!(
             offer.to_string(),
-            "TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, 0xfefe for TLS 1.2"
+            "TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, 0xfe01 for TLS 1.2"
         );
     }
 

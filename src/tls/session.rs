@@ -38,7 +38,7 @@ pub enum State {
 /// What became of the bytes given to [`Session::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fed {
-    /// Bytes that are done with. The rest must come again, unchanged, with more behind it.
+    /// Bytes that are done with. The rest, less than one record, must come again with more.
     pub consumed: usize,
     /// Where the session stands.
     pub state: State,
@@ -48,6 +48,13 @@ pub struct Fed {
 pub struct Session {
     link: Link,
     phase: Phase,
+    peer_closed: bool,
+    /// Records of a handshake message that is not whole yet, and what came behind them.
+    ///
+    /// The library keeps positions in the buffer it was given until the message is whole, and must
+    /// be given the same bytes again with every call, sealing included. Empty but for peers that
+    /// spread handshake messages over records, and then bounded as the handshake is.
+    held: Vec<u8>,
 }
 
 enum Link {
@@ -62,14 +69,9 @@ enum Phase {
         /// Bytes of handshake consumed.
         consumed: usize,
     },
-    Open(Open),
+    Open(Option<Peer>),
     /// Failed, or closed by us: nothing more is read or written.
     Over(Option<Peer>),
-}
-
-struct Open {
-    peer: Option<Peer>,
-    peer_closed: bool,
 }
 
 /// Who the peer is and what it was judged by, to judge it again.
@@ -88,7 +90,7 @@ impl Session {
         let (config, verifier) = server.config().map_err(internal)?;
         let connection = UnbufferedServerConnection::new(config).map_err(internal)?;
         let phase = Phase::Handshaking { verifier, consumed: 0 };
-        Ok(Self { link: Link::Server(connection), phase })
+        Ok(Self { link: Link::Server(connection), phase, peer_closed: false, held: Vec::new() })
     }
 
     /// Begins the client's side of a connection; [`Self::start`] gives its first bytes.
@@ -100,7 +102,7 @@ impl Session {
         let connection = UnbufferedClientConnection::new(config, name).map_err(internal)?;
         let verifier = Some(Arc::clone(&client.verifier));
         let phase = Phase::Handshaking { verifier, consumed: 0 };
-        Ok(Self { link: Link::Client(connection), phase })
+        Ok(Self { link: Link::Client(connection), phase, peer_closed: false, held: Vec::new() })
     }
 
     /// Appends what must be sent before anything can be received: a client's hello.
@@ -113,12 +115,10 @@ impl Session {
 
     /// Processes every whole record of `input`.
     ///
-    /// `input`: ciphertext in order, beginning where the last call left off; decrypted in place, so
-    /// what is not consumed must come again as it is after the call. After a call at most
-    /// [`limits::HANDSHAKE_BYTES_MAX`] bytes are left while handshaking, one record later.
-    /// `out` gets bytes for the peer, also together with an error (the alert). `sink` gets the
-    /// plaintext, once per record. Hot: once per record; bench `tls/feed_700`. One allocation and
-    /// one copy per record, the library's.
+    /// `input`: ciphertext in order, beginning where the last call left off; it is decrypted in
+    /// place. `out` gets bytes for the peer, also together with an error (the alert). `sink` gets
+    /// the plaintext, once per record. Hot: once per record; bench `tls/feed_700`. One allocation
+    /// and one copy per record, the library's.
     /// # Errors
     /// Any [`Fault`]; the session is over then.
     pub fn feed<F: FnMut(&[u8])>(
@@ -130,90 +130,111 @@ impl Session {
         if matches!(self.phase, Phase::Over(_)) {
             return Err(Fault::NotOpen);
         }
+        if self.peer_closed {
+            return Ok(Fed { consumed: input.len(), state: State::PeerClosed });
+        }
+        if self.held.is_empty() {
+            let consumed = self.process(input, out, &mut sink)?;
+            let rest = input.get(consumed..).unwrap_or_default();
+            if !begins_with_record(rest) {
+                return self.settle(consumed, 0).map(|state| Fed { consumed, state });
+            }
+            self.held.extend_from_slice(rest);
+            let state = self.settle(consumed, self.held.len())?;
+            return Ok(Fed { consumed: input.len(), state });
+        }
+        let mut joined = std::mem::take(&mut self.held);
+        joined.extend_from_slice(input);
+        let consumed = self.process(&mut joined, out, &mut sink)?;
+        joined.drain(..consumed);
+        self.held = joined;
+        let state = self.settle(consumed, self.held.len())?;
+        Ok(Fed { consumed: input.len(), state })
+    }
+
+    /// Runs the library over `input` until it wants more; returns how much is done with.
+    fn process<F: FnMut(&[u8])>(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        sink: &mut F,
+    ) -> Result<usize, Fault> {
         let mut consumed = 0;
         // Bound: every turn consumes a record, empties a queue of the library, or ends the loop.
-        let peer_closed = loop {
+        loop {
             let rest = input.get_mut(consumed..).unwrap_or_default();
             let step = match &mut self.link {
-                Link::Server(connection) => {
-                    step(connection.process_tls_records(rest), out, &mut sink)
-                }
-                Link::Client(connection) => {
-                    step(connection.process_tls_records(rest), out, &mut sink)
-                }
+                Link::Server(connection) => step(connection.process_tls_records(rest), out, sink),
+                Link::Client(connection) => step(connection.process_tls_records(rest), out, sink),
             };
-            consumed += step.discard;
             match step.next {
-                Next::Again => {}
-                Next::Blocked => break false,
-                Next::PeerClosed => break true,
+                Next::Again => consumed += step.discard,
+                Next::Blocked => return Ok(consumed + step.discard),
+                Next::PeerClosed => {
+                    // What comes behind a close is ignored (RFC 8446 section 6.1).
+                    self.peer_closed = true;
+                    return Ok(input.len());
+                }
                 Next::Failed(error) => {
-                    return Err(self.fail(error, input.get(consumed - step.discard..), out));
+                    let offending = input.get(consumed..).unwrap_or_default();
+                    return Err(self.fail(error, offending, out));
                 }
             }
-        };
-        if peer_closed {
-            // What comes behind a close is ignored (RFC 8446 section 6.1).
-            consumed = input.len();
         }
-        self.settle(consumed, input.len() - consumed, peer_closed)
-            .map(|state| Fed { consumed, state })
     }
 
     /// Moves on to the phase the connection has reached.
-    fn settle(&mut self, consumed: usize, left: usize, peer_closed: bool) -> Result<State, Fault> {
+    ///
+    /// `held`: bytes kept of a handshake message that is not whole.
+    fn settle(&mut self, consumed: usize, held: usize) -> Result<State, Fault> {
         let handshaking = self.link.common().is_handshaking();
-        match &mut self.phase {
-            Phase::Handshaking { consumed: before, .. } if handshaking => {
-                *before += consumed;
-                if *before + left > limits::HANDSHAKE_BYTES_MAX {
-                    self.phase = Phase::Over(None);
-                    return Err(Fault::HandshakeTooLarge);
-                }
-                if peer_closed {
-                    self.phase = Phase::Over(None);
-                    return Err(Fault::Refused(Alert::CLOSE_NOTIFY));
-                }
-                Ok(State::Handshaking)
+        let before = match &mut self.phase {
+            Phase::Handshaking { consumed: total, .. } if handshaking => {
+                *total += consumed;
+                *total
             }
+            _ => 0,
+        };
+        if before + held > limits::HANDSHAKE_BYTES_MAX {
+            self.end();
+            return Err(Fault::HandshakeTooLarge);
+        }
+        match &mut self.phase {
+            Phase::Handshaking { .. } if handshaking && self.peer_closed => {
+                self.end();
+                Err(Fault::Refused(Alert::CLOSE_NOTIFY))
+            }
+            Phase::Handshaking { .. } if handshaking => Ok(State::Handshaking),
             Phase::Handshaking { verifier, .. } => {
                 let peer = verifier.take().map(|verifier| Peer::of(&verifier)).transpose();
-                let peer = peer.inspect_err(|_| self.phase = Phase::Over(None))?;
-                self.phase = Phase::Open(Open { peer, peer_closed });
-                self.settle(consumed, left, peer_closed)
+                self.phase = Phase::Open(peer.inspect_err(|_| self.end())?);
+                Ok(self.open_state())
             }
-            Phase::Open(open) => {
-                open.peer_closed |= peer_closed;
-                let state = if open.peer_closed { State::PeerClosed } else { State::Established };
-                // More than a record can only be left if a message after the handshake is spread
-                // over records; those that exist (KeyUpdate, tickets) are far smaller than one.
-                if left > limits::TLS_RECORD_WIRE_BYTES_MAX {
-                    self.end();
-                    return Err(Fault::HandshakeTooLarge);
-                }
-                Ok(state)
-            }
+            Phase::Open(_) => Ok(self.open_state()),
             Phase::Over(_) => Err(Fault::NotOpen),
         }
     }
 
+    const fn open_state(&self) -> State {
+        if self.peer_closed { State::PeerClosed } else { State::Established }
+    }
+
     /// Ends the session after an error of the library, and appends the alert it wants sent.
-    fn fail(&mut self, error: Error, input: Option<&[u8]>, out: &mut Vec<u8>) -> Fault {
-        // At most the alert and what was queued before it.
-        for _ in 0..4 {
-            let step = match &mut self.link {
+    ///
+    /// `input`: where the error was found.
+    fn fail(&mut self, error: Error, input: &[u8], out: &mut Vec<u8>) -> Fault {
+        // Bound: each turn empties one place of the library's queue. While something is queued the
+        // library does not look at its input.
+        while self.link.common().wants_write() {
+            match &mut self.link {
                 Link::Server(connection) => {
-                    step(connection.process_tls_records(&mut []), out, &mut |_| ())
+                    step(connection.process_tls_records(&mut []), out, &mut |_: &[u8]| ());
                 }
                 Link::Client(connection) => {
-                    step(connection.process_tls_records(&mut []), out, &mut |_| ())
+                    step(connection.process_tls_records(&mut []), out, &mut |_: &[u8]| ());
                 }
-            };
-            if !matches!(step.next, Next::Again) {
-                break;
             }
         }
-        let input = input.unwrap_or_default();
         let fault = match &self.phase {
             Phase::Handshaking { consumed: 0, .. } if is_no_tls(&error) => Fault::NotTls,
             Phase::Handshaking { verifier: Some(verifier), .. } => match verifier.verdict() {
@@ -226,10 +247,12 @@ impl Session {
         fault
     }
 
+    /// Reads and writes no more; who the peer was stays known.
     fn end(&mut self) {
+        self.held = Vec::new();
         let before = std::mem::replace(&mut self.phase, Phase::Over(None));
-        if let Phase::Open(open) = before {
-            self.phase = Phase::Over(open.peer);
+        if let Phase::Open(peer) = before {
+            self.phase = Phase::Over(peer);
         }
     }
 
@@ -264,10 +287,10 @@ impl Session {
         for _ in 0..limits::MESSAGES_PER_TURN_MAX {
             let written = match &mut self.link {
                 Link::Server(connection) => {
-                    try_write(connection.process_tls_records(&mut []), what, out)?
+                    try_write(connection.process_tls_records(&mut self.held), what, out)?
                 }
                 Link::Client(connection) => {
-                    try_write(connection.process_tls_records(&mut []), what, out)?
+                    try_write(connection.process_tls_records(&mut self.held), what, out)?
                 }
             };
             if written {
@@ -286,8 +309,7 @@ impl Session {
     fn verified_peer(&self) -> Option<&Peer> {
         match &self.phase {
             Phase::Handshaking { .. } => None,
-            Phase::Open(open) => open.peer.as_ref(),
-            Phase::Over(peer) => peer.as_ref(),
+            Phase::Open(peer) | Phase::Over(peer) => peer.as_ref(),
         }
     }
 
@@ -470,6 +492,14 @@ fn try_write<D>(
             }
         }
     }
+}
+
+/// Says whether `bytes` begins with a whole record. All whole records having been processed, that is
+/// one the library still refers to.
+fn begins_with_record(bytes: &[u8]) -> bool {
+    const HEADER_BYTES: usize = 5;
+    let Some(&[_, _, _, high, low]) = bytes.first_chunk::<HEADER_BYTES>() else { return false };
+    bytes.len() >= HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]))
 }
 
 /// Says whether the first bytes of a connection were no TLS record.

@@ -1,14 +1,16 @@
 //! What the Access Edge counts. Plain numbers; the shard copies them out once a second.
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[doc = $help:literal])+ $name:ident),* $(,)?) => {
         /// Counters of one shard's Access Edge, in the order of [`Counters::NAMES`].
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[$doc])* pub $name: u64),* }
+        pub struct Counters { $($(#[doc = $help])+ pub $name: u64),* }
 
         impl Counters {
             /// Names of the fields, for the metrics catalogue.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+            /// What each of them counts, in the same order.
+            pub const HELP: &'static [&'static str] = &[$(concat!($($help),+)),*];
 
             /// Returns the values in the order of [`Counters::NAMES`].
             #[must_use]

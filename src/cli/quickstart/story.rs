@@ -1,0 +1,481 @@
+//! What alice and bob do, and what must come of it.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use crossbeam::channel::Receiver;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::ladder::{Arrow, Column, Columns};
+use super::message::{self, Message};
+use super::next_hop::{self, Dialog, Event, NextHop, Way};
+use crate::edge::{Note, Severity};
+use crate::time::Clock;
+
+/// The place of alice's pool in the ladder's parties.
+pub(super) const ALICE: usize = 0;
+/// The place of bob's pool.
+pub(super) const BOB: usize = 1;
+/// The place of the server that litware sends from.
+pub(super) const LITWARE: usize = 2;
+
+/// How long something that needs no answer, such as an ACK, may be on its way.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the edges' explanations may lag behind the messages they explain.
+const NOTES_GRACE: Duration = Duration::from_millis(60);
+const NOTES_POLL: Duration = Duration::from_millis(5);
+
+/// One thing somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// A page-mode message from alice to bob.
+    MessageThere,
+    /// And one back.
+    MessageBack,
+    /// alice subscribes to bob's presence and is told what it is.
+    Subscribe,
+    /// bob's presence changes.
+    PresenceChanges,
+    /// alice has seen enough.
+    Unsubscribe,
+    /// alice invites bob to a session.
+    Invite,
+    /// bob writes in the session.
+    SessionMessage,
+    /// bob types.
+    Typing,
+    /// alice changes the session.
+    Reinvite,
+    /// bob ends the session.
+    Bye,
+    /// A blocked organisation writes to contoso.
+    BlockedAtContoso,
+    /// And to fabrikam.
+    BlockedAtFabrikam,
+    /// alice writes to the blocked organisation.
+    BlockedFromInside,
+}
+
+/// Every act, in order.
+pub(super) const ACTS: [Act; 13] = [
+    Act::MessageThere,
+    Act::MessageBack,
+    Act::Subscribe,
+    Act::PresenceChanges,
+    Act::Unsubscribe,
+    Act::Invite,
+    Act::SessionMessage,
+    Act::Typing,
+    Act::Reinvite,
+    Act::Bye,
+    Act::BlockedAtContoso,
+    Act::BlockedAtFabrikam,
+    Act::BlockedFromInside,
+];
+
+impl Act {
+    /// Returns what happens, in a sentence.
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::MessageThere => "alice@contoso.example sends bob@fabrikam.example a message",
+            Self::MessageBack => "bob sends alice a message",
+            Self::Subscribe => "alice subscribes to bob's presence",
+            Self::PresenceChanges => "bob's presence changes",
+            Self::Unsubscribe => "alice ends the subscription",
+            Self::Invite => "alice invites bob to a conversation",
+            Self::SessionMessage => "bob writes in the conversation",
+            Self::Typing => "alice types",
+            Self::Reinvite => "alice renews the conversation",
+            Self::Bye => "bob leaves the conversation",
+            Self::BlockedAtContoso => "mallory@litware.example, blocked, writes to alice",
+            Self::BlockedAtFabrikam => "mallory@litware.example, blocked, writes to bob",
+            Self::BlockedFromInside => "alice writes to mallory@litware.example, blocked",
+        }
+    }
+
+    /// Returns what must come of it, in a sentence.
+    pub(super) const fn expectation(self) -> &'static str {
+        match self {
+            Self::MessageThere
+            | Self::MessageBack
+            | Self::SessionMessage
+            | Self::Typing
+            | Self::Bye => "the request arrives through both edges and is answered 200",
+            Self::Subscribe => "SUBSCRIBE and the first NOTIFY are answered 200",
+            Self::PresenceChanges => "NOTIFY is answered 200",
+            Self::Unsubscribe => "SUBSCRIBE and the last NOTIFY are answered 200",
+            Self::Invite | Self::Reinvite => "INVITE is answered 200 and the ACK arrives",
+            Self::BlockedAtContoso | Self::BlockedAtFabrikam | Self::BlockedFromInside => {
+                "the edge answers 403 and nothing reaches the other side"
+            }
+        }
+    }
+
+    /// Returns the ladder on which the act is drawn.
+    pub(super) fn columns(self) -> Columns {
+        let pool = |title: &str, party| Column { title: title.to_owned(), party: Some(party) };
+        let edge = |title: &str| Column { title: title.to_owned(), party: None };
+        let [contoso, fabrikam] = [edge(CONTOSO_EDGE), edge(FABRIKAM_EDGE)];
+        Columns(match self {
+            Self::BlockedAtContoso => vec![pool("litware edge", LITWARE), contoso],
+            Self::BlockedAtFabrikam => vec![pool("litware edge", LITWARE), fabrikam],
+            Self::BlockedFromInside => vec![pool("alice's pool", ALICE), contoso],
+            _ => vec![pool("alice's pool", ALICE), contoso, fabrikam, pool("bob's pool", BOB)],
+        })
+    }
+}
+
+/// What the ladder calls contoso's edge.
+pub(super) const CONTOSO_EDGE: &str = "contoso edge";
+/// What the ladder calls fabrikam's edge.
+pub(super) const FABRIKAM_EDGE: &str = "fabrikam edge";
+
+/// One side of the federation as the story knows it.
+pub(super) struct Side {
+    /// What the ladder calls the edge.
+    pub(super) edge: &'static str,
+    /// The edge's node name: the Via it puts on towards the inside.
+    pub(super) node: String,
+    /// The edge's outer name: the Via it puts on towards partners.
+    pub(super) edge_fqdn: String,
+    /// The edge's inner name: who vouches for a sender towards the inside.
+    pub(super) internal_fqdn: String,
+    /// How the side lists its partner, in the trust header's words.
+    pub(super) source_type: &'static str,
+    /// What the edge explains of its decisions.
+    pub(super) notes: Receiver<(u16, Note)>,
+}
+
+/// A decision of an edge, as it explained it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    /// Which edge.
+    pub(super) edge: &'static str,
+    /// Its words.
+    pub(super) sentence: String,
+    /// How much it matters to an operator.
+    pub(super) severity: Severity,
+    /// The number under which log and answer have it; 0 if there is none.
+    pub(super) decision_id: u64,
+}
+
+/// An act and what came of it.
+pub(super) struct Step {
+    /// What was done.
+    pub(super) act: Act,
+    /// What was wrong, if anything was.
+    pub(super) outcome: anyhow::Result<()>,
+    /// Who sent what to whom.
+    pub(super) arrows: Vec<Arrow>,
+    /// Why the edges let it pass or not.
+    pub(super) decisions: Vec<Decision>,
+    /// How long it took, in milliseconds.
+    pub(super) took_ms: u64,
+}
+
+/// The cast.
+pub(super) struct Story {
+    /// alice's pool.
+    pub(super) alice: NextHop,
+    /// bob's pool.
+    pub(super) bob: NextHop,
+    /// litware's edge, connected to contoso's.
+    pub(super) litware_to_contoso: NextHop,
+    /// litware's edge, connected to fabrikam's.
+    pub(super) litware_to_fabrikam: NextHop,
+    /// contoso, then fabrikam.
+    pub(super) sides: [Side; 2],
+    /// What all of the above send and receive.
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Measures the steps.
+    pub(super) clock: Clock,
+    /// What has passed in the step under way.
+    pub(super) seen: Vec<Event>,
+    /// Both ends of the subscription, while it lives: alice's, bob's.
+    pub(super) subscription: Option<(Dialog, Dialog)>,
+    /// Both ends of the conversation.
+    pub(super) session: Option<(Dialog, Dialog)>,
+}
+
+impl Story {
+    /// Performs one act and judges it.
+    pub(super) async fn perform(&mut self, act: Act) -> Step {
+        self.seen.clear();
+        let start = self.clock.now().monotonic;
+        let outcome = self.act(act).await;
+        let took_ms = self.clock.now().monotonic.ms_since(start);
+        let decisions = self.decisions(act).await;
+        self.drain_events();
+        let arrows = act.columns().arrows(&self.seen);
+        Step { act, outcome, arrows, decisions, took_ms }
+    }
+
+    async fn act(&mut self, act: Act) -> anyhow::Result<()> {
+        match act {
+            Act::MessageThere => self.page(ALICE, "Hello Bob, this is Alice at Contoso.").await,
+            Act::MessageBack => self.page(BOB, "Hello Alice, Bob here, at Fabrikam.").await,
+            Act::Subscribe => self.subscribe().await,
+            Act::PresenceChanges => self.notify("active;expires=3590", "busy").await,
+            Act::Unsubscribe => self.unsubscribe().await,
+            Act::Invite => self.invite().await,
+            Act::SessionMessage => {
+                self.in_session(BOB, "MESSAGE", "text/plain", "Shall we meet at ten?").await
+            }
+            Act::Typing => self.in_session(ALICE, "INFO", "application/xml", KEYBOARD).await,
+            Act::Reinvite => self.reinvite().await,
+            Act::Bye => self.bye().await,
+            Act::BlockedAtContoso => self.blocked(LITWARE, ALICE).await,
+            Act::BlockedAtFabrikam => self.blocked(LITWARE, BOB).await,
+            Act::BlockedFromInside => self.blocked(ALICE, LITWARE).await,
+        }
+    }
+
+    /// Sends a message outside any dialog and checks that it arrived as sent.
+    async fn page(&mut self, from: usize, text: &str) -> anyhow::Result<()> {
+        let (sender, peer) = self.pools(from);
+        let mut request = sender.request("MESSAGE", peer.user());
+        request.set_body("text/plain; charset=UTF-8", text);
+        let response = sender.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(from, &request)
+    }
+
+    async fn subscribe(&mut self) -> anyhow::Result<()> {
+        let mut request = self.alice.request("SUBSCRIBE", self.bob.user());
+        request.add("Event", "presence");
+        request.add("Accept", "application/pidf+xml");
+        request.add("Expires", "3600");
+        let response = self.alice.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(ALICE, &request)?;
+        let watcher = Dialog::of_caller(&request, &response)?;
+        let notifier = self.begun_at_bob(&request)?;
+        self.subscription = Some((watcher, notifier));
+        self.notify("active;expires=3600", "available").await
+    }
+
+    /// Sends what bob's presence is to alice.
+    async fn notify(&mut self, state: &str, activity: &str) -> anyhow::Result<()> {
+        let (_, notifier) = self.subscription.as_mut().context("there is no subscription")?;
+        let mut request = notifier.request("NOTIFY");
+        request.add("Event", "presence");
+        request.add("Subscription-State", state);
+        request.set_body("application/pidf+xml", &presence(self.bob.user(), activity));
+        let response = self.bob.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(BOB, &request)
+    }
+
+    async fn unsubscribe(&mut self) -> anyhow::Result<()> {
+        let (watcher, _) = self.subscription.as_mut().context("there is no subscription")?;
+        let mut request = watcher.request("SUBSCRIBE");
+        request.add("Event", "presence");
+        request.add("Expires", "0");
+        let response = self.alice.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(ALICE, &request)?;
+        self.notify("terminated;reason=timeout", "available").await?;
+        self.subscription = None;
+        Ok(())
+    }
+
+    async fn invite(&mut self) -> anyhow::Result<()> {
+        let mut request = self.alice.request("INVITE", self.bob.user());
+        let offer = next_hop::session_description(self.alice.user());
+        request.set_body("application/sdp", &offer);
+        let response = self.alice.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(ALICE, &request)?;
+        self.saw(ALICE, "a 180 response to INVITE", |message| message.status() == Some(180))?;
+        let mut caller = Dialog::of_caller(&request, &response)?;
+        let callee = self.begun_at_bob(&request)?;
+        self.alice.acknowledge(&mut caller).await?;
+        self.session = Some((caller, callee));
+        self.await_ack().await
+    }
+
+    async fn reinvite(&mut self) -> anyhow::Result<()> {
+        let (caller, _) = self.session.as_mut().context("there is no conversation")?;
+        let mut request = caller.request("INVITE");
+        let offer = next_hop::session_description(self.alice.user());
+        request.set_body("application/sdp", &offer);
+        let response = self.alice.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.alice.acknowledge(caller).await?;
+        self.check_arrival(ALICE, &request)?;
+        self.await_ack().await
+    }
+
+    async fn in_session(
+        &mut self,
+        from: usize,
+        method: &str,
+        content_type: &str,
+        body: &str,
+    ) -> anyhow::Result<()> {
+        let (caller, callee) = self.session.as_mut().context("there is no conversation")?;
+        let dialog = if from == ALICE { caller } else { callee };
+        let mut request = dialog.request(method);
+        request.set_body(content_type, body);
+        let (sender, _) = self.pools(from);
+        let response = sender.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(from, &request)
+    }
+
+    async fn bye(&mut self) -> anyhow::Result<()> {
+        let (_, mut callee) = self.session.take().context("there is no conversation")?;
+        let request = callee.request("BYE");
+        let response = self.bob.send(request.clone()).await?;
+        expect_status(&response, 200)?;
+        self.check_arrival(BOB, &request)
+    }
+
+    async fn blocked(&mut self, from: usize, to: usize) -> anyhow::Result<()> {
+        let (sender, to) = match (from, to) {
+            (LITWARE, ALICE) => (&self.litware_to_contoso, self.alice.user()),
+            (LITWARE, _) => (&self.litware_to_fabrikam, self.bob.user()),
+            _ => (&self.alice, self.litware_to_contoso.user()),
+        };
+        let mut request = sender.request("MESSAGE", to);
+        request.set_body("text/plain; charset=UTF-8", "Let me in.");
+        let response = sender.send(request).await?;
+        expect_status(&response, 403)?;
+        self.drain_events();
+        let leaked =
+            self.seen.iter().any(|e| e.way == Way::Received && e.message.status().is_none());
+        ensure!(!leaked, "the refused message was delivered all the same");
+        Ok(())
+    }
+
+    /// Returns the pool named and its peer.
+    fn pools(&self, sender: usize) -> (&NextHop, &NextHop) {
+        if sender == ALICE { (&self.alice, &self.bob) } else { (&self.bob, &self.alice) }
+    }
+
+    fn begun_at_bob(&self, request: &Message) -> anyhow::Result<Dialog> {
+        let call_id = request.header("Call-ID").unwrap_or_default();
+        self.bob.take_begun(call_id).context("bob's pool has no dialog of that Call-ID")
+    }
+
+    fn drain_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.seen.push(event);
+        }
+    }
+
+    async fn await_ack(&mut self) -> anyhow::Result<()> {
+        let arrival = async {
+            while let Some(event) = self.events.recv().await {
+                let arrived = event.party == BOB
+                    && event.way == Way::Received
+                    && event.message.start.starts_with("ACK ");
+                self.seen.push(event);
+                if arrived {
+                    return;
+                }
+            }
+        };
+        timeout(ARRIVAL_TIMEOUT, arrival)
+            .await
+            .with_context(|| format!("the ACK did not reach bob's pool in {ARRIVAL_TIMEOUT:?}"))
+    }
+
+    /// Finds what a party received in this step.
+    fn saw(
+        &mut self,
+        party: usize,
+        what: &str,
+        is_it: impl Fn(&Message) -> bool,
+    ) -> anyhow::Result<Message> {
+        self.drain_events();
+        let mut received = self.seen.iter().filter(|e| e.party == party && e.way == Way::Received);
+        let found = received.find(|event| is_it(&event.message));
+        Ok(found.with_context(|| format!("{what} did not arrive"))?.message.clone())
+    }
+
+    /// Checks that the peer's pool received `request` through both edges, unharmed and vouched for.
+    fn check_arrival(&mut self, sender: usize, request: &Message) -> anyhow::Result<()> {
+        let receiver = if sender == ALICE { BOB } else { ALICE };
+        let arrived = self.saw(receiver, request.method(), |message| {
+            message.status().is_none() && message.transaction() == request.transaction()
+        })?;
+        ensure!(arrived.body == request.body, "the body was changed on the way");
+        let (own, peer) = (&self.sides[sender], &self.sides[receiver]);
+        let (vias, expected) = (arrived.via_hosts(), [peer.node.as_str(), own.edge_fqdn.as_str()]);
+        ensure!(
+            vias.len() == 3 && vias[..2] == expected,
+            "expected the Vias of {} and {} above the sender's, found {}",
+            expected[0],
+            expected[1],
+            vias.join(", ")
+        );
+        let trust = arrived
+            .header("ms-edge-proxy-message-trust")
+            .context("the edge did not stamp ms-edge-proxy-message-trust")?;
+        for (name, expected) in [
+            ("ms-source-type", peer.source_type),
+            ("ms-ep-fqdn", &peer.internal_fqdn),
+            ("ms-source-verified-user", "verified"),
+        ] {
+            // The first parameter has no semicolon before it.
+            let found = message::parameter(&format!(";{trust}"), name).map(str::to_owned);
+            ensure!(
+                found.as_deref() == Some(expected),
+                "expected {name}={expected} in ms-edge-proxy-message-trust, found {trust}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Collects what the edges on the act's way say of it, waiting a little for the slower one.
+    async fn decisions(&mut self, act: Act) -> Vec<Decision> {
+        let columns = act.columns();
+        let on_the_way = |edge: &str| columns.0.iter().any(|column| column.title == edge);
+        let mut decisions: Vec<Decision> = Vec::new();
+        let polls = NOTES_GRACE.as_millis() / NOTES_POLL.as_millis();
+        for _ in 0..polls {
+            for side in &self.sides {
+                for (_, note) in side.notes.try_iter() {
+                    let Note { severity, sentence, decision_id, .. } = note;
+                    decisions.push(Decision { edge: side.edge, sentence, severity, decision_id });
+                }
+            }
+            let spoke = |side: &Side| decisions.iter().any(|d| d.edge == side.edge);
+            if self.sides.iter().all(|side| !on_the_way(side.edge) || spoke(side)) {
+                break;
+            }
+            sleep(NOTES_POLL).await;
+        }
+        decisions
+    }
+}
+
+fn expect_status(response: &Message, expected: u16) -> anyhow::Result<()> {
+    let status = response.status().unwrap_or_default();
+    let diagnostics = ["ms-diagnostics", "ms-diagnostics-public"]
+        .into_iter()
+        .find_map(|name| response.header(name))
+        .map(|text| format!(" ({text})"));
+    ensure!(
+        status == expected,
+        "expected {expected} to {}, got {}{}",
+        response.method(),
+        response.start.trim_start_matches("SIP/2.0 "),
+        diagnostics.unwrap_or_default()
+    );
+    Ok(())
+}
+
+const KEYBOARD: &str = "<?xml version=\"1.0\"?><KeyboardActivity><status status=\"type\" />\
+    </KeyboardActivity>";
+
+fn presence(user: &str, activity: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
+         <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:{user}\">\
+         <tuple id=\"q\"><status><basic>open</basic></status><note>{activity}</note></tuple>\
+         </presence>"
+    )
+}

@@ -1,0 +1,102 @@
+//! Judging peers again: after new certificates or revocation lists, and as time passes.
+
+use super::Shard;
+use super::close::Why;
+use super::counters::Count;
+use super::legs::State;
+use super::network::Network;
+use crate::edge::{Core, LegId};
+use crate::limits;
+use crate::poll::Poller;
+use crate::time::{Monotonic, Now};
+
+/// Places looked at in one turn when no signature has to be verified.
+const LOOKS_PER_TURN_MAX: usize = 512;
+
+/// A walk over all legs, a few in each turn.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// The next place, while one is under way.
+    next: Option<u32>,
+    /// When the next walk for expired chains begins.
+    again_at: Option<Monotonic>,
+}
+
+impl Sweep {
+    pub(super) const fn start_judging(&mut self) {
+        self.next = Some(0);
+    }
+
+    pub(super) const fn running(&self) -> bool {
+        self.next.is_some()
+    }
+
+    pub(super) const fn next_deadline(&self) -> Option<Monotonic> {
+        self.again_at
+    }
+}
+
+impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
+    /// Returns whether the leg may go on; judges it again if its material is not the one in force.
+    ///
+    /// Called before each message in either direction, so a peer whose certificate was revoked has
+    /// none passed on after the reload, even before the sweep comes to it.
+    pub(super) fn still_trusted(&mut self, now: Now, id: LegId) -> bool {
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let State::Established(established) = &mut leg.state else { return true };
+        if established.judged == self.material.epoch() || established.ending.is_some() {
+            return true;
+        }
+        self.counters.add(Count::Rejudgements, 1);
+        match established.secure.session.rejudge(self.material.trust(), now.unix_s) {
+            Ok(()) => {
+                established.judged = self.material.epoch();
+                true
+            }
+            Err(fault) => {
+                // Nothing more is sealed for it either: what is staged was meant for a peer that
+                // counted.
+                self.fault(now, id, fault);
+                self.run_commands(now);
+                false
+            }
+        }
+    }
+
+    /// Goes on with the walk, or begins one when it is time.
+    pub(super) fn sweep_legs(&mut self, now: Now) {
+        if self.legs.len() == 0 {
+            self.sweep = Sweep::default();
+            return;
+        }
+        let again_at =
+            self.sweep.again_at.get_or_insert(now.monotonic.plus_ms(limits::EXPIRY_SWEEP_MS));
+        if *again_at <= now.monotonic {
+            *again_at = now.monotonic.plus_ms(limits::EXPIRY_SWEEP_MS);
+            self.sweep.next.get_or_insert(0);
+        }
+        let mut judgements = 0;
+        for _ in 0..LOOKS_PER_TURN_MAX {
+            let Some(place) = self.sweep.next else { return };
+            if judgements >= limits::REJUDGEMENTS_PER_TURN_MAX {
+                return;
+            }
+            self.sweep.next = (place + 1 < self.legs.places()).then_some(place + 1);
+            let Some(id) = self.legs.at(place) else { continue };
+            let before = self.counters.count(Count::Rejudgements);
+            if self.still_trusted(now, id) {
+                self.end_if_expired(now, id);
+            }
+            judgements += usize::from(self.counters.count(Count::Rejudgements) > before);
+        }
+    }
+
+    fn end_if_expired(&mut self, now: Now, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let State::Established(established) = &leg.state else { return };
+        let peer = established.secure.session.peer();
+        if peer.is_some_and(|names| names.expires_unix_s < now.unix_s) {
+            self.end(id, Why::Expired);
+        }
+    }
+}

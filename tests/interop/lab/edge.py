@@ -16,11 +16,11 @@ def management_address(number=1):
     return f"127.0.0.{number}:9464"
 
 
-def configuration(world, number=1, proxied=False, remote_users=False, key_log=False, more=""):
+def configuration(world, number=1, proxied=False, remote_users=False, more=""):
     """A complete configuration for one edge of the pool; `more` is appended as it is.
 
     `proxied`: the federation listener stands behind the balancer. `remote_users`: there is a
-    listener for them at 443. `key_log`: TLS secrets go to a file, for a capture.
+    listener for them at 443.
     """
     trusted = f'proxy_protocol_from = ["{BALANCER}/32"]' if proxied else ""
     remote = f"""
@@ -29,7 +29,6 @@ address = "{EXTERNAL[number]}:443"
 class = "remote_users"
 identity = "external"
 """ if remote_users else ""
-    secrets = f'key_log = "{world.folder}/keys.txt"' if key_log else ""
     return f"""
 [edge]
 node = "edge{number}.contoso.example"
@@ -65,7 +64,6 @@ key = "{world.pki}/edge-internal.key"
 
 [tls]
 trust = ["{world.pki}/ca.pem"]
-{secrets}
 
 [internal]
 names = ["pool.contoso.example"]
@@ -99,16 +97,19 @@ level = "debug"
 """
 
 
-def start(world, number=1, **how):
-    """Starts an edge, or Kamailio in its place, and waits until it serves."""
+def start(world, number=1, key_log=False, **how):
+    """Starts an edge, or Kamailio in its place, and waits until it serves.
+
+    `key_log`: TLS secrets go to keys.txt, for a capture; `how` is for `configuration`.
+    """
     if world.stand_in:
         return _stand_in(world)
     name = f"entente{number}"
     path = world.file(f"{name}.toml", configuration(world, number, **how))
-    environment = {"RUST_BACKTRACE": "1"}
-    if how.get("key_log"):
-        environment["SSLKEYLOGFILE"] = f"{world.folder}/keys.txt"
-    process = world.spawn(EDGE, name, [BINARY, "run", "-c", path], env=environment)
+    argv = [BINARY, "run", "-c", path, "--explain"]
+    if key_log:
+        argv += ["--key-log", f"{world.folder}/keys.txt"]
+    process = world.spawn(EDGE, name, argv, env={"RUST_BACKTRACE": "1"})
     world.wait_listening(EDGE, INTERNAL[number], 5061, process)
     address, port = management_address(number).split(":")
     world.wait_listening(EDGE, address, int(port), process)

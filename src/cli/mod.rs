@@ -27,6 +27,8 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
+    /// Shows two organisations federating on loopback, with everything they need.
+    Quickstart(quickstart::Args),
 }
 
 /// Runs what the command line says.
@@ -37,5 +39,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Quickstart(args) => quickstart::run(args),
     }
 }

@@ -58,6 +58,7 @@ impl Access {
 
         let slot = self.slots.get_mut(index);
         slot.method = method;
+        slot.began = now.monotonic;
         slot.crossing = plan.crossing;
         slot.partner = plan.admission.partner;
         slot.stamp = plan.admission.stamp;

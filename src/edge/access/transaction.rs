@@ -112,6 +112,8 @@ pub(crate) struct Slot {
     pub(crate) downstream: Downstream,
     pub(crate) group: Option<GroupId>,
     pub(crate) partner: PartnerKey,
+    /// When its request came.
+    pub(crate) began: Monotonic,
     /// How responses from this partner are stamped.
     pub(crate) stamp: Stamp,
     /// A byte of the request may have left this process.
@@ -147,6 +149,7 @@ impl Slot {
             downstream: Downstream::Nowhere,
             group: None,
             partner: PartnerKey::NextHop,
+            began: Monotonic::default(),
             stamp: Stamp::default(),
             written: false,
             attempt: 0,

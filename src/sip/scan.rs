@@ -93,12 +93,10 @@ pub fn scan(input: &[u8], table: &mut HeaderTable) -> Result<Scan, PeerMisbehave
 /// Reads a head whose body is not there: what was kept of a message that was scanned before.
 ///
 /// `None` if it is no whole head.
-pub fn read_head<'a>(head: &'a [u8], table: &'a mut HeaderTable) -> Option<Message<'a>> {
+pub fn read_head<'a>(text: &'a [u8], table: &'a mut HeaderTable) -> Option<Message<'a>> {
     table.clear();
-    let mut scanner = Scanner { input: head, table, start: None, fault: None, line_start: 0 };
-    let found = scanner.head().ok()??;
-    let Head { start, len, fault, .. } = found;
-    Some(Message::new(head, table, Scanned { start, head_len: len, body_len: 0, fault }))
+    let Head { start, len, fault, .. } = head(text, table).ok()??;
+    Some(Message::new(text, table, Scanned { start, head_len: len, body_len: 0, fault }))
 }
 
 fn keep_alive(input: &[u8]) -> Option<Scan> {

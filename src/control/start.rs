@@ -122,6 +122,12 @@ impl Running {
         self.admin.addresses().to_vec()
     }
 
+    /// Returns what the shards wait by.
+    #[must_use]
+    pub fn poller(&self) -> &'static str {
+        self.board.poller()
+    }
+
     /// Returns why the process should be started again; empty while it need not.
     #[must_use]
     pub fn dead(&self) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! Starting, reloading and draining one edge.
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::board::{self, AccessCells, Board, Stage};
+use super::listeners::listen;
 use super::{convert, notes};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config, Reload};
@@ -32,13 +33,11 @@ use crate::tls;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two moments at which idle shards are woken, so that one that hangs is noticed.
 const WAKE_EVERY_TICKS: u64 = 5;
-/// Directories for lock files, the first that can be written to.
-const LOCK_DIRECTORIES: [&str; 3] = ["/run/entente", "/run/lock", "/tmp"];
 /// One in so many connections is kept for outgoing ones.
 const OUTGOING_SHARE: usize = 8;
 
 /// What is not in the configuration file.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Where notes of the shards go; `None`: to the log, sampled.
     pub notes: Option<channel::Sender<(u16, Note)>>,
@@ -48,6 +47,8 @@ pub struct Options {
     pub key_log: Option<PathBuf>,
     /// Counts the lines that the writer of the log has dropped.
     pub log_dropped: Option<ErrorCounter>,
+    /// Listening sockets that the service manager has opened, each for the listener of its address.
+    pub sockets: Vec<TcpListener>,
 }
 
 /// A running edge. To end it, [`Running::drain_and_wait`]; dropped, it ends without notice.
@@ -74,11 +75,12 @@ impl std::fmt::Debug for Running {
 /// # Errors
 /// In an operator's words: a contradiction of the policy, a file of TLS, an address that cannot be
 /// listened on. Nothing is left running then.
-pub fn start(config: Config, options: Options) -> anyhow::Result<Running> {
+pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let clock = Clock::start();
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
     let shards = shard_count(&config)?;
-    let (sockets, locks) = listen(&config, shards)?;
+    let passed = std::mem::take(&mut options.sockets);
+    let (sockets, locks) = listen(&config, shards, passed)?;
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
     let board = Board::new(clock, Arc::clone(&fabric), config, log_dropped);
@@ -120,6 +122,12 @@ impl Running {
     #[must_use]
     pub fn management(&self) -> Vec<SocketAddr> {
         self.admin.addresses().to_vec()
+    }
+
+    /// Returns what the shards wait by.
+    #[must_use]
+    pub fn poller(&self) -> &'static str {
+        self.board.poller()
     }
 
     /// Returns why the process should be started again; empty while it need not.
@@ -311,28 +319,6 @@ fn shard_count(config: &Config) -> anyhow::Result<usize> {
     Ok(shards)
 }
 
-fn listen(
-    config: &Config,
-    shards: usize,
-) -> anyhow::Result<(Vec<Vec<shard::ListenerSocket>>, shard::Locks)> {
-    let plans: Vec<shard::ListenerPlan> = config
-        .listeners
-        .iter()
-        .map(|listener| shard::ListenerPlan {
-            address: listener.address,
-            class: listener.class,
-            proxy_from: listener.proxy_protocol_from.clone(),
-        })
-        .collect();
-    let writable = |directory: &&&str| {
-        let path = Path::new(directory).join(format!(".entente-{}", std::process::id()));
-        let made = std::fs::File::create(&path).is_ok();
-        made && std::fs::remove_file(&path).is_ok()
-    };
-    let directory = LOCK_DIRECTORIES.iter().find(writable).context("no directory for locks")?;
-    Ok(shard::listen(&plans, shards, Path::new(directory))?)
-}
-
 fn budget(config: &Config) -> Budget {
     let connections = config.limits.connections;
     // The configuration has at least 16, so that something is left to accept.
@@ -443,14 +429,19 @@ fn spawn_control(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;
-    // The resolver belongs to the runtime it is made in.
-    let resolver = runtime.block_on(async { Resolver::new(&settings, seed[0]) })?;
     let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);
     let (retired, retirees) = channel::unbounded::<Arc<Snapshot>>();
     let (stop, stopped) = oneshot::channel::<()>();
+    let (made, making) = channel::bounded(1);
     let board = Arc::clone(board);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
+            // The resolver belongs to the runtime it is made in.
+            let resolver = match Resolver::new(&settings, seed[0]) {
+                Ok(resolver) => resolver,
+                Err(error) => return drop(made.send(Err(error))),
+            };
+            let _ = made.send(Ok(()));
             // Only a hand-over: what waits, waits in the shards' channel.
             let (hand_over, handed) = mpsc::channel(1);
             tokio::spawn(async move {
@@ -469,6 +460,7 @@ fn spawn_control(
             }
         });
     })?;
+    making.recv().context("the control thread did not start")??;
     Ok(((stop, thread), questions, retired))
 }
 

@@ -27,6 +27,12 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
+    /// Lets two organisations federate on this machine, in one command.
+    ///
+    /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
+    /// real traffic through both, and prints who sent what and what each edge decided. Ends 0 only
+    /// if every step did what it should.
+    Quickstart(quickstart::Args),
 }
 
 /// Runs what the command line says.
@@ -37,5 +43,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Quickstart(args) => quickstart::run(args),
     }
 }

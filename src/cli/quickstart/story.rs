@@ -1,5 +1,6 @@
 //! What alice and bob do, and what must come of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -7,7 +8,7 @@ use crossbeam::channel::Receiver;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::ladder::{Arrow, Column, Columns};
+use super::ladder::{Arrow, Column, Columns, Kind};
 use super::message::{self, Message};
 use super::next_hop::{self, Dialog, Event, NextHop, Way};
 use crate::edge::{Note, Severity};
@@ -208,6 +209,7 @@ impl Story {
         let decisions = self.decisions(act).await;
         self.drain_events();
         let arrows = act.columns().arrows(&self.seen);
+        let decisions = along_the_way(decisions, &arrows);
         Step { act, outcome, arrows, decisions, took_ms }
     }
 
@@ -452,6 +454,25 @@ impl Story {
     }
 }
 
+/// Puts decisions in the order in which the messages met them: for each request the edge on its
+/// sender's side first. An edge decides once for each request.
+fn along_the_way(decisions: Vec<Decision>, arrows: &[Arrow]) -> Vec<Decision> {
+    let (mut contoso, mut fabrikam): (VecDeque<_>, VecDeque<_>) =
+        decisions.into_iter().partition(|decision| decision.edge == CONTOSO_EDGE);
+    let mut ordered = Vec::new();
+    for request in arrows.iter().filter(|arrow| arrow.kind == Kind::Request) {
+        let pair = [contoso.pop_front(), fabrikam.pop_front()];
+        let pair = match (request.from < request.to, pair) {
+            (true, pair) => pair,
+            (false, [contoso, fabrikam]) => [fabrikam, contoso],
+        };
+        ordered.extend(pair.into_iter().flatten());
+    }
+    ordered.extend(contoso);
+    ordered.extend(fabrikam);
+    ordered
+}
+
 fn expect_status(response: &Message, expected: u16) -> anyhow::Result<()> {
     let status = response.status().unwrap_or_default();
     let diagnostics = ["ms-diagnostics", "ms-diagnostics-public"]
@@ -478,4 +499,32 @@ fn presence(user: &str, activity: &str) -> String {
          <tuple id=\"q\"><status><basic>open</basic></status><note>{activity}</note></tuple>\
          </presence>"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_stand_in_the_order_in_which_the_messages_met_the_edges() {
+        let request = |from, to| {
+            let (what, kind) = ("X".to_owned(), Kind::Request);
+            Arrow { from, to, what, kind }
+        };
+        let response = Arrow { kind: Kind::Response(200), ..request(3, 0) };
+        let decision = |edge, text: &str| {
+            let (sentence, severity) = (text.to_owned(), Severity::Debug);
+            Decision { edge, sentence, severity, decision_id: 1 }
+        };
+        let as_told = vec![
+            decision(CONTOSO_EDGE, "1"),
+            decision(CONTOSO_EDGE, "4"),
+            decision(FABRIKAM_EDGE, "2"),
+            decision(FABRIKAM_EDGE, "3"),
+            decision(FABRIKAM_EDGE, "5, which no message explains"),
+        ];
+        let ordered = along_the_way(as_told, &[request(0, 3), response, request(3, 0)]);
+        let order: String = ordered.iter().map(|decision| &decision.sentence[..1]).collect();
+        assert_eq!(order, "12345");
+    }
 }

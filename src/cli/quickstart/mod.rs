@@ -19,6 +19,7 @@ use crate::config;
 use crate::control::{self, Options, Running};
 use crate::time::{Clock, Monotonic};
 
+mod act;
 mod ladder;
 mod message;
 mod next_hop;
@@ -26,10 +27,11 @@ mod report;
 mod story;
 mod world;
 
+use act::{ACTS, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE};
 use ladder::Paint;
 use next_hop::{Event, NextHop, Party};
 use report::{Format, Progress, Reporter};
-use story::{ACTS, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE, Side, Story};
+use story::{Side, Story};
 use world::{Authority, Listing, Organisation, Scratch};
 
 /// The run without what `--keep` adds.

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::act::ACTS;
 use super::ladder::{Paint, Tone};
-use super::story::{ACTS, Decision, Step};
+use super::story::{Decision, Step};
 use crate::edge::Severity;
 
 /// For whom.
@@ -197,7 +198,7 @@ fn step_json(number: usize, step: &Step) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Act, CONTOSO_EDGE};
+    use super::super::act::{Act, CONTOSO_EDGE};
     use super::*;
 
     fn step(outcome: anyhow::Result<()>) -> Step {

@@ -550,8 +550,8 @@ section! {
             example: "500000",
             see: [],
         }
-        /// Size of a SIP message.
-        message_bytes: usize = bytes(65_536, 1_114_112), default("1048576"), Restart {
+        /// Size of the body of a SIP message; its head has a fixed bound of 64 KiB.
+        message_bytes: usize = bytes(65_536, 1_048_576), default("1048576"), Restart {
             beyond: "exceeded: 513, and the connection is closed",
             example: "262144",
             see: [],

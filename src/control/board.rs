@@ -1,7 +1,7 @@
 //! What the process tells of itself: health, status and metrics, gathered when asked.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -10,8 +10,9 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::process;
 use crate::admin;
 use crate::config::Config;
-use crate::edge::access;
-use crate::metrics::{Exporter, catalogue};
+use crate::edge::access::Access;
+use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
+use crate::metrics::{Buckets, Exporter, catalogue};
 use crate::shard::{self, Fabric};
 use crate::time::Clock;
 
@@ -83,21 +84,30 @@ pub(super) struct Board {
 /// One shard's counters of the Access Edge, as they were at most a second ago.
 pub(super) struct AccessCells {
     values: Box<[AtomicU64]>,
-    known: AtomicBool,
+    /// For each crossing its buckets, then its sum.
+    waits: Box<[AtomicU64]>,
 }
+
+/// Cells of one crossing: its buckets and its sum.
+const WAIT_CELLS: usize = LATENCY_BOUNDS_US.len() + 2;
 
 impl AccessCells {
     fn new() -> Self {
-        let values = access::counters::Counters::NAMES.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { values, known: AtomicBool::new(false) }
+        let zeros = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect();
+        Self { values: zeros(Counters::NAMES.len()), waits: zeros(CROSSINGS.len() * WAIT_CELLS) }
     }
 
     /// Copies what the core of the calling shard has counted.
-    pub(super) fn publish(&self, counters: &access::counters::Counters) {
-        for (cell, value) in self.values.iter().zip(counters.values()) {
+    pub(super) fn publish(&self, core: &Access) {
+        for (cell, value) in self.values.iter().zip(core.counters().values()) {
             cell.store(value, Ordering::Relaxed);
         }
-        self.known.store(true, Ordering::Relaxed);
+        for (cells, waits) in self.waits.chunks_exact(WAIT_CELLS).zip(core.latency().crossings()) {
+            let OfCrossing { counts, sum_us } = waits;
+            for (cell, value) in cells.iter().zip(counts.iter().chain([sum_us])) {
+                cell.store(*value, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -233,10 +243,27 @@ impl Board {
 
     fn export_access(&self, exporter: &mut Exporter) {
         for (place, series) in catalogue::access().iter().enumerate() {
-            let known = self.access.iter().filter(|cells| cells.known.load(Ordering::Relaxed));
-            let values = known.filter_map(|cells| cells.values.get(place));
+            let values = self.access.iter().filter_map(|cells| cells.values.get(place));
             let sum = values.map(|value| value.load(Ordering::Relaxed)).sum();
             exporter.set(series, &[], sum);
+        }
+        for (crossing, name) in CROSSINGS.iter().enumerate() {
+            let mut sums = [0_u64; WAIT_CELLS];
+            for cells in &self.access {
+                let of_crossing = cells.waits.iter().skip(crossing * WAIT_CELLS);
+                for (sum, cell) in sums.iter_mut().zip(of_crossing) {
+                    *sum += cell.load(Ordering::Relaxed);
+                }
+            }
+            let [counts @ .., sum_us] = sums;
+            #[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
+            let seconds = |us: u64| us as f64 / 1e6;
+            let buckets = Buckets {
+                bounds: LATENCY_BOUNDS_US.iter().map(|us| seconds(*us)).collect(),
+                counts: counts.to_vec(),
+                sum: seconds(sum_us),
+            };
+            exporter.set_buckets(&catalogue::REQUEST_SECONDS, name, buckets);
         }
     }
 

@@ -12,6 +12,8 @@
 mod board;
 mod certificates;
 mod convert;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod log;
 mod notes;
 mod process;
@@ -22,3 +24,6 @@ pub use log::Log;
 pub use start::{Options, Running, start};
 
 use certificates::certificates;
+
+#[cfg(test)]
+mod tests;

@@ -243,7 +243,7 @@ impl Running {
             let of_core = access_setup(&config, &keys, number, &self.options)?;
             let board = Arc::clone(&self.board);
             let observe = move |core: &Access| {
-                AccessCells::publish(&board.access[number], core.counters());
+                AccessCells::publish(&board.access[number], core);
             };
             let links = Links {
                 fabric: Arc::clone(&self.board.fabric),
@@ -263,7 +263,9 @@ impl Running {
                 },
                 settings: settings(&config, of_core.shard),
             };
-            let make = move |snapshot| Access::new(of_core, snapshot);
+            let body_bytes_max = config.limits.message_bytes;
+            let make =
+                move |snapshot| Access::new(of_core, snapshot).with_body_bytes_max(body_bytes_max);
             let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
                 .with_context(|| format!("shard {number} cannot start"))?;
             self.shards.push(thread);
@@ -392,6 +394,7 @@ fn access_setup(
 ) -> anyhow::Result<access::Setup> {
     let shards = shard_count(config)?;
     Ok(access::Setup {
+        first_generation: 0,
         shard: u16::try_from(shard)?,
         shards: u16::try_from(shards)?,
         transactions: config.limits.transactions / shards,

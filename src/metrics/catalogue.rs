@@ -16,6 +16,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How many fell below each of several bounds, and the sum of all.
+    Histogram,
 }
 
 /// One series.
@@ -51,6 +53,8 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    /// How long senders waited for their final responses, by the way of the request.
+    REQUEST_SECONDS: Histogram, "entente_access_request_seconds", ["crossing"];
     /// Connections that exist, by kind; half-open ones are among the accepted.
     CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
     /// Limits of the configuration.
@@ -146,6 +150,7 @@ pub fn reference() -> String {
         let kind = match series.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let labels = if series.labels.is_empty() { "-".into() } else { series.labels.join(", ") };
         let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", series.name, series.help);

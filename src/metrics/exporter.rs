@@ -1,6 +1,7 @@
 //! Renders readings of the catalogue in the Prometheus text format.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -18,6 +19,25 @@ pub struct Exporter {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     lines: BTreeMap<Line, Cell>,
+    histograms: BTreeMap<String, Histogram>,
+}
+
+/// A histogram series with its lines by their label value.
+struct Histogram {
+    help: &'static str,
+    label: &'static str,
+    lines: BTreeMap<String, Buckets>,
+}
+
+/// One line of a histogram.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Buckets {
+    /// Upper bounds, in the unit of the series, growing.
+    pub bounds: Vec<f64>,
+    /// Not cumulative; one more than there are bounds.
+    pub counts: Vec<u64>,
+    /// In the unit of the series.
+    pub sum: f64,
 }
 
 enum Cell {
@@ -38,9 +58,16 @@ impl Exporter {
             match series.kind {
                 Kind::Counter => recorder.describe_counter(name, None::<Unit>, help),
                 Kind::Gauge => recorder.describe_gauge(name, None::<Unit>, help),
+                // Written by ourselves, with its help.
+                Kind::Histogram => {}
             }
         }
-        Self { handle: recorder.handle(), recorder, lines: BTreeMap::new() }
+        Self {
+            handle: recorder.handle(),
+            recorder,
+            lines: BTreeMap::new(),
+            histograms: BTreeMap::new(),
+        }
     }
 
     /// Sets a line to `value`: the level of a gauge, or the total of a counter, which does not fall.
@@ -53,6 +80,7 @@ impl Exporter {
             match series.kind {
                 Kind::Counter => Cell::Counter(recorder.register_counter(&key, &METADATA)),
                 Kind::Gauge => Cell::Gauge(recorder.register_gauge(&key, &METADATA)),
+                Kind::Histogram => panic!("{} is set by its buckets", series.name),
             }
         });
         match cell {
@@ -62,10 +90,35 @@ impl Exporter {
         }
     }
 
+    /// Sets the line of a histogram with one label to the totals `buckets`.
+    pub fn set_buckets(&mut self, series: &Series, label: &str, buckets: Buckets) {
+        assert_eq!(series.kind, Kind::Histogram, "{} is a histogram", series.name);
+        assert_eq!(buckets.counts.len(), buckets.bounds.len() + 1, "a count for each bucket");
+        let name = series.labels.first().copied().unwrap_or_default();
+        let empty = || Histogram { help: series.help, label: name, lines: BTreeMap::new() };
+        let histogram = self.histograms.entry(series.name.to_string()).or_insert_with(empty);
+        histogram.lines.insert(label.to_owned(), buckets);
+    }
+
     /// Returns everything in the text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        // The recorder builds histograms of single samples; ours arrive counted.
+        for (name, histogram) in &self.histograms {
+            let _ = writeln!(text, "# HELP {name} {}", histogram.help);
+            let _ = writeln!(text, "# TYPE {name} histogram");
+            for (value, buckets) in &histogram.lines {
+                // Label values are words of closed sets; nothing in them needs escaping.
+                write_buckets(
+                    &mut text,
+                    name,
+                    &format!("{}=\"{value}\"", histogram.label),
+                    buckets,
+                );
+            }
+        }
+        text
     }
 }
 
@@ -73,6 +126,17 @@ impl Default for Exporter {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn write_buckets(text: &mut String, name: &str, label: &str, buckets: &Buckets) {
+    let mut total = 0_u64;
+    for (place, count) in buckets.counts.iter().enumerate() {
+        total = total.saturating_add(*count);
+        let bound = buckets.bounds.get(place).map_or_else(|| "+Inf".to_owned(), f64::to_string);
+        let _ = writeln!(text, "{name}_bucket{{{label},le=\"{bound}\"}} {total}");
+    }
+    let _ = writeln!(text, "{name}_sum{{{label}}} {}", buckets.sum);
+    let _ = writeln!(text, "{name}_count{{{label}}} {total}");
 }
 
 fn key(series: &Series, labels: &[&str]) -> Key {
@@ -98,6 +162,23 @@ mod tests {
         assert!(text.contains("# TYPE entente_control_reloads_total counter"), "{text}");
         assert!(text.contains("# HELP entente_control_reloads_total Reloads of"), "{text}");
         assert!(text.contains("entente_control_reloads_total{result=\"accepted\"} 4"), "{text}");
+    }
+
+    #[test]
+    fn a_histogram_is_cumulative_and_ends_with_infinity() {
+        let mut exporter = Exporter::new();
+        let buckets = Buckets { bounds: vec![0.001, 0.01], counts: vec![3, 0, 2], sum: 2.5 };
+        exporter.set_buckets(&catalogue::REQUEST_SECONDS, "inside_to_partner", buckets);
+        let text = exporter.render();
+        let expected = "\
+# TYPE entente_access_request_seconds histogram
+entente_access_request_seconds_bucket{crossing=\"inside_to_partner\",le=\"0.001\"} 3
+entente_access_request_seconds_bucket{crossing=\"inside_to_partner\",le=\"0.01\"} 3
+entente_access_request_seconds_bucket{crossing=\"inside_to_partner\",le=\"+Inf\"} 5
+entente_access_request_seconds_sum{crossing=\"inside_to_partner\"} 2.5
+entente_access_request_seconds_count{crossing=\"inside_to_partner\"} 5
+";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

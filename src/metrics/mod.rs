@@ -7,4 +7,4 @@ pub mod catalogue;
 mod exporter;
 
 pub use catalogue::{Kind, Series};
-pub use exporter::Exporter;
+pub use exporter::{Buckets, Exporter};

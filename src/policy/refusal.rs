@@ -116,7 +116,7 @@ impl RefusalRule {
                 row(504, 1014, "Unable to resolve DNS A", "addresses_refused")
             }
             Self::CertificateNameMismatch => {
-                row(504, 1010, "Certificate trust with partner failed", "certificate_name_mismatch")
+                row(403, 1016, "Asserted domain does not match source", "certificate_name_mismatch")
             }
         }
     }

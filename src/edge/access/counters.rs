@@ -21,6 +21,47 @@ macro_rules! counters {
     };
 }
 
+/// Ways of a request across the border, as [`Latency`] tells them apart.
+pub const CROSSINGS: [&str; 4] =
+    ["partner_to_inside", "inside_to_partner", "user_to_inside", "inside_to_user"];
+
+/// Upper bounds of the buckets of [`Latency`] in microseconds, from a forward on loopback to the
+/// end of a transaction (RFC 3261 Timer F).
+pub const LATENCY_BOUNDS_US: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    4_000_000, 32_000_000,
+];
+
+/// How long senders waited for their final responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency([OfCrossing; CROSSINGS.len()]);
+
+/// One crossing's histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfCrossing {
+    /// Not cumulative; the last one is for what is above every bound.
+    pub counts: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// All waits together.
+    pub sum_us: u64,
+}
+
+impl Latency {
+    /// Counts one wait. `crossing`: a place in [`CROSSINGS`].
+    pub(super) fn observe(&mut self, crossing: usize, us: u64) {
+        let of_crossing = &mut self.0[crossing];
+        // Most waits end in the first few buckets, so a walk from the start is short.
+        let place = LATENCY_BOUNDS_US.iter().take_while(|bound| us > **bound).count();
+        of_crossing.counts[place] += 1;
+        of_crossing.sum_us = of_crossing.sum_us.saturating_add(us);
+    }
+
+    /// Returns the histograms in the order of [`CROSSINGS`].
+    #[must_use]
+    pub const fn crossings(&self) -> &[OfCrossing; CROSSINGS.len()] {
+        &self.0
+    }
+}
+
 counters! {
     /// Requests received from partners.
     requests_from_partners,
@@ -88,4 +129,21 @@ counters! {
     flows_lost,
     /// Sign-in attempts refused because too many failed.
     sign_ins_throttled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_counted_in_the_bucket_whose_bound_it_does_not_exceed() {
+        let mut latency = Latency::default();
+        for us in [0, 100, 101, 32_000_000, 32_000_001] {
+            latency.observe(1, us);
+        }
+        let counts = latency.crossings()[1].counts;
+        assert_eq!((counts[0], counts[1], counts[13], counts[14]), (2, 1, 1, 1));
+        assert_eq!(latency.crossings()[1].sum_us, 64_000_202);
+        assert_eq!(latency.crossings()[0], OfCrossing::default());
+    }
 }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 
 use self::branch::BranchKey;
-use self::counters::Counters;
+use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
 use self::legs::{FlowKey, Legs};
@@ -77,6 +77,8 @@ pub struct Setup {
     pub process_key: [u64; 2],
     /// The pool's keys for route tokens.
     pub pool_keys: PoolKeys,
+    /// Number of the first generation of every slot; a simulation starts close to the wrap.
+    pub first_generation: u32,
     /// Seed of the generator that orders targets; differs per shard.
     pub seed: u64,
     /// Legs unused for this long are closed.
@@ -111,11 +113,14 @@ pub struct Access {
     explanation: String,
     idle_sweep_at: Monotonic,
     counters: Counters,
+    latency: Latency,
+    /// The largest body taken, in bytes.
+    body_bytes_max: usize,
     scratch: Vec<Box<Scratch>>,
 }
 
 /// What reading and editing one message needs; kept from message to message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Scratch {
     table: HeaderTable,
     edits: Edits,
@@ -129,7 +134,7 @@ impl Access {
     #[must_use]
     pub fn new(setup: Setup, snapshot: Arc<Snapshot>) -> Self {
         let [k0, k1] = setup.process_key;
-        let mut access = Self {
+        Self {
             names: own_names(&setup, &snapshot),
             trust: TrustHeader::of(&snapshot),
             // One secret, several uses: each has its own constant mixed in.
@@ -137,7 +142,7 @@ impl Access {
             flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
-            slots: Slots::new(setup.shard, setup.transactions),
+            slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),
             pipes: hashbrown::HashMap::default(),
             outlets: Outlets::default(),
             parked: Parked::default(),
@@ -151,12 +156,26 @@ impl Access {
             explanation: String::new(),
             idle_sweep_at: Monotonic::default(),
             counters: Counters::default(),
+            latency: Latency::default(),
+            body_bytes_max: limits::SIP_BODY_BYTES_MAX,
             scratch: Vec::new(),
             setup,
             snapshot,
-        };
-        access.scratch.push(Box::default());
-        access
+        }
+    }
+
+    /// Returns this Access Edge with `bytes` as the largest body it takes; larger ones get 513.
+    #[must_use]
+    pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self.scratch.clear();
+        self
+    }
+
+    /// Returns how long senders waited for their final responses.
+    #[must_use]
+    pub const fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// Returns what was counted so far.
@@ -167,7 +186,10 @@ impl Access {
 
     /// Runs `work` with a scratch of its own; nested calls get another one.
     fn with_scratch<R>(&mut self, work: impl FnOnce(&mut Self, &mut Scratch) -> R) -> R {
-        let mut scratch = self.scratch.pop().unwrap_or_default();
+        let mut scratch = self.scratch.pop().unwrap_or_else(|| {
+            let table = HeaderTable::with_body_bytes_max(self.body_bytes_max);
+            Box::new(Scratch { table, edits: Edits::default() })
+        });
         let result = work(self, &mut scratch);
         self.scratch.push(scratch);
         result

@@ -194,6 +194,11 @@ impl Access {
     ) {
         let slot = self.slots.get(index);
         let Upstream::Leg { leg, peer } = slot.upstream else { return };
+        // A 2xx to an INVITE may come again; what the sender waited for was the first.
+        let answered = matches!(slot.state, State::Accepted | State::Completed);
+        if message.status().is_some_and(|status| status >= 200) && !answered {
+            self.latency.observe(slot.crossing as usize, now.monotonic.us_since(slot.began));
+        }
         let crossing = slot.crossing.reverse();
         edits.clear();
         let Ok(top) = message.top_via() else { return };
@@ -221,7 +226,7 @@ impl Access {
     }
 
     /// Another leg of the same peer, or our own connection to that partner.
-    fn other_way(&self, now: Now, index: u32, peer: u64) -> Option<LegId> {
+    fn other_way(&mut self, now: Now, index: u32, peer: u64) -> Option<LegId> {
         self.legs.another(peer).or_else(|| {
             let slot = self.slots.get(index);
             if slot.crossing != Crossing::PartnerToInside {

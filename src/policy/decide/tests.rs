@@ -107,8 +107,8 @@ fn a_certificate_without_the_srv_target_may_not_speak_for_an_allowed_domain() {
     refused(
         decision,
         RefusalRule::CertificateNameMismatch,
-        504,
-        1010,
+        403,
+        1016,
         "the certificate does not carry sip.fabrikam.example, which speaks for fabrikam.example \
          (rule partner[0])",
     );

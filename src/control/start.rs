@@ -394,6 +394,7 @@ fn access_setup(
 ) -> anyhow::Result<access::Setup> {
     let shards = shard_count(config)?;
     Ok(access::Setup {
+        first_generation: 0,
         shard: u16::try_from(shard)?,
         shards: u16::try_from(shards)?,
         transactions: config.limits.transactions / shards,

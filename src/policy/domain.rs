@@ -41,8 +41,13 @@ impl DomainTable {
         for name in names {
             let _ = table.insert(name);
         }
-        table.text.shrink_to_fit();
+        table.shrink();
         table
+    }
+
+    /// Gives back the room that growing left over.
+    pub(super) fn shrink(&mut self) {
+        self.text.shrink_to_fit();
     }
 
     /// Adds `name` and returns its number.

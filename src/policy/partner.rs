@@ -75,9 +75,8 @@ pub(super) struct PartnerTable {
 }
 
 impl PartnerTable {
-    /// Compiles `rules`, which name no domain twice; an entry's index is its place in the list.
-    pub(super) fn of(rules: Vec<PartnerRule>) -> Self {
-        let names = DomainTable::of(rules.iter().map(|rule| &rule.domain));
+    /// Compiles `rules`, whose domains are `names`; an entry's index is its place in the list.
+    pub(super) fn of(names: DomainTable, rules: Vec<PartnerRule>) -> Self {
         let mut table = Self {
             names,
             entries: Vec::with_capacity(rules.len()),

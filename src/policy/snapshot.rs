@@ -142,13 +142,13 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     let mut found = Found::default();
     let own = own_domains(&rules, &mut found);
     let blocked = blocked_domains(&rules, &own, &mut found);
-    judge_partners(&rules.partners, &own, &blocked, &mut found);
+    let partner_names = partner_names(&rules.partners, &own, &blocked, &mut found);
     let next_hop_of = next_hops(&rules, &own, &mut found);
     judge_switches(&rules, &mut found);
     if let Some(contradictions) = found.finish() {
         return Err(contradictions);
     }
-    let partners = PartnerTable::of(std::mem::take(&mut rules.partners));
+    let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
     let internal_names = DomainTable::of(rules.internal_names.iter());
     Ok(Snapshot {
@@ -215,13 +215,13 @@ fn blocked_domains(rules: &Rules, own: &DomainTable, found: &mut Found) -> Domai
     blocked
 }
 
-fn judge_partners(
+fn partner_names(
     partners: &[PartnerRule],
     own: &DomainTable,
     blocked: &DomainTable,
     found: &mut Found,
-) {
-    let mut seen = DomainTable::with_room_for(partners.len());
+) -> DomainTable {
+    let mut names = DomainTable::with_room_for(partners.len());
     for (index, partner) in partners.iter().enumerate() {
         let domain = &partner.domain;
         let name = domain.as_str().as_bytes();
@@ -232,8 +232,7 @@ fn judge_partners(
             let (domain, blocked) = (domain.clone(), at);
             found.push(Contradiction::AllowedAndBlocked { domain, allowed: index, blocked });
         }
-        // A name seen twice would also take two places of a table made for exactly these names.
-        if let Err(first) = seen.insert(domain) {
+        if let Err(first) = names.insert(domain) {
             let domain = domain.clone();
             found.push(Contradiction::PartnerTwice { domain, first, second: index });
         }
@@ -250,6 +249,8 @@ fn judge_partners(
             _ => {}
         }
     }
+    names.shrink();
+    names
 }
 
 /// Returns the next hop of each own domain, by its number in `own`.
@@ -261,12 +262,12 @@ fn next_hops(rules: &Rules, own: &DomainTable, found: &mut Found) -> Vec<Option<
             found.push(Contradiction::PortZero(next_hop.name.clone()));
         }
         judge_connections(&format!("next hop {}", next_hop.name), next_hop.connections, found);
-        if next_hop.domains.is_empty() {
-            if let Some(first) = rest.replace(index) {
-                let first = rules.next_hops[first].name.clone();
-                let second = next_hop.name.clone();
-                found.push(Contradiction::TwoDefaultNextHops { first, second });
-            }
+        if next_hop.domains.is_empty()
+            && let Some(first) = rest.replace(index)
+        {
+            let first = rules.next_hops[first].name.clone();
+            let second = next_hop.name.clone();
+            found.push(Contradiction::TwoDefaultNextHops { first, second });
         }
         for domain in &next_hop.domains {
             let Some(number) = own.find(domain.as_str().as_bytes()) else {

@@ -9,13 +9,13 @@ use super::sync::{AtomicBool, Ordering};
 
 /// Rung or not, since the sleeper last looked.
 #[derive(Debug)]
-pub struct Bell {
+pub(crate) struct Bell {
     rung: AtomicBool,
 }
 
 /// What a ring asks of the one who rang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rang {
+pub(crate) enum Rang {
     /// The sleeper has to be signalled.
     First,
     /// Somebody else has done so since it last looked.
@@ -25,17 +25,17 @@ pub enum Rang {
 impl Bell {
     /// Makes a bell that nobody has rung.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rung: AtomicBool::new(false) }
     }
 
     /// Rings it. Work must lie where the sleeper will find it before this is called.
-    pub fn ring(&self) -> Rang {
+    pub(crate) fn ring(&self) -> Rang {
         if self.rung.swap(true, Ordering::SeqCst) { Rang::Again } else { Rang::First }
     }
 
     /// Lets the next ring be a first one. The sleeper calls it before it looks for work.
-    pub fn rearm(&self) {
+    pub(crate) fn rearm(&self) {
         // A swap, not a store: it must see every ring before it, and with it the work.
         self.rung.swap(false, Ordering::SeqCst);
     }

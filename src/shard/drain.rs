@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::close::Why;
-use super::legs::State;
+use super::legs::{Leg, State};
 use super::network::Network;
 use crate::edge::{CloseReason, Core, Drain};
 use crate::limits;
@@ -12,6 +12,8 @@ use crate::time::{Monotonic, Now};
 
 /// Time between two steps of closing legs.
 const STEP_MS: u64 = 50;
+/// Steps for which peers may still close their side when nothing else is left to wait for.
+const LINGER_STEPS: u32 = 5;
 const STEPS: usize = (limits::DRAIN_SPREAD_MS / STEP_MS) as usize;
 
 /// How far this shard has come.
@@ -38,6 +40,8 @@ struct Closing {
     each_step: Option<usize>,
     /// The next place to look at.
     place: u32,
+    /// Steps since only legs are left whose peers have not closed their side yet.
+    lingering_steps: u32,
 }
 
 impl Draining {
@@ -47,8 +51,14 @@ impl Draining {
             (Drain::Notice, Stage::Serving) => self.stage = Stage::Noticed,
             (Drain::Closing, Stage::Serving | Stage::Noticed) => {
                 let until = now.plus_ms(timeout_ms);
-                self.stage =
-                    Stage::Closing(Closing { until, next_step: now, each_step: None, place: 0 });
+                let next_step = now;
+                self.stage = Stage::Closing(Closing {
+                    until,
+                    next_step,
+                    each_step: None,
+                    place: 0,
+                    lingering_steps: 0,
+                });
             }
             _ => return false,
         }
@@ -77,16 +87,17 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         closing.next_step = now.monotonic.plus_ms(STEP_MS);
         let (until, mut place) = (closing.until, closing.place);
         let late = until <= now.monotonic;
-        if self.legs.len() == 0 && (late || self.core.pending() == 0) {
-            self.drain.stage = Stage::Over;
-            return;
-        }
-        if until.plus_ms(limits::LINGER_MS) <= now.monotonic {
+        let idle = self.core.pending() == 0;
+        let done =
+            |leg: &Leg<N::Stream>| matches!(leg.state, State::Lingering) && leg.unsent.is_empty();
+        let lingering = (late || idle) && self.legs.all(done);
+        closing.lingering_steps = if lingering { closing.lingering_steps + 1 } else { 0 };
+        let over = lingering && (self.legs.len() == 0 || closing.lingering_steps > LINGER_STEPS);
+        if over || until.plus_ms(limits::LINGER_MS) <= now.monotonic {
             self.abandon(now);
             self.drain.stage = Stage::Over;
             return;
         }
-        let idle = self.core.pending() == 0;
         let each_step = match closing.each_step {
             _ if late => usize::MAX,
             Some(legs) => legs,

@@ -295,6 +295,11 @@ impl<S> Legs<S> {
         entry.leg.as_ref().map(|_| LegId { index, generation: entry.generation })
     }
 
+    /// Returns whether `holds` for every leg.
+    pub(super) fn all(&self, holds: impl Fn(&Leg<S>) -> bool) -> bool {
+        self.places.iter().filter_map(|entry| entry.leg.as_ref()).all(holds)
+    }
+
     pub(super) fn remove(&mut self, id: LegId) -> Option<Leg<S>> {
         let entry = self.places.get_mut(id.index as usize)?;
         if entry.generation != id.generation {

@@ -7,7 +7,7 @@ use super::close::Why;
 use super::counters::{Count, Counters};
 use super::legs::{Established, Inbox, Joined, Leg, Secure, State};
 use super::network::{Network, Stream};
-use crate::edge::{Class, Core, Effects, Fed, LegId};
+use crate::edge::{Class, Command, Core, Effects, Fed, LegId};
 use crate::limits;
 use crate::poll::Poller;
 use crate::time::Now;
@@ -83,7 +83,7 @@ enum Served {
     Faulted(tls::Fault),
     /// The connection is lost.
     Broken,
-    /// The core said that it is past understanding, or it outgrew every message.
+    /// The core wants nothing more of it, or it outgrew every message.
     Dead,
 }
 
@@ -152,7 +152,11 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             Served::Ended(why) => self.end(id, why),
             Served::Faulted(fault) => self.fault(now, id, fault),
             Served::Broken => self.lose(now, id, Why::Reset),
-            Served::Dead => self.end(id, Why::FRAMING_LOST),
+            Served::Dead => {
+                // The core's own reason, if it gave one, comes first.
+                self.run_commands(now);
+                self.end(id, Why::FRAMING_LOST);
+            }
         }
     }
 
@@ -245,6 +249,18 @@ struct Feeding<'a, C> {
 }
 
 impl<C: Core> Feeding<'_, C> {
+    /// Gives the core one message, and looks whether it closed the leg over it.
+    #[inline]
+    fn feed(&mut self, input: &[u8]) -> Fed {
+        let before = self.effects.commands.len();
+        let fed = self.core.feed(self.now, self.id, input, self.effects);
+        // Commands are run after the read that led to them; this one counts at once.
+        let closes =
+            |command: &Command| matches!(command, Command::Close { leg, .. } if *leg == self.id);
+        self.dead |= self.effects.commands.iter().skip(before).any(closes);
+        fed
+    }
+
     /// Takes one record's plaintext; what cannot be served at once is joined to what waits.
     #[inline]
     fn record(&mut self, joined: &mut Joined, record: &[u8]) {
@@ -262,11 +278,14 @@ impl<C: Core> Feeding<'_, C> {
         let mut need = 0;
         // Bound: each pass serves one message of the share.
         while !rest.is_empty() && self.messages > 0 {
-            match self.core.feed(self.now, self.id, rest, self.effects) {
+            match self.feed(rest) {
                 Fed::Consumed(bytes) => {
                     assert!(bytes > 0 && bytes <= rest.len(), "a core consumes what it was given");
                     rest = rest.get(bytes..).unwrap_or_default();
                     self.messages -= 1;
+                    if self.dead {
+                        return;
+                    }
                 }
                 Fed::NeedMore(bytes) => {
                     need = bytes.max(rest.len() + 1);
@@ -286,7 +305,7 @@ impl<C: Core> Feeding<'_, C> {
     /// Serves what was joined, as far as it is whole and the share lasts.
     fn joined(&mut self, joined: &mut Joined) {
         while !self.dead && self.messages > 0 && joined.due() {
-            match self.core.feed(self.now, self.id, joined.unread(), self.effects) {
+            match self.feed(joined.unread()) {
                 Fed::Consumed(bytes) => {
                     assert!(bytes > 0, "a core consumes what it was given");
                     joined.consume(bytes);

@@ -1,61 +1,79 @@
-//! Byte search in blocks: a bit per byte, lowest bit first.
+//! Byte search in blocks of 64, written so that the compiler makes vector instructions of it.
 //!
-//! On x86-64 the comparison is SSE2, which every such processor has, through the intrinsics that
-//! are safe to call; elsewhere it is eight bytes at a time in a register. Both are compiled on
-//! x86-64 tests, so that the plain one is the other's oracle.
+//! The intrinsics that give a bit per byte in one instruction cannot be called without `unsafe`,
+//! so the bits are gathered in two steps: byte `k` of row `j` of a block is compared, and its bit
+//! lands in bit `j` of byte `k` of a word; then the eight by eight bits are mirrored, and bit `i`
+//! stands for byte `i`.
 
 /// Bytes looked at together.
 pub(super) const BLOCK: usize = 64;
 
-/// Where the line feeds and the carriage returns of a block are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Breaks {
-    /// A bit per LF.
-    pub(super) lf: u64,
-    /// A bit per CR.
-    pub(super) cr: u64,
-}
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Finds the line feeds and carriage returns of a block.
+/// Returns a bit for each byte of `block` that is a line feed, the first byte's lowest.
 #[inline(always)]
-pub(super) fn breaks(block: &[u8; BLOCK]) -> Breaks {
-    let mut found = Breaks { lf: 0, cr: 0 };
-    let (quarters, _) = block.as_chunks::<16>();
-    for (place, quarter) in quarters.iter().enumerate() {
-        found.lf |= u64::from(plain::equal(quarter, b'\n')) << (place * 16);
-        found.cr |= u64::from(plain::equal(quarter, b'\r')) << (place * 16);
+pub(super) fn line_feeds(block: &[u8; BLOCK]) -> u64 {
+    let mut found = [0_u8; 16];
+    for at in 0..16 {
+        let bit = |at: usize| if block[at] == b'\n' { ROWS[at] } else { 0 };
+        found[at] = bit(at) | bit(at + 16) | bit(at + 32) | bit(at + 48);
     }
-    found
+    let both = u128::from_le_bytes(found);
+    mirror(both as u64 | (both >> 64) as u64)
 }
 
-/// Finds `wanted` among 16 bytes.
+/// The bit of the row of eight that each byte of a block is in.
+const ROWS: [u8; BLOCK] = {
+    let mut rows = [0; BLOCK];
+    let mut at = 0;
+    while at < BLOCK {
+        rows[at] = 1 << (at / 8);
+        at += 1;
+    }
+    rows
+};
+
+/// Exchanges rows and columns of eight by eight bits (Hacker's Delight, section 7-3).
 #[inline(always)]
-pub(super) fn equal(bytes: &[u8; 16], wanted: u8) -> u16 {
-    plain::equal(bytes, wanted)
+const fn mirror(mut bits: u64) -> u64 {
+    let swap = (bits ^ bits >> 7) & 0x00aa_00aa_00aa_00aa;
+    bits ^= swap ^ swap << 7;
+    let swap = (bits ^ bits >> 14) & 0x0000_cccc_0000_cccc;
+    bits ^= swap ^ swap << 14;
+    let swap = (bits ^ bits >> 28) & 0x0000_0000_f0f0_f0f0;
+    bits ^ swap ^ swap << 28
 }
 
-/// The comparison in a general register.
-mod plain {
-    const LOW_SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    /// Moves the lowest bit of each byte, lowest byte first, into the highest byte.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
+/// Returns how many bytes of `block` are carriage returns.
+#[inline(always)]
+pub(super) fn carriage_returns(block: &[u8; BLOCK]) -> usize {
+    usize::from(block.iter().map(|byte| u8::from(*byte == b'\r')).sum::<u8>())
+}
 
-    /// Returns a bit for each of the 16 bytes that is `wanted`.
-    #[inline(always)]
-    pub(super) fn equal(bytes: &[u8; 16], wanted: u8) -> u16 {
-        let word = u128::from_le_bytes(*bytes);
-        let (low, high) = (eight(word as u64, wanted), eight((word >> 64) as u64, wanted));
-        u16::from(low) | u16::from(high) << 8
-    }
+/// Returns how many of the first `len` bytes of `block` are carriage returns.
+#[inline(always)]
+pub(super) fn carriage_returns_before(block: &[u8; BLOCK], len: u8) -> usize {
+    let counted = |(byte, place): (&u8, &u8)| u8::from((*byte == b'\r') & (*place < len));
+    usize::from(block.iter().zip(&PLACES).map(counted).sum::<u8>())
+}
 
-    fn eight(word: u64, wanted: u8) -> u8 {
-        let differs = word ^ (ONES * u64::from(wanted));
-        // The highest bit of a byte of `zero` is set exactly where that byte of `differs` is zero:
-        // the addition cannot carry from one byte into the next.
-        let zero = !(((differs & LOW_SEVEN) + LOW_SEVEN) | differs | LOW_SEVEN);
-        ((zero >> 7).wrapping_mul(GATHER) >> 56) as u8
+const PLACES: [u8; BLOCK] = {
+    let mut places = [0; BLOCK];
+    let mut at = 0;
+    while at < BLOCK {
+        places[at] = at as u8;
+        at += 1;
     }
+    places
+};
+
+/// Marks, in the highest bit of each byte of `word`, where `wanted` stands; only the lowest mark
+/// is to be trusted.
+#[inline(always)]
+pub(super) const fn mark(word: u64, wanted: u8) -> u64 {
+    let differs = word ^ (ONES * wanted as u64);
+    differs.wrapping_sub(ONES) & !differs & HIGHS
 }
 
 #[cfg(test)]
@@ -63,27 +81,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_comparisons_agree_for_every_byte_in_every_place() {
-        for wanted in 0..=255_u8 {
-            for place in 0..16 {
-                let mut bytes = [wanted.wrapping_add(1); 16];
-                bytes[place] = wanted;
-                bytes[(place + 5) % 16] = wanted ^ 0x80;
-                let expected = 1_u16 << place;
-                assert_eq!(plain::equal(&bytes, wanted), expected);
-                assert_eq!(plain::equal(&bytes, wanted), expected);
-            }
-            assert_eq!(plain::equal(&[wanted; 16], wanted), u16::MAX);
+    fn a_line_feed_is_the_bit_of_its_place() {
+        for place in 0..BLOCK {
+            let mut block = [b'\r'; BLOCK];
+            block[place] = b'\n';
+            block[(place + 9) % BLOCK] = b'\n' | 0x80;
+            assert_eq!(line_feeds(&block), 1 << place);
+        }
+        assert_eq!(line_feeds(&[b'\n'; BLOCK]), u64::MAX);
+    }
+
+    #[test]
+    fn carriage_returns_are_counted_up_to_a_place() {
+        let mut block = [b'\n'; BLOCK];
+        for at in (0..BLOCK).step_by(3) {
+            block[at] = b'\r';
+        }
+        assert_eq!(carriage_returns(&block), 22);
+        for len in 0..=64_u8 {
+            let expected = block[..usize::from(len)].iter().filter(|b| **b == b'\r').count();
+            assert_eq!(carriage_returns_before(&block, len), expected);
         }
     }
 
     #[test]
-    fn breaks_of_a_block_are_where_they_are() {
-        let mut block = [b'x'; BLOCK];
-        for (place, byte) in [(0, b'\r'), (15, b'\r'), (16, b'\n'), (63, b'\n'), (40, b'\r')] {
-            block[place] = byte;
+    fn the_lowest_mark_is_the_first_place_of_a_byte() {
+        for place in 0..8 {
+            for after in place..8 {
+                let mut bytes = [b':' + 1; 8];
+                bytes[place] = b':';
+                bytes[after] = b':';
+                let marks = mark(u64::from_le_bytes(bytes), b':');
+                assert_eq!(marks.trailing_zeros() as usize / 8, place);
+            }
         }
-        let expected = Breaks { lf: 1 << 16 | 1 << 63, cr: 1 | 1 << 15 | 1 << 40 };
-        assert_eq!(breaks(&block), expected);
+        assert_eq!(mark(u64::from_le_bytes([b':' | 0x80; 8]), b':'), 0);
     }
 }

@@ -148,14 +148,12 @@ impl HeaderName {
     /// Returns the name that `text` is, in full or compact form, ignoring case.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
-        if text.len() > u8::MAX as usize {
+        if text.contains(&b'\r') {
+            // The one byte that `LOWER` makes another of a name's.
             return Self::Other;
         }
-        let mut head = [0; 16];
-        for (to, from) in head.iter_mut().zip(text) {
-            *to = *from;
-        }
-        look_up(&head, text)
+        let (low, high) = words(&padded(text));
+        look_up(low, high, text).unwrap_or(Self::Other)
     }
 
     /// Returns the set of only this name.
@@ -181,41 +179,64 @@ pub(super) struct Recognised {
 
 /// Reads the name at the start of a header line.
 ///
-/// `line`: without its line end; may be folded behind the colon only. `None` without a colon or
-/// with a name that is no token.
+/// `line`: without its line end; it begins at `from` in `window`. `None` without a colon or with a
+/// name that is no token.
 ///
 /// Hot: once per header field. Bench `sip_scan/*`.
 #[inline(always)]
-pub(super) fn recognise(input: &[u8], start: usize, end: usize) -> Option<Recognised> {
-    let line = input.get(start..end)?;
-    let head = match input.get(start..).and_then(<[u8]>::first_chunk::<16>) {
+pub(super) fn recognise(line: &[u8], window: &[u8], from: usize) -> Option<Recognised> {
+    let head = match window.get(from..from + 16).and_then(<[u8]>::first_chunk::<16>) {
         Some(head) => *head,
         None => padded(line),
     };
-    let colons = block::equal(&head, b':');
-    let colon = if colons != 0 {
-        colons.trailing_zeros() as usize
+    let (low, high) = words(&head);
+    let (marks_low, marks_high) = (block::mark(low, b':'), block::mark(high, b':'));
+    let colon = if marks_low != 0 {
+        marks_low.trailing_zeros() as usize / 8
+    } else if marks_high != 0 {
+        8 + marks_high.trailing_zeros() as usize / 8
     } else {
         16 + memchr::memchr(b':', line.get(16..)?)?
     };
-    let mut name = line.get(..colon)?;
-    while let [rest @ .., b' ' | b'\t'] = name {
-        name = rest;
+    let name = line.get(..colon)?;
+    if let [.., b' ' | b'\t'] = name {
+        return spaced(name);
     }
-    let recognised = look_up(&head, name);
-    if recognised == HeaderName::Other && !TOKEN.is_all(name) {
+    let known = look_up(low, high, name);
+    let name = match known {
+        Some(name) => name,
+        None if TOKEN.is_all(name) => HeaderName::Other,
+        None => return None,
+    };
+    Some(Recognised { name, name_len: colon, colon })
+}
+
+/// White space before the colon is allowed (RFC 3261 section 7.3.1) and seldom seen.
+#[cold]
+fn spaced(name: &[u8]) -> Option<Recognised> {
+    let mut trimmed = name;
+    while let [rest @ .., b' ' | b'\t'] = trimmed {
+        trimmed = rest;
+    }
+    if !TOKEN.is_all(trimmed) {
         return None;
     }
-    Some(Recognised { name: recognised, name_len: name.len(), colon })
+    Some(Recognised { name: HeaderName::of(trimmed), name_len: trimmed.len(), colon: name.len() })
 }
 
 #[cold]
-fn padded(line: &[u8]) -> [u8; 16] {
+fn padded(text: &[u8]) -> [u8; 16] {
     let mut head = [0; 16];
-    for (to, from) in head.iter_mut().zip(line) {
+    for (to, from) in head.iter_mut().zip(text) {
         *to = *from;
     }
     head
+}
+
+#[inline(always)]
+fn words(head: &[u8; 16]) -> (u64, u64) {
+    let word = u128::from_le_bytes(*head);
+    (word as u64, (word >> 64) as u64)
 }
 
 /// A name as it is compared: its first sixteen bytes in lower case, the rest of them zero.
@@ -223,13 +244,12 @@ fn padded(line: &[u8]) -> [u8; 16] {
 struct Known {
     low: u64,
     high: u64,
-    len: u8,
+    text: &'static str,
     name: HeaderName,
 }
 
-/// Sets the bit that makes a letter lower case. Among the bytes that a name made of letters and
-/// hyphens can be mistaken for are only control characters: CR, which never reaches here, for
-/// hyphen.
+/// Sets the bit that makes a letter lower case. The only other byte that this makes one of a
+/// name's is CR, which becomes a hyphen, and a head with a CR in a line is refused.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// What is kept of the two words of a name of each length.
@@ -248,8 +268,8 @@ const KEPT: [(u64, u64); 17] = {
 };
 
 const SLOT_BITS: u32 = 9;
-/// Found by trying: no two names fall into one slot; [`SLOTS`] does not compile otherwise.
-const SEED: u64 = 0x07c6_1448_75a3_ae19;
+/// Found by trying: no two names fall into one slot; `SLOTS` does not compile otherwise.
+const SEED: u64 = 0xb19f_ec2c_2b07_0767;
 const NO_NAME: u8 = u8::MAX;
 
 const fn slot(low: u64, high: u64, len: usize) -> usize {
@@ -257,15 +277,46 @@ const fn slot(low: u64, high: u64, len: usize) -> usize {
     (mixed.wrapping_mul(SEED) >> (u64::BITS - SLOT_BITS)) as usize
 }
 
-const KNOWN: [Known; NAMES.len()] = {
-    let mut known = [Known { low: 0, high: 0, len: 0, name: HeaderName::Other }; NAMES.len()];
+/// Names that mean nothing here, but are seen in so many messages that checking each of their
+/// bytes for being a token's costs more than knowing them.
+const COMMON: &[&str] = &[
+    "Accept",
+    "Accept-Language",
+    "Alert-Info",
+    "Allow",
+    "Call-Info",
+    "History-Info",
+    "Min-SE",
+    "MIME-Version",
+    "Ms-Conversation-ID",
+    "ms-forking",
+    "ms-text-format",
+    "P-Charging-Vector",
+    "Privacy",
+    "RSeq",
+    "RAck",
+    "Reason",
+    "Server",
+    "SIP-ETag",
+    "SIP-If-Match",
+    "User-Agent",
+    "Warning",
+];
+
+const KNOWN: [Known; NAMES.len() + COMMON.len()] = {
+    let nothing = Known { low: 0, high: 0, text: "", name: HeaderName::Other };
+    let mut known = [nothing; NAMES.len() + COMMON.len()];
     let mut at = 0;
-    while at < NAMES.len() {
-        let text = NAMES[at].1.as_bytes();
+    while at < known.len() {
+        let (name, text) = if at < NAMES.len() {
+            NAMES[at]
+        } else {
+            (HeaderName::Other, COMMON[at - NAMES.len()])
+        };
         let (mut low, mut high) = (0_u64, 0_u64);
         let mut place = 0;
         while place < text.len() && place < 16 {
-            let byte = (text[place] | 0x20) as u64;
+            let byte = (text.as_bytes()[place] | 0x20) as u64;
             if place < 8 {
                 low |= byte << (8 * place);
             } else {
@@ -273,7 +324,7 @@ const KNOWN: [Known; NAMES.len()] = {
             }
             place += 1;
         }
-        known[at] = Known { low, high, len: text.len() as u8, name: NAMES[at].0 };
+        known[at] = Known { low, high, text, name };
         at += 1;
     }
     known
@@ -283,7 +334,7 @@ const SLOTS: [u8; 1 << SLOT_BITS] = {
     let mut slots = [NO_NAME; 1 << SLOT_BITS];
     let mut at = 0;
     while at < KNOWN.len() {
-        let place = slot(KNOWN[at].low, KNOWN[at].high, KNOWN[at].len as usize);
+        let place = slot(KNOWN[at].low, KNOWN[at].high, KNOWN[at].text.len());
         assert!(slots[place] == NO_NAME, "two names in one slot: choose another seed");
         slots[place] = at as u8;
         at += 1;
@@ -291,25 +342,21 @@ const SLOTS: [u8; 1 << SLOT_BITS] = {
     slots
 };
 
-/// `head`: at least the first bytes of `text`, and anything behind it.
+/// Finds `name`, whose first bytes are those of the two words. `None`: not known.
 #[inline(always)]
-fn look_up(head: &[u8; 16], text: &[u8]) -> HeaderName {
-    let word = u128::from_le_bytes(*head);
-    let (keep_low, keep_high) = KEPT[text.len().min(16)];
-    let low = (word as u64 | LOWER) & keep_low;
-    let high = ((word >> 64) as u64 | LOWER) & keep_high;
-    let Some(known) = KNOWN.get(usize::from(SLOTS[slot(low, high, text.len())])) else {
-        return HeaderName::Other;
-    };
-    if known.low != low || known.high != high || usize::from(known.len) != text.len() {
-        return HeaderName::Other;
+fn look_up(low: u64, high: u64, name: &[u8]) -> Option<HeaderName> {
+    let (keep_low, keep_high) = KEPT[name.len().min(16)];
+    let low = (low | LOWER) & keep_low;
+    let high = (high | LOWER) & keep_high;
+    let known = KNOWN.get(usize::from(SLOTS[slot(low, high, name.len())]))?;
+    if known.low != low || known.high != high || known.text.len() != name.len() {
+        return None;
     }
-    if text.len() > 16 {
-        let rest = known.name.as_str().as_bytes().get(16..);
-        let same = rest.zip(text.get(16..)).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
-        if !same {
-            return HeaderName::Other;
+    if name.len() > 16 {
+        let (rest, other) = (name.get(16..)?, known.text.as_bytes().get(16..)?);
+        if !rest.eq_ignore_ascii_case(other) {
+            return None;
         }
     }
-    known.name
+    Some(known.name)
 }

@@ -55,7 +55,7 @@ impl<'a> NameAddr<'a> {
         let uri = trim(uri);
         // An `@` behind the semicolon would make what stands before it a user to some readers.
         let is_good = memchr::memchr3(b',', b'?', b'"', uri).is_none()
-            && !uri.iter().any(|&byte| text::is_lws(byte))
+            && !uri.iter().any(|&byte| text::is_lws(byte) || matches!(byte, b'<' | b'>'))
             && find_unquoted(b'@', params).is_none()
             && are_params(params);
         (!uri.is_empty() && is_good).then_some(Self { display: &[], uri, params })

@@ -3,14 +3,14 @@
 //! ```text
 //!  INVITE sip:bob@fabrikam.example SIP/2.0␍␊Via: SIP/2.0/TLS ...␍␊From: ...␍␊␍␊v=0...
 //!  |------------- block of 64 --------------------|----- next block -----
-//!                                          ^^ bits of CR and LF
+//!                                           ^ its bit
 //! ```
 //!
-//! Each block of 64 bytes becomes two words, a bit for each CR and each LF. Shifting the CRs up by
-//! one must give the LFs; where it does not, a line break stands alone, and the message is refused
-//! because two readers could see two sets of header fields in it. Each LF ends a line, and the name
-//! of a line is recognised from its first sixteen bytes. No other byte of the head is looked at,
-//! and none of the body.
+//! Each block of 64 bytes becomes a word, a bit for each LF. Each LF ends a line, and the name of a
+//! line is recognised from its first sixteen bytes. At the end the CRs are counted: if there are
+//! not as many as lines, or one is not where it should be, a line break stands alone, and the
+//! message is refused because two readers could see two sets of header fields in it. None of the
+//! body is looked at.
 
 use super::block::{self, BLOCK};
 use super::fault::{FramingFault, PeerMisbehaved, SyntaxFault};
@@ -84,8 +84,7 @@ pub fn scan(input: &[u8], table: &mut HeaderTable) -> Result<Scan, PeerMisbehave
         return Ok(keep_alive);
     }
     table.clear();
-    let mut scanner = Scanner { input, table, start: None, fault: None, line_start: 0 };
-    match scanner.head()? {
+    match head(input, table)? {
         Some(head) => Ok(framed(input, table, head)),
         None => Ok(Scan::NeedMore(input.len() + 1)),
     }
@@ -94,12 +93,10 @@ pub fn scan(input: &[u8], table: &mut HeaderTable) -> Result<Scan, PeerMisbehave
 /// Reads a head whose body is not there: what was kept of a message that was scanned before.
 ///
 /// `None` if it is no whole head.
-pub fn read_head<'a>(head: &'a [u8], table: &'a mut HeaderTable) -> Option<Message<'a>> {
+pub fn read_head<'a>(text: &'a [u8], table: &'a mut HeaderTable) -> Option<Message<'a>> {
     table.clear();
-    let mut scanner = Scanner { input: head, table, start: None, fault: None, line_start: 0 };
-    let found = scanner.head().ok()??;
-    let Head { start, len, fault, .. } = found;
-    Some(Message::new(head, table, Scanned { start, head_len: len, body_len: 0, fault }))
+    let Head { start, len, fault, .. } = head(text, table).ok()??;
+    Some(Message::new(text, table, Scanned { start, head_len: len, body_len: 0, fault }))
 }
 
 fn keep_alive(input: &[u8]) -> Option<Scan> {
@@ -121,156 +118,162 @@ struct Head {
     bare_break: bool,
 }
 
-struct Scanner<'a> {
-    input: &'a [u8],
-    table: &'a mut HeaderTable,
-    start: Option<StartLine>,
-    fault: Option<SyntaxFault>,
-    line_start: usize,
-}
-
-/// What a line was.
-enum Line {
-    Field,
-    /// The one that ends the head.
-    Empty,
-}
-
-impl Scanner<'_> {
-    /// Reads lines to the empty one. `None`: it is not there.
-    fn head(&mut self) -> Result<Option<Head>, PeerMisbehaved> {
-        let input = self.input;
-        let window = input.get(..limits::SIP_HEAD_BYTES_MAX).unwrap_or(input);
-        let (mut carry, mut bare) = (0_u64, 0_u64);
-        let mut base = 0;
-        while let Some(rest) = window.get(base..)
-            && !rest.is_empty()
-        {
-            if base == LONG_HEAD && self.start.is_some() && !has_empty_line(window) {
-                return Self::wait(window.len());
-            }
-            let found = match rest.first_chunk::<BLOCK>() {
-                Some(chunk) => block::breaks(chunk),
-                None => block::breaks(&padded(rest)),
-            };
-            let alone = found.lf ^ (found.cr << 1 | carry);
-            carry = found.cr >> 63;
-            let mut ends = found.lf;
-            while ends != 0 {
-                let bit = ends.trailing_zeros();
-                ends &= ends - 1;
-                let end = base + bit as usize;
-                if let Line::Empty = self.line(end)? {
-                    // Only what is before the end of the head counts.
-                    bare |= alone & (u64::MAX >> (63 - bit));
-                    return Ok(self.finished(end + 1, bare != 0));
-                }
-            }
-            bare |= alone;
-            base += BLOCK;
-        }
-        self.unfinished(window.len())
-    }
-
-    /// Takes the line from `line_start` to the LF at `end`.
-    #[inline(always)]
-    fn line(&mut self, end: usize) -> Result<Line, PeerMisbehaved> {
-        let from = self.line_start;
-        self.line_start = end + 1;
-        let line = self.input.get(from..end).unwrap_or(&[]);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if self.start.is_none() {
-            return self.start_line(line);
-        }
-        let Some(first) = line.first() else { return Ok(Line::Empty) };
-        if matches!(first, b' ' | b'\t') {
-            return self.fold(end);
-        }
-        if line.len() > limits::SIP_HEADER_BYTES_MAX {
-            return Err(PeerMisbehaved::HeaderTooLong);
-        }
-        match name::recognise(self.input, from, from + line.len()) {
-            Some(found) => {
-                let entry = Entry {
-                    start: from as u32,
-                    end: end as u32 + 1,
-                    colon: found.colon as u16,
-                    name_len: found.name_len as u16,
-                    name: found.name,
-                };
-                if !self.table.push(entry) {
-                    return Err(PeerMisbehaved::TooManyHeaderFields);
-                }
-            }
-            None => self.note(SyntaxFault::HeaderLine),
-        }
-        Ok(Line::Field)
-    }
-
-    fn start_line(&mut self, line: &[u8]) -> Result<Line, PeerMisbehaved> {
-        if line.len() > limits::SIP_START_LINE_BYTES_MAX {
-            return Err(PeerMisbehaved::StartLineTooLong);
-        }
-        let (start, fault) = start_line::read(line)?;
-        self.start = Some(start);
-        self.fault = fault;
-        Ok(Line::Field)
-    }
-
-    /// A line that begins with white space goes on with the field before it.
-    #[cold]
-    fn fold(&mut self, end: usize) -> Result<Line, PeerMisbehaved> {
-        match self.table.extend_last(end as u32 + 1) {
-            Some(start) if end - start as usize > limits::SIP_HEADER_BYTES_MAX => {
-                return Err(PeerMisbehaved::HeaderTooLong);
-            }
-            Some(_) => {}
-            None => self.note(SyntaxFault::HeaderLine),
-        }
-        Ok(Line::Field)
-    }
-
+impl Head {
     /// Keeps the first fault; the start line's comes before any other.
     #[cold]
     fn note(&mut self, fault: SyntaxFault) {
         self.fault = self.fault.or(Some(fault));
     }
+}
 
-    fn finished(&self, len: usize, bare_break: bool) -> Option<Head> {
-        Some(Head { start: self.start?, len, fault: self.fault, bare_break })
-    }
-
-    /// The input ends inside the head: is it worth waiting for more?
-    #[cold]
-    fn unfinished(&self, len: usize) -> Result<Option<Head>, PeerMisbehaved> {
-        let open_line = len - self.line_start;
-        if self.start.is_some() {
-            // The line end is not counted, but its CR may be there.
-            if open_line > limits::SIP_HEADER_BYTES_MAX + 1 {
-                return Err(PeerMisbehaved::HeaderTooLong);
+/// Reads a head to its empty line. `None`: it is not there.
+#[inline(always)]
+fn head(input: &[u8], table: &mut HeaderTable) -> Result<Option<Head>, PeerMisbehaved> {
+    let window = input.get(..limits::SIP_HEAD_BYTES_MAX).unwrap_or(input);
+    let Some(mut head) = start_line(window)? else { return Ok(None) };
+    let mut from = head.len;
+    let mut base = head.len;
+    let (mut line_feeds, mut carriage_returns) = (0, 0);
+    while let Some(rest) = window.get(base..)
+        && !rest.is_empty()
+    {
+        if base >= LONG_HEAD && base < LONG_HEAD + BLOCK && !has_empty_line(rest) {
+            return wait_for_line(window);
+        }
+        let last;
+        let chunk = match rest.first_chunk::<BLOCK>() {
+            Some(chunk) => chunk,
+            None => {
+                last = padded(rest);
+                &last
             }
-        } else if open_line > limits::SIP_START_LINE_BYTES_MAX + 1 {
-            return Err(PeerMisbehaved::StartLineTooLong);
-        } else if !start_line::may_begin(self.input) {
-            return Err(PeerMisbehaved::NotSip);
+        };
+        let mut ends = block::line_feeds(chunk);
+        while ends != 0 {
+            let end = base + ends.trailing_zeros() as usize;
+            ends &= ends - 1;
+            line_feeds += 1;
+            let Some(line) = window.get(from..end) else { break };
+            let line = match line {
+                [line @ .., b'\r'] => line,
+                line => {
+                    head.bare_break = true;
+                    line
+                }
+            };
+            let whole = match line.first() {
+                None => {
+                    let here = (end + 1 - base) as u8;
+                    carriage_returns += block::carriage_returns_before(chunk, here);
+                    // With a CR before each LF, more CRs than LFs are CRs that stand alone.
+                    head.bare_break |= carriage_returns != line_feeds;
+                    head.len = end + 1;
+                    return Ok(Some(head));
+                }
+                Some(b' ' | b'\t') => fold(table, from, end)?,
+                Some(_) => field(table, line, window, from, end)?,
+            };
+            if !whole {
+                head.note(SyntaxFault::HeaderLine);
+            }
+            from = end + 1;
         }
-        Self::wait(len)
+        carriage_returns += block::carriage_returns(chunk);
+        base += BLOCK;
     }
+    wait_for_line(window)
+}
 
-    /// Waits for more of a head of which there are `len` bytes, unless it has all it may have.
-    fn wait(len: usize) -> Result<Option<Head>, PeerMisbehaved> {
-        if len >= limits::SIP_HEAD_BYTES_MAX {
-            return Err(PeerMisbehaved::HeadTooLong);
-        }
-        Ok(None)
+/// Begins a head with its start line. `None`: its end is not there.
+#[inline(always)]
+fn start_line(window: &[u8]) -> Result<Option<Head>, PeerMisbehaved> {
+    let first_break = memchr::memchr2(b'\r', b'\n', window).unwrap_or(window.len());
+    let (line_len, len, bare_break) = match window.get(first_break..first_break + 2) {
+        Some(b"\r\n") => (first_break, first_break + 2, false),
+        _ => match memchr::memchr(b'\n', window) {
+            Some(end) => (end, end + 1, true),
+            None => return open_start_line(window),
+        },
+    };
+    if line_len > limits::SIP_START_LINE_BYTES_MAX {
+        return Err(PeerMisbehaved::StartLineTooLong);
+    }
+    let line = window.get(..line_len).unwrap_or(&[]);
+    let (start, fault) = start_line::read(line)?;
+    Ok(Some(Head { start, len, fault, bare_break }))
+}
+
+/// Waits for the rest of a start line if what is there may become one.
+#[cold]
+fn open_start_line(window: &[u8]) -> Result<Option<Head>, PeerMisbehaved> {
+    // The line end is not counted, but its CR may be there.
+    if window.len() > limits::SIP_START_LINE_BYTES_MAX + 1 {
+        Err(PeerMisbehaved::StartLineTooLong)
+    } else if !start_line::may_begin(window) {
+        Err(PeerMisbehaved::NotSip)
+    } else {
+        wait(window.len())
     }
 }
 
-/// Returns whether an empty line follows the first [`LONG_HEAD`] bytes.
+/// Enters the field that `line` begins. `false`: it has no name.
+#[inline(always)]
+fn field(
+    table: &mut HeaderTable,
+    line: &[u8],
+    window: &[u8],
+    from: usize,
+    end: usize,
+) -> Result<bool, PeerMisbehaved> {
+    if line.len() > limits::SIP_HEADER_BYTES_MAX {
+        return Err(PeerMisbehaved::HeaderTooLong);
+    }
+    let Some(found) = name::recognise(line, window, from) else { return Ok(false) };
+    let entry = Entry {
+        start: from as u32,
+        end: end as u32 + 1,
+        colon: found.colon as u16,
+        name_len: found.name_len as u16,
+        name: found.name,
+    };
+    if table.push(entry) { Ok(true) } else { Err(PeerMisbehaved::TooManyHeaderFields) }
+}
+
+/// A line that begins with white space goes on with the field before it. `false`: the line before
+/// is none.
 #[cold]
-fn has_empty_line(window: &[u8]) -> bool {
-    let rest = window.get(LONG_HEAD - 3..).unwrap_or(&[]);
-    [&b"\n\r\n"[..], b"\n\n"].iter().any(|end| memchr::memmem::find(rest, end).is_some())
+fn fold(table: &mut HeaderTable, from: usize, end: usize) -> Result<bool, PeerMisbehaved> {
+    match table.extend_last(from as u32, end as u32 + 1) {
+        Some(start) if end - start as usize > limits::SIP_HEADER_BYTES_MAX => {
+            Err(PeerMisbehaved::HeaderTooLong)
+        }
+        Some(_) => Ok(true),
+        None => Ok(false),
+    }
+}
+
+/// Waits for more of a head in the middle of its header fields.
+#[cold]
+fn wait_for_line(window: &[u8]) -> Result<Option<Head>, PeerMisbehaved> {
+    let open = window.len() - memchr::memrchr(b'\n', window).map_or(0, |end| end + 1);
+    // The line end is not counted, but its CR may be there.
+    if open > limits::SIP_HEADER_BYTES_MAX + 1 {
+        return Err(PeerMisbehaved::HeaderTooLong);
+    }
+    wait(window.len())
+}
+
+/// Waits for more of a head of which there are `len` bytes, unless it has all it may have.
+fn wait(len: usize) -> Result<Option<Head>, PeerMisbehaved> {
+    if len >= limits::SIP_HEAD_BYTES_MAX { Err(PeerMisbehaved::HeadTooLong) } else { Ok(None) }
+}
+
+/// Returns whether there is an empty line in `rest`, which may begin in the middle of one.
+#[cold]
+fn has_empty_line(rest: &[u8]) -> bool {
+    let ends = [&b"\n\r\n"[..], b"\n\n"];
+    matches!(rest, [b'\n', ..] | [b'\r', b'\n', ..])
+        || ends.iter().any(|end| memchr::memmem::find(rest, end).is_some())
 }
 
 #[cold]

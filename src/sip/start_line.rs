@@ -1,5 +1,6 @@
 //! Request line and status line.
 
+use super::block;
 use super::fault::{PeerMisbehaved, SyntaxFault};
 use super::method::Method;
 use super::text::TOKEN;
@@ -29,6 +30,7 @@ const VERSION: &[u8; 8] = b" SIP/2.0";
 
 /// Reads a start line that begins at offset 0.
 ///
+/// The Request-URI is not looked into: white space in it is refused where it is read.
 /// `line`: without its line end, at most [`crate::limits::SIP_START_LINE_BYTES_MAX`]. The fault, if
 /// there is one, is for [`super::Message::verify`] to report: the message can still be answered.
 /// # Errors
@@ -39,20 +41,33 @@ pub(super) fn read(line: &[u8]) -> Result<(StartLine, Option<SyntaxFault>), Peer
         return Ok(status_line(line));
     }
     if let Some((front, VERSION)) = line.split_last_chunk::<8>()
-        && let Some(space) = memchr::memchr(b' ', front)
+        && let Some(space) = first_space(front)
         && let Some((token, uri)) = front.split_at_checked(space)
-        && memchr::memchr3(b' ', b'\t', b'\r', uri.get(1..).unwrap_or(&[])).is_none()
         && uri.len() > 1
-        && TOKEN.is_all(token)
     {
-        return Ok((request(token, space + 1, front.len()), None));
+        let method = Method::of(token);
+        if method != Method::Other || TOKEN.is_all(token) {
+            return Ok((request(method, token, space + 1, front.len()), None));
+        }
     }
     odd_request_line(line)
 }
 
-fn request(token: &[u8], uri_start: usize, uri_end: usize) -> StartLine {
+/// Nearly every method is shorter than eight bytes.
+#[inline(always)]
+fn first_space(line: &[u8]) -> Option<usize> {
+    if let Some(start) = line.first_chunk::<8>() {
+        let marks = block::mark(u64::from_le_bytes(*start), b' ');
+        if marks != 0 {
+            return Some(marks.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr::memchr(b' ', line)
+}
+
+fn request(method: Method, token: &[u8], uri_start: usize, uri_end: usize) -> StartLine {
     StartLine::Request {
-        method: Method::of(token),
+        method,
         method_token: (0, token.len() as u32),
         uri: (uri_start as u32, uri_end as u32),
     }
@@ -77,12 +92,13 @@ fn odd_request_line(line: &[u8]) -> Result<(StartLine, Option<SyntaxFault>), Pee
     let between = line.get(token_len..last_space).unwrap_or(&[]);
     let from = between.iter().position(|b| !is_space(b)).unwrap_or(between.len());
     let to = between.iter().rposition(|b| !is_space(b)).map_or(from, |last| last + 1);
-    let start = request(token, token_len + from, token_len + to);
+    let start = request(Method::of(token), token, token_len + from, token_len + to);
     let uri = between.get(from..to).unwrap_or(&[]);
     // Two single spaces and a version in lower case: that is how RFC 3261 section 7.1 may be read.
     let is_plain = from == 1
         && to == between.len()
         && end == line.len()
+        && !line.contains(&b'\t')
         && !uri.is_empty()
         && !uri.iter().any(is_space);
     let fault = match (number == b"2.0", is_plain) {
@@ -123,7 +139,7 @@ fn status_line(line: &[u8]) -> (StartLine, Option<SyntaxFault>) {
         None
     };
     let end = line.len();
-    let reason = (end.min(13) as u32, end as u32);
+    let reason = (end.min(12) as u32, end as u32);
     (StartLine::Response { status: code, reason }, fault)
 }
 

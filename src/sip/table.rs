@@ -94,9 +94,12 @@ impl HeaderTable {
         true
     }
 
-    /// Moves the end of the last field, whose line goes on; returns the field's start.
-    pub(super) fn extend_last(&mut self, end: u32) -> Option<u32> {
+    /// Moves the end of the field that ends at `from`; returns the field's start.
+    pub(super) fn extend_last(&mut self, from: u32, end: u32) -> Option<u32> {
         let last = self.entries.get_mut(self.len.checked_sub(1)?)?;
+        if last.end != from {
+            return None;
+        }
         last.end = end;
         Some(last.start)
     }

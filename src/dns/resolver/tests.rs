@@ -121,6 +121,22 @@ async fn a_federation_question_finds_targets_with_all_their_addresses() {
 }
 
 #[tokio::test]
+async fn an_answer_too_large_for_a_datagram_comes_whole_and_is_cut_to_the_best() {
+    let records = (0..100_u16)
+        .flat_map(|i| {
+            let host = format!("sip{i}.wingtip.example.");
+            [srv(60, "wingtip.example.", 100 - i, 0, &host), a(60, &host, [192, 0, 2, 1])]
+        })
+        .collect();
+    let (_server, address) = serving(vec![zone("wingtip.example.", 7, records)]).await;
+    let answer = resolver(address).answer(&question("wingtip.example")).await;
+    let targets = answer.outcome.unwrap();
+    let priorities: Vec<u16> = targets.iter().map(|target| target.priority).collect();
+    assert_eq!(priorities, (1..=16).collect::<Vec<u16>>());
+    assert!(targets.iter().all(|target| target.addresses.len() == 1));
+}
+
+#[tokio::test]
 async fn a_host_question_carries_its_port_through() {
     let (_server, address) = example().await;
     let fqdn = domain("sip.fabrikam.example");

@@ -97,14 +97,8 @@ impl Access {
     }
 
     /// Sends a slot's request by a connection of `group`, opening one if need be.
-    pub(super) fn deliver(
-        &mut self,
-        now: Now,
-        index: u32,
-        group: GroupId,
-        spread: u64,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn deliver(&mut self, now: Now, index: u32, group: GroupId, effects: &mut Effects) {
+        let spread = self.slots.get(index).spread;
         let chosen = self.outlets.choose(now, group, spread);
         let open = chosen.and_then(|id| match self.outlets.outlet(id)?.state {
             OutletState::Open(leg) => Some((id, leg)),
@@ -277,8 +271,7 @@ impl Access {
             self.slots.get_mut(index).sent[at..at + BRANCH_BYTES].copy_from_slice(&text);
         }
         self.counters.retries += 1;
-        let spread = self.random();
-        self.deliver(now, index, group, spread, effects);
+        self.deliver(now, index, group, effects);
     }
 
     /// A slot's timer has run out.

@@ -63,6 +63,7 @@ impl Access {
         slot.partner = plan.admission.partner;
         slot.stamp = plan.admission.stamp;
         slot.upstream = Upstream::Leg { leg, peer };
+        slot.spread = pipe::call_id_hash(message.call_id());
         slot.group = match plan.egress {
             Egress::Group(group) => Some(group),
             Egress::Flow { .. } => None,
@@ -86,7 +87,7 @@ impl Access {
         plan: &Plan,
         effects: &mut Effects,
     ) {
-        let spread = pipe::call_id_hash(message.call_id());
+        let spread = self.slots.get(index).spread;
         match plan.egress {
             Egress::Flow { shard, leg } if shard == self.setup.shard => {
                 self.send_on(now, index, leg, None, effects);
@@ -97,7 +98,7 @@ impl Access {
                     let to = pipe::destination(message, plan);
                     self.mail_request(now, index, shard, to, spread, effects);
                 }
-                None => self.deliver(now, index, group, spread, effects),
+                None => self.deliver(now, index, group, effects),
             },
         }
         let counter = match plan.crossing {

@@ -77,6 +77,8 @@ pub struct Setup {
     pub process_key: [u64; 2],
     /// The pool's keys for route tokens.
     pub pool_keys: PoolKeys,
+    /// Number of the first generation of every slot; a simulation starts close to the wrap.
+    pub first_generation: u32,
     /// Seed of the generator that orders targets; differs per shard.
     pub seed: u64,
     /// Legs unused for this long are closed.
@@ -140,7 +142,7 @@ impl Access {
             flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
-            slots: Slots::new(setup.shard, setup.transactions),
+            slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),
             pipes: hashbrown::HashMap::default(),
             outlets: Outlets::default(),
             parked: Parked::default(),

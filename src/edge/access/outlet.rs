@@ -80,7 +80,21 @@ pub(crate) struct Group {
     pub(crate) last_fault: Option<ConnectFailure>,
     /// Snapshot the targets come from.
     epoch: u64,
+    /// Made once there is a choice between outlets; 1.5 KiB.
+    habits: Option<Box<[Habit; HABITS]>>,
 }
+
+/// Which outlet a share of the Call-IDs takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habit {
+    outlet: Option<OutletId>,
+    used: Monotonic,
+}
+
+/// Shares into which Call-IDs fall.
+const HABITS: usize = 64;
+/// A share unused for this long may move: whatever it sent has long arrived.
+const HABIT_MS: u64 = 2_000;
 
 /// First pause after every target failed; doubles up to the last.
 const BACK_OFF_FIRST_MS: u64 = 500;
@@ -150,6 +164,7 @@ impl Outlets {
             back_off_until: Monotonic::default(),
             last_fault: None,
             epoch: plan.epoch,
+            habits: None,
         });
         self.by_key.insert(plan.key, id);
         Some(id)
@@ -230,8 +245,34 @@ impl Outlets {
         Some(outlet)
     }
 
-    /// Chooses an outlet for a request: an open one by `spread`, else one that is connecting.
-    pub(crate) fn choose(&self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
+    /// Chooses an outlet for a request. Requests of one `spread` (one Call-ID) stay on one outlet
+    /// while it lives, because another one could overtake it; otherwise an open one is preferred to
+    /// one that is connecting.
+    pub(crate) fn choose(&mut self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
+        #[allow(clippy::cast_possible_truncation, reason = "reduced to the number of habits")]
+        let habit = spread as usize % HABITS;
+        let kept = self.get(group).habits.as_ref().map(|habits| habits[habit]);
+        if let Some(Habit { outlet: Some(outlet), used }) = kept
+            && now.monotonic.ms_since(used) < HABIT_MS
+            && self.outlet(outlet).is_some_and(|held| held.resting_until <= now.monotonic)
+        {
+            self.keep_habit(now, group, habit, outlet);
+            return Some(outlet);
+        }
+        let outlet = self.choose_afresh(now, group, spread)?;
+        self.keep_habit(now, group, habit, outlet);
+        Some(outlet)
+    }
+
+    fn keep_habit(&mut self, now: Now, group: GroupId, habit: usize, outlet: OutletId) {
+        let group = self.get_mut(group);
+        if group.wanted > 1 || group.outlets.len() > 1 {
+            let habits = group.habits.get_or_insert_with(|| Box::new([Habit::default(); HABITS]));
+            habits[habit] = Habit { outlet: Some(outlet), used: now.monotonic };
+        }
+    }
+
+    fn choose_afresh(&self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
         let mut open: SmallVec<[OutletId; 4]> = SmallVec::new();
         let mut connecting: SmallVec<[OutletId; 4]> = SmallVec::new();
         for &id in &self.get(group).outlets {

@@ -192,7 +192,8 @@ impl Access {
             match (route, group) {
                 (MailRoute::Flow(leg), _) => access.send_on(now, index, leg, None, effects),
                 (MailRoute::Partner { call_id_hash, .. }, Some(group)) => {
-                    access.deliver(now, index, group, call_id_hash, effects);
+                    access.slots.get_mut(index).spread = call_id_hash;
+                    access.deliver(now, index, group, effects);
                 }
                 (MailRoute::Partner { .. }, None) => unreachable!("a partner route has a group"),
             }

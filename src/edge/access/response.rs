@@ -226,7 +226,7 @@ impl Access {
     }
 
     /// Another leg of the same peer, or our own connection to that partner.
-    fn other_way(&self, now: Now, index: u32, peer: u64) -> Option<LegId> {
+    fn other_way(&mut self, now: Now, index: u32, peer: u64) -> Option<LegId> {
         self.legs.another(peer).or_else(|| {
             let slot = self.slots.get(index);
             if slot.crossing != Crossing::PartnerToInside {

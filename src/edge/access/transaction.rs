@@ -111,6 +111,8 @@ pub(crate) struct Slot {
     pub(crate) upstream: Upstream,
     pub(crate) downstream: Downstream,
     pub(crate) group: Option<GroupId>,
+    /// Hash of the Call-ID, which keeps a call on one connection.
+    pub(crate) spread: u64,
     pub(crate) partner: PartnerKey,
     /// When its request came.
     pub(crate) began: Monotonic,
@@ -148,6 +150,7 @@ impl Slot {
             upstream: Upstream::Leg { leg: LegId { index: 0, generation: 0 }, peer: 0 },
             downstream: Downstream::Nowhere,
             group: None,
+            spread: 0,
             partner: PartnerKey::NextHop,
             began: Monotonic::default(),
             stamp: Stamp::default(),
@@ -172,6 +175,7 @@ const SPARE_BUFFER_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Slots {
     shard: u16,
+    first_generation: u32,
     slots: Vec<Slot>,
     free: Vec<u32>,
     max: usize,
@@ -197,10 +201,11 @@ impl Linked for ByOutlet<'_> {
 
 impl Slots {
     /// `max`: transactions this shard may have at once.
-    pub(crate) fn new(shard: u16, max: usize) -> Self {
+    pub(crate) fn new(shard: u16, max: usize, first_generation: u32) -> Self {
         assert!(max < STATELESS as usize, "slot numbers end below the stateless one");
         Self {
             shard,
+            first_generation,
             slots: Vec::new(),
             free: Vec::new(),
             max,
@@ -227,7 +232,7 @@ impl Slots {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() < self.max => {
-                self.slots.push(Slot::empty());
+                self.slots.push(Slot { generation: self.first_generation, ..Slot::empty() });
                 u32::try_from(self.slots.len() - 1).expect("max is below u32::MAX")
             }
             None => return None,
@@ -370,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_not_found_once_its_place_is_used_again() {
-        let mut slots = Slots::new(0, 1);
+        let mut slots = Slots::new(0, 1, 0);
         let index = slots.take().unwrap();
         let old = slots.reference(index);
         slots.release(index);
@@ -382,7 +387,7 @@ mod tests {
 
     #[test]
     fn generations_wrap_without_a_panic() {
-        let mut slots = Slots::new(0, 1);
+        let mut slots = Slots::new(0, 1, 0);
         let index = slots.take().unwrap();
         slots.slots[0].generation = u32::MAX;
         slots.release(index);
@@ -392,7 +397,7 @@ mod tests {
 
     #[test]
     fn the_pool_ends_at_its_bound() {
-        let mut slots = Slots::new(0, 2);
+        let mut slots = Slots::new(0, 2, 0);
         assert!(slots.take().is_some());
         assert!(slots.take().is_some());
         assert!(slots.take().is_none());
@@ -400,7 +405,7 @@ mod tests {
 
     #[test]
     fn timers_run_out_in_order_and_restart_moves_to_the_tail() {
-        let mut slots = Slots::new(0, 4);
+        let mut slots = Slots::new(0, 4, 0);
         let (a, b) = (slots.take().unwrap(), slots.take().unwrap());
         slots.arm(a, Timer::Transaction, at(0));
         slots.arm(b, Timer::Transaction, at(10));
@@ -414,7 +419,7 @@ mod tests {
 
     #[test]
     fn an_invite_is_found_by_its_key_until_released() {
-        let mut slots = Slots::new(0, 4);
+        let mut slots = Slots::new(0, 4, 0);
         let index = slots.take().unwrap();
         assert!(slots.index_invite(index, 5));
         assert_eq!(slots.find_invite(5), Some(index));

@@ -62,6 +62,7 @@ pub(super) fn setup() -> Setup {
         remote_port: 443,
         process_key: [1, 2],
         pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
+        first_generation: 0,
         seed: 7,
         idle_timeout_ms: 600_000,
         explain: false,

@@ -1,0 +1,191 @@
+//! Peers that do not read, do not finish, or come in crowds; and that others are unharmed.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use entente::edge::Class;
+use entente::limits;
+
+use crate::lines::Event;
+use crate::world::{Edge, PARTNER, POLLERS, POOL, Peer, Wanted, descriptors, eventually};
+
+/// Asks until the edge stops listening to the asker; returns how many lines went out.
+fn ask_without_reading(partner: &mut Peer, line: &str, most: usize) -> usize {
+    partner.socket().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    (0..most).find(|_| partner.try_say(line).is_err()).unwrap_or(most)
+}
+
+#[test]
+fn a_partner_that_never_reads_is_not_read_and_nobody_else_notices() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted::with(poller));
+        let mut greedy = edge.partner();
+        let mut other = edge.partner();
+        assert_eq!(other.ask("echo a"), "a");
+        let padding = "p".repeat(2_000);
+        let sent = ask_without_reading(&mut greedy, &format!("echo {padding}"), 50_000);
+        assert!(sent < 50_000, "the edge stopped reading");
+        assert!(edge.counter("legs_held") > 0 || sent < 50_000);
+        // What it staged is bounded: the kernel's buffers aside, no more than the high water.
+        assert_eq!(other.ask("echo b"), "b");
+        // It goes on where it stopped once the peer reads.
+        for _ in 0..sent {
+            assert_eq!(greedy.hear(), padding);
+        }
+        edge.stop();
+    }
+}
+
+#[test]
+fn a_next_hop_that_does_not_read_is_read_all_the_same() {
+    let edge = Edge::start(Wanted::with(POLLERS[1]));
+    let mut pool = edge.peer(Class::Internal, Some(("ca", POOL)));
+    let padding = "p".repeat(2_000);
+    let sent = ask_without_reading(&mut pool, &format!("echo {padding}"), 10_000);
+    assert_eq!(sent, 10_000, "two that wait for each other would stand still");
+    let heard = edge.seen.count(|e| matches!(e, Event::Line { .. }));
+    eventually("all was read", || edge.seen.count(|e| matches!(e, Event::Line { .. })) >= heard);
+    edge.stop();
+}
+
+#[test]
+fn half_open_handshakes_are_bounded_and_established_traffic_goes_on() {
+    for poller in POLLERS {
+        let edge =
+            Edge::start(Wanted { budget: (100, 10, 5), handshake_ms: 500, ..Wanted::with(poller) });
+        let mut partner = edge.partner();
+        assert_eq!(partner.ask("echo a"), "a");
+        let idle: Vec<_> =
+            (0..20).map(|_| TcpStream::connect(edge.address(Class::Federation)).unwrap()).collect();
+        eventually("accepting rests", || edge.counter("accept_pauses") > 0);
+        assert!(edge.fabric.budget.used().2 <= 5);
+        assert_eq!(partner.ask("echo b"), "b");
+        // Their time runs out, five by five, and whoever comes then gets in.
+        let mut late = edge.partner();
+        assert_eq!(late.ask("echo c"), "c");
+        drop(idle);
+        edge.stop();
+    }
+}
+
+#[test]
+fn connections_are_bounded_and_places_come_back() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted { budget: (8, 2, 8), ..Wanted::with(poller) });
+        let mut partners: Vec<_> = (0..6).map(|_| edge.partner()).collect();
+        for partner in &mut partners {
+            assert_eq!(partner.ask("echo a"), "a");
+        }
+        let waiting = TcpStream::connect(edge.address(Class::Federation)).unwrap();
+        eventually("accepting rests", || edge.counter("accept_pauses") > 0);
+        assert_eq!(edge.fabric.budget.used().0, 6, "two are kept for outgoing legs");
+        partners.pop();
+        let mut late = Peer::client(waiting, &edge.pki.client_config(Some(("ca", PARTNER))));
+        assert_eq!(late.ask("echo b"), "b");
+        drop((partners, late));
+        edge.stop();
+    }
+}
+
+#[test]
+fn a_storm_of_handshakes_leaves_established_traffic_its_turns() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted::with(poller));
+        let mut partner = edge.partner();
+        assert_eq!(partner.ask("echo a"), "a");
+        let config = edge.pki.client_config(Some(("ca", PARTNER)));
+        let address = edge.address(Class::Federation);
+        let slowest = std::thread::scope(|scope| {
+            let storm = scope.spawn(|| {
+                let mut all: Vec<_> = (0..60)
+                    .map(|_| Peer::client(TcpStream::connect(address).unwrap(), &config))
+                    .collect();
+                assert!(all.iter_mut().all(|peer| peer.ask("echo s") == "s"));
+            });
+            let mut slowest = Duration::ZERO;
+            while !storm.is_finished() {
+                #[allow(clippy::disallowed_methods, reason = "a test measures")]
+                let asked = Instant::now();
+                assert_eq!(partner.ask("echo b"), "b");
+                slowest = slowest.max(asked.elapsed());
+            }
+            slowest
+        });
+        // Two cores shared with the storm itself; what would fail is waiting for all of it.
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        edge.stop();
+    }
+}
+
+#[test]
+fn a_leg_that_floods_shares_its_turns() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted::with(poller));
+        let mut flood = edge.partner();
+        let mut quiet = edge.partner();
+        assert_eq!(quiet.ask("echo a"), "a");
+        let lines = "note\n".repeat(50_000);
+        std::thread::scope(|scope| {
+            scope.spawn(|| flood.say(lines.trim_end()));
+            for n in 0..20 {
+                assert_eq!(quiet.ask(&format!("echo {n}")), n.to_string());
+            }
+        });
+        eventually("every line was served", || {
+            edge.seen.count(|e| matches!(e, Event::Line { text, .. } if text == "note")) == 50_000
+        });
+        assert!(edge.counter("leg_budgets_spent") > 0);
+        edge.stop();
+    }
+}
+
+#[test]
+fn resets_at_any_moment_leave_no_leg_and_no_descriptor() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted::with(poller));
+        let mut steady = edge.partner();
+        assert_eq!(steady.ask("echo a"), "a");
+        let before = (descriptors(), edge.fabric.budget.used());
+        for bytes in [0usize, 1, 5, 100, 300, 600, 1200] {
+            let mut raw = TcpStream::connect(edge.address(Class::Federation)).unwrap();
+            let config = edge.pki.client_config(Some(("ca", PARTNER)));
+            let name = rustls::pki_types::ServerName::try_from(crate::world::EDGE).unwrap();
+            let mut client = rustls::ClientConnection::new(config, name).unwrap();
+            let mut hello = Vec::new();
+            client.write_tls(&mut hello).unwrap();
+            hello.resize(1200, 0x17);
+            raw.write_all(&hello[..bytes]).unwrap();
+            let socket = socket2::SockRef::from(&raw);
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        for _ in 0..5 {
+            let mut partner = edge.partner();
+            partner.say("big 200000");
+            let socket = socket2::SockRef::from(partner.socket());
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        eventually("all are gone", || edge.fabric.budget.used() == before.1);
+        eventually("every descriptor too", || descriptors() <= before.0);
+        let opened = edge.seen.count(|e| matches!(e, Event::Opened { .. }));
+        let closed = edge.seen.count(|e| matches!(e, Event::Closed { .. }));
+        assert_eq!(opened, closed + 1, "each leg the core heard of it heard the end of");
+        assert_eq!(steady.ask("echo b"), "b");
+        edge.stop();
+    }
+}
+
+#[test]
+fn a_line_without_an_end_ends_the_leg() {
+    let edge = Edge::start(Wanted::with(POLLERS[0]));
+    let mut partner = edge.partner();
+    partner.socket().set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let endless = "z".repeat(64 * 1024);
+    let most = 4 * limits::SIP_MESSAGE_BYTES_MAX / endless.len();
+    let _ = (0..most).find(|_| partner.try_say(&endless.replace('\n', "")).is_err());
+    let mut rest = [0; 1];
+    let _ = partner.socket().read(&mut rest);
+    drop(partner);
+    eventually("the leg is gone", || edge.fabric.budget.used().0 == 0);
+    edge.stop();
+}

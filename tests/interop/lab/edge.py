@@ -93,7 +93,7 @@ allow = ["127.0.0.0/8"]
 
 [log]
 format = "text"
-level = "debug"
+level = "info"
 {more}
 """
 

@@ -11,6 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config;
 use crate::control::{self, Log, Options, Running};
 
+/// Problems of a refused reload that are logged; `entente check` shows all of them.
+const PROBLEMS_LOGGED_MAX: usize = 10;
+
 /// Arguments of `entente run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -74,10 +77,13 @@ async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result
         ..Options::default()
     };
     let node = config.node().to_string();
+    let listeners: Vec<String> = config.listeners.iter().map(|l| l.address.to_string()).collect();
+    let listeners = listeners.join(", ");
     let running = control::start(config, options)?;
     running.tell_panics();
-    let management = running.management();
-    tracing::info!(node, ?management, "the edge serves");
+    let management: Vec<String> = running.management().iter().map(ToString::to_string).collect();
+    let (management, poller) = (management.join(", "), running.poller());
+    tracing::info!(node, listeners, management, poller, "the edge serves");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut watchdog = tokio::time::interval(every.unwrap_or(Duration::from_secs(3600)));
@@ -101,9 +107,13 @@ fn reload(path: &Path, running: &Running, log: &Log) {
     match config::load(path) {
         Err(report) => {
             let problems = report.problems();
+            for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
+                let (code, place) = (problem.code.as_str(), report.place(problem));
+                let help = problem.help.as_deref().unwrap_or(&problem.label);
+                tracing::error!(code, place, help, "{}", problem.message);
+            }
+            tracing::error!(problems = problems.len(), "reload refused, nothing changed");
             let first = problems.first().map_or("", |problem| problem.message.as_str());
-            tracing::error!(problems = problems.len(), "reload refused, nothing changed: {first}");
-            eprint!("{report}");
             running.reload_refused(&first);
         }
         Ok(config) => {

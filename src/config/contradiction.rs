@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::report::{Code, Problem};
-use super::{Config, PartnerKind, suggest};
+use super::{Config, PartnerKind, SrvTarget, suggest};
 use crate::dns::Domain;
 use crate::edge::Class;
 
@@ -287,6 +287,10 @@ impl Finder<'_> {
         if kind == PartnerKind::AllowedDomain && self.config.source.says(&keyed("port")) {
             let message = "the port of an allowed domain comes from its SRV record";
             self.at(&keyed("port"), message, "has no effect");
+        }
+        if partner.srv_target == SrvTarget::Names(Vec::new()) {
+            let message = "an empty list of SRV targets admits none";
+            self.at(&keyed("srv_target"), message, "expected at least one name");
         }
         if kind == PartnerKind::AllowedServer && self.config.source.says(&keyed("srv_target")) {
             let message = "an allowed server is not looked up by SRV";

@@ -190,6 +190,16 @@ impl Report {
         &self.source
     }
 
+    /// Returns `file:line` of one of its problems, or the file alone.
+    #[must_use]
+    pub fn place(&self, problem: &Problem) -> String {
+        let path = self.source.path.display();
+        match &problem.span {
+            Some(span) => format!("{path}:{}", self.source.line_and_column(span.start).0),
+            None => path.to_string(),
+        }
+    }
+
     /// Prints the problems like a compiler.
     #[must_use]
     pub fn render(&self, paint: Paint) -> String {

@@ -343,6 +343,8 @@ fn contradictions_of_partners_are_refused() {
     );
     let twice = "[[partner]]\ndomain = \"a.example\"\n[[partner]]\ndomain = \"A.example\"\n";
     assert_eq!(one(twice).0, "partner a.example is given twice");
+    let none = "[[partner]]\ndomain = \"a.example\"\nsrv_target = []\n";
+    assert_eq!(one(none).0, "an empty list of SRV targets admits none");
     let port = "[[partner]]\ndomain = \"a.example\"\nport = 5061\n";
     assert_eq!(one(port).0, "the port of an allowed domain comes from its SRV record");
 }

@@ -163,6 +163,10 @@ impl Board {
         *held(&self.poller) = name;
     }
 
+    pub(super) fn poller(&self) -> &'static str {
+        *held(&self.poller)
+    }
+
     /// Counts a reload; `Err` says why it was refused.
     pub(super) fn reloaded(&self, result: Result<(), String>) {
         match result {
@@ -273,7 +277,7 @@ impl Board {
         exporter.set(&catalogue::RELOADS, &["refused"], read(&self.reloads_refused));
         exporter.set(&catalogue::EPOCH, &[], self.epoch());
         exporter.set(&catalogue::STAGE, &[], self.stage() as u64);
-        exporter.set(&catalogue::SHARDS, &[*held(&self.poller)], self.fabric.shards() as u64);
+        exporter.set(&catalogue::SHARDS, &[self.poller()], self.fabric.shards() as u64);
         exporter.set(&catalogue::LINES_SUPPRESSED, &[], read(&self.lines_suppressed));
         let dropped = self.log_dropped.as_ref().map_or(0, ErrorCounter::dropped_lines);
         exporter.set(&catalogue::LINES_DROPPED, &[], dropped as u64);
@@ -353,7 +357,7 @@ impl admin::View for Board {
             "started_unix_s": self.started_unix_s,
             "configuration": config.source.path.display().to_string(),
             "shards": self.fabric.shards(),
-            "poller": *held(&self.poller),
+            "poller": self.poller(),
             "connections": { "accepted": accepted, "outgoing": outgoing, "half_open": half_open },
             "listeners": listeners,
             "partners": config.partners.len(),

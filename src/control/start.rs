@@ -122,6 +122,12 @@ impl Running {
         self.admin.addresses().to_vec()
     }
 
+    /// Returns what the shards wait by.
+    #[must_use]
+    pub fn poller(&self) -> &'static str {
+        self.board.poller()
+    }
+
     /// Returns why the process should be started again; empty while it need not.
     #[must_use]
     pub fn dead(&self) -> Vec<String> {
@@ -443,14 +449,19 @@ fn spawn_control(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;
-    // The resolver belongs to the runtime it is made in.
-    let resolver = runtime.block_on(async { Resolver::new(&settings, seed[0]) })?;
     let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);
     let (retired, retirees) = channel::unbounded::<Arc<Snapshot>>();
     let (stop, stopped) = oneshot::channel::<()>();
+    let (made, making) = channel::bounded(1);
     let board = Arc::clone(board);
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
+            // The resolver belongs to the runtime it is made in.
+            let resolver = match Resolver::new(&settings, seed[0]) {
+                Ok(resolver) => resolver,
+                Err(error) => return drop(made.send(Err(error))),
+            };
+            let _ = made.send(Ok(()));
             // Only a hand-over: what waits, waits in the shards' channel.
             let (hand_over, handed) = mpsc::channel(1);
             tokio::spawn(async move {
@@ -469,6 +480,7 @@ fn spawn_control(
             }
         });
     })?;
+    making.recv().context("the control thread did not start")??;
     Ok(((stop, thread), questions, retired))
 }
 

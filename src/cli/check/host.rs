@@ -52,7 +52,7 @@ impl Checker<'_> {
                 ErrorKind::AddrInUse => (
                     "port-in-use",
                     format!("{address} is in use"),
-                    "stop who has it (ss -ltnp); nothing to do if it is this edge, running",
+                    "stop who has it (ss -ltnp), or say --running if that is this edge",
                 ),
                 ErrorKind::AddrNotAvailable => (
                     "address-not-local",

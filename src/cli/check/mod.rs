@@ -28,6 +28,9 @@ pub struct Args {
     /// Prints the findings as one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// The edge runs already: that its ports are in use is no finding.
+    #[arg(long)]
+    pub running: bool,
 }
 
 /// How much a finding matters.
@@ -117,7 +120,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let findings = check(&config, Clock::start().now().unix_s);
+    let mut findings = check(&config, Clock::start().now().unix_s);
+    findings.retain(|finding| !args.running || finding.code != "port-in-use");
     let memory = host::memory(&config);
     let ok = !findings.iter().any(|finding| finding.severity == Severity::Error);
     if args.json {
@@ -167,20 +171,12 @@ fn print_report(out: &mut impl std::io::Write, report: &Report, json: bool) -> a
     let findings: Vec<Finding> = report
         .problems()
         .iter()
-        .map(|problem| {
-            let path = report.source().path.display();
-            let start = problem.span.as_ref().map(|span| span.start);
-            let place = start.map_or_else(
-                || path.to_string(),
-                |start| format!("{path}:{}", report.source().line_and_column(start).0),
-            );
-            Finding {
-                code: problem.code.as_str(),
-                severity: Severity::Error,
-                sentence: problem.message.clone(),
-                place,
-                advice: problem.help.clone().unwrap_or_else(|| problem.label.clone()),
-            }
+        .map(|problem| Finding {
+            code: problem.code.as_str(),
+            severity: Severity::Error,
+            sentence: problem.message.clone(),
+            place: report.place(problem),
+            advice: problem.help.clone().unwrap_or_else(|| problem.label.clone()),
         })
         .collect();
     let printed = Printed { ok: false, findings: &findings, memory: &[] };

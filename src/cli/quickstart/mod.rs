@@ -179,15 +179,14 @@ impl World {
 
     async fn stop(self) -> anyhow::Result<()> {
         drop(self.story);
-        let stopping = self.edges.into_iter().map(|edge| {
-            tokio::task::spawn_blocking(move || {
-                edge.drain_and_wait();
-            })
-        });
+        let stopping = self
+            .edges
+            .into_iter()
+            .map(|edge| tokio::task::spawn_blocking(move || edge.drain_and_wait()));
         let stopping: Vec<_> = stopping.collect();
         let all = async {
             for edge in stopping {
-                edge.await?;
+                edge.await??;
             }
             anyhow::Ok(())
         };

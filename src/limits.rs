@@ -129,6 +129,13 @@ pub const PARKED_MS: u64 = 4_000;
 /// Look-ups one leg may have outstanding.
 pub const LOOKUPS_PER_LEG_MAX: usize = 8;
 
+/// Targets one request is sent to, the first included; four bits of a branch count them.
+pub const TARGETS_TRIED_MAX: u8 = 4;
+/// Legs closed in one sweep, so that a drain or a quiet night does not close thousands at once.
+pub const CLOSES_PER_SWEEP_MAX: usize = 256;
+/// What a response of the edge itself adds to what it copies from the request.
+pub const OWN_RESPONSE_BYTES_MAX: usize = 512;
+
 /// RFC 3261 Timer F: 64 * T1.
 pub const TIMER_F_MS: u64 = 32_000;
 /// RFC 3261 Timer H: 64 * T1.
@@ -141,6 +148,39 @@ pub const TIMER_L_MS: u64 = 32_000;
 const _: () =
     assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
 const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);
+
+/// Contradictions of one configuration that are reported; a list of a million wrong lines helps nobody.
+pub const CONTRADICTIONS_MAX: usize = 100;
+/// Permits a shard remembers, about 250 bytes each: 1 MiB. A power of two times the ways of a set.
+pub const VERDICT_PERMITS: usize = 4096;
+/// Refusals a shard remembers, about 150 bytes each; apart, so that strangers push no partner out.
+pub const VERDICT_REFUSALS: usize = 1024;
+/// Answers with targets that one shard (or the control thread) keeps, about 1 KiB each.
+pub const DNS_ANSWERS_MAX: usize = 16 * 1024;
+/// Failures held down beside them; apart, so that invented names push no partner out.
+pub const DNS_FAILURES_MAX: usize = 4 * 1024;
+/// Questions one shard may have on their way to the control thread.
+pub const DNS_PENDING_MAX: usize = 4 * 1024;
+/// Questions the control thread has out at the name servers; the rest of them waits in its queue.
+pub const DNS_IN_FLIGHT_MAX: usize = 256;
+/// How long the control thread tries to answer one question, over all servers and tries.
+pub const DNS_QUESTION_MS: u64 = 20_000;
+/// How long a shard counts a question as on its way; only a lost answer runs into it.
+pub const DNS_PENDING_MS: u64 = 30_000;
+/// SRV records taken from one answer, the best by priority.
+pub const DNS_TARGETS_MAX: usize = 16;
+/// Addresses taken per target and family.
+pub const DNS_ADDRESSES_MAX: usize = 8;
+/// Longest time an answer is used, whatever its TTL (RFC 8767 section 4 advises a ceiling).
+pub const DNS_TTL_S_MAX: u32 = 86_400;
+/// Shortest time an answer is used: a TTL of zero must not mean a question per message.
+pub const DNS_TTL_S_MIN: u32 = 1;
+/// Shortest and longest time a negative answer is used (RFC 2308 section 5).
+pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
+/// Distinct local users a discovered partner may address (the product's own default).
+pub const DISTINCT_USERS_MAX: usize = 1_000;
+
+const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85
         && TCP_USER_TIMEOUT_MS < 90_000

@@ -13,6 +13,12 @@ impl Monotonic {
         Self(self.0.saturating_add(milliseconds.saturating_mul(1_000_000)))
     }
 
+    /// Returns how many microseconds lie between `earlier` and this moment, zero if it is later.
+    #[must_use]
+    pub const fn us_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000
+    }
+
     /// Returns how many milliseconds lie between `earlier` and this moment, zero if it is later.
     #[must_use]
     pub const fn ms_since(self, earlier: Self) -> u64 {

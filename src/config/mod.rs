@@ -1,1 +1,291 @@
-//! Under construction.
+//! The configuration file: read like a compiler reads, into plain typed values.
+//!
+//! [`load`] reads a file, [`parse`] a text; both refuse what they do not know, with file, line,
+//! caret and a suggestion, as much as can be told in one go. Every key is declared once, in
+//! `schema`; [`reference`] prints that declaration.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+mod contradiction;
+mod difference;
+mod reference;
+mod report;
+mod schema;
+mod secrets;
+mod section;
+mod shape;
+mod suggest;
+
+pub use difference::{Change, difference};
+pub use reference::reference;
+pub use report::{Code, Paint, Problem, Report, Source};
+pub use schema::{
+    Addresses, Blocked, Dns, Edge, Federation, Identity, Internal, Limits, Listener, Log,
+    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Poller, RemoteUsers, SrvTarget,
+    Tls, TlsVersion, Trust, Verification, header, sections,
+};
+pub use secrets::{Secret, Secrets};
+pub use section::{Key, Presence, Reload, SectionEntry};
+
+use crate::dns::Domain;
+use crate::edge::Class;
+use section::{Context, Reader, Section};
+
+/// A configuration that contradicts itself nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node, its names and its threads.
+    pub edge: Edge,
+    /// Where connections are accepted.
+    pub listeners: Vec<Listener>,
+    /// Certificates with their keys.
+    pub identities: Vec<Identity>,
+    /// Whom TLS trusts.
+    pub tls: Tls,
+    /// Who may speak from the inside.
+    pub internal: Internal,
+    /// Servers inside.
+    pub next_hops: Vec<NextHop>,
+    /// Federation with partners.
+    pub federation: Federation,
+    /// The organisation's own users outside.
+    pub remote_users: RemoteUsers,
+    /// Listed partners.
+    pub partners: Vec<Partner>,
+    /// Domains nobody talks to.
+    pub blocked: Vec<Blocked>,
+    /// Which addresses the edge connects to.
+    pub addresses: Addresses,
+    /// Name servers.
+    pub dns: Dns,
+    /// What the edge holds at most.
+    pub limits: Limits,
+    /// Where metrics and health are asked.
+    pub management: Management,
+    /// The log.
+    pub log: Log,
+    /// Secrets of the pool, if there is a file of them.
+    pub secrets: Option<Secrets>,
+    /// The text it was read from, for messages that point into it.
+    pub source: Arc<Source>,
+}
+
+impl Config {
+    /// Returns this node's own FQDN.
+    #[must_use]
+    pub fn node(&self) -> &Domain {
+        self.edge.node.as_ref().unwrap_or(&self.edge.external_fqdn)
+    }
+
+    /// Returns the FQDN of the pool as the inside knows it.
+    #[must_use]
+    pub fn internal_fqdn(&self) -> &Domain {
+        self.edge.internal_fqdn.as_ref().unwrap_or(&self.edge.external_fqdn)
+    }
+
+    /// Returns the names of which an inner server's certificate must carry one.
+    #[must_use]
+    pub fn internal_names(&self) -> Vec<Domain> {
+        if self.internal.names.is_empty() {
+            self.next_hops.iter().map(|hop| hop.name.clone()).collect()
+        } else {
+            self.internal.names.clone()
+        }
+    }
+
+    /// Returns the identity that a listener shows by default, as its index.
+    #[must_use]
+    pub fn listener_identity(&self, listener: &Listener) -> usize {
+        let named = listener.identity.as_ref();
+        let index = named.and_then(|name| self.identities.iter().position(|i| i.name == *name));
+        // A name without an identity is a contradiction, so here it is the absent name.
+        index.unwrap_or(0)
+    }
+
+    /// Returns the trust anchors of the inside.
+    #[must_use]
+    pub fn internal_trust(&self) -> &Trust {
+        self.tls.internal_trust.as_ref().unwrap_or(&self.tls.trust)
+    }
+
+    /// Returns the listeners of `class`.
+    pub fn listeners_of(&self, class: Class) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().filter(move |listener| listener.class == class)
+    }
+}
+
+/// Reads the configuration at `path`, and the secrets it names.
+///
+/// # Errors
+/// [`Report`]: everything that is wrong with it, as far as one reading shows.
+pub fn load(path: &Path) -> Result<Config, Report> {
+    let text = std::fs::read_to_string(path).map_err(|why| Report::unreadable(path, &why))?;
+    let mut config = parse(path, &text)?;
+    if let Some(secrets) = &config.edge.secrets {
+        config.secrets = Some(Secrets::load(secrets)?);
+    }
+    Ok(config)
+}
+
+/// Reads a configuration from `text`; `path` is named in messages, and files are relative to its
+/// directory. No file is opened.
+///
+/// # Errors
+/// [`Report`]: everything that is wrong with it, as far as one reading shows.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Report> {
+    let source = Source { path: path.to_owned(), text: text.to_owned(), ..Source::default() };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut context = Context {
+        base: path.parent().map(Path::to_owned).unwrap_or_default(),
+        problems: errors.iter().map(syntax_problem).collect(),
+        places: BTreeMap::new(),
+    };
+    // Past a syntax error keys are missing that were meant to be there; only it is told.
+    if !context.problems.is_empty() {
+        return Err(Report::new(source, context.problems));
+    }
+    let config = read_document(&mut context, document.get_ref(), &source);
+    let source = Source { places: context.places, ..source };
+    let Some(mut config) = config.filter(|_| context.problems.is_empty()) else {
+        return Err(Report::new(source, context.problems));
+    };
+    config.source = Arc::new(source);
+    let problems = contradiction::find(&config);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(Report::new(config.source.as_ref().clone(), problems))
+    }
+}
+
+fn syntax_problem(error: &toml::de::Error) -> Problem {
+    let message = error.message().lines().next().unwrap_or("not TOML");
+    Problem::new(Code::Syntax, error.span(), format!("not TOML: {message}"), "here")
+}
+
+fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> Option<Config> {
+    refuse_unknown_sections(context, root);
+    let edge = single(context, root);
+    let listeners = repeated(context, root);
+    let identities = repeated(context, root);
+    let tls = single(context, root);
+    let internal = single(context, root);
+    let next_hops = repeated(context, root);
+    let federation = single(context, root);
+    let remote_users = single(context, root);
+    let partners = repeated(context, root);
+    let blocked = repeated(context, root);
+    let addresses = single(context, root);
+    let dns = single(context, root);
+    let limits = single(context, root);
+    let management = single(context, root);
+    let log = single(context, root);
+    Some(Config {
+        edge: edge?,
+        listeners: listeners?,
+        identities: identities?,
+        tls: tls?,
+        internal: internal?,
+        next_hops: next_hops?,
+        federation: federation?,
+        remote_users: remote_users?,
+        partners: partners?,
+        blocked: blocked?,
+        addresses: addresses?,
+        dns: dns?,
+        limits: limits?,
+        management: management?,
+        log: log?,
+        secrets: None,
+        source: Arc::new(source.clone()),
+    })
+}
+
+fn refuse_unknown_sections(context: &mut Context, root: &DeTable<'_>) {
+    let known = sections();
+    for (name, value) in root {
+        let written = name.get_ref().as_ref();
+        if known.iter().any(|section| section.name == written) {
+            continue;
+        }
+        let mut problem = Problem::new(
+            Code::UnknownKey,
+            Some(name.span()),
+            format!("there is no section `{written}`"),
+            "unknown section",
+        );
+        let belongs = (!value.get_ref().is_table()).then(|| schema::section_with_key(written));
+        if let Some(section) = belongs.flatten() {
+            problem.message = format!("`{written}` stands outside its section");
+            problem.label = "outside every section".to_owned();
+            problem = problem.help(format!("`{written}` belongs to {section}"));
+        } else if let Some(meant) = suggest::closest(written, known.iter().map(|s| s.name)) {
+            let repeated = known.iter().any(|s| s.name == meant && s.repeated);
+            problem = problem.help(format!("did you mean {}?", header(meant, repeated)));
+        } else {
+            let names: Vec<&str> = known.iter().map(|section| section.name).collect();
+            problem = problem.help(format!("sections are: {}", names.join(", ")));
+        }
+        context.problems.push(problem);
+    }
+}
+
+fn find<'a, 'i>(
+    root: &'a DeTable<'i>,
+    name: &str,
+) -> Option<(Range<usize>, &'a toml::Spanned<DeValue<'i>>)> {
+    let (key, value) = root.iter().find(|(key, _)| key.get_ref() == name)?;
+    Some((key.span(), value))
+}
+
+/// Reads a section written at most once; one that is absent is read as an empty one.
+fn single<S: Section>(context: &mut Context, root: &DeTable<'_>) -> Option<S> {
+    let name = S::NAME.to_owned();
+    let Some((key, value)) = find(root, S::NAME) else {
+        return S::read(&mut Reader::new(context, name, None));
+    };
+    context.places.insert(name.clone(), key.clone());
+    let Some(table) = value.get_ref().as_table() else {
+        let message = format!("`{name}` is written once, as a section");
+        let problem = Problem::new(Code::WrongType, Some(key), message, "not a section");
+        context.problems.push(problem.help(format!("write [{name}]")));
+        return None;
+    };
+    S::read(&mut Reader::new(context, name, Some((table, key))))
+}
+
+/// Reads a section written any number of times.
+fn repeated<S: Section>(context: &mut Context, root: &DeTable<'_>) -> Option<Vec<S>> {
+    let name = S::NAME;
+    let Some((key, value)) = find(root, name) else { return Some(Vec::new()) };
+    context.places.insert(name.to_owned(), key.clone());
+    let Some(items) = value.get_ref().as_array() else {
+        let message = format!("`{name}` may be written several times, as a list of sections");
+        let problem = Problem::new(Code::WrongType, Some(key), message, "a single section");
+        context.problems.push(problem.help(format!("write [[{name}]]")));
+        return None;
+    };
+    let mut read = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{name}[{index}]");
+        context.places.insert(path.clone(), item.span());
+        let Some(table) = item.get_ref().as_table() else {
+            let message = format!("`{path}` must be a section");
+            let problem =
+                Problem::new(Code::WrongType, Some(item.span()), message, "not a section");
+            context.problems.push(problem.help(format!("write [[{name}]]")));
+            read.push(None);
+            continue;
+        };
+        read.push(S::read(&mut Reader::new(context, path, Some((table, item.span())))));
+    }
+    read.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

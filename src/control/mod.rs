@@ -1,1 +1,30 @@
-//! Under construction.
+//! What starts, feeds and watches the shards.
+//!
+//! ```text
+//! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload)
+//! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
+//! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
+//! ```
+//!
+//! [`start`] runs one edge, and several can run in one process; the log, the signals and the panic
+//! hook belong to the process and are set up by `entente run`.
+
+mod board;
+mod certificates;
+mod convert;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod listeners;
+mod log;
+mod notes;
+mod process;
+mod start;
+
+pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use log::Log;
+pub use start::{Options, Running, start};
+
+use certificates::certificates;
+
+#[cfg(test)]
+mod tests;

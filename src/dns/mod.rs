@@ -4,9 +4,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-mod name;
+use crate::time::{Monotonic, Now};
 
+mod cache;
+mod name;
+mod order;
+pub mod resolver;
+
+pub use cache::{Cache, Want};
 pub use name::{Domain, NotADomain};
+pub use order::order;
 
 /// What a shard may ask of the resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,3 +72,15 @@ pub struct Answer {
 
 /// Answers travel between threads without copying.
 pub type SharedAnswer = Arc<Answer>;
+
+/// What a decision may know of DNS: answers that have come and not ended.
+pub trait DnsView {
+    /// Returns the answer to `question`, if there is one at `now`.
+    fn look(&self, now: Now, question: &Question) -> Option<SharedAnswer>;
+
+    /// Returns when that answer ends. A view that cannot tell says `now`: use it once.
+    fn valid_until(&self, now: Now, question: &Question) -> Monotonic {
+        let _ = question;
+        now.monotonic
+    }
+}

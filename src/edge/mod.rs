@@ -187,8 +187,15 @@ pub enum Mail {
     Request {
         /// Who waits for the answer.
         origin: SlotRef,
-        /// Opaque to the shell: which association it is for.
+        /// Which association it is for.
         route: MailRoute,
+        /// The message as it goes out.
+        bytes: bytes::Bytes,
+    },
+    /// The CANCEL or ACK of a mailed INVITE: goes where the INVITE went, or nowhere.
+    Follow {
+        /// The INVITE's transaction.
+        origin: SlotRef,
         /// The message as it goes out.
         bytes: bytes::Bytes,
     },
@@ -219,18 +226,32 @@ pub enum Mail {
         from_shard: u16,
         /// Leg on the asking shard, where an answer would go.
         leg: LegId,
+        /// The sender's transaction key, which all shards reckon alike.
+        key: u128,
         /// The message as it came in.
+        bytes: bytes::Bytes,
+    },
+    /// An answer to write on a leg of the receiving shard, if it is still there.
+    Reply {
+        /// The leg.
+        leg: LegId,
+        /// The message as it goes out.
         bytes: bytes::Bytes,
     },
 }
 
 /// Names the association a mailed request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailRoute {
-    /// The SIP domain it goes to; the owner decides afresh under its own snapshot.
-    pub domain: Domain,
-    /// Picks the connection, so that one Call-ID stays on one.
-    pub call_id_hash: u64,
+pub enum MailRoute {
+    /// A partner's connection.
+    Partner {
+        /// The SIP domain it goes to; the owner decides afresh under its own snapshot.
+        domain: Domain,
+        /// Picks the connection, so that one Call-ID stays on one.
+        call_id_hash: u64,
+    },
+    /// A remote user's connection.
+    Flow(LegId),
 }
 
 /// Which place a mail takes in the receiver's box.
@@ -251,7 +272,10 @@ impl Mail {
         match self {
             Self::Request { .. } => Place::Reserving,
             Self::Final { .. } | Self::NotDelivered { .. } => Place::Reserved,
-            Self::Provisional { .. } | Self::Unmatched { .. } => Place::IfRoom,
+            Self::Provisional { .. }
+            | Self::Follow { .. }
+            | Self::Unmatched { .. }
+            | Self::Reply { .. } => Place::IfRoom,
         }
     }
 }

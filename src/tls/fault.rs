@@ -93,7 +93,11 @@ pub enum Fault {
     #[error("the peer's certificate has been revoked")]
     Revoked,
     /// The chain is good but carries none of the names that count (DESIGN 6.3).
-    #[error("the peer's certificate is for {}, not for {}", names_text(.presented), names_text(.expected))]
+    #[error(
+        "the peer's certificate is for {}, not for {}",
+        names_text(.presented),
+        names_text(.expected)
+    )]
     NameMismatch {
         /// Any of these would have done.
         expected: Box<[Domain]>,
@@ -140,7 +144,7 @@ pub enum Distrust {
     /// RFC 5280 section 4.1.2.5.
     #[error("it is not valid yet; compare the clocks")]
     NotYetValid,
-    /// RFC 5280 section 4.2.1.12; serverAuth, clientAuth, sipDomain, any, or no such extension pass.
+    /// RFC 5280 section 4.2.1.12; serverAuth, clientAuth, sipDomain, any, or no extension pass.
     #[error("its extended key usage is for neither TLS nor SIP")]
     WrongPurpose,
     /// RFC 5280 section 4.2.1.9 and 4.2.1.10.
@@ -248,6 +252,11 @@ impl Fault {
         }
     }
 
+    /// Something the library should not say.
+    pub(super) fn internal(error: Error) -> Self {
+        Self::Internal { what: error.to_string().into() }
+    }
+
     /// Translates what the library reports.
     ///
     /// `offered`: what the peer's ClientHello offered, as far as it could be read; used only by the
@@ -269,7 +278,7 @@ impl Fault {
             Error::AlertReceived(alert) => Self::Refused(Alert(u8::from(alert))),
             Error::NoCertificatesPresented => Self::NoCertificate,
             Error::InvalidCertificate(error) => Self::from_certificate_error(&error),
-            other => Self::Internal { what: other.to_string().into() },
+            other => Self::internal(other),
         }
     }
 

@@ -85,7 +85,7 @@ impl Identity {
 
 fn check_key(plan: &IdentityPlan, certified: &CertifiedKey) -> Result<(), LoadError> {
     match certified.keys_match() {
-        // A key that cannot tell its public half fails at the first handshake, if it does not match.
+        // A key that cannot tell its public half fails at the first handshake, if it must.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
         Err(Error::InconsistentKeys(_)) => {
             let later = certified.cert.iter().enumerate().skip(1).find(|(_, certificate)| {

@@ -38,7 +38,11 @@ pub enum LoadError {
         what: &'static str,
     },
     /// The private key needs a passphrase.
-    #[error("{}: the private key is encrypted; store it without a passphrase, readable by this service alone", .path.display())]
+    #[error(
+        "{}: the private key is encrypted; store it without a passphrase, readable by this \
+         service alone",
+        .path.display()
+    )]
     EncryptedKey {
         /// Which file.
         path: PathBuf,
@@ -62,7 +66,11 @@ pub enum LoadError {
         why: String,
     },
     /// The key belongs to another certificate of the same file.
-    #[error("{}: the certificate of the key is number {position}; it must come first, then its issuers in order", .path.display())]
+    #[error(
+        "{}: the certificate of the key is number {position}; it must come first, then its \
+         issuers in order",
+        .path.display()
+    )]
     LeafNotFirst {
         /// Which file.
         path: PathBuf,
@@ -70,7 +78,11 @@ pub enum LoadError {
         position: usize,
     },
     /// A certificate is not followed by its issuer.
-    #[error("{}: certificate {position} ({subject}) did not issue the one before it, which names {issuer} as its issuer", .path.display())]
+    #[error(
+        "{}: certificate {position} ({subject}) did not issue the one before it, which names \
+         {issuer} as its issuer",
+        .path.display()
+    )]
     ChainOrder {
         /// Which file.
         path: PathBuf,
@@ -102,7 +114,10 @@ pub enum LoadError {
         date: String,
     },
     /// The certificate, or one of its issuers, is not valid yet.
-    #[error("{}: certificate {position} ({subject}) is not valid before {date}; compare the clock", .path.display())]
+    #[error(
+        "{}: certificate {position} ({subject}) is not valid before {date}; compare the clock",
+        .path.display()
+    )]
     NotYetValid {
         /// Which file.
         path: PathBuf,
@@ -120,7 +135,11 @@ pub enum LoadError {
         why: String,
     },
     /// One anchor is in the sets of two partners, so a peer it vouches for could be either.
-    #[error("{}: the authority {subject} is also in {}; give both partners the same list", .path.display(), .other.display())]
+    #[error(
+        "{}: the authority {subject} is also in {}; give both partners the same list",
+        .path.display(),
+        .other.display()
+    )]
     SharedAnchor {
         /// The later file.
         path: PathBuf,

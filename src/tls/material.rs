@@ -11,9 +11,10 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, KeyLog, NoKeyLog, ServerConfig, SupportedProtocolVersion};
 
 use super::fault::Fault;
-use super::identity::{Chooser, Identity, IdentityPlan, Presenter};
+use super::identity::{Chooser, Identity, Presenter};
 use super::key_log::KeyLogTo;
 use super::load::{self, LoadError};
+use super::plan::{self, Plan, TrustSource};
 use super::suites;
 use super::ticket;
 use super::trust::{Parts, Trust, Whose};
@@ -23,52 +24,6 @@ use crate::edge::Class;
 
 static TLS12_AND_TLS13: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
-
-/// Where trust anchors come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustSource {
-    /// The system's set.
-    System,
-    /// A PEM file (or one DER certificate).
-    File(PathBuf),
-}
-
-/// A listener as far as TLS is concerned.
-#[derive(Clone, Debug)]
-pub struct ListenerPlan {
-    /// What it is for.
-    pub class: Class,
-    /// The name of its default identity.
-    pub identity: String,
-}
-
-/// What [`Material::build`] loads.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// Number of the configuration this belongs to; [`Material::epoch`] gives it back.
-    pub epoch: u64,
-    /// The time certificates are checked against.
-    pub now_unix_s: u64,
-    /// At least one where there is a listener.
-    pub identities: Vec<IdentityPlan>,
-    /// In the order by which [`Material::server`] is asked.
-    pub listeners: Vec<ListenerPlan>,
-    /// The general anchors of federation.
-    pub trust: Vec<TrustSource>,
-    /// Anchors of internal servers; empty means the same as `trust`.
-    pub internal_trust: Vec<TrustSource>,
-    /// Partners' own sets, by index. Partners that trust the same files should share an index: an
-    /// authority may be in one set only, or nobody could tell whose peer it vouches for.
-    pub partner_trust: Vec<Vec<PathBuf>>,
-    /// Files of revocation lists.
-    pub crl: Vec<PathBuf>,
-    /// Names, one of which an internal peer's certificate must carry.
-    pub internal_names: Vec<Domain>,
-    /// Refuse TLS 1.2.
-    pub min_tls13: bool,
-    /// Write session keys here, for captures in tests.
-    pub key_log: Option<PathBuf>,
-}
 
 /// Identities, anchors and library configurations of one epoch; immutable.
 #[derive(Debug)]
@@ -130,11 +85,14 @@ impl Material {
         let trust = Arc::new(load_trust(plan, &common.provider)?);
         let mut servers = Vec::with_capacity(plan.listeners.len());
         for listener in &plan.listeners {
-            let candidates = candidates(plan, listener, &identities)?;
+            let candidates = plan::candidates(plan, listener, &identities)?;
             let server = Server::build(listener.class, candidates, &trust, &common)?;
             servers.push(Arc::new(server));
         }
-        let presenter = |class| client_identity(plan, class, &identities);
+        let presenter = |class| {
+            let identity = plan::client_identity(plan, class, &identities)?;
+            Ok::<_, LoadError>(identity.map(|identity| Arc::new(Presenter(identity))))
+        };
         Ok(Self {
             epoch: plan.epoch,
             trust,
@@ -194,7 +152,7 @@ impl Material {
             .map_err(|error| Fault::Internal { what: error.to_string().into() })?;
         let verifier =
             Arc::new(Verifier::new(Arc::clone(&self.trust), whose, Some(expected.into())));
-        let config = self.common.client(&verifier, presenter).map_err(internal)?;
+        let config = self.common.client(&verifier, presenter).map_err(Fault::internal)?;
         Ok((Arc::new(Client { config: Arc::new(config), verifier }), name))
     }
 }
@@ -281,10 +239,6 @@ impl Common {
     }
 }
 
-pub(super) fn internal(error: rustls::Error) -> Fault {
-    Fault::Internal { what: error.to_string().into() }
-}
-
 fn load_identities(
     plan: &Plan,
     provider: &CryptoProvider,
@@ -356,62 +310,4 @@ fn load_partner_sets(plans: &[Vec<PathBuf>]) -> Result<Vec<Vec<TrustAnchor<'stat
         sets.push(set);
     }
     Ok(sets)
-}
-
-/// Returns what a listener may present: its own identity first, then every one that is not the
-/// default of a listener on the other side of the border.
-fn candidates(
-    plan: &Plan,
-    listener: &ListenerPlan,
-    identities: &[Arc<Identity>],
-) -> Result<Vec<Arc<Identity>>, LoadError> {
-    let named = |name: &String| identities.iter().find(|identity| &identity.name == name);
-    let unknown = || LoadError::UnknownIdentity { name: listener.identity.clone() };
-    let default = named(&listener.identity).ok_or_else(unknown)?;
-    let internal = |class| class == Class::Internal;
-    let of_other_side = |identity: &Identity| {
-        let mut users = plan.listeners.iter().filter(|other| other.identity == identity.name);
-        users.any(|other| internal(other.class) != internal(listener.class))
-    };
-    let others = identities
-        .iter()
-        .filter(|identity| identity.name != default.name && !of_other_side(identity));
-    Ok(std::iter::once(default).chain(others).cloned().collect())
-}
-
-/// Returns what legs of `class` present: the identity marked for it, else the listener's own.
-///
-/// A marked identity belongs to the classes whose listeners use it; one that no listener uses
-/// belongs to every class that has no other.
-fn client_identity(
-    plan: &Plan,
-    class: Class,
-    identities: &[Arc<Identity>],
-) -> Result<Option<Arc<Presenter>>, LoadError> {
-    let used_by = |identity: &Identity, class: Option<Class>| {
-        let mut users = plan.listeners.iter().filter(|user| user.identity == identity.name);
-        users.any(|user| class.is_none_or(|class| user.class == class))
-    };
-    let only = |found: Vec<&Arc<Identity>>| match found.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some(Arc::clone(one))),
-        [first, second, ..] => Err(LoadError::TwoClientIdentities {
-            class,
-            first: first.name.clone(),
-            second: second.name.clone(),
-        }),
-    };
-    let marked: Vec<_> = identities.iter().filter(|identity| identity.client).collect();
-    let mut of_class = marked.clone();
-    of_class.retain(|identity| used_by(identity, Some(class)));
-    let mut unused = marked;
-    unused.retain(|identity| !used_by(identity, None));
-    let chosen = match only(of_class)? {
-        Some(identity) => Some(identity),
-        None => only(unused)?.or_else(|| {
-            let of_listener = identities.iter().find(|identity| used_by(identity, Some(class)));
-            of_listener.or(identities.first()).cloned()
-        }),
-    };
-    Ok(chosen.map(|identity| Arc::new(Presenter(identity))))
 }

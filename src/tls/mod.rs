@@ -1,13 +1,14 @@
 //! TLS at the border: who we are, whom we trust, and one [`Session`] per leg.
 //!
 //! ```text
-//!  control:  Plan ── files ──> Material { identities, Trust, a Server per listener }  one per epoch
-//!  shard:    ciphertext ──> Session::feed ──> plaintext     plaintext ──> Session::seal ──> ciphertext
+//!  control:  Plan ── files ──> Material { identities, Trust, a Server per listener }
+//!  shard:    ciphertext ──> Session::feed ──> plaintext
+//!            plaintext  ──> Session::seal ──> ciphertext
 //! ```
 //!
 //! A [`Session`] owns no buffer and no socket: it decrypts in the shard's buffer and appends to the
 //! leg's. The peer is judged once, during the handshake, by [`Trust`]; what its certificate says
-//! goes to policy as [`crate::policy::PeerNames`]. With a new epoch [`Session::rejudge`] asks again.
+//! goes to policy as [`crate::policy::PeerNames`]. [`Session::rejudge`] asks again in a new epoch.
 //!
 //! rustls does the protocol; nothing outside this module names it.
 
@@ -18,7 +19,9 @@ mod key_log;
 mod load;
 mod material;
 mod peer;
+mod plan;
 mod session;
+mod step;
 mod suites;
 mod ticket;
 mod trust;
@@ -28,7 +31,8 @@ pub use fault::{Alert, Blame, Distrust, Fault};
 pub use hello::Offer;
 pub use identity::IdentityPlan;
 pub use load::LoadError;
-pub use material::{Client, ListenerPlan, Material, Plan, Server, TrustSource};
+pub use material::{Client, Material, Server};
+pub use plan::{ListenerPlan, Plan, TrustSource};
 pub use session::{Fed, Session, State};
 pub use suites::{Described, Version};
 pub use trust::{Trust, Whose};

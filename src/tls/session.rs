@@ -6,23 +6,18 @@ use std::sync::Arc;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
-};
-use rustls::{CommonState, Error, InvalidMessage};
+use rustls::{CommonState, Error};
 
 use super::fault::{Alert, Fault};
 use super::hello::Offer;
-use super::material::{Client, Server, internal};
+use super::material::{Client, Server};
+use super::step::{Next, Writing, begins_with_record, is_no_tls, step, try_write};
 use super::suites::Described;
 use super::trust::{Trust, Whose};
 use super::verify::Verifier;
 use crate::dns::Domain;
 use crate::limits;
 use crate::policy::PeerNames;
-
-/// Added to the plaintext of a record: header, explicit nonce or content type, tag.
-const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +82,8 @@ impl Session {
     /// # Errors
     /// [`Fault::Internal`] if the library refuses the configuration.
     pub fn server(server: &Arc<Server>) -> Result<Self, Fault> {
-        let (config, verifier) = server.config().map_err(internal)?;
-        let connection = UnbufferedServerConnection::new(config).map_err(internal)?;
+        let (config, verifier) = server.config().map_err(Fault::internal)?;
+        let connection = UnbufferedServerConnection::new(config).map_err(Fault::internal)?;
         let phase = Phase::Handshaking { verifier, consumed: 0 };
         Ok(Self { link: Link::Server(connection), phase, peer_closed: false, held: Vec::new() })
     }
@@ -99,7 +94,7 @@ impl Session {
     /// [`Fault::Internal`] if the library refuses the configuration.
     pub fn client(client: &Arc<Client>, name: ServerName<'static>) -> Result<Self, Fault> {
         let config = Arc::clone(&client.config);
-        let connection = UnbufferedClientConnection::new(config, name).map_err(internal)?;
+        let connection = UnbufferedClientConnection::new(config, name).map_err(Fault::internal)?;
         let verifier = Some(Arc::clone(&client.verifier));
         let phase = Phase::Handshaking { verifier, consumed: 0 };
         Ok(Self { link: Link::Client(connection), phase, peer_closed: false, held: Vec::new() })
@@ -364,152 +359,4 @@ impl Peer {
         let expected = verifier.expected().cloned();
         Ok(Self { names, whose: verifier.whose(), expected })
     }
-}
-
-/// What one step of the library came to.
-struct Step {
-    discard: usize,
-    next: Next,
-}
-
-enum Next {
-    Again,
-    Blocked,
-    PeerClosed,
-    Failed(Error),
-}
-
-/// Handles one state of the library.
-#[inline]
-fn step<D>(
-    status: UnbufferedStatus<'_, '_, D>,
-    out: &mut Vec<u8>,
-    sink: &mut impl FnMut(&[u8]),
-) -> Step {
-    let mut discard = status.discard;
-    let next = match status.state {
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            let mut next = Next::Again;
-            while let Some(record) = traffic.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        sink(record.payload);
-                    }
-                    Err(error) => {
-                        next = Next::Failed(error);
-                        break;
-                    }
-                }
-            }
-            next
-        }
-        Ok(ConnectionState::EncodeTlsData(mut chunk)) => match append_chunk(&mut chunk, out) {
-            Ok(()) => Next::Again,
-            Err(error) => Next::Failed(error),
-        },
-        Ok(ConnectionState::TransmitTlsData(transmit)) => {
-            transmit.done();
-            Next::Again
-        }
-        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Next::PeerClosed,
-        Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake) => Next::Blocked,
-        // Early data is never offered; a state that a later library may add is no progress.
-        Ok(_) => Next::Failed(Error::General("an unexpected state of the library".to_owned())),
-        Err(error) => Next::Failed(error),
-    };
-    Step { discard, next }
-}
-
-fn append_chunk<D>(chunk: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> Result<(), Error> {
-    let Err(EncodeError::InsufficientSize(size)) = chunk.encode(&mut []) else {
-        return Ok(());
-    };
-    let start = out.len();
-    out.resize(start + size.required_size, 0);
-    let space = out.get_mut(start..).unwrap_or_default();
-    chunk.encode(space).map(|_| ()).map_err(|error| Error::General(error.to_string()))
-}
-
-/// What is to be written on an open connection.
-enum Writing<'a> {
-    Plaintext(&'a [u8]),
-    CloseNotify,
-}
-
-impl Writing<'_> {
-    /// Returns the ciphertext's size at most, in bytes.
-    const fn room(&self) -> usize {
-        match self {
-            Self::Plaintext(plaintext) => {
-                let records = plaintext.len().div_ceil(limits::TLS_RECORD_BYTES_MAX);
-                plaintext.len() + records * RECORD_OVERHEAD_BYTES
-            }
-            Self::CloseNotify => 2 + RECORD_OVERHEAD_BYTES,
-        }
-    }
-}
-
-/// Writes if the library is ready to, else takes one step towards it; says whether it wrote.
-#[inline]
-fn try_write<D>(
-    status: UnbufferedStatus<'_, '_, D>,
-    what: &Writing<'_>,
-    out: &mut Vec<u8>,
-) -> Result<bool, Fault> {
-    let mut traffic = match status.state.map_err(internal)? {
-        ConnectionState::WriteTraffic(traffic) => traffic,
-        ConnectionState::EncodeTlsData(mut chunk) => {
-            return append_chunk(&mut chunk, out).map(|()| false).map_err(internal);
-        }
-        ConnectionState::TransmitTlsData(transmit) => {
-            transmit.done();
-            return Ok(false);
-        }
-        _ => return Err(Fault::NotOpen),
-    };
-    let start = out.len();
-    let mut room = what.room();
-    // Bound: a second turn only if an answer to a key update goes first and needs room too.
-    loop {
-        out.resize(start + room, 0);
-        let space = out.get_mut(start..).unwrap_or_default();
-        let written = match what {
-            Writing::Plaintext(plaintext) => traffic.encrypt(plaintext, space),
-            Writing::CloseNotify => traffic.queue_close_notify(space),
-        };
-        match written {
-            Ok(bytes) => {
-                out.truncate(start + bytes);
-                return Ok(true);
-            }
-            Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
-                room = size.required_size;
-            }
-            Err(_) => {
-                out.truncate(start);
-                return Err(Fault::KeysExhausted);
-            }
-        }
-    }
-}
-
-/// Says whether `bytes` begins with a whole record. All whole records having been processed, that is
-/// one the library still refers to.
-fn begins_with_record(bytes: &[u8]) -> bool {
-    const HEADER_BYTES: usize = 5;
-    let Some(&[_, _, _, high, low]) = bytes.first_chunk::<HEADER_BYTES>() else { return false };
-    bytes.len() >= HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]))
-}
-
-/// Says whether the first bytes of a connection were no TLS record.
-fn is_no_tls(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidMessage(
-            InvalidMessage::InvalidContentType
-                | InvalidMessage::UnknownProtocolVersion
-                | InvalidMessage::MessageTooLarge
-        )
-    )
 }

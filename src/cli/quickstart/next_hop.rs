@@ -402,3 +402,85 @@ pub(super) fn session_description(user: &str) -> String {
          m=message 5060 sip null\r\na=accept-types:text/plain\r\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::{Authority, Scratch};
+    use super::*;
+
+    fn party(authority: &Authority, place: usize, user: &str) -> Party {
+        let fqdn = format!("pool{place}.example");
+        let (client, server) = authority.mutual_tls(&fqdn).unwrap();
+        let address = IpAddr::from([127, 0, 0, 1]);
+        Party { place, fqdn, user: user.to_owned(), address, client, server }
+    }
+
+    /// With nothing between them the dialogs have no routes, and every other rule holds.
+    #[tokio::test]
+    async fn two_next_hops_hold_a_dialog_over_mutual_tls() {
+        let scratch = Scratch::create().unwrap();
+        let authority = Authority::create(&scratch).unwrap();
+        let (events, mut seen) = mpsc::unbounded_channel();
+        let [left, right] = [0, 1].map(|_| TcpListener::bind(("127.0.0.1", 0)));
+        let (left, right) = (left.await.unwrap(), right.await.unwrap());
+        let [to_left, to_right] = [&left, &right].map(|l| l.local_addr().unwrap());
+        let alice = party(&authority, 0, "alice@contoso.example");
+        let bob = party(&authority, 1, "bob@fabrikam.example");
+        let bob = NextHop::start(bob, right, to_left, "pool0.example", events.clone());
+        let alice = NextHop::start(alice, left, to_right, "pool1.example", events);
+        let (alice, bob) = tokio::try_join!(alice, bob).unwrap();
+
+        let mut invite = alice.request("INVITE", bob.user());
+        invite.set_body("application/sdp", &session_description(alice.user()));
+        let ok = alice.send(invite.clone()).await.unwrap();
+        assert_eq!(ok.status(), Some(200));
+        assert!(ok.body.contains("m=message 5060 sip null"));
+        let mut caller = Dialog::of_caller(&invite, &ok).unwrap();
+        let mut callee = bob.take_begun(invite.header("Call-ID").unwrap()).unwrap();
+        alice.acknowledge(&mut caller).await.unwrap();
+        let bye = callee.request("BYE");
+        assert_eq!(
+            bye.start,
+            "BYE sip:alice@contoso.example;opaque=user:epid:Quickstart;gruu SIP/2.0"
+        );
+        assert_eq!(
+            message::tag(bye.header("To").unwrap()),
+            message::tag(invite.header("From").unwrap())
+        );
+        assert_eq!(bob.send(bye).await.unwrap().status(), Some(200));
+
+        let mut told = Vec::new();
+        while let Ok(Event { party, way, message }) = seen.try_recv() {
+            told.push((party, way, message.start.split(' ').take(2).collect::<Vec<_>>().join(" ")));
+        }
+        let received = |p: usize| told.iter().filter(move |t| t.0 == p && t.1 == Way::Received);
+        assert_eq!(received(1).count(), 3, "INVITE, ACK and the answer to BYE: {told:?}");
+        assert_eq!(received(0).count(), 3, "180, 200 and BYE: {told:?}");
+    }
+
+    #[test]
+    fn routes_run_outwards_from_each_end() {
+        let mut invite = Message::request("INVITE", "sip:bob@fabrikam.example");
+        for (name, value) in [
+            ("Record-Route", "<sip:inner.fabrikam;lr>, <sip:outer.fabrikam;lr>"),
+            ("Record-Route", "<sip:outer.contoso;lr>"),
+            ("From", "<sip:alice@contoso.example>;tag=a"),
+            ("To", "<sip:bob@fabrikam.example>"),
+            ("Call-ID", "c"),
+            ("CSeq", "7 INVITE"),
+            ("Contact", "<sip:alice@contoso.example;gruu>"),
+        ] {
+            invite.add(name, value);
+        }
+        let mut ok = Message::response(&invite, 200, "OK", "b");
+        ok.add("Contact", "<sip:bob@fabrikam.example;gruu>");
+        let first_route = |mut dialog: Dialog| {
+            let request = dialog.request("BYE");
+            (request.list("Route")[0].to_owned(), request.header("CSeq").unwrap().to_owned())
+        };
+        let caller = first_route(Dialog::of_caller(&invite, &ok).unwrap());
+        assert_eq!(caller, ("<sip:outer.contoso;lr>".to_owned(), "8 BYE".to_owned()));
+        let callee = first_route(Dialog::of_callee(&invite, &ok).unwrap());
+        assert_eq!(callee, ("<sip:inner.fabrikam;lr>".to_owned(), "8 BYE".to_owned()));
+    }
+}

@@ -194,19 +194,56 @@ impl Organisation {
         })
     }
 
-    /// Issues the edge's certificates and writes its configuration; returns the latter's path.
+    fn zone(&self) -> anyhow::Result<(Name, InMemoryZoneHandler<TokioRuntimeProvider>)> {
+        let origin = Name::from_ascii(format!("{}.", self.domain))?;
+        let under = |label: &str| Name::from_ascii(format!("{label}.{}.", self.domain));
+        let mut zone =
+            InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
+        let mut add = |name: Name, data: RData| {
+            zone.upsert_mut(Record::from_rdata(name, RECORD_TTL_S, data), 1);
+        };
+        let day = 86_400;
+        let soa = SOA::new(under("ns")?, under("hostmaster")?, 1, day, 7200, day, RECORD_TTL_S);
+        add(origin.clone(), RData::SOA(soa));
+        let srv = SRV::new(10, 10, self.external.port(), under("sip")?);
+        add(under("_sipfederationtls._tcp")?, RData::SRV(srv));
+        for (label, address) in
+            [("sip", self.external), ("lsedge", self.internal), ("pool", self.pool)]
+        {
+            if let IpAddr::V4(v4) = address.ip() {
+                add(under(label)?, RData::A(A(v4)));
+            }
+        }
+        Ok((origin, zone))
+    }
+}
+
+/// What the configuration files of all edges share.
+pub(super) struct Files<'a> {
+    /// Where they go.
+    pub(super) scratch: &'a Scratch,
+    /// Who issues the certificates.
+    pub(super) authority: &'a Authority,
+    /// The domain that nobody talks to.
+    pub(super) blocked: &'a str,
+    /// The name server.
+    pub(super) dns: SocketAddr,
+    /// How the edges wait.
+    pub(super) poller: &'a str,
+}
+
+impl Files<'_> {
+    /// Issues the certificates of `own`'s edge and writes its configuration; returns the latter's
+    /// path.
     pub(super) fn configure(
         &self,
-        scratch: &Scratch,
-        authority: &Authority,
-        partner: &Self,
+        own: &Organisation,
+        partner: &Organisation,
         listing: Listing,
-        blocked: &str,
-        dns: SocketAddr,
-        poller: &str,
     ) -> anyhow::Result<PathBuf> {
-        let Self { domain, edge_fqdn, internal_fqdn, pool_fqdn, .. } = self;
-        let Self { external, internal, pool, management, .. } = self;
+        let Self { scratch, authority, blocked, dns, poller } = self;
+        let Organisation { domain, edge_fqdn, internal_fqdn, pool_fqdn, .. } = own;
+        let Organisation { external, internal, pool, management, .. } = own;
         let node = format!("edge1.{domain}");
         authority.issue_files(scratch, edge_fqdn, &[edge_fqdn])?;
         authority.issue_files(scratch, internal_fqdn, &[internal_fqdn, &node])?;
@@ -226,6 +263,8 @@ internal_fqdn = "{internal_fqdn}"
 domains = ["{domain}"]
 shards = 1
 poller = "{poller}"
+drain_notice_s = 0
+drain_timeout_s = 1
 
 [[listener]]
 address = "{external}"
@@ -289,29 +328,6 @@ allow = ["127.0.0.1/32"]
         );
         scratch.write(&format!("{domain}.toml"), &text)
     }
-
-    fn zone(&self) -> anyhow::Result<(Name, InMemoryZoneHandler<TokioRuntimeProvider>)> {
-        let origin = Name::from_ascii(format!("{}.", self.domain))?;
-        let under = |label: &str| Name::from_ascii(format!("{label}.{}.", self.domain));
-        let mut zone =
-            InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
-        let mut add = |name: Name, data: RData| {
-            zone.upsert_mut(Record::from_rdata(name, RECORD_TTL_S, data), 1);
-        };
-        let day = 86_400;
-        let soa = SOA::new(under("ns")?, under("hostmaster")?, 1, day, 7200, day, RECORD_TTL_S);
-        add(origin.clone(), RData::SOA(soa));
-        let srv = SRV::new(10, 10, self.external.port(), under("sip")?);
-        add(under("_sipfederationtls._tcp")?, RData::SRV(srv));
-        for (label, address) in
-            [("sip", self.external), ("lsedge", self.internal), ("pool", self.pool)]
-        {
-            if let IpAddr::V4(v4) = address.ip() {
-                add(under(label)?, RData::A(A(v4)));
-            }
-        }
-        Ok((origin, zone))
-    }
 }
 
 /// Answers for the organisations' zones on a loopback port of its own.
@@ -339,4 +355,70 @@ fn free_address(ip: Ipv4Addr, preferred: u16) -> anyhow::Result<SocketAddr> {
         .or_else(|_| std::net::TcpListener::bind((ip, 0)))
         .and_then(|listener| listener.local_addr())
         .with_context(|| format!("no port is free on {ip}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_name_server_gives_the_edge_of_an_organisation() {
+        use hickory_resolver::Resolver;
+        use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+
+        let contoso = Organisation::found("alice", "contoso.example", 10).unwrap();
+        let litware = Organisation::found("mallory", "litware.example", 30).unwrap();
+        let dns = serve_names(&[&contoso, &litware]).await.unwrap();
+        let mut udp = ConnectionConfig::udp();
+        udp.port = dns.port();
+        let mut server = NameServerConfig::udp(dns.ip());
+        server.connections = vec![udp];
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let resolver = resolver.build().unwrap();
+        let srv = resolver.srv_lookup("_sipfederationtls._tcp.contoso.example.").await.unwrap();
+        let data: Vec<_> = srv.answers().iter().map(|record| record.data.to_string()).collect();
+        let port = contoso.external.port();
+        assert_eq!(data, [format!("10 10 {port} sip.contoso.example.")]);
+        let a = resolver.ipv4_lookup("sip.litware.example.").await.unwrap();
+        assert_eq!(a.answers()[0].data.to_string(), "127.0.30.1");
+        assert!(resolver.ipv4_lookup("sip.fabrikam.example.").await.is_err());
+    }
+
+    #[test]
+    fn the_configuration_files_are_accepted_and_name_each_other() {
+        let scratch = Scratch::create().unwrap();
+        let authority = Authority::create(&scratch).unwrap();
+        let contoso = Organisation::found("alice", "contoso.example", 10).unwrap();
+        let fabrikam = Organisation::found("bob", "fabrikam.example", 20).unwrap();
+        let dns = SocketAddr::from(([127, 0, 53, 1], 5353));
+        let blocked = "litware.example";
+        let files =
+            Files { scratch: &scratch, authority: &authority, blocked, dns, poller: "epoll" };
+        for (own, partner, listing) in
+            [(&contoso, &fabrikam, Listing::Domain), (&fabrikam, &contoso, Listing::Server)]
+        {
+            let file = files.configure(own, partner, listing).unwrap();
+            let config = crate::config::load(&file).unwrap();
+            assert_eq!(config.partners[0].domain.as_str(), partner.domain);
+            assert_eq!(config.blocked[0].domain.as_str(), blocked);
+            assert_eq!(config.listeners.len(), 2);
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_scratch_directory_stays() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let scratch = Scratch::create().unwrap();
+        Authority::create(&scratch)
+            .unwrap()
+            .issue_files(&scratch, "sip", &["sip.x.example"])
+            .unwrap();
+        let path = scratch.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(path.join("sip.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(scratch);
+        assert!(!path.exists());
+    }
 }

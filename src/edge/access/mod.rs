@@ -1,1 +1,589 @@
-//! Under construction.
+//! The SIP Access Edge: who may cross the border, and by which connection.
+//!
+//! ```text
+//! feed ─> sip::scan ─┬─ request ─> screen ─> forward ─> slot + outlet ─> staging of the next leg
+//!                    │               │ refuse / answer / park (DNS)
+//!                    └─ response ─> branch names the slot ─> staging of the leg it came from
+//! ```
+//!
+//! [`screen`] judges (DESIGN 6.5), [`forward`] edits and hands over, [`response`] takes back,
+//! [`invite`] knows CANCEL and ACK, [`connect`] keeps the connections, [`pipe`] talks to the other
+//! shards, [`answer`] writes what the edge says itself.
+
+mod answer;
+mod branch;
+mod connect;
+pub mod counters;
+mod diagnostics;
+mod forward;
+mod headers;
+mod invite;
+mod legs;
+mod list;
+mod outlet;
+mod parked;
+mod pipe;
+mod rate;
+mod response;
+mod route;
+mod route_token;
+mod screen;
+mod sign_in;
+mod transaction;
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+
+use self::branch::BranchKey;
+use self::counters::{Counters, Latency};
+use self::diagnostics::Fault;
+use self::headers::TrustHeader;
+use self::legs::{FlowKey, Legs};
+use self::outlet::Outlets;
+use self::parked::{Parked, Source, Waiting};
+use self::rate::Rates;
+use self::route::OwnNames;
+pub use self::route_token::{PoolKey, PoolKeys};
+use self::sign_in::SignIns;
+use self::transaction::Slots;
+use super::{
+    Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
+    Mail, Note, Opened, OutletId, Severity, SlotRef,
+};
+use crate::dns::{self, Question, SharedAnswer};
+use crate::limits;
+use crate::policy::{Snapshot, VerdictCache};
+use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
+use crate::time::{Monotonic, Now};
+
+/// What a shard's Access Edge is made from.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Which shard this is, and of how many.
+    pub shard: u16,
+    /// How many shards the process has.
+    pub shards: u16,
+    /// Transactions this shard may have at once; about 1.5 KiB each while in use.
+    pub transactions: usize,
+    /// Port of the federation listener, for Via and Record-Route.
+    pub external_port: u16,
+    /// Port of the internal listener.
+    pub internal_port: u16,
+    /// Port of the listener for remote users.
+    pub remote_port: u16,
+    /// Random per process, the same for all its shards; fixed in a simulation.
+    pub process_key: [u64; 2],
+    /// The pool's keys for route tokens.
+    pub pool_keys: PoolKeys,
+    /// Number of the first generation of every slot; a simulation starts close to the wrap.
+    pub first_generation: u32,
+    /// Seed of the generator that orders targets; differs per shard.
+    pub seed: u64,
+    /// Legs unused for this long are closed.
+    pub idle_timeout_ms: u64,
+    /// A note is left for every decision, permits too.
+    pub explain: bool,
+}
+
+/// One shard's Access Edge.
+#[derive(Debug)]
+pub struct Access {
+    setup: Setup,
+    snapshot: Arc<Snapshot>,
+    names: OwnNames,
+    trust: TrustHeader,
+    branch_key: BranchKey,
+    flow_key: FlowKey,
+    transaction_key: [u64; 2],
+    legs: Legs,
+    slots: Slots,
+    /// Slots that stand for another shard's transactions.
+    pipes: hashbrown::HashMap<SlotRef, u32, foldhash::quality::RandomState>,
+    outlets: Outlets,
+    parked: Parked,
+    dns: dns::Cache,
+    verdicts: VerdictCache,
+    rates: Rates,
+    sign_ins: SignIns,
+    rng: u64,
+    draining: Option<Drain>,
+    decisions: u64,
+    explanation: String,
+    idle_sweep_at: Monotonic,
+    counters: Counters,
+    latency: Latency,
+    /// The largest body taken, in bytes.
+    body_bytes_max: usize,
+    scratch: Vec<Box<Scratch>>,
+}
+
+/// What reading and editing one message needs; kept from message to message.
+#[derive(Debug)]
+struct Scratch {
+    table: HeaderTable,
+    edits: Edits,
+}
+
+/// How often idle legs are looked for.
+const IDLE_SWEEP_MS: u64 = 1_000;
+
+impl Access {
+    /// Returns an Access Edge without legs.
+    #[must_use]
+    pub fn new(setup: Setup, snapshot: Arc<Snapshot>) -> Self {
+        let [k0, k1] = setup.process_key;
+        Self {
+            names: own_names(&setup, &snapshot),
+            trust: TrustHeader::of(&snapshot),
+            // One secret, several uses: each has its own constant mixed in.
+            branch_key: BranchKey(k0, k1),
+            flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
+            transaction_key: [k0 ^ 0x6b65_7973, k1],
+            legs: Legs::default(),
+            slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),
+            pipes: hashbrown::HashMap::default(),
+            outlets: Outlets::default(),
+            parked: Parked::default(),
+            dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
+            verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
+            rates: Rates::new(),
+            sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
+            rng: setup.seed | 1,
+            draining: None,
+            decisions: 0,
+            explanation: String::new(),
+            idle_sweep_at: Monotonic::default(),
+            counters: Counters::default(),
+            latency: Latency::default(),
+            body_bytes_max: limits::SIP_BODY_BYTES_MAX,
+            scratch: Vec::new(),
+            setup,
+            snapshot,
+        }
+    }
+
+    /// Returns this Access Edge with `bytes` as the largest body it takes; larger ones get 513.
+    #[must_use]
+    pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self.scratch.clear();
+        self
+    }
+
+    /// Returns how long senders waited for their final responses.
+    #[must_use]
+    pub const fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Returns what was counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Runs `work` with a scratch of its own; nested calls get another one.
+    fn with_scratch<R>(&mut self, work: impl FnOnce(&mut Self, &mut Scratch) -> R) -> R {
+        let mut scratch = self.scratch.pop().unwrap_or_else(|| {
+            let table = HeaderTable::with_body_bytes_max(self.body_bytes_max);
+            Box::new(Scratch { table, edits: Edits::default() })
+        });
+        let result = work(self, &mut scratch);
+        self.scratch.push(scratch);
+        result
+    }
+
+    fn received(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        input: &[u8],
+        scratch: &mut Scratch,
+        effects: &mut Effects,
+    ) -> Fed {
+        let Scratch { table, edits } = scratch;
+        match sip::scan(input, table) {
+            Ok(Scan::NeedMore(bytes)) => Fed::NeedMore(bytes),
+            Ok(Scan::KeepAlive { consumed, ping }) => {
+                self.keep_alive(leg, ping, effects);
+                Fed::Consumed(consumed)
+            }
+            Ok(Scan::Message(scanned)) => {
+                let message = Message::new(input, table, scanned);
+                let consumed = scanned.head_len + scanned.body_len;
+                if let Some(leg) = self.legs.get_mut(leg) {
+                    leg.last_used = now;
+                }
+                match scanned.start {
+                    StartLine::Request { .. } => {
+                        let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
+                        self.request(now, leg, &message, edits, deadline, effects);
+                    }
+                    StartLine::Response { .. } => {
+                        self.response(now, leg, &message, edits, effects);
+                    }
+                }
+                Fed::Consumed(consumed)
+            }
+            Ok(Scan::Broken(scanned, fault)) => {
+                let message = Message::new(input, table, scanned);
+                if matches!(scanned.start, StartLine::Request { .. }) {
+                    self.refuse(leg, &message, &Fault::framing(fault), effects);
+                }
+                self.framing_lost(leg, fault.reason(), effects)
+            }
+            Err(fault) => self.framing_lost(leg, fault.sentence(), effects),
+        }
+    }
+
+    fn framing_lost(&mut self, leg: LegId, why: &str, effects: &mut Effects) -> Fed {
+        self.counters.framing_lost += 1;
+        let sentence = format!("closing the connection: {why}");
+        self.note(Some(leg), Severity::Info, sentence, 0, effects);
+        effects.commands.push(Command::Close { leg, reason: CloseReason::FramingLost });
+        Fed::Dead
+    }
+
+    /// RFC 5626 section 4.4.1: a ping is answered with one CRLF.
+    fn keep_alive(&mut self, leg: LegId, ping: bool, effects: &mut Effects) {
+        if !ping {
+            return;
+        }
+        self.counters.pings += 1;
+        if let Some(out) = effects.stage(leg, Kind::Response, 2) {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// A request, fresh or released from waiting. `deadline`: until when it may wait.
+    fn request(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        edits: &mut Edits,
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        match self.legs.get(leg).map(|leg| leg.class) {
+            Some(Class::Federation) => self.counters.requests_from_partners += 1,
+            Some(Class::Internal) => self.counters.requests_from_inside += 1,
+            Some(Class::RemoteUsers) => self.counters.requests_from_users += 1,
+            None => return,
+        }
+        edits.clear();
+        match message.method() {
+            Some(Method::Ack) => return self.ack(now, leg, message, edits, effects),
+            Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
+            _ => {}
+        }
+        let stop = match self.screen(now, leg, message, edits) {
+            Ok(plan) => return self.forward(now, leg, message, plan, edits, effects),
+            Err(stop) => stop,
+        };
+        match stop {
+            screen::Stop::Refuse(fault) => self.refuse(leg, message, &fault, effects),
+            screen::Stop::Local => self.answer_ok(leg, message, effects),
+            screen::Stop::Ask(question) => {
+                self.park(now, leg, message, question, deadline, effects);
+            }
+        }
+    }
+
+    fn park(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        question: Question,
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        let Some(held) = self.legs.get_mut(leg) else { return };
+        let asked = match self.dns.want(now, &question) {
+            // Answered meanwhile, yet policy asks again: the answer's own time has run out.
+            dns::Want::Known(_) | dns::Want::Ask => false,
+            dns::Want::Asked => true,
+        };
+        if !asked {
+            if held.lookups >= limits::LOOKUPS_PER_LEG_MAX {
+                self.dns.withdraw(&question);
+                return self.refuse(leg, message, &Fault::too_fast(), effects);
+            }
+            held.lookups += 1;
+        }
+        let waiting = Waiting {
+            source: Source::Leg(leg),
+            asked: !asked,
+            bytes: message.raw().to_vec(),
+            key: self.transaction_key(leg, message),
+            deadline,
+        };
+        if self.parked.park(&question, waiting).is_err() {
+            return self.refuse(leg, message, &Fault::partner_full(), effects);
+        }
+        self.counters.parked += 1;
+        if !asked {
+            self.counters.questions += 1;
+            effects.commands.push(Command::Ask(question));
+        }
+    }
+
+    /// Takes up the messages that waited for `question`, each decided afresh.
+    fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
+        for waiting in self.parked.release(question) {
+            let Waiting { source, bytes, deadline, asked, .. } = waiting;
+            match source {
+                Source::Leg(leg) => {
+                    self.lookup_over(leg, asked);
+                    self.with_scratch(|access, scratch| {
+                        let Scratch { table, edits } = scratch;
+                        if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
+                            let message = Message::new(&bytes, table, scanned);
+                            access.request(now, leg, &message, edits, deadline, effects);
+                        }
+                    });
+                }
+                Source::Mail { origin, route } => {
+                    self.piped_request(now, origin, route, &bytes, deadline, effects);
+                }
+            }
+        }
+    }
+
+    fn lookup_over(&mut self, leg: LegId, asked: bool) {
+        if asked && let Some(leg) = self.legs.get_mut(leg) {
+            leg.lookups = leg.lookups.saturating_sub(1);
+        }
+    }
+
+    /// Parks another shard's request.
+    fn park_mail(
+        &mut self,
+        now: Now,
+        question: Question,
+        source: Source,
+        bytes: &[u8],
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
+        let origin = match &source {
+            Source::Mail { origin, .. } => Some(*origin),
+            Source::Leg(_) => None,
+        };
+        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
+        if self.parked.park(&question, waiting).is_err() {
+            if let Some(origin) = origin {
+                self.not_delivered(origin, effects);
+            }
+            return;
+        }
+        self.counters.parked += 1;
+        if asked {
+            self.counters.questions += 1;
+            effects.commands.push(Command::Ask(question));
+        }
+    }
+
+    /// Returns the key by which CANCEL and ACK find their INVITE: the sender's branch and sent-by,
+    /// or for a sender without a branch what RFC 3261 section 17.2.3 names instead.
+    fn transaction_key(&self, leg: LegId, message: &Message<'_>) -> Option<u128> {
+        let peer = self.legs.get(leg)?.peer;
+        let top = message.top_via().ok()?;
+        let [k0, k1] = self.transaction_key;
+        let mut hasher = siphasher::sip128::SipHasher13::new_with_keys(k0, k1);
+        hasher.write_u64(peer);
+        hasher.write(top.via.host);
+        hasher.write_u16(top.via.port.unwrap_or(0));
+        match top.via.branch.filter(|branch| branch.starts_with(branch::MAGIC)) {
+            Some(branch) => hasher.write(branch),
+            None => {
+                hasher.write(message.call_id());
+                hasher.write(message.from().ok()?.tag().unwrap_or_default());
+                hasher.write_u32(message.cseq().ok()?.number);
+            }
+        }
+        Some(siphasher::sip128::Hasher128::finish128(&hasher).as_u128())
+    }
+
+    /// RFC 5393 section 4.2.2: a hash of what routing looks at.
+    fn loop_hash(&self, message: &Message<'_>, class: Class) -> u32 {
+        let [k0, k1] = self.transaction_key;
+        let mut hasher = SipHasher13::new_with_keys(k0, k1);
+        // Once from 443 and once from inside is a spiral, so the side is part of it.
+        hasher.write_u8(class as u8);
+        hasher.write(message.uri());
+        hasher.write(message.call_id());
+        for name in [HeaderName::From, HeaderName::To, HeaderName::CSeq, HeaderName::Route] {
+            if let Some(field) = message.first(name) {
+                hasher.write(field.value);
+            }
+        }
+        (hasher.finish() >> 32) as u32
+    }
+
+    fn note(
+        &self,
+        leg: Option<LegId>,
+        severity: Severity,
+        sentence: String,
+        decision_id: u64,
+        effects: &mut Effects,
+    ) {
+        effects.commands.push(Command::Note(Note { leg, severity, sentence, decision_id }));
+    }
+
+    /// A number that ties an answer on the wire to a line in the log.
+    fn next_decision(&mut self) -> u64 {
+        self.decisions += 1;
+        u64::from(self.setup.shard) << 48 | (self.decisions & 0xffff_ffff_ffff)
+    }
+
+    /// xorshift64*: orders targets; nothing depends on it being hard to guess.
+    fn random(&mut self) -> u64 {
+        self.rng ^= self.rng >> 12;
+        self.rng ^= self.rng << 25;
+        self.rng ^= self.rng >> 27;
+        self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn close_idle(&mut self, now: Now, effects: &mut Effects) {
+        self.idle_sweep_at = now.monotonic.plus_ms(IDLE_SWEEP_MS);
+        let timeout =
+            if self.draining == Some(Drain::Closing) { 0 } else { self.setup.idle_timeout_ms };
+        let mut idle = Vec::new();
+        self.legs.each(|id, leg| {
+            // Remote users keep their connection alive by themselves; the internal side is ours.
+            let kept = leg.class != Class::Federation && self.draining.is_none();
+            if !kept && now.monotonic.ms_since(leg.last_used.monotonic) >= timeout {
+                idle.push(id);
+            }
+        });
+        let reason =
+            if self.draining.is_some() { CloseReason::Draining } else { CloseReason::Idle };
+        for leg in idle.into_iter().take(limits::CLOSES_PER_SWEEP_MAX) {
+            if self.legs.get(leg).is_some_and(|leg| leg.slots.len() == 0) {
+                effects.commands.push(Command::Close { leg, reason });
+            }
+        }
+    }
+}
+
+fn own_names(setup: &Setup, snapshot: &Snapshot) -> OwnNames {
+    let rules = snapshot.rules();
+    OwnNames {
+        external: rules.external_fqdn.as_str().into(),
+        internal: rules.internal_fqdn.as_str().into(),
+        node: rules.node.as_str().into(),
+        external_port: setup.external_port,
+        internal_port: setup.internal_port,
+        remote_port: setup.remote_port,
+    }
+}
+
+impl Core for Access {
+    fn leg_opened(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects) {
+        let outlet = opened.outlet;
+        self.legs.open(now, leg, opened);
+        if let Some(outlet) = outlet {
+            self.outlet_opened(now, outlet, leg, effects);
+        }
+    }
+
+    fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
+        self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects))
+    }
+
+    fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
+        self.parked.forget(leg);
+        if let Some(mut held) = self.legs.close(leg) {
+            self.leg_lost(now, &mut held, unsent, effects);
+        }
+    }
+
+    fn connect_failed(
+        &mut self,
+        now: Now,
+        outlet: OutletId,
+        why: ConnectFailure,
+        effects: &mut Effects,
+    ) {
+        self.counters.connect_failures += 1;
+        self.outlet_failed(now, outlet, why, effects);
+    }
+
+    fn resolved(&mut self, now: Now, answer: SharedAnswer, effects: &mut Effects) {
+        self.dns.put(now, &answer);
+        self.unpark(now, &answer.question, effects);
+    }
+
+    fn mail(&mut self, now: Now, mail: Mail, effects: &mut Effects) {
+        self.mail_arrived(now, mail, effects);
+    }
+
+    fn mail_refused(&mut self, now: Now, shard: u16, mail: Mail, effects: &mut Effects) {
+        self.mail_bounced(now, shard, mail, effects);
+    }
+
+    fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, effects: &mut Effects) -> Arc<Snapshot> {
+        self.names = own_names(&self.setup, &snapshot);
+        self.trust = TrustHeader::of(&snapshot);
+        for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
+            effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        }
+        std::mem::replace(&mut self.snapshot, snapshot)
+    }
+
+    fn drain(&mut self, _: Now, stage: Drain, _: &mut Effects) {
+        self.draining = Some(stage);
+    }
+
+    fn expire(&mut self, now: Now, effects: &mut Effects) {
+        for _ in 0..limits::EXPIRIES_PER_TURN_MAX {
+            if let Some(slot) = self.slots.due(now) {
+                self.slot_expired(now, slot, effects);
+            } else if let Some(waiting) = self.parked.due(now) {
+                self.waited_in_vain(&waiting, effects);
+            } else {
+                break;
+            }
+        }
+        if self.idle_sweep_at <= now.monotonic {
+            self.close_idle(now, effects);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Monotonic> {
+        [self.slots.next_deadline(), self.parked.next_deadline(), Some(self.idle_sweep_at)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn pending(&self) -> usize {
+        self.slots.unfinished() + self.parked.len()
+    }
+}
+
+impl Access {
+    fn waited_in_vain(&mut self, waiting: &Waiting, effects: &mut Effects) {
+        self.counters.parked_expired += 1;
+        let leg = match waiting.source {
+            Source::Leg(leg) => leg,
+            Source::Mail { origin, .. } => return self.not_delivered(origin, effects),
+        };
+        self.lookup_over(leg, waiting.asked);
+        self.with_scratch(|access, scratch| {
+            if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
+                let message = Message::new(&waiting.bytes, &scratch.table, scanned);
+                access.refuse(leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::tls::Version;
+
+/// Drives a SIP federation edge: partner edges on one side, the next hop on the other.
+#[derive(Debug, Parser)]
+#[command(name = "entente-loadgen", version, about)]
+pub(crate) struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+}
+
+/// What the generator does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// MESSAGE and its 200, the unit of federated instant messaging.
+    Message(Traffic),
+    /// INVITE, 180, 200, ACK, BYE, 200 along Record-Route and Contact.
+    Dialog(Traffic),
+    /// SUBSCRIBE and 200, then a stream of NOTIFY and 200 from the next hop.
+    Presence(Traffic),
+    /// Connect, full mutual handshake, close.
+    Handshake(Handshakes),
+    /// Open mutual-TLS connections and hold them; tells the memory of each.
+    Idle(Idle),
+}
+
+/// Options of every scenario.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Federation listener of the edge.
+    #[arg(long, default_value = "127.0.0.1:5061")]
+    pub(crate) edge: SocketAddr,
+    /// Name the edge's certificate must carry, sent as SNI.
+    #[arg(long, default_value = "sip.fabrikam.example")]
+    pub(crate) server_name: String,
+    /// Certificate chain (PEM) of the partner edges.
+    #[arg(long)]
+    pub(crate) cert: PathBuf,
+    /// Its private key (PEM).
+    #[arg(long)]
+    pub(crate) key: PathBuf,
+    /// Trust anchors (PEM) for every peer.
+    #[arg(long)]
+    pub(crate) ca: PathBuf,
+    /// Further partner edges: domain:cert.pem:key.pem. Connections take turns.
+    #[arg(long, value_name = "DOMAIN:CERT:KEY")]
+    pub(crate) partner: Vec<String>,
+    /// SIP domain of the first partner.
+    #[arg(long, default_value = "contoso.example")]
+    pub(crate) from_domain: String,
+    /// Protocol version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    pub(crate) tls: Version,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// Seconds before that which do not count.
+    #[arg(long, default_value_t = 0.5)]
+    pub(crate) warmup: f64,
+    /// Units of work per second; 0 is a closed loop.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rate: f64,
+    /// Seconds after which an answer counts as lost.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) timeout: f64,
+    /// Process under test; its descendants are counted with it.
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    /// Core to run on.
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+    /// Poll without sleeping, so that the server never pays for waking the generator.
+    #[arg(long)]
+    pub(crate) busy: bool,
+    /// Report as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Source addresses 127.1.0.1 and up to spread connections over.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) sources: u16,
+}
+
+/// Options of the scenarios that send messages.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Traffic {
+    /// See there.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Where the next hop listens for the edge; further ports count up.
+    #[arg(long, default_value = "127.0.0.1:6100")]
+    pub(crate) listen: SocketAddr,
+    /// How many ports the next hop listens on.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) listen_ports: u16,
+    /// Certificate chain of the next hop; default: the partner's.
+    #[arg(long)]
+    pub(crate) uas_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long)]
+    pub(crate) uas_key: Option<PathBuf>,
+    /// Where the partner listens for requests from the edge.
+    #[arg(long)]
+    pub(crate) partner_listen: Option<SocketAddr>,
+    /// Internal listener of the edge: the next hop connects there for requests of its own.
+    /// Without it they go back on the connection of the subscription.
+    #[arg(long)]
+    pub(crate) internal: Option<SocketAddr>,
+    /// Name the edge's internal certificate must carry; default: the external one.
+    #[arg(long)]
+    pub(crate) internal_name: Option<String>,
+    /// SIP domain behind the edge.
+    #[arg(long, default_value = "fabrikam.example")]
+    pub(crate) to_domain: String,
+    /// Request-URI; `{user}`, `{domain}` and `{port}` (of the next hop, in turn) are filled in.
+    #[arg(long, default_value = "sip:{user}@{domain}")]
+    pub(crate) request_uri: String,
+    /// Contact of the partner's users; `{user}` and `{domain}` are filled in.
+    #[arg(long, default_value = "sip:{user}@{domain};opaque=user:epid:KkWm2x1vG1aPq3;gruu")]
+    pub(crate) contact: String,
+    /// Contact of the next hop's users; `{user}`, `{domain}` and `{port}` are filled in.
+    #[arg(long, default_value = "sip:{user}@{domain};opaque=user:epid:Jq8c5tZr2bLw7s;gruu")]
+    pub(crate) uas_contact: String,
+    /// Connections of the partners to the edge.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) connections: usize,
+    /// Unfinished units of work at once; default: 256 in a closed loop, 10,000 at a rate.
+    #[arg(long)]
+    pub(crate) window: Option<usize>,
+    /// Messages that share one TLS record.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) pack: usize,
+    /// Bytes of a MESSAGE or NOTIFY as sent.
+    #[arg(long, default_value_t = 700)]
+    pub(crate) bytes: usize,
+    /// Users on each side; one is `alice` and `bob`, more are numbered.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) users: u32,
+    /// Subscriptions that carry the NOTIFY stream.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) subscriptions: u32,
+    /// Prints the first request and response that each side received, to standard error.
+    #[arg(long)]
+    pub(crate) show: bool,
+}
+
+impl Traffic {
+    /// Returns how many units may be unfinished at once.
+    pub(crate) fn window(&self) -> usize {
+        let default = if self.common.rate > 0.0 { 10_000 } else { 256 };
+        self.window.unwrap_or(default).max(1)
+    }
+}
+
+/// Options of `handshake`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Handshakes {
+    /// See there.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Handshakes under way at once.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) window: usize,
+}
+
+/// Options of `idle`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Idle {
+    /// See there.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Connections to hold.
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) legs: usize,
+    /// Of those, how many are opened before the first look at the memory, so that what a server
+    /// sets up once is not charged to the rest.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) first: usize,
+    /// Handshakes under way at once.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) window: usize,
+    /// Seconds to hold them before the memory is read.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) hold: f64,
+}

@@ -1,0 +1,222 @@
+//! Ports, readiness, memory, descriptors and the clock of this host.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+
+use super::{Checker, MemoryRow, Severity};
+use crate::config::{Config, Poller};
+use crate::limits;
+use crate::poll;
+
+/// Memory of an idle connection with mutual TLS, as measured; kernel memory apart.
+const LEG_BYTES: u64 = 8 * 1024 + 512;
+/// Memory of a transaction with the head it keeps.
+const TRANSACTION_BYTES: u64 = 1536;
+/// Memory of a connection in its handshake: what a peer may send before it is known.
+const HALF_OPEN_BYTES: u64 = limits::HANDSHAKE_BYTES_MAX as u64;
+/// A permit or refusal that is remembered.
+const VERDICT_BYTES: u64 = 256;
+/// An answer of DNS that is remembered.
+const ANSWER_BYTES: u64 = 1024;
+/// Descriptors beside those of connections: listeners, rings, wakers, management, log.
+const OTHER_DESCRIPTORS: u64 = 256;
+/// 2025-01-01, before which this program did not exist.
+const PROGRAM_EXISTS_UNIX_S: u64 = 1_735_689_600;
+
+impl Checker<'_> {
+    pub(super) fn host(&mut self) {
+        self.ports();
+        self.readiness();
+        self.available_memory();
+        self.descriptors();
+        self.cores();
+        self.clock();
+    }
+
+    fn ports(&mut self) {
+        let listeners: Vec<(String, SocketAddr)> = self
+            .config
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| (format!("listener[{index}].address"), listener.address))
+            .collect();
+        let management = self.config.management.listen.iter().enumerate();
+        let management = management
+            .map(|(index, address)| (format!("management.listen[{index}]"), *address))
+            .filter(|(_, address)| address.port() != 0);
+        for (key, address) in listeners.into_iter().chain(management) {
+            let Err(error) = TcpListener::bind(address) else { continue };
+            let (code, sentence, advice) = match error.kind() {
+                ErrorKind::AddrInUse => (
+                    "port-in-use",
+                    format!("{address} is in use"),
+                    "stop who has it (ss -ltnp), or say --running if that is this edge",
+                ),
+                ErrorKind::AddrNotAvailable => (
+                    "address-not-local",
+                    format!("{address} is no address of this host"),
+                    "correct it, or give the interface that address (ip addr)",
+                ),
+                ErrorKind::PermissionDenied => (
+                    "port-not-permitted",
+                    format!("this user may not listen on {address}"),
+                    "give the service CAP_NET_BIND_SERVICE, as its unit does",
+                ),
+                _ => (
+                    "port-unusable",
+                    format!("{address} cannot be listened on: {error}"),
+                    "correct it",
+                ),
+            };
+            self.at(&key, Severity::Error, code, sentence, advice);
+        }
+    }
+
+    fn readiness(&mut self) {
+        if self.config.edge.poller == Poller::Epoll {
+            return;
+        }
+        let Err(error) = poll::uring::Uring::new() else { return };
+        let severity = match self.config.edge.poller {
+            Poller::IoUring => Severity::Error,
+            Poller::Auto | Poller::Epoll => Severity::Warning,
+        };
+        let falls_back = match severity {
+            Severity::Error => "the edge will not start",
+            Severity::Warning | Severity::Note => "the edge falls back to epoll",
+        };
+        self.at(
+            "edge.poller",
+            severity,
+            "io-uring-unavailable",
+            format!("io_uring cannot be used ({error}): {falls_back}"),
+            "Linux 6.1 or later; sysctl kernel.io_uring_disabled=0; in a container allow its calls",
+        );
+    }
+
+    fn available_memory(&mut self) {
+        let needed: u64 = memory(self.config)
+            .iter()
+            .map(|row| row.count.saturating_mul(row.bytes_each))
+            .fold(0, u64::saturating_add);
+        let Some((available, whose)) = available_memory() else { return };
+        if needed > available {
+            self.at(
+                "limits",
+                Severity::Warning,
+                "memory-beyond-host",
+                format!(
+                    "the limits amount to {}, and {whose} leaves {}",
+                    super::sized(needed),
+                    super::sized(available)
+                ),
+                "lower limits.connections or limits.transactions, or give it more memory",
+            );
+        }
+    }
+
+    fn descriptors(&mut self) {
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let Some(soft) = descriptor_limit(&limits) else { return };
+        let needed = self.config.limits.connections as u64 + OTHER_DESCRIPTORS;
+        if needed > soft {
+            self.at(
+                "limits.connections",
+                Severity::Warning,
+                "descriptors-too-few",
+                format!("{soft} descriptors here for {needed} that the limits amount to"),
+                format!("LimitNOFILE={needed} in the service unit (ulimit -n {needed} in a shell)"),
+            );
+        }
+    }
+
+    fn cores(&mut self) {
+        let usable = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = self.config.edge.shards.unwrap_or(usable);
+        if shards > usable {
+            self.at(
+                "edge.shards",
+                Severity::Warning,
+                "more-shards-than-cores",
+                format!("{shards} shards on {usable} cores"),
+                "leave edge.shards out: one for each core the process may use",
+            );
+        }
+    }
+
+    fn clock(&mut self) {
+        if self.now_unix_s < PROGRAM_EXISTS_UNIX_S {
+            self.at(
+                "edge",
+                Severity::Error,
+                "clock-wrong",
+                "the clock of this host is years behind; certificates cannot be judged by it",
+                "set it and let NTP keep it",
+            );
+        }
+        let timesync = std::path::Path::new("/run/systemd/timesync");
+        if timesync.is_dir() && !timesync.join("synchronized").exists() {
+            self.at(
+                "edge",
+                Severity::Warning,
+                "clock-not-synchronised",
+                "the clock of this host has not been synchronised since it started",
+                "timedatectl timesync-status",
+            );
+        }
+    }
+}
+
+/// Returns what the limits of `config` amount to in memory when all of them are reached.
+pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
+    let shards = config
+        .edge
+        .shards
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let per_shard = |count: usize| (count * shards) as u64;
+    let row = |what, count, bytes_each| MemoryRow { what, count, bytes_each };
+    vec![
+        row("connections, idle", config.limits.connections as u64, LEG_BYTES),
+        row("connections in their handshake", config.limits.half_open as u64, HALF_OPEN_BYTES),
+        row("transactions", config.limits.transactions as u64, TRANSACTION_BYTES),
+        row("verdicts remembered", per_shard(limits::VERDICT_PERMITS), VERDICT_BYTES),
+        row("answers of DNS remembered", per_shard(limits::DNS_ANSWERS_MAX), ANSWER_BYTES),
+        row("read buffers", per_shard(1), limits::READ_BYTES_PER_TURN_MAX as u64),
+    ]
+}
+
+/// Returns the bytes that are left, and who says so.
+fn available_memory() -> Option<(u64, &'static str)> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let host = kib.saturating_mul(1024);
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    // An unlimited group says "max", which is no number.
+    match group.and_then(|text| text.trim().parse::<u64>().ok()) {
+        Some(group) if group < host => Some((group, "the control group")),
+        _ => Some((host, "the host")),
+    }
+}
+
+/// Returns the soft limit of descriptors from the text of `/proc/self/limits`.
+fn descriptor_limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    // "unlimited" is no number and no limit.
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_of_descriptors_is_read() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units\n\
+                    Max open files            1024                 524288               files\n";
+        assert_eq!(descriptor_limit(text), Some(1024));
+        assert_eq!(descriptor_limit("Max open files            unlimited   x   files\n"), None);
+    }
+}

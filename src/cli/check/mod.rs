@@ -1,0 +1,237 @@
+//! `entente check`: reads the configuration like a compiler, then looks at the world.
+//!
+//! Nothing is changed and nothing is sent but DNS questions to the configured servers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::{self, Config, Paint, Report};
+use crate::control;
+use crate::policy;
+use crate::time::Clock;
+
+mod certificates;
+mod host;
+mod names;
+
+/// Arguments of `entente check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "reference")]
+    pub config: Option<PathBuf>,
+    /// Prints the reference of all keys and metrics in Markdown and ends.
+    #[arg(long, conflicts_with_all = ["config", "json"])]
+    pub reference: bool,
+    /// Prints the findings as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// The edge runs already: that its ports are in use is no finding.
+    #[arg(long)]
+    pub running: bool,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// It will run, and somebody should look.
+    Warning,
+    /// It will not run, or not do its work.
+    Error,
+}
+
+/// One thing found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable name of the kind.
+    pub code: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is the case.
+    pub sentence: String,
+    /// `file:line` that it is about, or the part of the host.
+    pub place: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// One row of the memory table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryRow {
+    /// What is held.
+    pub what: &'static str,
+    /// How many of them at most.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes_each: u64,
+}
+
+/// Collects findings about one configuration.
+struct Checker<'a> {
+    config: &'a Config,
+    now_unix_s: u64,
+    findings: Vec<Finding>,
+}
+
+impl Checker<'_> {
+    /// Notes a finding about the value at `key`.
+    fn at(
+        &mut self,
+        key: &str,
+        severity: Severity,
+        code: &'static str,
+        sentence: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        let place = self.config.source.whereabouts(key);
+        let (sentence, advice) = (sentence.into(), advice.into());
+        self.findings.push(Finding { code, severity, sentence, place, advice });
+    }
+}
+
+/// What `check` prints with `--json`.
+#[derive(Serialize)]
+struct Printed<'a> {
+    ok: bool,
+    findings: &'a [Finding],
+    memory: &'a [MemoryRow],
+}
+
+/// Runs `entente check`; fails (exit code 1) when there is an error among the findings.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let Some(path) = args.config.as_deref().filter(|_| !args.reference) else {
+        write!(out, "{}\n{}", config::reference(), crate::metrics::catalogue::reference())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(report) => {
+            print_report(&mut out, &report, args.json)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut findings = check(&config, Clock::start().now().unix_s);
+    findings.retain(|finding| !args.running || finding.code != "port-in-use");
+    let memory = host::memory(&config);
+    let ok = !findings.iter().any(|finding| finding.severity == Severity::Error);
+    if args.json {
+        let printed = Printed { ok, findings: &findings, memory: &memory };
+        writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
+    } else {
+        write!(out, "{}", text(&config, &findings, &memory))?;
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns what is found about `config`, errors first.
+#[must_use]
+pub fn check(config: &Config, now_unix_s: u64) -> Vec<Finding> {
+    let mut checker = Checker { config, now_unix_s, findings: Vec::new() };
+    checker.policy();
+    checker.certificates();
+    checker.host();
+    checker.name_servers();
+    let mut findings = checker.findings;
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+impl Checker<'_> {
+    fn policy(&mut self) {
+        let Err(contradictions) = policy::compile(control::rules(self.config), 1) else { return };
+        for contradiction in contradictions {
+            self.at(
+                "edge",
+                Severity::Error,
+                "policy-contradiction",
+                contradiction.to_string(),
+                "say only one of the two",
+            );
+        }
+    }
+}
+
+fn print_report(out: &mut impl std::io::Write, report: &Report, json: bool) -> anyhow::Result<()> {
+    use std::io::IsTerminal as _;
+    if !json {
+        let coloured = std::io::stdout().is_terminal();
+        write!(out, "{}", report.render(if coloured { Paint::Styled } else { Paint::Plain }))?;
+        return Ok(());
+    }
+    let findings: Vec<Finding> = report
+        .problems()
+        .iter()
+        .map(|problem| Finding {
+            code: problem.code.as_str(),
+            severity: Severity::Error,
+            sentence: problem.message.clone(),
+            place: report.place(problem),
+            advice: problem.help.clone().unwrap_or_else(|| problem.label.clone()),
+        })
+        .collect();
+    let printed = Printed { ok: false, findings: &findings, memory: &[] };
+    writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
+    Ok(())
+}
+
+/// Returns findings and the memory table as text.
+fn text(config: &Config, findings: &[Finding], memory: &[MemoryRow]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        let _ = writeln!(text, "{severity}[{}]: {}", finding.code, finding.sentence);
+        let _ = writeln!(text, "  --> {}", finding.place);
+        let _ = writeln!(text, "  do: {}\n", finding.advice);
+    }
+    let _ = writeln!(text, "{:<44} {:>10} {:>12} {:>12}", "memory at most", "count", "each", "all");
+    let mut total = 0;
+    for row in memory {
+        let all = row.count.saturating_mul(row.bytes_each);
+        total += all;
+        let (each, all) = (sized(row.bytes_each), sized(all));
+        let _ = writeln!(text, "{:<44} {:>10} {each:>12} {all:>12}", row.what, row.count);
+    }
+    let _ = writeln!(text, "{:<44} {:>10} {:>12} {:>12}\n", "together", "", "", sized(total));
+    let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let _ = writeln!(
+        text,
+        "{}: {} errors, {} warnings, {} notes",
+        config.source.path.display(),
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Note),
+    );
+    text
+}
+
+/// Returns a number of bytes with a unit that leaves few digits.
+fn sized(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut unit = 0;
+    let mut whole = bytes;
+    let mut tenths = 0;
+    while whole >= 1024 && unit + 1 < UNITS.len() {
+        tenths = (whole % 1024) * 10 / 1024;
+        whole /= 1024;
+        unit += 1;
+    }
+    if unit == 0 { format!("{whole} B") } else { format!("{whole}.{tenths} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Findings about real files in a directory of their own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::*;
+use crate::control::fixture::{free_port, world};
+
+fn text_for(federation: u16) -> String {
+    format!(
+        r#"[edge]
+external_fqdn = "sip.contoso.example"
+domains = ["contoso.example"]
+shards = 1
+poller = "epoll"
+[[listener]]
+address = "127.0.0.1:{federation}"
+class = "federation"
+[[listener]]
+address = "127.0.0.1:{}"
+class = "internal"
+[[identity]]
+certificate = "sip.pem"
+key = "sip.key"
+[tls]
+trust = ["ca.pem"]
+[[next_hop]]
+name = "pool.contoso.example"
+[dns]
+servers = ["127.0.0.1:{}"]
+timeout_ms = 100
+attempts = 1
+[limits]
+connections = 16
+half_open = 4
+transactions = 64
+[management]
+listen = ["127.0.0.1:0"]
+"#,
+        free_port(),
+        free_port()
+    )
+}
+
+fn found(directory: &Path, text: &str, now_unix_s: u64) -> Vec<Finding> {
+    let config = config::parse(&directory.join("e.toml"), text).unwrap_or_else(|r| panic!("{r}"));
+    let mut findings = check(&config, now_unix_s);
+    // Whether this host keeps its clock, and has the descriptors, is not what is tested here.
+    findings.retain(|finding| {
+        !["clock-not-synchronised", "descriptors-too-few"].contains(&finding.code)
+    });
+    findings
+}
+
+/// A moment at which certificates made by these tests hold, rcgen's being without end.
+fn now() -> u64 {
+    Clock::start().now().unix_s
+}
+
+fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
+    findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+}
+
+#[test]
+fn a_sound_configuration_has_nothing_but_a_silent_name_server() {
+    let directory = world(&["sip.contoso.example"]);
+    let findings = found(directory.path(), &text_for(free_port()), now());
+    assert_eq!(codes(&findings), [("dns-server-silent", Severity::Warning)], "{findings:?}");
+    let place = directory.path().join("e.toml:20");
+    assert_eq!(findings[0].place, place.display().to_string());
+}
+
+#[test]
+fn a_key_of_another_certificate_is_an_error_at_its_line() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port()).replace("sip.key", "other.key");
+    let findings = found(directory.path(), &text, now());
+    assert_eq!(findings[0].code, "identity-unusable");
+    assert!(findings[0].sentence.contains("is not the private key of"), "{findings:?}");
+    assert!(findings[0].place.ends_with("e.toml:14"), "{findings:?}");
+}
+
+#[test]
+fn a_name_that_peers_expect_must_be_in_the_certificate() {
+    let directory = world(&["www.contoso.example", "*.contoso.example"]);
+    let findings = found(directory.path(), &text_for(free_port()), now());
+    let missing: Vec<_> =
+        findings.iter().filter(|f| f.code == "certificate-name-missing").collect();
+    assert_eq!(missing.len(), 2, "a wildcard is no name among servers: {findings:?}");
+    assert_eq!(
+        missing[0].sentence,
+        "the certificate of default does not carry sip.contoso.example, as partners expect"
+    );
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let directory = world(&["sip.contoso.example"]);
+    fs::remove_file(directory.path().join("ca.pem")).unwrap();
+    fs::remove_file(directory.path().join("sip.pem")).unwrap();
+    let findings = found(directory.path(), &text_for(free_port()), now());
+    let errors: Vec<_> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+    assert_eq!(errors.len(), 2, "{findings:?}");
+    assert!(errors[0].sentence.contains("sip.pem: cannot be read"), "{findings:?}");
+    assert!(errors[1].sentence.contains("ca.pem: cannot be read"), "{findings:?}");
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_a_warning() {
+    let directory = world(&["sip.contoso.example"]);
+    let key = directory.path().join("sip.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let findings = found(directory.path(), &text_for(free_port()), now());
+    assert!(
+        codes(&findings).contains(&("key-readable-by-others", Severity::Warning)),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn a_port_in_use_is_an_error() {
+    let directory = world(&["sip.contoso.example"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let findings = found(directory.path(), &text_for(address.port()), now());
+    assert_eq!(findings[0].code, "port-in-use");
+    assert_eq!(findings[0].sentence, format!("{address} is in use"));
+    assert!(findings[0].place.ends_with("e.toml:7"), "{findings:?}");
+}
+
+#[test]
+fn an_address_of_another_host_is_an_error() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(5061).replace("127.0.0.1:5061", "192.0.2.1:5061");
+    let findings = found(directory.path(), &text, now());
+    assert_eq!(findings[0].code, "address-not-local");
+}
+
+#[test]
+fn a_clock_that_is_years_behind_is_an_error() {
+    let directory = world(&["sip.contoso.example"]);
+    let findings = found(directory.path(), &text_for(free_port()), 3600);
+    assert!(codes(&findings).contains(&("clock-wrong", Severity::Error)), "{findings:?}");
+}
+
+#[test]
+fn limits_beyond_the_host_are_a_warning_with_both_sums() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port())
+        .replace("connections = 16", "connections = 4000000")
+        .replace("transactions = 64", "transactions = 16000000");
+    let findings = found(directory.path(), &text, now());
+    let memory = findings.iter().find(|finding| finding.code == "memory-beyond-host");
+    // A host with more than 55 GiB would not be warned, and rightly.
+    if let Some(memory) = memory {
+        assert!(memory.sentence.starts_with("the limits amount to 5"), "{memory:?}");
+    }
+}
+
+#[test]
+fn the_table_of_memory_has_its_sum() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port());
+    let config = config::parse(&directory.path().join("e.toml"), &text).unwrap();
+    let printed = super::text(&config, &[], &host::memory(&config));
+    assert!(printed.contains("memory at most"), "{printed}");
+    assert!(
+        printed.contains("transactions                                         64"),
+        "{printed}"
+    );
+    assert!(printed.ends_with("e.toml: 0 errors, 0 warnings, 0 notes\n"), "{printed}");
+    assert_eq!(sized(1536), "1.5 KiB");
+    assert_eq!(sized(3 << 30), "3.0 GiB");
+}

@@ -1,0 +1,187 @@
+//! `entente run`: the edge as a service. Signals, the service manager and the log are here; the
+//! edge itself is [`control::start`].
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config;
+use crate::control::{self, Log, Options, Running};
+
+/// Problems of a refused reload that are logged; `entente check` shows all of them.
+const PROBLEMS_LOGGED_MAX: usize = 10;
+
+/// Arguments of `entente run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Leaves a line in the log for every decision, permits too.
+    #[arg(long)]
+    pub explain: bool,
+    /// Writes TLS session keys to a file, for captures in tests. Whoever reads it reads everything.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub key_log: Option<PathBuf>,
+}
+
+/// Runs the edge until SIGTERM or SIGINT has drained it.
+///
+/// # Errors
+/// The configuration is refused ([`config::Report`]), or the edge cannot start.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = config::load(&args.config)?;
+    let log = Log::install(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(serve(args, config, &log));
+    // A drain that a second signal cut short still waits on a thread of this runtime.
+    runtime.shutdown_background();
+    code
+}
+
+/// The signals a service manager and an operator send.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over, so that none of them ends the process while it starts.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// Waits for the word to end.
+async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let sockets = passed_sockets()?;
+    let options = Options {
+        explain: args.explain,
+        key_log: args.key_log.clone(),
+        log_dropped: Some(log.dropped()),
+        sockets,
+        ..Options::default()
+    };
+    let node = config.node().to_string();
+    let listeners: Vec<String> = config.listeners.iter().map(|l| l.address.to_string()).collect();
+    let listeners = listeners.join(", ");
+    let running = control::start(config, options)?;
+    running.tell_panics();
+    let management: Vec<String> = running.management().iter().map(ToString::to_string).collect();
+    let (management, poller) = (management.join(", "), running.poller());
+    tracing::info!(node, listeners, management, poller, "the edge serves");
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    let mut watchdog = tokio::time::interval(every.unwrap_or(Duration::from_secs(3600)));
+    // The one loop without a bound: it is the life of the service.
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(&args.config, &running, log),
+            () = end(&mut signals.terminate, &mut signals.interrupt) => break,
+            _ = watchdog.tick(), if every.is_some() => pet(&running),
+        }
+    }
+    drain(running, &mut signals).await
+}
+
+/// Takes the listening sockets that the service manager has opened (`LISTEN_FDS`).
+fn passed_sockets() -> std::io::Result<Vec<TcpListener>> {
+    let mut passed = listenfd::ListenFd::from_env();
+    let mut sockets = Vec::with_capacity(passed.len());
+    for index in 0..passed.len() {
+        sockets.extend(passed.take_tcp_listener(index)?);
+    }
+    Ok(sockets)
+}
+
+/// Reads the file again and puts it in force, all of it or nothing.
+fn reload(path: &Path, running: &Running, log: &Log) {
+    let now = NotifyState::monotonic_usec_now().ok();
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(now);
+    tell(&states);
+    match config::load(path) {
+        Err(report) => {
+            let problems = report.problems();
+            for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
+                let (code, place) = (problem.code.as_str(), report.place(problem));
+                let help = problem.help.as_deref().unwrap_or(&problem.label);
+                tracing::error!(code, place, help, "{}", problem.message);
+            }
+            tracing::error!(problems = problems.len(), "reload refused, nothing changed");
+            let first = problems.first().map_or("", |problem| problem.message.as_str());
+            running.reload_refused(&first);
+        }
+        Ok(config) => {
+            let level = config.log.level.clone();
+            match running.reload(config) {
+                Ok(changes) => {
+                    log.set_level(&level);
+                    let keys: Vec<&str> =
+                        changes.iter().map(|change| change.key.as_str()).collect();
+                    let epoch = running.epoch();
+                    tracing::info!(epoch, changed = keys.join(", "), "reloaded");
+                }
+                Err(error) => tracing::error!("reload refused, nothing changed: {error:#}"),
+            }
+        }
+    }
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+}
+
+/// Tells the service manager that the edge is alive, if it is.
+fn pet(running: &Running) {
+    let dead = running.dead();
+    if dead.is_empty() {
+        tell(&[NotifyState::Watchdog]);
+    } else {
+        tracing::error!("no sign of life for the watchdog: {}", dead.join("; "));
+    }
+}
+
+/// Drains; a second signal ends the process at once, with exit code 1.
+async fn drain(running: Running, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    tracing::info!("the edge drains");
+    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    let drained = tokio::task::spawn_blocking(move || running.drain_and_wait());
+    let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    let mut watchdog = tokio::time::interval(every.unwrap_or(Duration::from_secs(3600)));
+    tokio::pin!(drained);
+    loop {
+        tokio::select! {
+            result = &mut drained => {
+                result??;
+                tracing::info!("the edge has drained");
+                return Ok(ExitCode::SUCCESS);
+            }
+            () = end(&mut signals.terminate, &mut signals.interrupt) => {
+                tracing::warn!("a second signal: the edge ends before it has drained");
+                return Ok(ExitCode::FAILURE);
+            }
+            // The drain has an end of its own; the watchdog need not watch it.
+            _ = watchdog.tick(), if every.is_some() => tell(&[NotifyState::Watchdog]),
+        }
+    }
+}
+
+/// Tells the service manager; where there is none, nobody hears it.
+fn tell(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
+}

@@ -1,0 +1,305 @@
+//! Values that cannot hold together, found after each of them has been read by itself.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::report::{Code, Problem};
+use super::{Config, PartnerKind, SrvTarget, suggest};
+use crate::dns::Domain;
+use crate::edge::Class;
+
+/// Returns every contradiction of `config`.
+pub(super) fn find(config: &Config) -> Vec<Problem> {
+    let mut finder = Finder { config, problems: Vec::new() };
+    finder.sections_that_must_be();
+    finder.names();
+    finder.threads_and_times();
+    finder.listeners();
+    finder.identities();
+    finder.next_hops();
+    finder.partners();
+    finder.problems
+}
+
+struct Finder<'a> {
+    config: &'a Config,
+    problems: Vec<Problem>,
+}
+
+impl Finder<'_> {
+    fn place(&self, key: &str) -> Option<Range<usize>> {
+        self.config.source.place(key)
+    }
+
+    /// Notes a contradiction written at `key`; returns it for help and context.
+    fn at(&mut self, key: &str, message: impl Into<String>, label: impl Into<String>) {
+        let problem = Problem::new(Code::Contradiction, self.place(key), message, label);
+        self.problems.push(problem);
+    }
+
+    fn help(&mut self, help: impl Into<String>) {
+        if let Some(last) = self.problems.last_mut() {
+            last.help = Some(help.into());
+        }
+    }
+
+    fn beside(&mut self, key: &str, label: &str) {
+        let place = self.place(key);
+        if let Some(last) = self.problems.last_mut() {
+            last.context = place.map(|span| (span, label.to_owned()));
+        }
+    }
+
+    /// Notes each value that was given before; `keys` are the paths of `values`, in order.
+    fn no_repetition<T: Ord + ToString>(&mut self, values: &[(String, T)], what: &str) {
+        let mut seen: BTreeMap<&T, &str> = BTreeMap::new();
+        for (key, value) in values {
+            if let Some(first) = seen.get(value) {
+                let first = (*first).to_owned();
+                let message = format!("{what} {} is given twice", value.to_string());
+                self.at(key, message, "given again here");
+                self.beside(&first, "given here first");
+            } else {
+                seen.insert(value, key);
+            }
+        }
+    }
+
+    fn sections_that_must_be(&mut self) {
+        let missing = [
+            ("listener", self.config.listeners.is_empty(), "nobody could connect"),
+            ("identity", self.config.identities.is_empty(), "TLS needs a certificate"),
+            ("next_hop", self.config.next_hops.is_empty(), "requests would have nowhere to go"),
+        ];
+        for (name, missing, why) in missing {
+            if missing {
+                let message = format!("there is no [[{name}]]: {why}");
+                self.problems.push(Problem::new(Code::MissingKey, None, message, ""));
+            }
+        }
+        if self.config.edge.domains.is_empty() {
+            self.at("edge.domains", "the edge serves no domain", "expected at least one domain");
+        }
+    }
+
+    fn names(&mut self) {
+        let domains = paths("edge.domains", self.config.edge.domains.iter().cloned());
+        self.no_repetition(&domains, "domain");
+        let names = paths("internal.names", self.config.internal.names.iter().cloned());
+        self.no_repetition(&names, "name");
+    }
+
+    fn threads_and_times(&mut self) {
+        let edge = &self.config.edge;
+        if let (Some(shards), false) = (edge.shards, edge.cores.is_empty())
+            && shards != edge.cores.len()
+        {
+            let message = format!("{} cores for {shards} shards", edge.cores.len());
+            self.at("edge.cores", message, "expected one core for each shard");
+            self.beside("edge.shards", "this many shards");
+        }
+        let cores = paths("edge.cores", edge.cores.iter().copied());
+        self.no_repetition(&cores, "core");
+        if edge.drain_notice_s >= edge.drain_timeout_s {
+            let message = "the drain would end before its notice does";
+            self.at("edge.drain_notice_s", message, "expected less than drain_timeout_s");
+            self.beside("edge.drain_timeout_s", "the whole drain");
+        }
+        let limits = &self.config.limits;
+        if limits.half_open > limits.connections {
+            let message = "more half-open connections than connections";
+            self.at("limits.half_open", message, "expected at most limits.connections");
+            self.beside("limits.connections", "all connections");
+        }
+        if self.config.federation.discovery && !self.config.federation.enabled {
+            let message = "discovery of partners while federation is off";
+            self.at("federation.discovery", message, "has no effect");
+            self.beside("federation.enabled", "turned off here");
+        }
+        if self.config.remote_users.anonymous && !self.config.remote_users.enabled {
+            let message = "anonymous guests while remote users are off";
+            self.at("remote_users.anonymous", message, "has no effect");
+            self.beside("remote_users.enabled", "turned off here");
+        }
+    }
+
+    fn listeners(&mut self) {
+        let config = self.config;
+        let mut addresses: Vec<_> = config
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| (format!("listener[{index}].address"), listener.address))
+            .collect();
+        let management = config.management.listen.iter().filter(|address| address.port() != 0);
+        addresses.extend(paths("management.listen", management.copied()));
+        self.no_repetition(&addresses, "address");
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let Some(name) = &listener.identity else { continue };
+            let mut known = config.identities.iter().map(|identity| identity.name.as_str());
+            if known.clone().any(|known| known == name) {
+                continue;
+            }
+            let key = format!("listener[{index}].identity");
+            self.at(&key, format!("there is no identity `{name}`"), "unknown identity");
+            let names: Vec<&str> = known.by_ref().collect();
+            match suggest::closest(name, names.iter().copied()) {
+                Some(meant) => self.help(format!("did you mean \"{meant}\"?")),
+                None => self.help(format!("identities are: {}", names.join(", "))),
+            }
+        }
+    }
+
+    fn identities(&mut self) {
+        let config = self.config;
+        let names: Vec<_> = config
+            .identities
+            .iter()
+            .enumerate()
+            .map(|(index, identity)| (format!("identity[{index}].name"), identity.name.clone()))
+            .collect();
+        self.no_repetition(&names, "identity");
+        let mut claimed = Vec::new();
+        for (index, identity) in config.identities.iter().enumerate() {
+            let key = format!("identity[{index}].sip_domains");
+            for (key, domain) in paths(&key, identity.sip_domains.iter().cloned()) {
+                if !config.edge.domains.contains(&domain) {
+                    self.at(&key, format!("{domain} is not an own domain"), "not served here");
+                    self.help(format!("add \"{domain}\" to edge.domains"));
+                }
+                claimed.push((key, domain));
+            }
+        }
+        self.no_repetition(&claimed, "the identity of domain");
+        for class in [Class::Federation, Class::Internal] {
+            let used: Vec<usize> =
+                config.listeners_of(class).map(|l| config.listener_identity(l)).collect();
+            let clients: Vec<String> = (0..config.identities.len())
+                .filter(|index| config.identities[*index].client && used.contains(index))
+                .map(|index| format!("identity[{index}].client"))
+                .collect();
+            if let [first, second, ..] = clients.as_slice() {
+                let message = "two client identities on one side";
+                self.at(second, message, "only one can be shown when connecting out");
+                self.beside(first, "the other one");
+            }
+        }
+    }
+
+    fn next_hops(&mut self) {
+        let config = self.config;
+        let mut claimed: Vec<(String, String)> = Vec::new();
+        for (index, hop) in config.next_hops.iter().enumerate() {
+            let key = format!("next_hop[{index}].domains");
+            if hop.domains.is_empty() {
+                claimed.push((format!("next_hop[{index}].name"), "everything else".to_owned()));
+            }
+            for (key, domain) in paths(&key, hop.domains.iter().cloned()) {
+                if !config.edge.domains.contains(&domain) {
+                    self.at(&key, format!("{domain} is not an own domain"), "not served here");
+                    self.help(format!("add \"{domain}\" to edge.domains"));
+                }
+                claimed.push((key, domain.to_string()));
+            }
+            let listed =
+                config.internal.names.is_empty() || config.internal.names.contains(&hop.name);
+            if !listed {
+                let key = format!("next_hop[{index}].name");
+                let message = format!("{} is no internal name", hop.name);
+                self.at(&key, message, "its own requests would be refused");
+                self.beside("internal.names", "missing in this list");
+            }
+        }
+        self.no_repetition(&claimed, "the next hop of");
+        let covered = config.next_hops.is_empty()
+            || config.next_hops.iter().any(|hop| hop.domains.is_empty());
+        for (key, domain) in paths("edge.domains", config.edge.domains.iter().cloned()) {
+            if !covered && !config.next_hops.iter().any(|hop| hop.domains.contains(&domain)) {
+                self.at(&key, format!("no next hop takes {domain}"), "has nowhere to go");
+                self.help("name it in one next_hop, or leave the domains of one empty");
+            }
+        }
+    }
+
+    fn partners(&mut self) {
+        let config = self.config;
+        let keyed = |index: usize, key: &str| format!("partner[{index}].{key}");
+        let listed: Vec<_> = config
+            .partners
+            .iter()
+            .enumerate()
+            .map(|(index, partner)| (keyed(index, "domain"), partner.domain.clone()))
+            .collect();
+        self.no_repetition(&listed, "partner");
+        let blocked: Vec<_> = config
+            .blocked
+            .iter()
+            .enumerate()
+            .map(|(index, blocked)| (format!("blocked[{index}].domain"), blocked.domain.clone()))
+            .collect();
+        self.no_repetition(&blocked, "blocked domain");
+        let blocked: BTreeMap<&Domain, &str> =
+            blocked.iter().map(|(key, domain)| (domain, key.as_str())).collect();
+        for domain in &config.edge.domains {
+            if let Some(key) = blocked.get(domain) {
+                self.at(
+                    key,
+                    format!("{domain} is an own domain"),
+                    "blocks the organisation itself",
+                );
+            }
+        }
+        for (index, partner) in config.partners.iter().enumerate() {
+            let domain = &partner.domain;
+            if config.edge.domains.contains(domain) {
+                let message = format!("{domain} is an own domain");
+                self.at(&keyed(index, "domain"), message, "cannot be a partner too");
+            }
+            if let Some(blocked) = blocked.get(domain) {
+                let message = format!("{domain} is a partner and blocked");
+                self.at(&keyed(index, "domain"), message, "never reached: blocked wins");
+                self.beside(blocked, "blocked here");
+            }
+            self.partner_edge(index, partner.kind);
+        }
+    }
+
+    fn partner_edge(&mut self, index: usize, kind: PartnerKind) {
+        let keyed = |key: &str| format!("partner[{index}].{key}");
+        let partner = &self.config.partners[index];
+        match (kind, &partner.edge) {
+            (PartnerKind::AllowedServer, None) => {
+                let message = "an allowed server without the name of its edge";
+                self.at(&keyed("kind"), message, "needs `edge` too");
+                self.help(format!("add for example: edge = \"sip.{}\"", partner.domain));
+            }
+            (PartnerKind::AllowedDomain, Some(_)) => {
+                let message = "the edge of an allowed domain is found by DNS SRV";
+                self.at(&keyed("edge"), message, "has no effect");
+                self.help("remove it, or write kind = \"allowed_server\"");
+            }
+            (PartnerKind::AllowedServer, Some(edge)) if *edge == self.config.edge.external_fqdn => {
+                let message = format!("{edge} is this edge itself");
+                self.at(&keyed("edge"), message, "would connect to itself");
+            }
+            _ => {}
+        }
+        if kind == PartnerKind::AllowedDomain && self.config.source.says(&keyed("port")) {
+            let message = "the port of an allowed domain comes from its SRV record";
+            self.at(&keyed("port"), message, "has no effect");
+        }
+        if partner.srv_target == SrvTarget::Names(Vec::new()) {
+            let message = "an empty list of SRV targets admits none";
+            self.at(&keyed("srv_target"), message, "expected at least one name");
+        }
+        if kind == PartnerKind::AllowedServer && self.config.source.says(&keyed("srv_target")) {
+            let message = "an allowed server is not looked up by SRV";
+            self.at(&keyed("srv_target"), message, "has no effect");
+        }
+    }
+}
+
+/// Pairs each of `values` with its path in the list `key`.
+fn paths<T>(key: &str, values: impl Iterator<Item = T>) -> Vec<(String, T)> {
+    values.enumerate().map(|(index, value)| (format!("{key}[{index}]"), value)).collect()
+}

@@ -1,0 +1,46 @@
+//! What a reload would change, key by key.
+
+use std::collections::BTreeSet;
+
+use super::Config;
+use super::schema::sections;
+use super::section::Reload;
+
+/// A key that two configurations give differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its path, such as `listener[0].address`.
+    pub key: String,
+    /// When the change takes hold.
+    pub reload: Reload,
+    /// `file:line` where the new configuration says it.
+    pub whereabouts: String,
+}
+
+/// Returns the keys that `old` and `new` give differently, in the order of their paths.
+///
+/// Values are compared as they are written; lists by their whole text.
+#[must_use]
+pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
+    let sections = sections();
+    let paths: BTreeSet<&String> =
+        old.source.places.keys().chain(new.source.places.keys()).collect();
+    let mut changes = Vec::new();
+    for path in paths {
+        let Some((section, name)) = path.split_once('.') else { continue };
+        let section = section.split('[').next().unwrap_or(section);
+        let keys = sections.iter().filter(|s| s.name == section).flat_map(|s| &s.keys);
+        // Entries of a list have paths of their own but no declaration; their list stands for them.
+        let Some(key) = keys.into_iter().find(|key| key.name == name) else { continue };
+        if written(old, path) != written(new, path) {
+            let whereabouts = new.source.whereabouts(path);
+            changes.push(Change { key: path.clone(), reload: key.reload, whereabouts });
+        }
+    }
+    changes
+}
+
+fn written<'a>(config: &'a Config, path: &str) -> Option<&'a str> {
+    let span = config.source.places.get(path)?;
+    config.source.text.get(span.clone())
+}

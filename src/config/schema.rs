@@ -1,0 +1,632 @@
+//! Every key of the configuration, declared once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+#[cfg(test)]
+use super::section::Context;
+use super::section::{
+    Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
+};
+use super::shape::{
+    Shape, address, boolean, bytes, domain, integer, label, list, log_level, microseconds,
+    milliseconds, network, one_of, path, seconds, socket_address, word_or_list,
+};
+use crate::dns::Domain;
+use crate::edge::Class;
+#[cfg(test)]
+use toml::Spanned;
+#[cfg(test)]
+use toml::de::DeValue;
+
+/// How readiness is learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Poller {
+    /// `io_uring` where the kernel allows it, else epoll.
+    Auto,
+    /// `io_uring` or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// Where trust anchors come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The anchors of the operating system.
+    System,
+    /// Those of PEM files.
+    Files(Vec<PathBuf>),
+}
+
+/// The lowest TLS version spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// How a partner's edge is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartnerKind {
+    /// By DNS SRV of its SIP domain.
+    AllowedDomain,
+    /// By the name in `edge`.
+    AllowedServer,
+}
+
+/// Which SRV targets are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SrvTarget {
+    /// Directly below the SIP domain, one label deep.
+    Strict,
+    /// Anywhere below the SIP domain.
+    SameDomain,
+    /// These names only.
+    Names(Vec<Domain>),
+}
+
+/// Which name of the certificate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerName {
+    /// The FQDN of the edge.
+    Fqdn,
+    /// The SIP domain (RFC 5922).
+    SipDomain,
+    /// Both must be there.
+    Both,
+}
+
+/// Whether the partner's word on who its user is counts as verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verification {
+    /// Always.
+    Always,
+    /// As the partner says.
+    Source,
+    /// Never.
+    Never,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+section! {
+    /// The node, its names and its threads.
+    Edge = "edge", repeated: false {
+        /// This node's own FQDN, in internal Via headers and in flows of remote users.
+        node: Domain = domain(), optional, Restart {
+            beyond: "unset: external_fqdn, which is right for a pool of one",
+            example: "\"edge1.contoso.example\"",
+            see: ["edge.external_fqdn"],
+        }
+        /// The Access Edge FQDN of the pool: external Via, Record-Route, and the certificate.
+        external_fqdn: Domain = domain(), required, Restart {
+            beyond: "unset: refused; dialogs opened under another name end when it changes",
+            example: "\"sip.contoso.example\"",
+            see: ["identity.certificate"],
+        }
+        /// The FQDN of the pool as the inside knows it: internal Record-Route and ms-ep-fqdn.
+        internal_fqdn: Domain = domain(), optional, Restart {
+            beyond: "unset: external_fqdn",
+            example: "\"lsedge.contoso.example\"",
+            see: ["internal.names"],
+        }
+        /// Own SIP domains. Requests from outside must be for one of them.
+        domains: Vec<Domain> = list(domain(), 10_000), required, Live {
+            beyond: "unset or empty: refused",
+            example: "[\"contoso.example\"]",
+            see: ["next_hop.domains"],
+        }
+        /// Threads that carry signalling.
+        shards: usize = integer(1, 256), optional, Restart {
+            beyond: "unset: one per core the process may use",
+            example: "1",
+            see: ["edge.cores"],
+        }
+        /// Cores that the shards are pinned to, in order.
+        cores: Vec<usize> = list(integer(0, 4095), 256), default("[]"), Restart {
+            beyond: "empty: the kernel chooses; otherwise one core for each shard",
+            example: "[0, 1]",
+            see: ["edge.shards"],
+        }
+        /// How the shards wait for the network.
+        poller: Poller = one_of(&[
+            ("auto", Poller::Auto), ("io_uring", Poller::IoUring), ("epoll", Poller::Epoll),
+        ]), default("\"auto\""), Restart {
+            beyond: "auto takes io_uring and falls back to epoll with one line in the log",
+            example: "\"epoll\"",
+            see: [],
+        }
+        /// How long a shard waits for company after a small turn; saves CPU, costs latency.
+        coalesce_us: u64 = microseconds(0, 200), default("0"), Restart {
+            beyond: "0: never waits",
+            example: "100",
+            see: [],
+        }
+        /// How long a connection without traffic is kept.
+        idle_timeout_s: u64 = seconds(30, 86_400), default("600"), Restart {
+            beyond: "exceeded: the connection is closed in order",
+            example: "900",
+            see: [],
+        }
+        /// How long readiness fails before listeners close, so that balancers take notice.
+        drain_notice_s: u64 = seconds(0, 3_600), default("5"), Live {
+            beyond: "0: listeners close at once",
+            example: "15",
+            see: ["edge.drain_timeout_s"],
+        }
+        /// How long a drain may take in all.
+        drain_timeout_s: u64 = seconds(1, 86_400), default("60"), Restart {
+            beyond: "exceeded: what is left is closed and the process ends",
+            example: "120",
+            see: ["edge.drain_notice_s"],
+        }
+        /// File with the secrets of the pool, each with a key id.
+        secrets: PathBuf = path(), optional, Restart {
+            beyond: "unset: made at each start; dialogs do not survive a restart or another node",
+            example: "\"secrets.toml\"",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// A place where connections are accepted.
+    Listener = "listener", repeated: true {
+        /// Address and port.
+        address: SocketAddr = socket_address(1), required, Restart {
+            beyond: "unset: refused; in use by another process: no start",
+            example: "\"192.0.2.10:5061\"",
+            see: [],
+        }
+        /// Who connects here: partners, the organisation's users outside, or its inner servers.
+        class: Class = one_of(&[
+            ("federation", Class::Federation),
+            ("remote_users", Class::RemoteUsers),
+            ("internal", Class::Internal),
+        ]), required, Restart {
+            beyond: "unset: refused",
+            example: "\"federation\"",
+            see: ["internal.names", "remote_users.enabled"],
+        }
+        /// Name of the identity shown when the client asks for no name of another one.
+        identity: String = label(), optional, NewConnections {
+            beyond: "unset: the first identity of the file",
+            example: "\"access\"",
+            see: ["identity.name"],
+        }
+        /// Balancers that must begin with a PROXY header; from all others it is refused.
+        proxy_protocol_from: Vec<IpNet> = list(network(), 256), default("[]"), Restart {
+            beyond: "empty: no PROXY header is accepted from anybody",
+            example: "[\"198.51.100.0/28\"]",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// A certificate with its key.
+    Identity = "identity", repeated: true {
+        /// What listeners call it.
+        name: String = label(), default("\"default\""), NewConnections {
+            beyond: "two of one name: refused",
+            example: "\"access\"",
+            see: ["listener.identity"],
+        }
+        /// PEM file: the certificate, then its intermediates.
+        certificate: PathBuf = path(), required, NewConnections {
+            beyond: "unreadable or expired: no start; on reload the old one stays",
+            example: "\"pki/sip.pem\"",
+            see: ["identity.key"],
+        }
+        /// PEM file: the private key of the certificate.
+        key: PathBuf = path(), required, NewConnections {
+            beyond: "not the key of the certificate: no start; on reload the old one stays",
+            example: "\"pki/sip.key\"",
+            see: ["identity.certificate"],
+        }
+        /// Shown also when this edge connects out, on the side whose listeners use it.
+        client: bool = boolean(), default("false"), NewConnections {
+            beyond: "false everywhere: the identity of the first listener of the side",
+            example: "true",
+            see: ["listener.identity"],
+        }
+        /// SIP domains whose name in SNI chooses this identity, beside the names it carries.
+        sip_domains: Vec<Domain> = list(domain(), 10_000), default("[]"), NewConnections {
+            beyond: "empty: chosen by the names in the certificate alone",
+            example: "[\"contoso.example\"]",
+            see: ["edge.domains"],
+        }
+    }
+}
+
+section! {
+    /// Whom TLS trusts, and how.
+    Tls = "tls", repeated: false {
+        /// Trust anchors for partners.
+        trust: Trust = word_or_list(
+            &[("system", Trust::System)], list(path(), 64), Trust::Files,
+        ), default("\"system\""), NewConnections {
+            beyond: "open connections whose chain no longer passes are closed on reload",
+            example: "[\"pki/ca.pem\"]",
+            see: ["partner.trust", "tls.internal_trust"],
+        }
+        /// Trust anchors for next hops and other inner servers.
+        internal_trust: Trust = word_or_list(
+            &[("system", Trust::System)], list(path(), 64), Trust::Files,
+        ), optional, NewConnections {
+            beyond: "unset: tls.trust",
+            example: "[\"pki/inner-ca.pem\"]",
+            see: ["internal.names"],
+        }
+        /// Revocation lists, PEM or DER.
+        crl: Vec<PathBuf> = list(path(), 1_000), default("[]"), NewConnections {
+            beyond: "an issuer without a list is not checked; a list past its date is refused",
+            example: "[\"pki/ca.crl\"]",
+            see: [],
+        }
+        /// How long a handshake may take from the first byte.
+        handshake_timeout_ms: u64 = milliseconds(500, 60_000), default("10000"), Restart {
+            beyond: "exceeded: the connection is closed and counted",
+            example: "5000",
+            see: ["limits.half_open"],
+        }
+        /// The lowest version spoken.
+        min_version: TlsVersion = one_of(&[
+            ("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13),
+        ]), default("\"1.2\""), NewConnections {
+            beyond: "a peer that speaks only older ones is named in the log",
+            example: "\"1.3\"",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// Who may speak from the inside.
+    Internal = "internal", repeated: false {
+        /// Names of which an inner server's certificate must carry one.
+        names: Vec<Domain> = list(domain(), 10_000), default("[]"), Live {
+            beyond: "empty: the names of the next hops",
+            example: "[\"pool.contoso.example\"]",
+            see: ["next_hop.name"],
+        }
+    }
+}
+
+section! {
+    /// A server inside that gets what is for the organisation.
+    NextHop = "next_hop", repeated: true {
+        /// Its FQDN; its certificate must carry it.
+        name: Domain = domain(), required, Live {
+            beyond: "unset: refused",
+            example: "\"pool.contoso.example\"",
+            see: ["internal.names"],
+        }
+        /// Its port.
+        port: u16 = integer(1, 65_535), default("5061"), Live {
+            beyond: "unset: the port of SIP over TLS between servers",
+            example: "5061",
+            see: [],
+        }
+        /// Its addresses, in order of preference.
+        addresses: Vec<IpAddr> = list(address(), 16), default("[]"), Live {
+            beyond: "empty: asked of DNS, A and AAAA",
+            example: "[\"10.0.0.20\"]",
+            see: ["dns.servers"],
+        }
+        /// Own domains that go there.
+        domains: Vec<Domain> = list(domain(), 10_000), default("[]"), Live {
+            beyond: "empty: all that no other next hop names",
+            example: "[\"contoso.example\"]",
+            see: ["edge.domains"],
+        }
+        /// Connections to it from each shard.
+        connections: u8 = integer(1, 4), default("1"), Live {
+            beyond: "exceeded: further messages wait in the connections there are",
+            example: "2",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// Federation with partners.
+    Federation = "federation", repeated: false {
+        /// Whether partners get in at all.
+        enabled: bool = boolean(), default("true"), Live {
+            beyond: "false: every partner is refused and nothing goes out to partners",
+            example: "false",
+            see: [],
+        }
+        /// Whether partners that are not listed are found by DNS SRV.
+        discovery: bool = boolean(), default("false"), Live {
+            beyond: "false: an unlisted domain is refused without a DNS question",
+            example: "true",
+            see: ["federation.messages_per_s"],
+        }
+        /// Outgoing TLS connections to one partner, over all shards.
+        connections_per_partner: u8 = integer(1, 4), default("4"), Live {
+            beyond: "exceeded: messages share the connections there are",
+            example: "2",
+            see: [],
+        }
+        /// Messages a discovered partner may send.
+        messages_per_s: u32 = integer(1, 1_000_000), default("20"), Live {
+            beyond: "exceeded: held, then 480 with Retry-After",
+            example: "50",
+            see: ["federation.discovery"],
+        }
+    }
+}
+
+section! {
+    /// The organisation's own users outside.
+    RemoteUsers = "remote_users", repeated: false {
+        /// Whether they get in at all.
+        enabled: bool = boolean(), default("true"), Live {
+            beyond: "false: listeners of class remote_users refuse every request",
+            example: "false",
+            see: ["listener.class"],
+        }
+        /// Whether guests without an account may join conferences.
+        anonymous: bool = boolean(), default("false"), Live {
+            beyond: "false: the anonymous form of From is refused",
+            example: "true",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// A listed partner.
+    Partner = "partner", repeated: true {
+        /// Its SIP domain.
+        domain: Domain = domain(), required, Live {
+            beyond: "unset: refused; an own or blocked domain: refused",
+            example: "\"fabrikam.example\"",
+            see: ["blocked.domain"],
+        }
+        /// How its edge is found.
+        kind: PartnerKind = one_of(&[
+            ("allowed_domain", PartnerKind::AllowedDomain),
+            ("allowed_server", PartnerKind::AllowedServer),
+        ]), default("\"allowed_domain\""), Live {
+            beyond: "allowed_server needs `edge`, allowed_domain must not have it",
+            example: "\"allowed_server\"",
+            see: ["partner.edge"],
+        }
+        /// FQDN of its edge.
+        edge: Domain = domain(), optional, Live {
+            beyond: "unset: found by DNS SRV of the domain",
+            example: "\"sip.fabrikam.example\"",
+            see: ["partner.kind"],
+        }
+        /// Port of its edge.
+        port: u16 = integer(1, 65_535), default("5061"), Live {
+            beyond: "only with `edge`; otherwise the SRV record says",
+            example: "5061",
+            see: ["partner.edge"],
+        }
+        /// Which hosts its SRV record may name.
+        srv_target: SrvTarget = word_or_list(
+            &[("strict", SrvTarget::Strict), ("same_domain", SrvTarget::SameDomain)],
+            list(domain(), 64), SrvTarget::Names,
+        ), default("\"strict\""), Live {
+            beyond: "a target that does not fit is refused with ms-diagnostics 1009",
+            example: "[\"edge.hoster.example\"]",
+            see: [],
+        }
+        /// Which name its certificate must carry.
+        names: PeerName = one_of(&[
+            ("fqdn", PeerName::Fqdn),
+            ("sip_domain", PeerName::SipDomain),
+            ("both", PeerName::Both),
+        ]), default("\"fqdn\""), Live {
+            beyond: "not carried: refused",
+            example: "\"both\"",
+            see: ["partner.common_name"],
+        }
+        /// Whether a name in the common name counts too.
+        common_name: bool = boolean(), default("false"), Live {
+            beyond: "false: only subjectAltName counts",
+            example: "true",
+            see: ["partner.names"],
+        }
+        /// Whether its certificate must be made for clients too.
+        require_client_eku: bool = boolean(), default("false"), Live {
+            beyond: "false: a certificate for servers only is accepted, as public CAs issue them",
+            example: "true",
+            see: [],
+        }
+        /// Trust anchors of its own, PEM files.
+        trust: Vec<PathBuf> = list(path(), 16), default("[]"), NewConnections {
+            beyond: "empty: tls.trust; what these anchors sign may speak for this partner alone",
+            example: "[\"pki/fabrikam-ca.pem\"]",
+            see: ["tls.trust"],
+        }
+        /// Networks its edge may be in although they are not public.
+        allow_networks: Vec<IpNet> = list(network(), 64), default("[]"), Live {
+            beyond: "empty: addresses.allow_networks alone",
+            example: "[\"10.20.0.0/16\"]",
+            see: ["addresses.allow_networks"],
+        }
+        /// Whether its word on who its user is counts.
+        verification: Verification = one_of(&[
+            ("always", Verification::Always),
+            ("source", Verification::Source),
+            ("never", Verification::Never),
+        ]), default("\"source\""), Live {
+            beyond: "decides what the inside is told of the user: verified or not",
+            example: "\"never\"",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// A domain nobody here talks to, whatever else is said of it.
+    Blocked = "blocked", repeated: true {
+        /// Its name.
+        domain: Domain = domain(), required, Live {
+            beyond: "refused in both directions, in open dialogs too",
+            example: "\"litware.example\"",
+            see: ["partner.domain"],
+        }
+    }
+}
+
+section! {
+    /// Which addresses the edge connects to.
+    Addresses = "addresses", repeated: false {
+        /// Networks that count as reachable although they are not globally routable.
+        allow_networks: Vec<IpNet> = list(network(), 256), default("[]"), Live {
+            beyond: "empty: partners are reached at globally routable addresses only",
+            example: "[\"10.0.0.0/8\"]",
+            see: ["partner.allow_networks"],
+        }
+    }
+}
+
+section! {
+    /// Name servers.
+    Dns = "dns", repeated: false {
+        /// Name servers with their ports, in order of preference.
+        servers: Vec<SocketAddr> = list(socket_address(1), 16), default("[]"), Restart {
+            beyond: "empty: those of the system",
+            example: "[\"192.0.2.53:53\"]",
+            see: [],
+        }
+        /// How long one question may take.
+        timeout_ms: u64 = milliseconds(100, 10_000), default("2000"), Restart {
+            beyond: "exceeded: the next server, then a failure that is held down",
+            example: "1500",
+            see: ["dns.attempts"],
+        }
+        /// Times a question is sent.
+        attempts: usize = integer(1, 5), default("2"), Restart {
+            beyond: "exceeded: the question failed",
+            example: "3",
+            see: ["dns.hold_down_s"],
+        }
+        /// How long a name that failed is not asked again.
+        hold_down_s: u32 = integer(1, 3_600), default("30"), Restart {
+            beyond: "until then the failure is the answer",
+            example: "60",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// What the edge holds at most. `check` prints what it amounts to in memory.
+    Limits = "limits", repeated: false {
+        /// Connections, both sides, in and out.
+        connections: usize = integer(16, 4_000_000), default("20000"), Restart {
+            beyond: "exceeded: accepting pauses, counted by reason",
+            example: "100000",
+            see: ["limits.half_open"],
+        }
+        /// Connections whose handshake is not done.
+        half_open: usize = integer(4, 1_000_000), default("1000"), Restart {
+            beyond: "exceeded: accepting pauses, counted by reason",
+            example: "2000",
+            see: ["tls.handshake_timeout_ms"],
+        }
+        /// Transactions under way.
+        transactions: usize = integer(64, 16_000_000), default("100000"), Restart {
+            beyond: "exceeded: 503 with Retry-After",
+            example: "500000",
+            see: [],
+        }
+        /// Size of the body of a SIP message; its head has a fixed bound of 64 KiB.
+        message_bytes: usize = bytes(65_536, 1_048_576), default("1048576"), Restart {
+            beyond: "exceeded: 513, and the connection is closed",
+            example: "262144",
+            see: [],
+        }
+    }
+}
+
+section! {
+    /// Where metrics and health are asked.
+    Management = "management", repeated: false {
+        /// Addresses with ports; port 0 lets the kernel choose.
+        listen: Vec<SocketAddr> = list(socket_address(0), 16),
+            default("[\"127.0.0.1:9464\"]"), Restart {
+            beyond: "empty: no metrics and no health",
+            example: "[\"127.0.0.1:9464\", \"10.0.0.10:9464\"]",
+            see: ["management.allow"],
+        }
+        /// Networks that may ask.
+        allow: Vec<IpNet> = list(network(), 256), default("[\"127.0.0.0/8\", \"::1\"]"), Live {
+            beyond: "others get 403",
+            example: "[\"127.0.0.0/8\", \"10.0.0.0/24\"]",
+            see: ["management.listen"],
+        }
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log = "log", repeated: false {
+        /// How lines look.
+        format: LogFormat = one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+            default("\"text\""), Restart {
+            beyond: "unset: for people",
+            example: "\"json\"",
+            see: [],
+        }
+        /// What is told; user parts of addresses only at debug.
+        level: String = log_level(), default("\"info\""), Live {
+            beyond: "lines that the writer cannot keep up with are dropped and counted",
+            example: "\"info,entente::tls=debug\"",
+            see: [],
+        }
+    }
+}
+
+/// Returns the reference, section by section in the order of the documentation.
+#[must_use]
+pub fn sections() -> Vec<SectionEntry> {
+    vec![
+        Edge::entry(),
+        Listener::entry(),
+        Identity::entry(),
+        Tls::entry(),
+        Internal::entry(),
+        NextHop::entry(),
+        Federation::entry(),
+        RemoteUsers::entry(),
+        Partner::entry(),
+        Blocked::entry(),
+        Addresses::entry(),
+        Dns::entry(),
+        Limits::entry(),
+        Management::entry(),
+        Log::entry(),
+    ]
+}
+
+/// Returns how the section that has `key` is written, for a key that stands in the wrong one.
+pub(super) fn section_with_key(key: &str) -> Option<String> {
+    let section = sections().into_iter().find(|s| s.keys.iter().any(|k| k.name == key))?;
+    Some(header(section.name, section.repeated))
+}
+
+/// Returns how a section is opened in the file.
+#[must_use]
+pub fn header(name: &str, repeated: bool) -> String {
+    if repeated { format!("[[{name}]]") } else { format!("[{name}]") }
+}

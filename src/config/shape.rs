@@ -1,0 +1,321 @@
+//! What a value may look like: type, unit, range and the reader of it, in one place.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::report::{Code, Problem};
+use super::section::Context;
+use super::suggest;
+use crate::dns::Domain;
+
+/// Reads a value written at a path such as `edge.domains[0]`; what is wrong goes to the context.
+type Read<T> = Box<dyn Fn(&mut Context, &str, &Spanned<DeValue<'_>>) -> Option<T>>;
+
+/// A kind of value: how it is named, what it may be, and its reader.
+pub(super) struct Shape<T> {
+    /// Type and unit, for the reference.
+    pub(super) type_text: String,
+    /// What is accepted, for the reference and under the caret.
+    pub(super) range_text: String,
+    read: Read<T>,
+}
+
+impl<T> Shape<T> {
+    /// Reads `value`; `None` after a problem has been noted.
+    pub(super) fn read(
+        &self,
+        context: &mut Context,
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<T> {
+        context.places.insert(path.to_owned(), value.span());
+        (self.read)(context, path, value)
+    }
+}
+
+/// Notes that `value` has another type than `wanted`, with a hint where the mistake is a known one.
+fn wrong_type(context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+    let found = value.get_ref().type_str();
+    let mut problem = Problem::new(
+        Code::WrongType,
+        Some(value.span()),
+        format!("`{path}` must be {wanted}, not {} {found}", article(found)),
+        format!("expected {wanted}"),
+    );
+    let unquoted = value.get_ref().as_str().filter(|text| {
+        (wanted.starts_with("an integer") && text.parse::<i64>().is_ok())
+            || (wanted == "true or false" && matches!(*text, "true" | "false"))
+    });
+    if let Some(text) = unquoted {
+        problem = problem.help(format!("write it without quotes: {text}"));
+    } else if wanted.starts_with("a list") && value.get_ref().is_str() {
+        let text = value.get_ref().as_str().unwrap_or_default();
+        problem = problem.help(format!("write a list of one: [\"{text}\"]"));
+    }
+    context.problems.push(problem);
+}
+
+const fn article(noun: &str) -> &'static str {
+    match noun.as_bytes() {
+        [b'a' | b'e' | b'i' | b'o' | b'u', ..] => "an",
+        _ => "a",
+    }
+}
+
+fn malformed(context: &mut Context, span: Range<usize>, message: String, label: &str) {
+    context.problems.push(Problem::new(Code::Malformed, Some(span), message, label));
+}
+
+/// An integer from `least` to `most`; `unit` is empty or a plural noun.
+fn counted<T: TryFrom<i64> + 'static>(least: i64, most: i64, unit: &'static str) -> Shape<T> {
+    let type_text = if unit.is_empty() { "integer".to_owned() } else { format!("integer, {unit}") };
+    let range_text = format!("{least} to {most}");
+    let expected = range_text.clone();
+    let read = move |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        let Some(integer) = value.get_ref().as_integer() else {
+            wrong_type(context, path, value, "an integer");
+            return None;
+        };
+        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let kept = number.filter(|n| (least..=most).contains(n)).and_then(|n| T::try_from(n).ok());
+        if kept.is_none() {
+            context.problems.push(Problem::new(
+                Code::OutOfRange,
+                Some(value.span()),
+                format!("`{path}` is out of range"),
+                format!("expected {expected}"),
+            ));
+        }
+        kept
+    };
+    Shape { type_text, range_text, read: Box::new(read) }
+}
+
+/// A number of things.
+pub(super) fn integer<T: TryFrom<i64> + 'static>(least: i64, most: i64) -> Shape<T> {
+    counted(least, most, "")
+}
+
+/// A number of seconds.
+pub(super) fn seconds(least: i64, most: i64) -> Shape<u64> {
+    counted(least, most, "seconds")
+}
+
+/// A number of milliseconds.
+pub(super) fn milliseconds(least: i64, most: i64) -> Shape<u64> {
+    counted(least, most, "milliseconds")
+}
+
+/// A number of microseconds.
+pub(super) fn microseconds(least: i64, most: i64) -> Shape<u64> {
+    counted(least, most, "microseconds")
+}
+
+/// A number of bytes.
+pub(super) fn bytes(least: i64, most: i64) -> Shape<usize> {
+    counted(least, most, "bytes")
+}
+
+/// Yes or no.
+pub(super) fn boolean() -> Shape<bool> {
+    let read = |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        let kept = value.get_ref().as_bool();
+        if kept.is_none() {
+            wrong_type(context, path, value, "true or false");
+        }
+        kept
+    };
+    let range_text = "true, false".to_owned();
+    Shape { type_text: "boolean".to_owned(), range_text, read: Box::new(read) }
+}
+
+/// A text that `parse` understands; `parse` says what it wants instead otherwise.
+fn text<T: 'static>(
+    type_text: &str,
+    range_text: &str,
+    parse: impl Fn(&Context, &str) -> Result<T, &'static str> + 'static,
+) -> Shape<T> {
+    let noun = type_text.to_owned();
+    let read = move |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        let Some(written) = value.get_ref().as_str() else {
+            wrong_type(context, path, value, "a string");
+            return None;
+        };
+        match parse(context, written) {
+            Ok(kept) => Some(kept),
+            Err(expected) => {
+                let message = format!("`{written}` is not {} {noun}", article(&noun));
+                malformed(context, value.span(), message, expected);
+                None
+            }
+        }
+    };
+    let range_text = range_text.to_owned();
+    Shape { type_text: type_text.to_owned(), range_text, read: Box::new(read) }
+}
+
+/// A fully qualified name in any script; kept as A-labels in lower case.
+pub(super) fn domain() -> Shape<Domain> {
+    text("domain name", "at least two labels; IDNA (UTS 46) applied", |_, written| {
+        if written.parse::<IpAddr>().is_ok() {
+            return Err("expected a name, not an address");
+        }
+        let ascii = idna::domain_to_ascii(written).map_err(|_| "not a name under IDNA (UTS 46)")?;
+        let domain = Domain::parse(ascii.as_bytes())
+            .map_err(|_| "expected letters, digits and hyphens, such as contoso.example")?;
+        if !domain.as_str().contains('.') {
+            return Err("expected a full name with at least one dot");
+        }
+        Ok(domain)
+    })
+}
+
+/// A free text of 1 to 64 bytes that names something inside the file.
+pub(super) fn label() -> Shape<String> {
+    text("name", "1 to 64 letters, digits, `-`, `_` or `.`", |_, written| {
+        let usable = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if written.is_empty() || written.len() > 64 || !written.bytes().all(usable) {
+            return Err("expected 1 to 64 letters, digits, `-`, `_` or `.`");
+        }
+        Ok(written.to_owned())
+    })
+}
+
+/// A directive list of the log.
+pub(super) fn log_level() -> Shape<String> {
+    text("log level", "off, error, warn, info, debug, trace; then part=level, ...", |_, written| {
+        // The parser of directives takes a word that is no level for the name of a part.
+        let level = |word: &str| {
+            matches!(word.trim(), "off" | "error" | "warn" | "info" | "debug" | "trace")
+        };
+        let directive = |text: &str| text.split_once('=').map_or(level(text), |(_, to)| level(to));
+        if written.split(',').all(directive) {
+            Ok(written.to_owned())
+        } else {
+            Err("expected error, warn, info, debug or trace")
+        }
+    })
+}
+
+/// A file, taken from the directory of the configuration unless it is absolute.
+pub(super) fn path() -> Shape<PathBuf> {
+    text("path", "relative to the directory of this file, or absolute", |context, written| {
+        if written.is_empty() {
+            return Err("expected the path of a file");
+        }
+        Ok(context.base.join(written))
+    })
+}
+
+/// Address and port; `least_port` 0 where the kernel may choose one.
+pub(super) fn socket_address(least_port: u16) -> Shape<SocketAddr> {
+    text("address with port", "IPv4:port or [IPv6]:port", move |_, written| {
+        let address = written
+            .parse::<SocketAddr>()
+            .map_err(|_| "expected an address with a port, such as 192.0.2.1:5061")?;
+        if address.port() < least_port {
+            return Err("expected a port from 1 to 65535");
+        }
+        Ok(address)
+    })
+}
+
+/// An address without port.
+pub(super) fn address() -> Shape<IpAddr> {
+    text("address", "IPv4 or IPv6", |_, written| {
+        written.parse().map_err(|_| "expected an address without port, such as 192.0.2.1")
+    })
+}
+
+/// A network; an address alone is a network of one.
+pub(super) fn network() -> Shape<IpNet> {
+    text("network", "address/prefix, or an address alone", |_, written| {
+        let alone = written.parse::<IpAddr>().map(IpNet::from);
+        let network = alone.or_else(|_| written.parse::<IpNet>());
+        let network = network.map_err(|_| "expected a network such as 192.0.2.0/24")?;
+        if network.trunc() != network {
+            return Err("the address has bits outside the prefix");
+        }
+        Ok(network)
+    })
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Clone + 'static>(choices: &'static [(&'static str, T)]) -> Shape<T> {
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    let range_text = words.join(", ");
+    let read = move |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        let Some(written) = value.get_ref().as_str() else {
+            wrong_type(context, path, value, "a string");
+            return None;
+        };
+        if let Some((_, kept)) = choices.iter().find(|(word, _)| *word == written) {
+            return Some(kept.clone());
+        }
+        let mut problem = Problem::new(
+            Code::OutOfRange,
+            Some(value.span()),
+            format!("`{path}` cannot be `{written}`"),
+            format!("expected one of: {}", words.join(", ")),
+        );
+        if let Some(meant) = suggest::closest(written, words.iter().copied()) {
+            problem = problem.help(format!("did you mean \"{meant}\"?"));
+        }
+        context.problems.push(problem);
+        None
+    };
+    Shape { type_text: "string".to_owned(), range_text, read: Box::new(read) }
+}
+
+/// Any number of `of`, from none to `most`.
+pub(super) fn list<T: 'static>(of: Shape<T>, most: usize) -> Shape<Vec<T>> {
+    let type_text = format!("list of {}", of.type_text);
+    let range_text = format!("0 to {most} of: {}", of.range_text);
+    let wanted = format!("a list of {}", of.type_text);
+    let read = move |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        let Some(items) = value.get_ref().as_array() else {
+            wrong_type(context, path, value, &wanted);
+            return None;
+        };
+        if items.len() > most {
+            context.problems.push(Problem::new(
+                Code::OutOfRange,
+                Some(value.span()),
+                format!("`{path}` has {} entries", items.len()),
+                format!("expected at most {most}"),
+            ));
+            return None;
+        }
+        let read: Vec<Option<T>> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| of.read(context, &format!("{path}[{index}]"), item))
+            .collect();
+        read.into_iter().collect()
+    };
+    Shape { type_text, range_text, read: Box::new(read) }
+}
+
+/// Either a list of `of`, or one of a few words that stand for something else.
+pub(super) fn word_or_list<T: 'static, U: Clone + 'static>(
+    words: &'static [(&'static str, U)],
+    of: Shape<Vec<T>>,
+    listed: impl Fn(Vec<T>) -> U + 'static,
+) -> Shape<U> {
+    let word = one_of(words);
+    let type_text = format!("string, or {}", of.type_text);
+    let range_text = format!("{}; or {}", word.range_text, of.range_text);
+    let read = move |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        if value.get_ref().is_array() {
+            of.read(context, path, value).map(&listed)
+        } else {
+            word.read(context, path, value)
+        }
+    };
+    Shape { type_text, range_text, read: Box::new(read) }
+}

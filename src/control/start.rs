@@ -1,0 +1,482 @@
+//! Starting, reloading and draining one edge.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use crossbeam::channel;
+use ring::rand::SecureRandom as _;
+use tokio::sync::{mpsc, oneshot};
+use tracing_appender::non_blocking::ErrorCounter;
+
+use super::board::{self, AccessCells, Board, Stage};
+use super::listeners::listen;
+use super::{convert, notes};
+use crate::admin::{self, View as _};
+use crate::config::{self, Config, Reload};
+use crate::dns::resolver::{self, Asked, Resolver};
+use crate::edge::access::{self, Access, PoolKey, PoolKeys};
+use crate::edge::{Class, Drain, Note};
+use crate::limits;
+use crate::policy::{self, Snapshot};
+use crate::poll;
+use crate::shard::{self, Budget, Fabric, Links, Published};
+use crate::time::Clock;
+use crate::tls;
+
+/// How often the control thread looks after the shards.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two moments at which idle shards are woken, so that one that hangs is noticed.
+const WAKE_EVERY_TICKS: u64 = 5;
+/// One in so many connections is kept for outgoing ones.
+const OUTGOING_SHARE: usize = 8;
+
+/// What is not in the configuration file.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Where notes of the shards go; `None`: to the log, sampled.
+    pub notes: Option<channel::Sender<(u16, Note)>>,
+    /// Leaves a note for every decision, permits too.
+    pub explain: bool,
+    /// Writes TLS session keys there, for captures in tests.
+    pub key_log: Option<PathBuf>,
+    /// Counts the lines that the writer of the log has dropped.
+    pub log_dropped: Option<ErrorCounter>,
+    /// Listening sockets that the service manager has opened, each for the listener of its address.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// A running edge. To end it, [`Running::drain_and_wait`]; dropped, it ends without notice.
+pub struct Running {
+    board: Arc<Board>,
+    published: Arc<Published>,
+    options: Options,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    notes: Option<JoinHandle<()>>,
+    admin: admin::Running,
+    _locks: shard::Locks,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("epoch", &self.board.epoch()).finish_non_exhaustive()
+    }
+}
+
+/// Starts an edge and returns once it accepts connections.
+///
+/// Several edges can run in one process, as long as their addresses differ.
+/// # Errors
+/// In an operator's words: a contradiction of the policy, a file of TLS, an address that cannot be
+/// listened on. Nothing is left running then.
+pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
+    let clock = Clock::start();
+    let (snapshot, material) = compile(&config, 1, &clock, &options)?;
+    let shards = shard_count(&config)?;
+    let passed = std::mem::take(&mut options.sockets);
+    let (sockets, locks) = listen(&config, shards, passed)?;
+    let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
+    let log_dropped = options.log_dropped.clone();
+    let board = Board::new(clock, Arc::clone(&fabric), config, log_dropped);
+    let board = Arc::new(board);
+    board.set_epoch(1);
+    board.certificates.store(Arc::new(super::certificates(&board.config.load())));
+    let published = Arc::new(Published::new(Arc::new(snapshot), Arc::new(material)));
+
+    let view: Arc<dyn admin::View> = Arc::clone(&board) as Arc<dyn admin::View>;
+    let admin = admin::start(&board.config.load().management.listen, view)?;
+    let (notes_to, notes) = notes_channel(&options, &board)?;
+    let (control, questions, retired) = spawn_control(&board, shards)?;
+    let mut running = Running {
+        board,
+        published,
+        options,
+        shards: Vec::with_capacity(shards),
+        control: Some(control),
+        notes,
+        admin,
+        _locks: locks,
+    };
+    let links = Ties { questions, retired, notes: notes_to };
+    // Dropping `running` on an error ends the shards that have been started.
+    running.spawn_shards(sockets, &links)?;
+    running.board.set_stage(Stage::Serving);
+    Ok(running)
+}
+
+/// The ends of the channels that every shard gets a copy of.
+struct Ties {
+    questions: mpsc::Sender<(u16, crate::dns::Question)>,
+    retired: channel::Sender<Arc<Snapshot>>,
+    notes: channel::Sender<(u16, Note)>,
+}
+
+impl Running {
+    /// Returns where metrics and health are asked, with the ports the kernel chose.
+    #[must_use]
+    pub fn management(&self) -> Vec<SocketAddr> {
+        self.admin.addresses().to_vec()
+    }
+
+    /// Returns what the shards wait by.
+    #[must_use]
+    pub fn poller(&self) -> &'static str {
+        self.board.poller()
+    }
+
+    /// Returns why the process should be started again; empty while it need not.
+    #[must_use]
+    pub fn dead(&self) -> Vec<String> {
+        self.board.dead()
+    }
+
+    /// Returns the number of the configuration in force.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.board.epoch()
+    }
+
+    /// Makes a panic of any thread leave a line with shard, leg and epoch. Once per process.
+    pub fn tell_panics(&self) {
+        let board = Arc::clone(&self.board);
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let shard = thread.name().and_then(|name| name.strip_prefix("shard-"));
+            let shard: Option<u16> = shard.and_then(|number| number.parse().ok());
+            let leg = shard.and_then(|shard| board.fabric.serving(shard));
+            let epoch = board.epoch();
+            eprintln!("entente: failed assertion: shard {shard:?}, leg {leg:?}, epoch {epoch}");
+            before(panic);
+        }));
+    }
+
+    /// Puts `config` in force, all of it or nothing; returns the keys that changed.
+    ///
+    /// Open connections stay and are judged again before their next message.
+    /// # Errors
+    /// Why nothing was changed: a key that only a restart changes, a contradiction, a file.
+    pub fn reload(&self, config: Config) -> anyhow::Result<Vec<config::Change>> {
+        let result = self.try_reload(config);
+        self.board.reloaded(result.as_ref().map(|_| ()).map_err(|error| format!("{error:#}")));
+        result
+    }
+
+    /// Counts a reload that was refused before it came here: its file could not be read.
+    pub fn reload_refused(&self, why: &dyn std::fmt::Display) {
+        self.board.reloaded(Err(why.to_string()));
+    }
+
+    fn try_reload(&self, config: Config) -> anyhow::Result<Vec<config::Change>> {
+        if self.board.stage() > Stage::Serving {
+            bail!("the edge drains");
+        }
+        let old = self.board.config.load();
+        let changes = config::difference(&old, &config);
+        let only_restart: Vec<String> = changes
+            .iter()
+            .filter(|change| change.reload == Reload::Restart)
+            .map(|change| format!("{} ({})", change.key, change.whereabouts))
+            .collect();
+        if !only_restart.is_empty() {
+            bail!("only a restart changes {}", only_restart.join(", "));
+        }
+        if old.secrets != config.secrets {
+            bail!("only a restart changes the secrets of the pool");
+        }
+        let epoch = self.board.epoch() + 1;
+        let (snapshot, material) = compile(&config, epoch, &self.board.clock, &self.options)?;
+        self.published.material.store(Arc::new(material));
+        self.published.snapshot.store(Arc::new(snapshot));
+        self.board.fabric.wake_all();
+        self.board.set_epoch(epoch);
+        self.board.certificates.store(Arc::new(super::certificates(&config)));
+        self.board.config.store(Arc::new(config));
+        Ok(changes)
+    }
+
+    /// Drains as DESIGN 9 says and returns when every shard has ended.
+    ///
+    /// Readiness fails at once; after `drain_notice_s` listeners close; what is left is closed at
+    /// the latest when `drain_timeout_s` are over.
+    /// # Errors
+    /// A shard ended in another way than by its drain.
+    pub fn drain_and_wait(mut self) -> anyhow::Result<()> {
+        self.board.set_stage(Stage::Notice);
+        self.published.drain(Drain::Notice);
+        self.board.fabric.wake_all();
+        std::thread::sleep(Duration::from_secs(self.board.config.load().edge.drain_notice_s));
+        self.close()
+    }
+
+    /// Closes listeners and waits for the shards to end. A second call finds none left.
+    fn close(&mut self) -> anyhow::Result<()> {
+        self.board.set_stage(Stage::Closing);
+        self.published.drain(Drain::Closing);
+        self.board.fabric.wake_all();
+        let mut result = Ok(());
+        for (number, thread) in self.shards.drain(..).enumerate() {
+            let ended = match thread.join() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(anyhow::Error::new(error)),
+                Err(_) => Err(anyhow::anyhow!("it panicked")),
+            };
+            result = result.and(ended.with_context(|| format!("shard {number} ended")));
+        }
+        if let Some((stop, thread)) = self.control.take() {
+            drop(stop);
+            // Its panic was told by the hook.
+            let _ = thread.join();
+        }
+        if let Some(notes) = self.notes.take() {
+            let _ = notes.join();
+        }
+        result
+    }
+
+    fn spawn_shards(
+        &mut self,
+        sockets: Vec<Vec<shard::ListenerSocket>>,
+        ties: &Ties,
+    ) -> anyhow::Result<()> {
+        let config = self.board.config.load_full();
+        let keys = keys(&config)?;
+        for (number, listeners) in sockets.into_iter().enumerate() {
+            let of_core = access_setup(&config, &keys, number, &self.options)?;
+            let board = Arc::clone(&self.board);
+            let observe = move |core: &Access| {
+                AccessCells::publish(&board.access[number], core);
+            };
+            let links = Links {
+                fabric: Arc::clone(&self.board.fabric),
+                published: Arc::clone(&self.published),
+                retired: ties.retired.clone(),
+                questions: ties.questions.clone(),
+                notes: ties.notes.clone(),
+                observe: Some(Box::new(observe)),
+            };
+            let setup = shard::Setup {
+                listeners,
+                core: config.edge.cores.get(number).copied(),
+                poller: match config.edge.poller {
+                    config::Poller::Auto => poll::Choice::Auto,
+                    config::Poller::IoUring => poll::Choice::IoUring,
+                    config::Poller::Epoll => poll::Choice::Epoll,
+                },
+                settings: settings(&config, of_core.shard),
+            };
+            let body_bytes_max = config.limits.message_bytes;
+            let make =
+                move |snapshot| Access::new(of_core, snapshot).with_body_bytes_max(body_bytes_max);
+            let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
+                .with_context(|| format!("shard {number} cannot start"))?;
+            self.shards.push(thread);
+            self.board.set_poller(poller);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.shards.is_empty() || self.control.is_some() {
+            // Whoever drops it does not wait for its result.
+            let _ = self.close();
+        }
+    }
+}
+
+/// Compiles policy and TLS material number `epoch`.
+fn compile(
+    config: &Config,
+    epoch: u64,
+    clock: &Clock,
+    options: &Options,
+) -> anyhow::Result<(Snapshot, tls::Material)> {
+    let snapshot = policy::compile(convert::rules(config), epoch).map_err(|contradictions| {
+        let told: Vec<String> = contradictions.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the policy contradicts itself: {}", told.join("; "))
+    })?;
+    let now_unix_s = clock.now().unix_s;
+    let plan = convert::tls_plan(config, epoch, now_unix_s, options.key_log.clone());
+    let material = tls::Material::build(&plan)?;
+    Ok((snapshot, material))
+}
+
+fn shard_count(config: &Config) -> anyhow::Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pinned = (!config.edge.cores.is_empty()).then_some(config.edge.cores.len());
+    let shards = config.edge.shards.or(pinned).unwrap_or(cores).min(limits::SHARDS_MAX);
+    if config.limits.transactions / shards == 0 {
+        bail!("limits.transactions leaves none for each of {shards} shards");
+    }
+    Ok(shards)
+}
+
+fn budget(config: &Config) -> Budget {
+    let connections = config.limits.connections;
+    // The configuration has at least 16, so that something is left to accept.
+    Budget::new(connections, connections.div_ceil(OUTGOING_SHARE), config.limits.half_open)
+}
+
+fn settings(config: &Config, shard: u16) -> shard::Settings {
+    let edge = &config.edge;
+    let closing_s = edge.drain_timeout_s.saturating_sub(edge.drain_notice_s);
+    shard::Settings {
+        coalesce_us: u32::try_from(edge.coalesce_us).unwrap_or(limits::COALESCE_US_MAX),
+        handshake_ms: config.tls.handshake_timeout_ms,
+        drain_timeout_ms: closing_s * 1000,
+        ..shard::Settings::new(shard)
+    }
+}
+
+/// What is secret: made at the start, or derived from the pool's file.
+struct Keys {
+    process: [u64; 2],
+    seed: u64,
+    pool: PoolKeys,
+}
+
+fn keys(config: &Config) -> anyhow::Result<Keys> {
+    let random = ring::rand::SystemRandom::new();
+    let mut bytes = [0_u8; 40];
+    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
+    let word = |place: usize| {
+        let mut word = [0_u8; 8];
+        word.copy_from_slice(&bytes[place..place + 8]);
+        u64::from_le_bytes(word)
+    };
+    let pool = match &config.secrets {
+        Some(secrets) => secrets.0.iter().map(route_key).collect(),
+        None => {
+            let mut key = [0_u8; 16];
+            key.copy_from_slice(&bytes[24..]);
+            vec![PoolKey { id: 0, key }]
+        }
+    };
+    Ok(Keys { process: [word(0), word(8)], seed: word(16), pool: PoolKeys(pool) })
+}
+
+/// Derives the key of route tokens: one secret, several uses, each with a key of its own.
+fn route_key(secret: &config::Secret) -> PoolKey {
+    let parent = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.key);
+    let derived = ring::hmac::sign(&parent, b"entente route token 1");
+    let mut key = [0_u8; 16];
+    key.copy_from_slice(&derived.as_ref()[..16]);
+    PoolKey { id: secret.id, key }
+}
+
+fn access_setup(
+    config: &Config,
+    keys: &Keys,
+    shard: usize,
+    options: &Options,
+) -> anyhow::Result<access::Setup> {
+    let shards = shard_count(config)?;
+    Ok(access::Setup {
+        first_generation: 0,
+        shard: u16::try_from(shard)?,
+        shards: u16::try_from(shards)?,
+        transactions: config.limits.transactions / shards,
+        external_port: board::port(config, Class::Federation, 5061),
+        internal_port: board::port(config, Class::Internal, 5061),
+        remote_port: board::port(config, Class::RemoteUsers, 443),
+        process_key: keys.process,
+        pool_keys: keys.pool.clone(),
+        seed: keys.seed.wrapping_add(shard as u64),
+        idle_timeout_ms: config.edge.idle_timeout_s * 1000,
+        explain: options.explain,
+    })
+}
+
+type NotesTo = channel::Sender<(u16, Note)>;
+
+fn notes_channel(
+    options: &Options,
+    board: &Arc<Board>,
+) -> anyhow::Result<(NotesTo, Option<JoinHandle<()>>)> {
+    if let Some(notes) = &options.notes {
+        return Ok((notes.clone(), None));
+    }
+    let (sender, receiver) = channel::bounded(notes::NOTES_WAITING_MAX);
+    let board = Arc::clone(board);
+    let thread = notes::spawn(receiver, move |lines| {
+        board.lines_suppressed.fetch_add(lines, Ordering::Relaxed);
+    })?;
+    Ok((sender, Some(thread)))
+}
+
+type Control = (oneshot::Sender<()>, JoinHandle<()>);
+type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
+
+/// Starts the thread that resolves names, frees retired policies and watches the shards.
+fn spawn_control(
+    board: &Arc<Board>,
+    shards: usize,
+) -> anyhow::Result<(Control, Questions, channel::Sender<Arc<Snapshot>>)> {
+    let dns = &board.config.load().dns;
+    let settings = resolver::Settings {
+        servers: dns.servers.clone(),
+        timeout_ms: dns.timeout_ms,
+        attempts: dns.attempts,
+        hold_down_s: dns.hold_down_s,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let seed = keys(&board.config.load())?.process;
+    let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);
+    let (retired, retirees) = channel::unbounded::<Arc<Snapshot>>();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (made, making) = channel::bounded(1);
+    let board = Arc::clone(board);
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            // The resolver belongs to the runtime it is made in.
+            let resolver = match Resolver::new(&settings, seed[0]) {
+                Ok(resolver) => resolver,
+                Err(error) => return drop(made.send(Err(error))),
+            };
+            let _ = made.send(Ok(()));
+            // Only a hand-over: what waits, waits in the shards' channel.
+            let (hand_over, handed) = mpsc::channel(1);
+            tokio::spawn(async move {
+                while let Some((shard, question)) = asked.recv().await {
+                    if hand_over.send(Asked { shard, question }).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            let fabric = Arc::clone(&board.fabric);
+            let deliver = move |shard, answer| fabric.answer(shard, answer);
+            tokio::spawn(resolver::serve(resolver, board.clock, seed, handed, deliver));
+            tokio::select! {
+                () = watch(&board, &retirees) => {}
+                _ = stopped => {}
+            }
+        });
+    })?;
+    making.recv().context("the control thread did not start")??;
+    Ok(((stop, thread), questions, retired))
+}
+
+/// Looks after the shards for as long as the control thread lives.
+async fn watch(board: &Board, retirees: &channel::Receiver<Arc<Snapshot>>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut count = 0_u64;
+    loop {
+        ticks.tick().await;
+        count += 1;
+        // A policy of a million domains takes a while to free; no shard waits for that.
+        retirees.try_iter().for_each(drop);
+        board.watch();
+        if count.is_multiple_of(WAKE_EVERY_TICKS) {
+            board.fabric.wake_all();
+        }
+    }
+}

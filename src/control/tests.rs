@@ -1,0 +1,181 @@
+//! Edges that really run, on loopback.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use super::fixture::{free_port, world};
+use super::*;
+use crate::config::{self, Config, Poller};
+
+fn text(poller: Poller) -> String {
+    let poller = match poller {
+        Poller::Auto => "auto",
+        Poller::IoUring => "io_uring",
+        Poller::Epoll => "epoll",
+    };
+    format!(
+        r#"[edge]
+external_fqdn = "sip.contoso.example"
+domains = ["contoso.example"]
+shards = 2
+poller = "{poller}"
+drain_notice_s = 0
+drain_timeout_s = 5
+[[listener]]
+address = "127.0.0.1:{}"
+class = "federation"
+[[listener]]
+address = "127.0.0.1:{}"
+class = "internal"
+[[identity]]
+certificate = "sip.pem"
+key = "sip.key"
+[tls]
+trust = ["ca.pem"]
+[[next_hop]]
+name = "pool.contoso.example"
+[dns]
+servers = ["127.0.0.1:53"]
+[management]
+listen = ["127.0.0.1:0"]
+"#,
+        free_port(),
+        free_port()
+    )
+}
+
+fn parse(directory: &Path, text: &str) -> Config {
+    config::parse(&directory.join("e.toml"), text).unwrap_or_else(|report| panic!("{report}"))
+}
+
+fn ask(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Waits until nobody listens on `address`: the kernel takes a ring apart after its thread is gone.
+fn closes(address: SocketAddr) -> bool {
+    (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        TcpStream::connect(address).is_err()
+    })
+}
+
+#[test]
+fn an_edge_starts_tells_of_itself_and_drains() {
+    for poller in [Poller::Epoll, Poller::Auto] {
+        let directory = world(&["sip.contoso.example"]);
+        let config = parse(directory.path(), &text(poller));
+        let listener = config.listeners[0].address;
+        let running = start(config, Options::default()).unwrap();
+        let management = running.management()[0];
+        assert!(ask(management, "/readyz").starts_with("HTTP/1.1 200"));
+        assert!(ask(management, "/livez").starts_with("HTTP/1.1 200"));
+        let status = ask(management, "/status");
+        assert!(status.contains("\"stage\": \"serving\""), "{status}");
+        let metrics = ask(management, "/metrics");
+        assert!(metrics.contains("entente_control_config_epoch 1\n"), "{metrics}");
+        assert!(metrics.contains("entente_access_pings_total 0\n"), "{metrics}");
+        assert!(metrics.contains("entente_shard_turns_total{shard=\"1\"}"), "{metrics}");
+        drop(TcpStream::connect(listener).unwrap());
+        running.drain_and_wait().unwrap();
+        assert!(closes(listener));
+        assert!(closes(management));
+    }
+}
+
+#[test]
+fn a_reload_takes_everything_or_nothing() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text(Poller::Epoll);
+    let running = start(parse(directory.path(), &text), Options::default()).unwrap();
+
+    let partner = format!("{text}[[partner]]\ndomain = \"fabrikam.example\"\n");
+    let changes = running.reload(parse(directory.path(), &partner)).unwrap();
+    assert_eq!(changes[0].key, "partner[0].domain");
+    assert_eq!(running.epoch(), 2);
+
+    let moved = partner.replace("shards = 2", "shards = 1").replace("fabrikam", "tailspin");
+    let refused = running.reload(parse(directory.path(), &moved)).unwrap_err().to_string();
+    let place = directory.path().join("e.toml:4");
+    assert_eq!(refused, format!("only a restart changes edge.shards ({})", place.display()));
+
+    let wrong_key = partner.replace("sip.key", "other.key").replace("fabrikam", "tailspin");
+    let refused = running.reload(parse(directory.path(), &wrong_key)).unwrap_err().to_string();
+    assert!(refused.contains("is not the private key of"), "{refused}");
+    assert_eq!(running.epoch(), 2, "nothing of it is in force");
+
+    let metrics = ask(running.management()[0], "/metrics");
+    let expected = "entente_control_reloads_total{result=\"refused\"} 2\n";
+    assert!(metrics.contains(expected), "{metrics}");
+    assert!(metrics.contains("entente_control_partners 1\n"), "{metrics}");
+    running.drain_and_wait().unwrap();
+}
+
+#[test]
+fn two_edges_run_in_one_process_and_not_on_one_address() {
+    let (one, two) = (world(&["sip.contoso.example"]), world(&["sip.contoso.example"]));
+    let first = parse(one.path(), &text(Poller::Epoll));
+    let same = first.clone();
+    let address = first.listeners[0].address;
+    let first = start(first, Options::default()).unwrap();
+    let second = start(parse(two.path(), &text(Poller::Epoll)), Options::default()).unwrap();
+    let refused = start(same, Options::default()).unwrap_err().to_string();
+    let process = std::process::id();
+    assert_eq!(refused, format!("{address} is served already by process {process}"));
+    drop(second);
+    assert!(ask(first.management()[0], "/readyz").starts_with("HTTP/1.1 200"));
+    first.drain_and_wait().unwrap();
+}
+
+#[test]
+fn a_socket_of_the_service_manager_serves_the_listener_of_its_address() {
+    let directory = world(&["sip.contoso.example"]);
+    let config = parse(directory.path(), &text(Poller::Epoll));
+    let address = config.listeners[1].address;
+    let passed = TcpListener::bind(address).unwrap();
+    let held = passed.try_clone().unwrap();
+    let options = Options { sockets: vec![passed], ..Options::default() };
+    let running = start(config.clone(), options).unwrap();
+    drop(TcpStream::connect(address).unwrap());
+    running.drain_and_wait().unwrap();
+    assert!(TcpStream::connect(address).is_ok(), "it stays open for the next process");
+    drop(held);
+
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = stranger.local_addr().unwrap();
+    let options = Options { sockets: vec![stranger], ..Options::default() };
+    let refused = start(config, options).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("a socket for {other} was passed, which no listener of the configuration names")
+    );
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_behind() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text(Poller::Epoll);
+    std::fs::remove_file(directory.path().join("ca.pem")).unwrap();
+    let config = parse(directory.path(), &text);
+    let listener = config.listeners[0].address;
+    let refused = start(config, Options::default()).unwrap_err().to_string();
+    assert!(refused.contains("ca.pem: cannot be read"), "{refused}");
+    assert!(TcpStream::connect(listener).is_err());
+}
+
+#[test]
+fn only_allowed_networks_are_told_anything() {
+    let directory = world(&["sip.contoso.example"]);
+    let closed = format!("{}allow = [\"192.0.2.0/24\"]\n", text(Poller::Epoll));
+    let running = start(parse(directory.path(), &closed), Options::default()).unwrap();
+    assert!(ask(running.management()[0], "/metrics").starts_with("HTTP/1.1 403"));
+    running.drain_and_wait().unwrap();
+}

@@ -1,0 +1,331 @@
+//! The one table from what went wrong to what goes on the wire: SIP status, reason phrase and
+//! `ms-diagnostics` (wire-protocols A.10).
+
+use std::borrow::Cow;
+
+use crate::dns::Failure;
+use crate::edge::ConnectFailure;
+use crate::policy::Refusal;
+use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
+
+/// An answer of the edge itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+    /// ErrorId of `ms-diagnostics`; 0 for none.
+    pub(crate) diagnostics: u16,
+    /// For the log, and for the inside; no user parts of addresses.
+    pub(crate) sentence: String,
+    /// Whole header lines that the status demands: `Retry-After`, `Unsupported`, `Allow`.
+    pub(crate) headers: Cow<'static, [u8]>,
+    pub(crate) blame: Blame,
+}
+
+/// Whose fault it is; chooses the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    Syntax,
+    Policy,
+    Rate,
+    Overload,
+    Unreachable,
+}
+
+impl Fault {
+    fn new(
+        status: u16,
+        reason: &'static str,
+        diagnostics: u16,
+        blame: Blame,
+        sentence: &str,
+    ) -> Self {
+        Self {
+            status,
+            reason,
+            diagnostics,
+            sentence: sentence.to_owned(),
+            headers: Cow::Borrowed(b""),
+            blame,
+        }
+    }
+
+    pub(crate) fn syntax(fault: &SyntaxFault) -> Self {
+        let status = fault.status();
+        let reason = match status {
+            416 => "Unsupported URI Scheme",
+            505 => "Version Not Supported",
+            513 => "Message Too Large",
+            _ => "Bad Request",
+        };
+        Self::new(status, reason, 1018, Blame::Syntax, fault.reason())
+    }
+
+    pub(crate) fn framing(fault: FramingFault) -> Self {
+        let sentence = "where the next message begins cannot be known";
+        Self::new(fault.status(), fault.reason(), 1018, Blame::Syntax, sentence)
+    }
+
+    pub(crate) fn policy(refusal: &Refusal) -> Self {
+        Self {
+            status: refusal.status(),
+            reason: refusal.reason(),
+            diagnostics: refusal.diagnostics(),
+            sentence: refusal.sentence(),
+            headers: Cow::Borrowed(b""),
+            blame: Blame::Policy,
+        }
+    }
+
+    pub(crate) fn too_many_hops() -> Self {
+        Self::new(483, "Too Many Hops", 0, Blame::Syntax, "Max-Forwards has reached 0")
+    }
+
+    pub(crate) fn loop_detected() -> Self {
+        Self::new(482, "Loop Detected", 0, Blame::Syntax, "the request came back unchanged")
+    }
+
+    /// RFC 3261 section 16.3 step 5: the tags are named in `Unsupported`.
+    pub(crate) fn bad_extension(message: &Message<'_>) -> Self {
+        let mut line = b"Unsupported: ".to_vec();
+        for (at, field) in message.all(HeaderName::ProxyRequire).enumerate() {
+            line.extend_from_slice(if at == 0 { b"" } else { b", " });
+            line.extend(field.value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+        }
+        line.extend_from_slice(b"\r\n");
+        let sentence = "Proxy-Require asks for an extension that the edge does not have";
+        let fault = Self::new(420, "Bad Extension", 0, Blame::Syntax, sentence);
+        Self { headers: Cow::Owned(line), ..fault }
+    }
+
+    pub(crate) fn scheme() -> Self {
+        let sentence = "only sip and sips URIs are routed";
+        Self::new(416, "Unsupported URI Scheme", 0, Blame::Syntax, sentence)
+    }
+
+    pub(crate) fn not_a_domain() -> Self {
+        let sentence = "the host of From or To is no domain name";
+        Self::new(403, "Forbidden", 1012, Blame::Policy, sentence)
+    }
+
+    pub(crate) fn unknown_user() -> Self {
+        let sentence = "a request from inside for one of our own domains, without a flow";
+        Self::new(404, "Not Found", 1003, Blame::Policy, sentence)
+    }
+
+    pub(crate) fn no_next_hop() -> Self {
+        let sentence = "no next hop is configured for this domain";
+        Self::new(504, "Server Time-out", 1005, Blame::Unreachable, sentence)
+    }
+
+    pub(crate) fn method(sentence: &str) -> Self {
+        Self::new(403, "Forbidden", 1027, Blame::Policy, sentence)
+    }
+
+    pub(crate) fn compression_declined() -> Self {
+        Self::new(488, "Not Acceptable Here", 0, Blame::Policy, "compression is not offered")
+    }
+
+    pub(crate) fn not_for_us() -> Self {
+        Self::new(
+            403,
+            "Forbidden",
+            1005,
+            Blame::Policy,
+            "neither the Request-URI nor a valid route token leads to this organisation",
+        )
+    }
+
+    pub(crate) fn dead_dialog() -> Self {
+        Self::new(
+            481,
+            "Call Leg/Transaction Does Not Exist",
+            1004,
+            Blame::Policy,
+            "the route token does not belong to this dialog",
+        )
+    }
+
+    pub(crate) fn no_transaction() -> Self {
+        Self::new(
+            481,
+            "Call Leg/Transaction Does Not Exist",
+            0,
+            Blame::Syntax,
+            "no transaction matches the CANCEL",
+        )
+    }
+
+    pub(crate) fn flow_failed() -> Self {
+        Self::new(430, "Flow Failed", 0, Blame::Unreachable, "this edge does not have the flow")
+    }
+
+    pub(crate) fn too_fast() -> Self {
+        let fault = Self::new(
+            480,
+            "Temporarily Unavailable",
+            1007,
+            Blame::Rate,
+            "the rate or quota of this peer is used up",
+        );
+        Self { headers: Cow::Borrowed(b"Retry-After: 5\r\n"), ..fault }
+    }
+
+    pub(crate) fn sign_ins() -> Self {
+        let fault = Self::new(
+            403,
+            "Forbidden",
+            4003,
+            Blame::Rate,
+            "too many failed sign-ins from this source or for this user",
+        );
+        Self { headers: Cow::Borrowed(b"Retry-After: 60\r\n"), ..fault }
+    }
+
+    pub(crate) fn overload() -> Self {
+        let fault = Self::new(
+            503,
+            "Service Unavailable",
+            1007,
+            Blame::Overload,
+            "every transaction slot of this edge is taken",
+        );
+        Self { headers: Cow::Borrowed(b"Retry-After: 5\r\n"), ..fault }
+    }
+
+    pub(crate) fn draining() -> Self {
+        let fault =
+            Self::new(503, "Service Unavailable", 0, Blame::Overload, "this edge is draining");
+        Self { headers: Cow::Borrowed(b"Retry-After: 30\r\n"), ..fault }
+    }
+
+    pub(crate) fn partner_full() -> Self {
+        Self::new(
+            504,
+            "Server Time-out",
+            1007,
+            Blame::Unreachable,
+            "as much as may wait for this peer is waiting already",
+        )
+    }
+
+    pub(crate) fn no_answer_in_time() -> Self {
+        Self::new(
+            504,
+            "Server Time-out",
+            1007,
+            Blame::Unreachable,
+            "no connection within the time a message may wait",
+        )
+    }
+
+    pub(crate) fn lost_after_write() -> Self {
+        Self::new(
+            504,
+            "Server Time-out",
+            1038,
+            Blame::Unreachable,
+            "the connection was lost after the request had been written",
+        )
+    }
+
+    pub(crate) fn out_of_service() -> Self {
+        Self::new(
+            504,
+            "Server Time-out",
+            1042,
+            Blame::Unreachable,
+            "every target of the peer is out of service",
+        )
+    }
+
+    pub(crate) fn invite_timeout() -> Self {
+        Self::new(408, "Request Timeout", 0, Blame::Unreachable, "no final answer came in time")
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::new(487, "Request Terminated", 0, Blame::Unreachable, "cancelled before it was sent")
+    }
+
+    pub(crate) fn connect(why: ConnectFailure, partner: bool) -> Self {
+        let (code, sentence) = match why {
+            ConnectFailure::Unreachable => {
+                (if partner { 1039 } else { 1038 }, "no address of the peer accepts a connection")
+            }
+            ConnectFailure::TlsFailed => {
+                (if partner { 1047 } else { 1046 }, "TLS could not be agreed with the peer")
+            }
+            ConnectFailure::CertificateUntrusted => (1010, "the peer's certificate is not trusted"),
+            ConnectFailure::CertificateNameMismatch => {
+                (1010, "the peer's certificate does not carry the name that was expected")
+            }
+            ConnectFailure::Exhausted => (1044, "no descriptor is left for an outgoing connection"),
+        };
+        Self::new(504, "Server Time-out", code, Blame::Unreachable, sentence)
+    }
+
+    pub(crate) fn dns(failure: Failure) -> Self {
+        let (code, sentence) = match failure {
+            Failure::NoSuchService | Failure::ServiceRefused => {
+                (1008, "the domain has no federation SRV record")
+            }
+            Failure::NoAddress => (1014, "the name has no address"),
+            Failure::ServerFailure => (1008, "the name server failed"),
+            Failure::Timeout => (1008, "the name server did not answer in time"),
+        };
+        Self::new(504, "Server Time-out", code, Blame::Unreachable, sentence)
+    }
+
+    /// Appends the diagnostics line for a reader inside or outside.
+    ///
+    /// Inside gets the sentence and our name; outside the public form, which carries no name
+    /// (wire-protocols A.10). `decision` is also in the log.
+    pub(crate) fn write_diagnostics(&self, inside: Option<&str>, decision: u64, out: &mut Vec<u8>) {
+        if self.diagnostics == 0 {
+            return;
+        }
+        let name = if inside.is_some() { "ms-diagnostics" } else { "ms-diagnostics-public" };
+        let reason = if inside.is_some() { self.sentence.as_str() } else { self.reason };
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(format!(": {};reason=\"", self.diagnostics).as_bytes());
+        out.extend(reason.bytes().filter(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n')));
+        out.push(b'"');
+        if let Some(source) = inside {
+            out.extend_from_slice(format!(";source=\"{source}\"").as_bytes());
+        }
+        out.extend_from_slice(format!(";decision=\"{decision:016x}\"\r\n").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_form_carries_no_source_and_no_sentence() {
+        let mut out = Vec::new();
+        Fault::not_for_us().write_diagnostics(None, 7, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "ms-diagnostics-public: 1005;reason=\"Forbidden\";decision=\"0000000000000007\"\r\n"
+        );
+    }
+
+    #[test]
+    fn the_inner_form_names_the_edge_and_says_why() {
+        let mut out = Vec::new();
+        Fault::partner_full().write_diagnostics(Some("lsedge.contoso.example"), 1, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("ms-diagnostics: 1007;reason=\"as much as may wait"));
+        assert!(text.contains(";source=\"lsedge.contoso.example\";"));
+    }
+
+    #[test]
+    fn a_sentence_cannot_break_out_of_its_quotes() {
+        let fault = Fault { sentence: "a\"b\r\nc\\".to_owned(), ..Fault::not_for_us() };
+        let mut out = Vec::new();
+        fault.write_diagnostics(Some("x"), 1, &mut out);
+        assert!(String::from_utf8(out).unwrap().contains("reason=\"abc\""));
+    }
+}

@@ -1,0 +1,456 @@
+//! Outgoing connections by peer: which targets a partner or next hop has, which of them rest, and
+//! the few connections that are open, opening, or backed off.
+
+use std::hash::Hasher;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+
+use super::list::List;
+use crate::dns::{Domain, SharedAnswer};
+use crate::edge::{Class, ConnectFailure, LegId, OutletId};
+use crate::policy::{PartnerKey, Snapshot};
+use crate::time::{Monotonic, Now};
+
+/// Index of a [`Group`].
+pub(crate) type GroupId = u32;
+
+/// Whom a group of connections leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum GroupKey {
+    /// A partner.
+    Partner(PartnerKey),
+    /// A next hop, by [`hop_key`] of its name and port, which a reload does not change.
+    NextHop(u64),
+}
+
+/// One host of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetState {
+    pub(crate) fqdn: Domain,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) expected_names: Vec<Domain>,
+    /// Not used before: it failed, or said 503.
+    pub(crate) rest_until: Monotonic,
+}
+
+/// How one outlet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutletState {
+    Connecting,
+    Open(LegId),
+}
+
+/// One outgoing connection.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    pub(crate) generation: u32,
+    pub(crate) group: GroupId,
+    /// Index into the group's targets.
+    pub(crate) target: usize,
+    pub(crate) state: OutletState,
+    /// Slots that wait for it to open, in order.
+    pub(crate) slots: List,
+    /// Not chosen before: its target said 503.
+    pub(crate) resting_until: Monotonic,
+}
+
+/// One partner or next hop.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) key: GroupKey,
+    pub(crate) class: Class,
+    pub(crate) anchors: Option<u16>,
+    /// In the order they are tried.
+    pub(crate) targets: Vec<TargetState>,
+    /// The answer the targets were made from, to see when it has changed.
+    answer: Option<SharedAnswer>,
+    pub(crate) outlets: SmallVec<[OutletId; 4]>,
+    /// How many outlets this shard keeps at most.
+    pub(crate) wanted: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) retained_bytes: usize,
+    /// Grows with every round of failures; zero after a success.
+    failures: u32,
+    pub(crate) back_off_until: Monotonic,
+    /// Why the last connection did not come up.
+    pub(crate) last_fault: Option<ConnectFailure>,
+    /// Snapshot the targets come from.
+    epoch: u64,
+    /// Made once there is a choice between outlets; 1.5 KiB.
+    habits: Option<Box<[Habit; HABITS]>>,
+}
+
+/// Which outlet a share of the Call-IDs takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habit {
+    outlet: Option<OutletId>,
+    used: Monotonic,
+}
+
+/// Shares into which Call-IDs fall.
+const HABITS: usize = 64;
+/// A share unused for this long may move: whatever it sent has long arrived.
+const HABIT_MS: u64 = 2_000;
+
+/// First pause after every target failed; doubles up to the last.
+const BACK_OFF_FIRST_MS: u64 = 500;
+const BACK_OFF_LAST_MS: u64 = 30_000;
+/// A failed target rests this long (wire-protocols B.5).
+pub(crate) const TARGET_REST_MS: u64 = 32_000;
+/// Peers remembered on one shard; a peer without connections makes room for a new one.
+const GROUPS_MAX: usize = 65_536;
+/// How many groups are looked at for one that can go.
+const EVICTION_LOOKS_MAX: usize = 16;
+
+/// All groups and outlets of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Outlets {
+    groups: Vec<Option<Group>>,
+    free_groups: Vec<GroupId>,
+    by_key: HashMap<GroupKey, GroupId, foldhash::quality::RandomState>,
+    outlets: Vec<Option<Outlet>>,
+    free_outlets: Vec<u32>,
+    generation: u32,
+    eviction_hand: usize,
+}
+
+/// What a group is made from or refreshed with.
+pub(crate) struct GroupPlan<'a> {
+    pub(crate) key: GroupKey,
+    pub(crate) class: Class,
+    pub(crate) anchors: Option<u16>,
+    pub(crate) wanted: usize,
+    pub(crate) epoch: u64,
+    pub(crate) answer: Option<&'a SharedAnswer>,
+}
+
+impl Outlets {
+    /// Returns the group, making it if need be. `targets` is called for a new group or when the
+    /// answer has changed. `None` when no more peers can be remembered.
+    pub(crate) fn group(
+        &mut self,
+        plan: &GroupPlan<'_>,
+        targets: impl FnOnce() -> Vec<TargetState>,
+    ) -> Option<GroupId> {
+        if let Some(&id) = self.by_key.get(&plan.key) {
+            let group = self.groups[id as usize].as_mut().expect("the index holds live groups");
+            let same = group.epoch == plan.epoch
+                && match (&group.answer, plan.answer) {
+                    (Some(held), Some(given)) => Arc::ptr_eq(held, given),
+                    (None, None) => true,
+                    _ => false,
+                };
+            if !same {
+                group.refresh(targets(), plan);
+            }
+            return Some(id);
+        }
+        let id = self.free_group()?;
+        self.groups[id as usize] = Some(Group {
+            key: plan.key,
+            class: plan.class,
+            anchors: plan.anchors,
+            targets: targets(),
+            answer: plan.answer.cloned(),
+            outlets: SmallVec::new(),
+            wanted: plan.wanted,
+            in_flight: 0,
+            retained_bytes: 0,
+            failures: 0,
+            back_off_until: Monotonic::default(),
+            last_fault: None,
+            epoch: plan.epoch,
+            habits: None,
+        });
+        self.by_key.insert(plan.key, id);
+        Some(id)
+    }
+
+    fn free_group(&mut self) -> Option<GroupId> {
+        if let Some(id) = self.free_groups.pop() {
+            return Some(id);
+        }
+        if self.groups.len() < GROUPS_MAX {
+            self.groups.push(None);
+            return u32::try_from(self.groups.len() - 1).ok();
+        }
+        // A clock hand over the groups: the first idle one it meets goes.
+        for _ in 0..EVICTION_LOOKS_MAX {
+            self.eviction_hand = (self.eviction_hand + 1) % self.groups.len();
+            let at = self.eviction_hand;
+            let idle = self.groups[at]
+                .as_ref()
+                .is_some_and(|group| group.outlets.is_empty() && group.in_flight == 0);
+            if idle {
+                let group = self.groups[at].take().expect("looked at on the line above");
+                self.by_key.remove(&group.key);
+                return u32::try_from(at).ok();
+            }
+        }
+        None
+    }
+
+    pub(crate) fn get(&self, id: GroupId) -> &Group {
+        self.groups[id as usize].as_ref().expect("a slot or outlet keeps its group alive")
+    }
+
+    pub(crate) fn get_mut(&mut self, id: GroupId) -> &mut Group {
+        self.groups[id as usize].as_mut().expect("a slot or outlet keeps its group alive")
+    }
+
+    pub(crate) fn outlet(&self, id: OutletId) -> Option<&Outlet> {
+        self.outlets
+            .get(id.index as usize)?
+            .as_ref()
+            .filter(|outlet| outlet.generation == id.generation)
+    }
+
+    pub(crate) fn outlet_mut(&mut self, id: OutletId) -> Option<&mut Outlet> {
+        self.outlets
+            .get_mut(id.index as usize)?
+            .as_mut()
+            .filter(|outlet| outlet.generation == id.generation)
+    }
+
+    /// Makes an outlet of `group` towards its target `target`, connecting.
+    pub(crate) fn open(&mut self, group: GroupId, target: usize) -> OutletId {
+        let index = self.free_outlets.pop().unwrap_or_else(|| {
+            self.outlets.push(None);
+            u32::try_from(self.outlets.len() - 1).expect("outlets are bounded by descriptors")
+        });
+        self.generation = self.generation.wrapping_add(1);
+        let id = OutletId { index, generation: self.generation };
+        self.outlets[index as usize] = Some(Outlet {
+            generation: self.generation,
+            group,
+            target,
+            state: OutletState::Connecting,
+            slots: List::default(),
+            resting_until: Monotonic::default(),
+        });
+        self.get_mut(group).outlets.push(id);
+        id
+    }
+
+    /// Forgets an outlet and returns it; its slots are the caller's to move on.
+    pub(crate) fn close(&mut self, id: OutletId) -> Option<Outlet> {
+        self.outlet(id)?;
+        let outlet = self.outlets[id.index as usize].take()?;
+        self.free_outlets.push(id.index);
+        self.get_mut(outlet.group).outlets.retain(|other| *other != id);
+        Some(outlet)
+    }
+
+    /// Chooses an outlet for a request. Requests of one `spread` (one Call-ID) stay on one outlet
+    /// while it lives, because another one could overtake it; otherwise an open one is preferred to
+    /// one that is connecting.
+    pub(crate) fn choose(&mut self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
+        #[allow(clippy::cast_possible_truncation, reason = "reduced to the number of habits")]
+        let habit = spread as usize % HABITS;
+        let kept = self.get(group).habits.as_ref().map(|habits| habits[habit]);
+        if let Some(Habit { outlet: Some(outlet), used }) = kept
+            && now.monotonic.ms_since(used) < HABIT_MS
+            && self.outlet(outlet).is_some_and(|held| held.resting_until <= now.monotonic)
+        {
+            self.keep_habit(now, group, habit, outlet);
+            return Some(outlet);
+        }
+        let outlet = self.choose_afresh(now, group, spread)?;
+        self.keep_habit(now, group, habit, outlet);
+        Some(outlet)
+    }
+
+    fn keep_habit(&mut self, now: Now, group: GroupId, habit: usize, outlet: OutletId) {
+        let group = self.get_mut(group);
+        if group.wanted > 1 || group.outlets.len() > 1 {
+            let habits = group.habits.get_or_insert_with(|| Box::new([Habit::default(); HABITS]));
+            habits[habit] = Habit { outlet: Some(outlet), used: now.monotonic };
+        }
+    }
+
+    fn choose_afresh(&self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
+        let mut open: SmallVec<[OutletId; 4]> = SmallVec::new();
+        let mut connecting: SmallVec<[OutletId; 4]> = SmallVec::new();
+        for &id in &self.get(group).outlets {
+            match self.outlet(id) {
+                Some(outlet) if outlet.resting_until > now.monotonic => {}
+                Some(Outlet { state: OutletState::Open(_), .. }) => open.push(id),
+                Some(Outlet { state: OutletState::Connecting, .. }) => connecting.push(id),
+                None => {}
+            }
+        }
+        let from = if open.is_empty() { connecting } else { open };
+        if from.is_empty() {
+            return None;
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "the remainder is below four")]
+        Some(from[(spread % from.len() as u64) as usize])
+    }
+
+    /// Returns the group of a partner under the snapshot `epoch`, if its targets are from there.
+    pub(crate) fn of_partner(&self, epoch: u64, partner: PartnerKey) -> Option<GroupId> {
+        let id = *self.by_key.get(&GroupKey::Partner(partner))?;
+        (self.get(id).epoch == epoch).then_some(id)
+    }
+
+    /// Takes over a new snapshot: partners keep their connections under their new key; those of
+    /// partners that are no longer listed are returned, to be closed.
+    pub(crate) fn adopt(&mut self, old: &Snapshot, new: &Snapshot) -> Vec<LegId> {
+        let mut gone = Vec::new();
+        self.by_key.clear();
+        for at in 0..self.groups.len() {
+            let Some(group) = self.groups[at].as_mut() else { continue };
+            let key = match group.key {
+                GroupKey::Partner(partner) => new.carry_over(old, partner).map(GroupKey::Partner),
+                GroupKey::NextHop(hop) => {
+                    let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
+                    new.next_hops().iter().any(kept).then_some(group.key)
+                }
+            };
+            if let Some(key) = key {
+                group.key = key;
+                self.by_key.insert(key, u32::try_from(at).expect("bounded by GROUPS_MAX"));
+            } else {
+                let outlets = group.outlets.clone();
+                gone.extend(outlets.into_iter().filter_map(|id| match self.outlet(id)?.state {
+                    OutletState::Open(leg) => Some(leg),
+                    OutletState::Connecting => None,
+                }));
+            }
+        }
+        gone
+    }
+}
+
+/// Names a next hop across snapshots.
+pub(crate) fn hop_key(name: &str, port: u16) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(name.as_bytes());
+    hasher.write_u16(port);
+    hasher.finish()
+}
+
+impl Group {
+    /// Takes over new targets; one that was resting goes on resting.
+    fn refresh(&mut self, mut targets: Vec<TargetState>, plan: &GroupPlan<'_>) {
+        for target in &mut targets {
+            if let Some(held) = self.targets.iter().find(|held| held.fqdn == target.fqdn) {
+                target.rest_until = held.rest_until;
+            }
+        }
+        self.targets = targets;
+        self.answer = plan.answer.cloned();
+        self.wanted = plan.wanted;
+        self.anchors = plan.anchors;
+        self.epoch = plan.epoch;
+    }
+
+    pub(crate) const fn is_partner(&self) -> bool {
+        matches!(self.key, GroupKey::Partner(_))
+    }
+
+    /// Returns the first target that does not rest.
+    pub(crate) fn available(&self, now: Now) -> Option<usize> {
+        self.targets.iter().position(|target| target.rest_until <= now.monotonic)
+    }
+
+    /// Lets a target rest. Once all do, the group backs off as a whole and then starts again from
+    /// its first target, so that the rest of a target never outlasts the back-off.
+    pub(crate) fn target_failed(&mut self, now: Now, target: usize, rest_ms: u64) {
+        if let Some(target) = self.targets.get_mut(target) {
+            target.rest_until = now.monotonic.plus_ms(rest_ms);
+        }
+        if self.available(now).is_none() {
+            let pause = (BACK_OFF_FIRST_MS << self.failures.min(6)).min(BACK_OFF_LAST_MS);
+            self.failures = self.failures.saturating_add(1);
+            self.back_off_until = now.monotonic.plus_ms(pause);
+            for target in &mut self.targets {
+                target.rest_until = target.rest_until.min(self.back_off_until);
+            }
+        }
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+        self.last_fault = None;
+        self.back_off_until = Monotonic::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now::default().plus_ms(ms)
+    }
+
+    fn target(name: &str) -> TargetState {
+        TargetState {
+            fqdn: Domain::parse(name.as_bytes()).unwrap(),
+            addresses: vec![],
+            expected_names: vec![],
+            rest_until: Monotonic::default(),
+        }
+    }
+
+    fn group(outlets: &mut Outlets) -> GroupId {
+        let plan = GroupPlan {
+            key: GroupKey::NextHop(0),
+            class: Class::Internal,
+            anchors: None,
+            wanted: 2,
+            epoch: 1,
+            answer: None,
+        };
+        outlets.group(&plan, || vec![target("a.example"), target("b.example")]).unwrap()
+    }
+
+    #[test]
+    fn a_failed_target_rests_and_the_next_is_used() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        let group = outlets.get_mut(id);
+        group.target_failed(at(1), 0, TARGET_REST_MS);
+        assert_eq!(group.available(at(2)), Some(1));
+        assert_eq!(group.available(at(2 + TARGET_REST_MS)), Some(0));
+    }
+
+    #[test]
+    fn when_all_targets_failed_the_group_backs_off_longer_each_time() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        let group = outlets.get_mut(id);
+        group.target_failed(at(1), 0, TARGET_REST_MS);
+        group.target_failed(at(1), 1, TARGET_REST_MS);
+        let first = group.back_off_until;
+        assert_eq!(first, at(1 + BACK_OFF_FIRST_MS).monotonic);
+        assert_eq!(group.available(at(1 + BACK_OFF_FIRST_MS)), Some(0));
+        let later = at(1 + BACK_OFF_FIRST_MS);
+        group.target_failed(later, 0, TARGET_REST_MS);
+        group.target_failed(later, 1, TARGET_REST_MS);
+        assert_eq!(group.back_off_until, later.plus_ms(2 * BACK_OFF_FIRST_MS).monotonic);
+        group.succeeded();
+        assert_eq!(group.back_off_until, Monotonic::default());
+    }
+
+    #[test]
+    fn open_outlets_are_preferred_and_one_call_stays_on_one() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        assert_eq!(outlets.choose(at(0), id, 7), None);
+        let first = outlets.open(id, 0);
+        let second = outlets.open(id, 0);
+        let leg = LegId { index: 0, generation: 1 };
+        outlets.outlet_mut(second).unwrap().state = OutletState::Open(leg);
+        assert_eq!(outlets.choose(at(0), id, 0), Some(second));
+        assert_eq!(outlets.choose(at(0), id, 1), Some(second));
+        outlets.close(second);
+        assert_eq!(outlets.choose(at(0), id, 9), Some(first));
+        assert!(outlets.outlet(second).is_none());
+    }
+}

@@ -1,0 +1,261 @@
+//! Messages that wait for an answer of the resolver (DESIGN 6.6): in order per question, copied,
+//! charged to their sender, and only for so long.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::dns::Question;
+use crate::edge::{LegId, MailRoute, SlotRef};
+use crate::limits;
+use crate::time::{Monotonic, Now};
+
+/// Who waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A leg of this shard.
+    Leg(LegId),
+    /// Another shard's transaction.
+    Mail { origin: SlotRef, route: MailRoute },
+}
+
+/// One waiting message.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) source: Source,
+    /// It was this message that made us ask.
+    pub(crate) asked: bool,
+    pub(crate) bytes: Vec<u8>,
+    /// The sender's transaction key, by which a CANCEL finds an INVITE.
+    pub(crate) key: Option<u128>,
+    pub(crate) deadline: Monotonic,
+}
+
+impl Waiting {
+    const fn leg(&self) -> Option<LegId> {
+        match self.source {
+            Source::Leg(leg) => Some(leg),
+            Source::Mail { .. } => None,
+        }
+    }
+}
+
+/// Messages that may wait for one question.
+const PER_QUESTION_MAX: usize = 256;
+/// Bytes that may wait on one shard.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that messages of one leg may wait with.
+const BYTES_PER_LEG_MAX: usize = 512 * 1024;
+
+/// All waiting messages of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Parked {
+    queues: HashMap<Question, VecDeque<Waiting>, foldhash::quality::RandomState>,
+    per_leg: HashMap<LegId, usize, foldhash::quality::RandomState>,
+    /// Questions in the order their oldest message was parked. The wait is the same for all, so
+    /// the first to run out is at the front; questions answered meanwhile are skipped.
+    order: VecDeque<(Monotonic, Question)>,
+    bytes: usize,
+}
+
+/// Nothing more may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Parked {
+    /// Parks a copy of `bytes`. `first_seen` is when the message first came, so that a message
+    /// parked a second time does not wait a second time.
+    pub(crate) fn park(&mut self, question: &Question, waiting: Waiting) -> Result<(), Full> {
+        let size = waiting.bytes.len();
+        let of_leg = waiting.leg().and_then(|leg| self.per_leg.get(&leg)).copied().unwrap_or(0);
+        if self.bytes + size > BYTES_MAX || of_leg + size > BYTES_PER_LEG_MAX {
+            return Err(Full);
+        }
+        let queue = self.queues.entry(question.clone()).or_default();
+        if queue.len() >= PER_QUESTION_MAX {
+            return Err(Full);
+        }
+        self.bytes += size;
+        if let Some(leg) = waiting.leg() {
+            *self.per_leg.entry(leg).or_default() += size;
+        }
+        self.order.push_back((waiting.deadline, question.clone()));
+        queue.push_back(waiting);
+        Ok(())
+    }
+
+    /// Returns the messages that waited for `question`, oldest first.
+    pub(crate) fn release(&mut self, question: &Question) -> VecDeque<Waiting> {
+        let queue = self.queues.remove(question).unwrap_or_default();
+        for waiting in &queue {
+            self.uncharge(waiting);
+        }
+        queue
+    }
+
+    /// Removes the messages of a leg that is gone.
+    pub(crate) fn forget(&mut self, leg: LegId) {
+        if !self.per_leg.contains_key(&leg) {
+            return;
+        }
+        let mut freed = 0;
+        self.queues.retain(|_, queue| {
+            queue.retain(|waiting| {
+                if waiting.leg() == Some(leg) {
+                    freed += waiting.bytes.len();
+                }
+                waiting.leg() != Some(leg)
+            });
+            !queue.is_empty()
+        });
+        self.bytes -= freed;
+        self.per_leg.remove(&leg);
+    }
+
+    /// Takes out the INVITE that a CANCEL is about.
+    pub(crate) fn cancel(&mut self, key: u128) -> Option<Waiting> {
+        // A CANCEL for a waiting INVITE is rare and the queues are bounded, so they are searched.
+        let mut found = None;
+        self.queues.retain(|_, queue| {
+            if found.is_none()
+                && let Some(at) = queue.iter().position(|waiting| waiting.key == Some(key))
+            {
+                found = queue.remove(at);
+            }
+            !queue.is_empty()
+        });
+        if let Some(waiting) = &found {
+            self.uncharge(waiting);
+        }
+        found
+    }
+
+    /// Returns one message whose time is up.
+    pub(crate) fn due(&mut self, now: Now) -> Option<Waiting> {
+        while let Some((deadline, question)) = self.order.front() {
+            if *deadline > now.monotonic {
+                return None;
+            }
+            let expired = self.queues.get_mut(question).and_then(|queue| {
+                let due = queue.front().is_some_and(|waiting| waiting.deadline <= now.monotonic);
+                due.then(|| queue.pop_front()).flatten()
+            });
+            if expired.is_none() {
+                // Answered, cancelled or forgotten meanwhile.
+                self.drop_front();
+                continue;
+            }
+            self.drop_front();
+            if let Some(waiting) = &expired {
+                self.uncharge(waiting);
+            }
+            return expired;
+        }
+        None
+    }
+
+    fn drop_front(&mut self) {
+        if let Some((_, question)) = self.order.pop_front()
+            && self.queues.get(&question).is_some_and(VecDeque::is_empty)
+        {
+            self.queues.remove(&question);
+        }
+    }
+
+    fn uncharge(&mut self, waiting: &Waiting) {
+        self.bytes -= waiting.bytes.len();
+        let Some(leg) = waiting.leg() else { return };
+        if let Some(held) = self.per_leg.get_mut(&leg) {
+            *held -= waiting.bytes.len();
+            if *held == 0 {
+                self.per_leg.remove(&leg);
+            }
+        }
+    }
+
+    /// Returns when the oldest message runs out of time.
+    pub(crate) fn next_deadline(&self) -> Option<Monotonic> {
+        self.order.front().map(|(deadline, _)| *deadline)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queues.len()
+    }
+}
+
+const _: () = assert!(BYTES_PER_LEG_MAX * 16 <= BYTES_MAX);
+const _: () = assert!(BYTES_PER_LEG_MAX < limits::SIP_MESSAGE_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Domain;
+
+    fn question(name: &str) -> Question {
+        Question::Federation(Domain::parse(name.as_bytes()).unwrap())
+    }
+
+    fn waiting(leg: u32, text: &str, deadline_ms: u64) -> Waiting {
+        Waiting {
+            source: Source::Leg(LegId { index: leg, generation: 0 }),
+            asked: false,
+            bytes: text.as_bytes().to_vec(),
+            key: Some(u128::from(leg)),
+            deadline: Now::default().plus_ms(deadline_ms).monotonic,
+        }
+    }
+
+    #[test]
+    fn messages_leave_in_the_order_they_came() {
+        let mut parked = Parked::default();
+        parked.park(&question("a.example"), waiting(1, "one", 4)).unwrap();
+        parked.park(&question("b.example"), waiting(1, "other", 4)).unwrap();
+        parked.park(&question("a.example"), waiting(2, "two", 5)).unwrap();
+        let texts: Vec<_> =
+            parked.release(&question("a.example")).into_iter().map(|w| w.bytes).collect();
+        assert_eq!(texts, [b"one".to_vec(), b"two".to_vec()]);
+        assert_eq!(parked.bytes, 5);
+    }
+
+    #[test]
+    fn a_message_whose_time_is_up_leaves_alone() {
+        let mut parked = Parked::default();
+        parked.park(&question("a.example"), waiting(1, "one", 4)).unwrap();
+        parked.park(&question("a.example"), waiting(2, "two", 9)).unwrap();
+        assert!(parked.due(Now::default().plus_ms(3)).is_none());
+        assert_eq!(parked.due(Now::default().plus_ms(5)).unwrap().bytes, b"one");
+        assert!(parked.due(Now::default().plus_ms(5)).is_none());
+        assert_eq!(parked.release(&question("a.example")).len(), 1);
+        assert_eq!(parked.bytes, 0);
+        assert!(parked.due(Now::default().plus_ms(50)).is_none());
+    }
+
+    #[test]
+    fn a_lost_leg_takes_its_messages_along() {
+        let mut parked = Parked::default();
+        parked.park(&question("a.example"), waiting(1, "one", 4)).unwrap();
+        parked.park(&question("a.example"), waiting(2, "two", 4)).unwrap();
+        parked.forget(LegId { index: 1, generation: 0 });
+        assert_eq!(parked.release(&question("a.example")).len(), 1);
+        assert_eq!((parked.bytes, parked.len()), (0, 0));
+    }
+
+    #[test]
+    fn cancel_finds_one_message() {
+        let mut parked = Parked::default();
+        parked.park(&question("a.example"), waiting(1, "one", 4)).unwrap();
+        assert!(parked.cancel(7).is_none());
+        assert_eq!(parked.cancel(1).unwrap().bytes, b"one");
+        assert!(parked.cancel(1).is_none());
+    }
+
+    #[test]
+    fn one_leg_cannot_fill_the_room_of_all() {
+        let mut parked = Parked::default();
+        let large = "x".repeat(BYTES_PER_LEG_MAX / 2);
+        assert!(parked.park(&question("a.example"), waiting(1, &large, 4)).is_ok());
+        assert!(parked.park(&question("b.example"), waiting(1, &large, 4)).is_ok());
+        assert_eq!(parked.park(&question("c.example"), waiting(1, &large, 4)), Err(Full));
+        assert!(parked.park(&question("c.example"), waiting(2, &large, 4)).is_ok());
+    }
+}

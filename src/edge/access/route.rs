@@ -1,0 +1,184 @@
+//! Reading and removing our own Route entries, and writing our Record-Route entries.
+
+use super::legs::FlowKey;
+use super::route_token::{Dialog, Facing, PARAMETER, PoolKeys};
+use crate::edge::LegId;
+use crate::sip::reply::write_number;
+use crate::sip::{Edits, HeaderName, Message, NameAddr, Uri};
+
+/// The names and ports under which this edge appears in SIP.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnNames {
+    pub(crate) external: Box<str>,
+    pub(crate) internal: Box<str>,
+    pub(crate) node: Box<str>,
+    pub(crate) external_port: u16,
+    pub(crate) internal_port: u16,
+    pub(crate) remote_port: u16,
+}
+
+impl OwnNames {
+    /// Returns whether `host` is this edge: one of its names.
+    pub(crate) fn contains(&self, host: &[u8]) -> bool {
+        [&self.external, &self.internal, &self.node]
+            .iter()
+            .any(|name| host.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// What the Route set of a request says.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    /// How many entries at the top are ours.
+    pub(crate) own: usize,
+    /// Entries in all.
+    pub(crate) total: usize,
+    pub(crate) token: Token,
+    /// The remote user's connection that an own entry names.
+    pub(crate) flow: Option<Flow>,
+}
+
+/// What an own entry's token was worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// No own entry carried one.
+    Absent,
+    /// The first own entry's token belongs to this dialog and to the side it came from.
+    Good,
+    /// It does not.
+    Bad,
+}
+
+/// A remote user's connection as named by a Route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// This process made the token.
+    Known { shard: u16, leg: LegId },
+    /// Another process made it, or this one before it was started again.
+    Lost,
+}
+
+/// Reads the Route set. `facing` is the side the request came from.
+pub(crate) fn read(
+    message: &Message<'_>,
+    names: &OwnNames,
+    keys: &PoolKeys,
+    flows: FlowKey,
+    facing: Facing,
+) -> Routes {
+    let mut routes = Routes { own: 0, total: 0, token: Token::Absent, flow: None };
+    if !message.present(HeaderName::Route) {
+        return routes;
+    }
+    let mut at_top = true;
+    for value in message.values(HeaderName::Route) {
+        routes.total += 1;
+        if !at_top {
+            continue;
+        }
+        let Some(uri) =
+            NameAddr::parse(value.bytes).ok().and_then(|name| Uri::parse(name.uri).ok())
+        else {
+            at_top = false;
+            continue;
+        };
+        if !names.contains(uri.host) {
+            at_top = false;
+            continue;
+        }
+        routes.own += 1;
+        if let Some(user) = uri.user {
+            routes.flow = Some(match flows.read(user) {
+                Some((shard, leg)) => Flow::Known { shard, leg },
+                None => Flow::Lost,
+            });
+        }
+        // The second own entry faces the other side; the first one's token is what counts.
+        if routes.own == 1
+            && let Some(text) = uri.param(PARAMETER)
+        {
+            let good = text.is_some_and(|text| verify(message, keys, text, facing));
+            routes.token = if good { Token::Good } else { Token::Bad };
+        }
+    }
+    routes
+}
+
+/// Returns whether `text` was made for the dialog of `message`, whoever of the two began it.
+pub(crate) fn verify(message: &Message<'_>, keys: &PoolKeys, text: &[u8], facing: Facing) -> bool {
+    let (Ok(from), Ok(to)) = (message.from(), message.to()) else { return false };
+    let (Some(from_host), Some(to_host)) =
+        (super::headers::host_of(from.uri), super::headers::host_of(to.uri))
+    else {
+        return false;
+    };
+    let ends = [(from.tag(), from_host, to_host), (to.tag(), to_host, from_host)];
+    ends.into_iter().any(|(tag, initiator_domain, other_domain)| {
+        tag.is_some_and(|initiator_tag| {
+            let dialog = Dialog {
+                call_id: message.call_id(),
+                initiator_tag,
+                initiator_domain,
+                other_domain,
+            };
+            keys.verify(text, facing, &dialog)
+        })
+    })
+}
+
+/// Removes the first `count` values of a header, and with them lines that become empty.
+pub(crate) fn remove_first(
+    message: &Message<'_>,
+    name: HeaderName,
+    count: usize,
+    edits: &mut Edits,
+) {
+    let mut left = count;
+    if left > 0 {
+        message.remove_values(name, edits, |_| {
+            let unwanted = left > 0;
+            left = left.saturating_sub(1);
+            unwanted
+        });
+    }
+}
+
+/// Removes every value of a header.
+pub(crate) fn remove_all(message: &Message<'_>, name: HeaderName, edits: &mut Edits) {
+    for field in message.all(name) {
+        edits.remove(field.line);
+    }
+}
+
+/// What a Record-Route or Path entry of ours needs.
+pub(crate) struct Entry<'a> {
+    pub(crate) header: &'static str,
+    /// The remote user's connection, in the user part.
+    pub(crate) flow: Option<&'a [u8]>,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) token: Option<&'a [u8]>,
+}
+
+impl Entry<'_> {
+    /// Appends the header line.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.header.as_bytes());
+        out.extend_from_slice(b": <sip:");
+        if let Some(flow) = self.flow {
+            out.extend_from_slice(flow);
+            out.push(b'@');
+        }
+        out.extend_from_slice(self.host.as_bytes());
+        out.push(b':');
+        write_number(out, u32::from(self.port));
+        out.extend_from_slice(b";transport=tls;lr");
+        if let Some(token) = self.token {
+            out.push(b';');
+            out.extend_from_slice(PARAMETER.as_bytes());
+            out.push(b'=');
+            out.extend_from_slice(token);
+        }
+        out.extend_from_slice(b">\r\n");
+    }
+}

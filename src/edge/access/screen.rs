@@ -1,0 +1,467 @@
+//! Screening: the order of DESIGN 6.5, in which the first failure answers.
+
+use super::Access;
+use super::branch::BRANCH_BYTES;
+use super::diagnostics::Fault;
+use super::headers::{self, Crossing};
+use super::outlet::GroupId;
+use super::route::{self, Flow, Routes, Token};
+use super::route_token::Facing;
+use super::transaction::Stamp;
+use crate::dns::{Domain, Question};
+use crate::edge::{Class, LegId};
+use crate::policy::{
+    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Verdict, VerdictKey,
+};
+use crate::sip::{Edits, HeaderName, Message, Method, Scheme, Uri};
+use crate::time::Now;
+
+/// Why a request is not forwarded.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It is answered with this.
+    Refuse(Fault),
+    /// It is for the edge itself and answered 200.
+    Local,
+    /// It waits for this answer.
+    Ask(Question),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Refuse(fault)
+    }
+}
+
+/// Where a screened request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Egress {
+    /// To the connections of a partner or next hop.
+    Group(GroupId),
+    /// To a remote user's connection on some shard.
+    Flow { shard: u16, leg: LegId },
+}
+
+/// A request that may pass, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) crossing: Crossing,
+    pub(crate) egress: Egress,
+    /// What policy said, in the parts that forwarding needs.
+    pub(crate) admission: Admission,
+    /// Record-Route is pushed: the request may begin a dialog.
+    pub(crate) dialog_forming: bool,
+    /// A route token, not the Request-URI, said which domain it goes to.
+    pub(crate) by_token: bool,
+}
+
+/// The parts of a permit that outlive the borrow of the cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    pub(crate) partner: PartnerKey,
+    pub(crate) kind: PartnerKind,
+    pub(crate) stamp: Stamp,
+}
+
+impl Admission {
+    fn of(permit: &Permit) -> Self {
+        Self {
+            partner: permit.partner(),
+            kind: permit.kind(),
+            stamp: Stamp {
+                source_type: permit.source_type(),
+                always: permit.source_verified(false),
+                if_asserted: permit.source_verified(true),
+            },
+        }
+    }
+}
+
+/// A request's parts that several steps look at.
+struct Parts<'a> {
+    from_host: &'a [u8],
+    to_host: &'a [u8],
+    uri: Uri<'a>,
+    routes: Routes,
+    in_dialog: bool,
+}
+
+impl Access {
+    /// Judges a request that is neither ACK nor CANCEL. Own Route entries are taken off in `edits`.
+    pub(super) fn screen(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        edits: &mut Edits,
+    ) -> Result<Plan, Stop> {
+        message.verify().map_err(|fault| Fault::syntax(&fault))?;
+        let (class, facing) = match self.legs.get(leg).map(|leg| leg.class) {
+            Some(Class::Federation) | None => (Class::Federation, Facing::Partner),
+            Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
+            Some(Class::Internal) => (Class::Internal, Facing::Inside),
+        };
+        let uri = Uri::parse(message.uri()).map_err(|fault| Fault::syntax(&fault))?;
+        let hops = message.max_forwards().map_err(|fault| Fault::syntax(&fault))?;
+        self.screen_local(leg, message, &uri, hops)?;
+        if hops == Some(0) {
+            return Err(Fault::too_many_hops().into());
+        }
+        self.screen_loop(message, class)?;
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+            return Err(Fault::scheme().into());
+        }
+        if class != Class::RemoteUsers && message.present(HeaderName::ProxyRequire) {
+            return Err(Fault::bad_extension(message).into());
+        }
+        screen_method(class, message.method().unwrap_or(Method::Other))?;
+
+        let parts = self.parts(message, uri, facing)?;
+        if parts.routes.token == Token::Bad {
+            self.counters.bad_route_tokens += 1;
+            return Err(Fault::dead_dialog().into());
+        }
+        match class {
+            Class::Federation => self.screen_partner(now, leg, message, &parts, edits),
+            Class::Internal => self.screen_inside(now, message, &parts, edits),
+            Class::RemoteUsers => self.screen_user(now, leg, message, &parts, edits),
+        }
+    }
+
+    fn parts<'a>(
+        &self,
+        message: &Message<'a>,
+        uri: Uri<'a>,
+        facing: Facing,
+    ) -> Result<Parts<'a>, Stop> {
+        let from = message.from().map_err(|fault| Fault::syntax(&fault))?;
+        let to = message.to().map_err(|fault| Fault::syntax(&fault))?;
+        let (Some(from_host), Some(to_host)) =
+            (headers::host_of(from.uri), headers::host_of(to.uri))
+        else {
+            return Err(Fault::scheme().into());
+        };
+        let keys = &self.setup.pool_keys;
+        let routes = route::read(message, &self.names, keys, self.flow_key, facing);
+        Ok(Parts { from_host, to_host, uri, routes, in_dialog: to.tag().is_some() })
+    }
+
+    /// What is for the edge itself: OPTIONS and NEGOTIATE (wire-protocols A.7).
+    fn screen_local(
+        &self,
+        leg: LegId,
+        message: &Message<'_>,
+        uri: &Uri<'_>,
+        hops: Option<u32>,
+    ) -> Result<(), Stop> {
+        match message.method() {
+            // Its Max-Forwards is 0, so this comes before the hop test.
+            Some(Method::Negotiate) => Err(Fault::compression_declined().into()),
+            Some(Method::Options) => {
+                let ours = uri.user.is_none() && self.is_this_edge(leg, uri.host);
+                if !ours && hops != Some(0) {
+                    return Ok(());
+                }
+                Err(if self.draining.is_some() { Fault::draining().into() } else { Stop::Local })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Balancers probe by address, so the address a leg arrived at counts as our name.
+    fn is_this_edge(&self, leg: LegId, host: &[u8]) -> bool {
+        self.names.contains(host)
+            || self.legs.get(leg).is_some_and(|leg| *leg.local_ip.as_bytes() == *host)
+    }
+
+    /// RFC 5393 section 4: a Via of ours with the same hash is a loop, with another a spiral.
+    fn screen_loop(&mut self, message: &Message<'_>, class: Class) -> Result<(), Stop> {
+        // Whoever sends us our own message back has put a Via above ours.
+        if message.count(HeaderName::Via) < 2 && message.values(HeaderName::Via).nth(1).is_none() {
+            return Ok(());
+        }
+        let mut hash = None;
+        for via in message.vias().flatten() {
+            let Some(branch) = via.branch.filter(|branch| branch.len() == BRANCH_BYTES) else {
+                continue;
+            };
+            let Some(ours) = self.branch_key.read(branch) else { continue };
+            if ours.loop_hash == *hash.get_or_insert_with(|| self.loop_hash(message, class)) {
+                self.counters.loops += 1;
+                return Err(Fault::loop_detected().into());
+            }
+        }
+        Ok(())
+    }
+
+    fn screen_partner(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        parts: &Parts<'_>,
+        edits: &mut Edits,
+    ) -> Result<Plan, Stop> {
+        let good = parts.routes.token == Token::Good;
+        if !good && !self.snapshot.is_own(parts.uri.host) {
+            return Err(Fault::not_for_us().into());
+        }
+        if good {
+            // The inner part of the Route set was recorded by our own servers on the way in; the
+            // next hop finds its way by it.
+            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+        } else {
+            // Nobody outside tells us how to route inside.
+            route::remove_all(message, HeaderName::Route, edits);
+        }
+        let to = if good { parts.to_host } else { parts.uri.host };
+        let admission = self.admit_partner(now, leg, parts.from_host, to)?;
+        let egress = self.next_hop(now, to)?;
+        Ok(Plan {
+            crossing: Crossing::PartnerToInside,
+            egress,
+            admission,
+            dialog_forming: forms_dialog(message, parts.in_dialog),
+            by_token: good,
+        })
+    }
+
+    fn screen_inside(
+        &mut self,
+        now: Now,
+        message: &Message<'_>,
+        parts: &Parts<'_>,
+        edits: &mut Edits,
+    ) -> Result<Plan, Stop> {
+        route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+        let dialog_forming = forms_dialog(message, parts.in_dialog);
+        match parts.routes.flow {
+            Some(Flow::Lost) => {
+                self.counters.flows_lost += 1;
+                return Err(Fault::flow_failed().into());
+            }
+            Some(Flow::Known { shard, leg }) => {
+                if shard == self.setup.shard && self.legs.get(leg).is_none() {
+                    self.counters.flows_lost += 1;
+                    return Err(Fault::flow_failed().into());
+                }
+                return Ok(Plan {
+                    crossing: Crossing::InsideToUser,
+                    egress: Egress::Flow { shard, leg },
+                    admission: Admission {
+                        partner: PartnerKey::NextHop,
+                        kind: PartnerKind::RemoteUser,
+                        stamp: Stamp::default(),
+                    },
+                    dialog_forming,
+                    by_token: false,
+                });
+            }
+            None => {}
+        }
+        let good = parts.routes.token == Token::Good;
+        let to = if good { parts.to_host } else { parts.uri.host };
+        if self.snapshot.is_own(to) {
+            return Err(Fault::unknown_user().into());
+        }
+        let (admission, group) = self.admit_outbound(now, parts.from_host, to)?;
+        Ok(Plan {
+            crossing: Crossing::InsideToPartner,
+            egress: Egress::Group(group),
+            admission,
+            dialog_forming,
+            by_token: good,
+        })
+    }
+
+    fn screen_user(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        parts: &Parts<'_>,
+        edits: &mut Edits,
+    ) -> Result<Plan, Stop> {
+        if parts.routes.token == Token::Good || parts.routes.total == parts.routes.own {
+            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+        } else {
+            route::remove_all(message, HeaderName::Route, edits);
+        }
+        let from = domain(parts.from_host)?;
+        let to = domain(parts.to_host).ok();
+        let permit = match self.snapshot.remote_user(&from, to.as_ref()) {
+            Decision::Permit(permit) => permit,
+            Decision::Refuse(refusal) => return Err(Fault::policy(&refusal).into()),
+            Decision::Ask(question) => return Err(Stop::Ask(question)),
+        };
+        if message.method() == Some(Method::Register) {
+            let source = self.legs.get(leg).map(|leg| leg.remote.ip());
+            if source.is_some_and(|ip| self.sign_ins.throttled(now, ip, parts.to_host, message)) {
+                self.counters.sign_ins_throttled += 1;
+                return Err(Fault::sign_ins().into());
+            }
+        }
+        let inside =
+            if self.snapshot.is_own(parts.from_host) { parts.from_host } else { parts.to_host };
+        self.explain(|| format!("{} ({})", permit.rule().sentence(), permit.rule().place()));
+        let egress = self.next_hop(now, inside)?;
+        Ok(Plan {
+            crossing: Crossing::UserToInside,
+            egress,
+            admission: Admission::of(&permit),
+            dialog_forming: forms_dialog(message, parts.in_dialog),
+            by_token: false,
+        })
+    }
+
+    /// May this peer say this From, to this domain of ours? Cached per peer and pair of domains.
+    fn admit_partner(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Admission, Stop> {
+        let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
+        let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
+        let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
+        let admission = match self.cached(now, key)? {
+            Some(admission) => admission,
+            None => {
+                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+                    return Err(Fault::not_for_us().into());
+                };
+                let (from, to) = (domain(from)?, domain(to)?);
+                let question = Inbound { peer: &peer, from: &from, to: &to };
+                let decision = self.snapshot.inbound(now, &question, &self.dns);
+                self.remember(now, key, &decision)?
+            }
+        };
+        self.screen_rate(now, admission)?;
+        Ok(admission)
+    }
+
+    /// May this user of ours write to this domain, and over which connections?
+    pub(super) fn admit_outbound(
+        &mut self,
+        now: Now,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<(Admission, GroupId), Stop> {
+        let key = self.verdicts.key_of_hosts(Direction::Outbound, None, from, to);
+        let epoch = self.snapshot.epoch;
+        if let Some(admission) = self.cached(now, key)?
+            && let Some(group) = self.outlets.of_partner(epoch, admission.partner)
+        {
+            return Ok((admission, group));
+        }
+        let (from, to) = (domain(from)?, domain(to)?);
+        let question = Outbound { from: &from, to: &to };
+        let decision = self.snapshot.outbound(now, &question, &self.dns);
+        if let Decision::Permit(permit) = &decision {
+            self.partner_group(permit, &to)?;
+        }
+        let admission = self.remember(now, key, &decision)?;
+        let Some(group) = self.outlets.of_partner(epoch, admission.partner) else {
+            return Err(Fault::overload().into());
+        };
+        Ok((admission, group))
+    }
+
+    fn cached(&mut self, now: Now, key: VerdictKey) -> Result<Option<Admission>, Stop> {
+        let epoch = self.snapshot.epoch;
+        match self.verdicts.get(now, epoch, key) {
+            Some(Verdict::Permit(permit)) => {
+                self.counters.verdict_hits += 1;
+                let admission = Admission::of(permit);
+                if self.setup.explain {
+                    let rule = permit.rule();
+                    self.explanation =
+                        format!("{} ({}), epoch {epoch}", rule.sentence(), rule.place());
+                }
+                Ok(Some(admission))
+            }
+            Some(Verdict::Refuse(refusal)) => {
+                self.counters.verdict_hits += 1;
+                Err(Fault::policy(refusal).into())
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn remember(
+        &mut self,
+        now: Now,
+        key: VerdictKey,
+        decision: &Decision,
+    ) -> Result<Admission, Stop> {
+        self.counters.verdict_misses += 1;
+        let epoch = self.snapshot.epoch;
+        self.verdicts.put(now, key, decision);
+        match decision {
+            Decision::Permit(permit) => {
+                self.explain(|| {
+                    let rule = permit.rule();
+                    format!("{} ({}), epoch {epoch}", rule.sentence(), rule.place())
+                });
+                Ok(Admission::of(permit))
+            }
+            Decision::Refuse(refusal) => Err(Fault::policy(refusal).into()),
+            Decision::Ask(question) => Err(Stop::Ask(question.clone())),
+        }
+    }
+
+    /// Returns the connections to the next hop of one of our domains.
+    fn next_hop(&mut self, now: Now, domain: &[u8]) -> Result<Egress, Stop> {
+        let Some(index) = self.snapshot.next_hop_of(domain) else {
+            return Err(Fault::no_next_hop().into());
+        };
+        self.next_hop_group(now, index).map(Egress::Group)
+    }
+}
+
+impl Access {
+    /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
+    fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
+        let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };
+        let rate = self.snapshot.rules().federation.messages_per_s;
+        if self.rates.take(now, partner, rate) {
+            return Ok(());
+        }
+        Err(Fault::too_fast().into())
+    }
+
+    /// Keeps the sentence that explains the decision at hand, where somebody asked for it.
+    fn explain(&mut self, sentence: impl FnOnce() -> String) {
+        if self.setup.explain {
+            self.explanation = sentence();
+        }
+    }
+}
+
+/// Methods that do not cross (wire-protocols A.5b).
+fn screen_method(class: Class, method: Method) -> Result<(), Stop> {
+    let refused = match class {
+        Class::Federation | Class::Internal => {
+            matches!(method, Method::Register | Method::Service | Method::Publish)
+        }
+        Class::RemoteUsers => false,
+    };
+    if refused {
+        return Err(Fault::method("this kind of request does not cross between partners").into());
+    }
+    Ok(())
+}
+
+/// RFC 3261 section 12.1, RFC 6665, RFC 3515: these begin dialogs; in a dialog the set is fixed.
+fn forms_dialog(message: &Message<'_>, in_dialog: bool) -> bool {
+    !in_dialog
+        && matches!(
+            message.method(),
+            Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Register)
+        )
+}
+
+fn domain(host: &[u8]) -> Result<Domain, Stop> {
+    Domain::parse(host).map_err(|_| Fault::not_a_domain().into())
+}

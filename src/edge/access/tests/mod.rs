@@ -1,0 +1,10 @@
+//! The Access Edge without a shell: legs are numbers, bytes go in by `feed` and are read from
+//! staging. Names follow the rules they show; DESIGN 6 unless a document is named.
+
+mod bad_input;
+mod dialog;
+mod failover;
+mod message;
+mod parking;
+mod remote_user;
+mod world;

@@ -1,0 +1,185 @@
+//! Every series, declared once: the exporter describes them from here, and so does the
+//! documentation.
+//!
+//! Names are `entente_<part>_<noun>_<unit>_total`; labels take words of closed sets.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::edge::access;
+use crate::shard;
+
+/// What kind of number a series is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How many fell below each of several bounds, and the sum of all.
+    Histogram,
+}
+
+/// One series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// Its name in the exposition.
+    pub name: Cow<'static, str>,
+    /// What kind of number.
+    pub kind: Kind,
+    /// One sentence.
+    pub help: &'static str,
+    /// Names of its labels.
+    pub labels: Cow<'static, [&'static str]>,
+}
+
+macro_rules! catalogue {
+    ($(
+        $(#[doc = $help:literal])+
+        $constant:ident: $kind:ident, $name:literal, [$($label:literal),*];
+    )+) => {
+        $(
+            $(#[doc = $help])+
+            pub const $constant: Series = Series {
+                name: Cow::Borrowed($name),
+                kind: Kind::$kind,
+                help: concat!($($help),+).trim_ascii(),
+                labels: Cow::Borrowed(&[$($label),*]),
+            };
+        )+
+        /// What control counts and measures itself, in the order of the documentation.
+        const OF_CONTROL: &[Series] = &[$($constant),+];
+    };
+}
+
+catalogue! {
+    /// How long senders waited for their final responses, by the way of the request.
+    REQUEST_SECONDS: Histogram, "entente_access_request_seconds", ["crossing"];
+    /// Connections that exist, by kind; half-open ones are among the accepted.
+    CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
+    /// Limits of the configuration.
+    LIMITS: Gauge, "entente_control_limit", ["limit"];
+    /// Shards that run, with what they wait by.
+    SHARDS: Gauge, "entente_control_shards", ["poller"];
+    /// Number of the configuration in force, from 1 at the start.
+    EPOCH: Gauge, "entente_control_config_epoch", [];
+    /// Reloads of the configuration by result.
+    RELOADS: Counter, "entente_control_reloads_total", ["result"];
+    /// Life of the process: 0 starting, 1 serving, 2 drain announced, 3 listeners closed.
+    STAGE: Gauge, "entente_control_stage", [];
+    /// Partners that the configuration lists.
+    PARTNERS: Gauge, "entente_control_partners", [];
+    /// When an identity's certificate ends, in seconds since 1970.
+    CERTIFICATE_ENDS: Gauge, "entente_tls_certificate_not_after_seconds", ["identity"];
+    /// Lines of the log that were sampled away above a rate.
+    LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
+    /// Lines of the log that its writer could not keep up with.
+    LINES_DROPPED: Counter, "entente_log_lines_dropped_total", [];
+    /// Always 1; the label tells the version.
+    BUILD: Gauge, "entente_build_info", ["version"];
+    /// When the process started, in seconds since 1970.
+    START_TIME: Gauge, "process_start_time_seconds", [];
+    /// Processor time used, user and system, in seconds.
+    CPU_SECONDS: Counter, "process_cpu_seconds_total", [];
+    /// Resident memory in bytes.
+    RESIDENT_BYTES: Gauge, "process_resident_memory_bytes", [];
+    /// Descriptors that are open.
+    OPEN_DESCRIPTORS: Gauge, "process_open_fds", [];
+    /// Descriptors that may be open.
+    DESCRIPTORS_MAX: Gauge, "process_max_fds", [];
+    /// Threads of the process.
+    THREADS: Gauge, "process_threads", [];
+}
+
+/// Returns the series a shard counts under; series without labels get the shard's number as one.
+#[must_use]
+pub fn of_shard(series: &shard::Series) -> Series {
+    let (kind, suffix) = match series.kind {
+        shard::Kind::Counter => (Kind::Counter, "_total"),
+        shard::Kind::Gauge => (Kind::Gauge, ""),
+    };
+    let own = series.labels.iter().map(|label| label.0).filter(|name| !name.is_empty());
+    let mut labels: Vec<&'static str> = own.collect();
+    if labels.is_empty() {
+        labels.push("shard");
+    }
+    Series {
+        name: format!("entente_shard_{}{suffix}", series.name).into(),
+        kind,
+        help: series.help,
+        labels: labels.into(),
+    }
+}
+
+/// Returns what the Access Edge counts, in the order of its own names.
+#[must_use]
+pub fn access() -> Vec<Series> {
+    let counters = access::counters::Counters::NAMES.iter().zip(access::counters::Counters::HELP);
+    counters
+        .map(|(name, help)| Series {
+            name: format!("entente_access_{name}_total").into(),
+            kind: Kind::Counter,
+            help: help.trim_ascii(),
+            labels: Cow::Borrowed(&[]),
+        })
+        .collect()
+}
+
+/// Returns every series, in the order of the documentation.
+#[must_use]
+pub fn all() -> Vec<Series> {
+    let mut all = access();
+    shard::Counters::default().visit(|series, _| {
+        let series = of_shard(&series);
+        // A series is visited once for each of its label values.
+        if all.last().is_none_or(|last| last.name != series.name) {
+            all.push(series);
+        }
+    });
+    all.extend_from_slice(OF_CONTROL);
+    all
+}
+
+/// Returns the catalogue as a Markdown table.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for series in all() {
+        let kind = match series.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels = if series.labels.is_empty() { "-".into() } else { series.labels.join(", ") };
+        let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", series.name, series.help);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_follows_the_convention() {
+        let mut names = BTreeSet::new();
+        for series in all() {
+            assert!(names.insert(series.name.clone()), "{} is declared twice", series.name);
+            let prefixed =
+                series.name.starts_with("entente_") || series.name.starts_with("process_");
+            assert!(prefixed, "{}", series.name);
+            let counter = series.kind == Kind::Counter;
+            assert_eq!(series.name.ends_with("_total"), counter, "{}", series.name);
+            assert!(series.help.ends_with('.') && !series.help.contains('\n'), "{}", series.name);
+        }
+    }
+
+    #[test]
+    fn the_reference_has_a_row_for_every_series() {
+        assert_eq!(reference().lines().count(), 4 + all().len());
+    }
+}

@@ -1,0 +1,133 @@
+//! An organisation's edge: several shards, their policy, and how certificates name it.
+
+use std::sync::Arc;
+
+use entente::dns::Domain;
+use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::{Core, Effects};
+use entente::policy::{
+    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
+    RemoteUserSwitches, Rules, Snapshot,
+};
+use entente::time::Now;
+
+/// SIP domains of the two organisations; the third is blocked by both.
+pub(crate) const DOMAINS: [&str; 3] = ["contoso.example", "fabrikam.example", "litware.example"];
+
+pub(crate) fn domain(text: &str) -> Domain {
+    Domain::parse(text.as_bytes()).expect("the simulation's domains are domains")
+}
+
+/// Names of the hosts that an edge may be reached by: two SRV targets.
+pub(crate) fn edge_hosts(organisation: usize) -> [String; 2] {
+    let domain = DOMAINS[organisation];
+    [format!("sip.{domain}"), format!("sip2.{domain}")]
+}
+
+pub(crate) fn pool_host(organisation: usize) -> String {
+    format!("pool.{}", DOMAINS[organisation])
+}
+
+/// One address per host, so that a connection's destination says who is meant.
+pub(crate) fn address(organisation: usize, place: u8) -> std::net::IpAddr {
+    std::net::IpAddr::from([192, 0, 2, u8::try_from(organisation).unwrap() * 10 + place])
+}
+
+/// What the certificate of these hosts says.
+pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
+    let mut fingerprint = [0u8; 32];
+    for (at, byte) in hosts.concat().bytes().enumerate() {
+        fingerprint[at % 32] = fingerprint[at % 32].rotate_left(3) ^ byte;
+    }
+    Arc::new(PeerNames {
+        dns_names: hosts.iter().map(|host| domain(host)).collect(),
+        sip_domains: vec![],
+        common_name: None,
+        client_auth: true,
+        anchors: Anchors::General,
+        fingerprint,
+        expires_unix_s: u64::MAX,
+    })
+}
+
+fn rules(organisation: usize) -> Rules {
+    let own = DOMAINS[organisation];
+    let other = DOMAINS[1 - organisation];
+    let mut partner = PartnerRule::allowed_domain(domain(other));
+    partner.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    Rules {
+        node: domain(&format!("edge1.{own}")),
+        external_fqdn: domain(&format!("sip.{own}")),
+        internal_fqdn: domain(&format!("lsedge.{own}")),
+        own_domains: vec![domain(own)],
+        federation: FederationSwitches::default(),
+        remote_users: RemoteUserSwitches::default(),
+        blocked: vec![domain(DOMAINS[2])],
+        partners: vec![partner],
+        internal_names: vec![domain(&pool_host(organisation))],
+        next_hops: vec![NextHop {
+            name: domain(&pool_host(organisation)),
+            port: 5061,
+            addresses: vec![address(organisation, 9)],
+            domains: vec![],
+            connections: 1,
+        }],
+        addresses: AddressRule::default(),
+    }
+}
+
+pub(crate) fn snapshot(organisation: usize, epoch: u64) -> Arc<Snapshot> {
+    Arc::new(policy::compile(rules(organisation), epoch).expect("rules without contradiction"))
+}
+
+/// One shard and what its shell would hold.
+pub(crate) struct Shard {
+    pub(crate) access: Access,
+    pub(crate) effects: Effects,
+    pub(crate) next_leg: u32,
+}
+
+/// An edge.
+pub(crate) struct Edge {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) epoch: u64,
+}
+
+impl Edge {
+    pub(crate) fn new(organisation: usize, shards: usize, seed: u64) -> Self {
+        let snapshot = snapshot(organisation, 1);
+        let shard = |number: usize| Setup {
+            shard: u16::try_from(number).unwrap(),
+            shards: u16::try_from(shards).unwrap(),
+            transactions: 4_000,
+            external_port: 5061,
+            internal_port: 5061,
+            remote_port: 443,
+            process_key: [seed ^ organisation as u64, seed.rotate_left(7)],
+            pool_keys: PoolKeys(vec![PoolKey {
+                id: 1,
+                key: [u8::try_from(organisation).unwrap(); 16],
+            }]),
+            // So near the wrap that every run passes it.
+            first_generation: u32::MAX - 2,
+            seed: seed ^ number as u64,
+            idle_timeout_ms: 600_000,
+            explain: false,
+        };
+        let shards = (0..shards)
+            .map(|number| Shard {
+                access: Access::new(shard(number), Arc::clone(&snapshot)),
+                effects: Effects::default(),
+                next_leg: 0,
+            })
+            .collect();
+        Self { shards, epoch: 1 }
+    }
+
+    /// Gives one shard the newest snapshot.
+    pub(crate) fn reload(&mut self, organisation: usize, shard: usize, now: Now) {
+        let snapshot = snapshot(organisation, self.epoch);
+        let shard = &mut self.shards[shard];
+        shard.access.adopt(now, snapshot, &mut shard.effects);
+    }
+}

@@ -122,10 +122,16 @@ impl Access {
     ) {
         headers::strip(message, plan.crossing, edits);
         let Ok(top) = message.top_via() else { return };
-        let out = edits.insert(top.line_start);
-        self.write_via(plan.crossing, branch, out);
+        self.write_via(plan.crossing, branch, edits.insert(top.line_start));
         if plan.dialog_forming {
-            self.write_record_routes(leg, message, plan, out);
+            // Ours go above those already there, wherever the last proxy wrote them: COMPAT(kamailio,
+            // 5.6): its Record-Route lines stand before its Via.
+            let recorded = match message.method() {
+                Some(Method::Register) => HeaderName::Path,
+                _ => HeaderName::RecordRoute,
+            };
+            let at = message.first(recorded).map_or(top.line_start, |field| field.line.start);
+            self.write_record_routes(leg, message, plan, edits.insert(at));
         }
         if let Some(held) = self.legs.get(leg) {
             edits.insert(top.value.range.end).extend_from_slice(held.via_suffix.as_bytes());

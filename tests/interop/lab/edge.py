@@ -5,7 +5,8 @@ import os
 from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, PUBLIC_DNS,
                        REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh)
 
-BINARY = os.path.join(
+# ENTENTE_BINARY: another build, for instance an operator's package.
+BINARY = os.environ.get("ENTENTE_BINARY") or os.path.join(
     os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")), "release", "entente")
 # The pool's edges, by number.
 EXTERNAL = {1: EDGE_EXTERNAL, 2: SECOND_EXTERNAL}
@@ -92,7 +93,7 @@ allow = ["127.0.0.0/8"]
 
 [log]
 format = "text"
-level = "debug"
+level = "info"
 {more}
 """
 

@@ -40,6 +40,27 @@ fn in_dialog(
         .into_bytes()
 }
 
+/// Symptom: in-dialog requests through Kamailio ended in 478. Cause: our entries were written below
+/// the top Via, so under Record-Route lines that stood above it. Scenario: a proxy before us that
+/// writes its Record-Route before its Via.
+#[test]
+fn s16_6_4_our_record_routes_go_above_those_already_there() {
+    let mut world = World::new();
+    let (partner, pool) = world.fabrikam();
+    let invite = request("INVITE", JOHN, KIM, "rr1");
+    let text = String::from_utf8(invite).expect("text");
+    let (line, rest) = text.split_once("\r\n").expect("a start line");
+    let before = "Record-Route: <sip:sip.fabrikam.example;transport=tls;lr>\r\n";
+    world.send(partner, format!("{line}\r\n{before}{rest}").as_bytes());
+    let forwarded = world.read(pool);
+    let routes = headers(&forwarded, "Record-Route");
+    let hosts = ["lsedge.contoso.example", "sip.contoso.example", "sip.fabrikam.example"];
+    assert_eq!(routes.len(), hosts.len(), "{forwarded}");
+    for (route, host) in routes.iter().zip(hosts) {
+        assert!(route.contains(host), "{routes:?}");
+    }
+}
+
 #[test]
 fn rfc5658_two_record_routes_the_inner_one_on_top() {
     let mut world = World::new();

@@ -64,6 +64,9 @@ pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 /// How long sent bytes may go without acknowledgement (RFC 5482).
 pub const TCP_USER_TIMEOUT_MS: u64 = 80_000;
 
+/// Descriptors beside those of connections: listeners, rings, wakers, management, log.
+pub const OTHER_DESCRIPTORS: usize = 256;
+
 /// Mails from one shard to another that await nothing: memory 128 bytes each and pair of shards.
 pub const MAIL_ROOM: usize = 1024;
 /// Requests of one shard that await their answer from one other; the same memory.

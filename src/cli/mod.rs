@@ -27,7 +27,11 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
-    /// Shows two organisations federating on loopback, with everything they need.
+    /// Lets two organisations federate on this machine, in one command.
+    ///
+    /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
+    /// real traffic through both, and prints who sent what and what each edge decided. Ends 0 only
+    /// if every step did what it should.
     Quickstart(quickstart::Args),
 }
 

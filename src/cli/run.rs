@@ -1,6 +1,7 @@
 //! `entente run`: the edge as a service. Signals, the service manager and the log are here; the
 //! edge itself is [`control::start`].
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -70,10 +71,12 @@ async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
 
 async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let sockets = passed_sockets()?;
     let options = Options {
         explain: args.explain,
         key_log: args.key_log.clone(),
         log_dropped: Some(log.dropped()),
+        sockets,
         ..Options::default()
     };
     let node = config.node().to_string();
@@ -96,6 +99,16 @@ async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result
         }
     }
     drain(running, &mut signals).await
+}
+
+/// Takes the listening sockets that the service manager has opened (`LISTEN_FDS`).
+fn passed_sockets() -> std::io::Result<Vec<TcpListener>> {
+    let mut passed = listenfd::ListenFd::from_env();
+    let mut sockets = Vec::with_capacity(passed.len());
+    for index in 0..passed.len() {
+        sockets.extend(passed.take_tcp_listener(index)?);
+    }
+    Ok(sockets)
 }
 
 /// Reads the file again and puts it in force, all of it or nothing.

@@ -10,7 +10,7 @@ use super::section::{Key, Presence};
 pub fn reference() -> String {
     let mut text = String::from(
         "# Configuration\n\n\
-         One TOML file. Unknown keys are refused. Paths are relative to the directory of the file.\n\
+         One TOML file. Unknown keys are refused. Paths are relative to its directory.\n\
          A reload (SIGHUP) takes all of a changed file or nothing of it. Each key says when a \
          change takes hold:\n\n\
          * `live`: at once, for open connections too\n\

@@ -174,7 +174,7 @@ section! {
         }
         /// File with the secrets of the pool, each with a key id.
         secrets: PathBuf = path(), optional, Restart {
-            beyond: "unset: made at each start, so dialogs do not survive a restart or another node",
+            beyond: "unset: made at each start; dialogs do not survive a restart or another node",
             example: "\"secrets.toml\"",
             see: [],
         }

@@ -344,7 +344,12 @@ impl admin::View for Board {
             .certificates
             .load()
             .iter()
-            .map(|c| serde_json::json!({ "identity": c.identity, "not_after_unix_s": c.not_after_unix_s }))
+            .map(|certificate| {
+                serde_json::json!({
+                    "identity": certificate.identity,
+                    "not_after_unix_s": certificate.not_after_unix_s,
+                })
+            })
             .collect();
         let listeners: Vec<_> = config.listeners.iter().map(|l| l.address.to_string()).collect();
         serde_json::json!({

@@ -14,6 +14,7 @@ mod certificates;
 mod convert;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod listeners;
 mod log;
 mod notes;
 mod process;

@@ -1,8 +1,8 @@
 //! Starting, reloading and draining one edge.
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::board::{self, AccessCells, Board, Stage};
+use super::listeners::listen;
 use super::{convert, notes};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config, Reload};
@@ -32,13 +33,11 @@ use crate::tls;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two moments at which idle shards are woken, so that one that hangs is noticed.
 const WAKE_EVERY_TICKS: u64 = 5;
-/// Directories for lock files, the first that can be written to.
-const LOCK_DIRECTORIES: [&str; 3] = ["/run/entente", "/run/lock", "/tmp"];
 /// One in so many connections is kept for outgoing ones.
 const OUTGOING_SHARE: usize = 8;
 
 /// What is not in the configuration file.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Where notes of the shards go; `None`: to the log, sampled.
     pub notes: Option<channel::Sender<(u16, Note)>>,
@@ -48,6 +47,8 @@ pub struct Options {
     pub key_log: Option<PathBuf>,
     /// Counts the lines that the writer of the log has dropped.
     pub log_dropped: Option<ErrorCounter>,
+    /// Listening sockets that the service manager has opened, each for the listener of its address.
+    pub sockets: Vec<TcpListener>,
 }
 
 /// A running edge. To end it, [`Running::drain_and_wait`]; dropped, it ends without notice.
@@ -74,11 +75,12 @@ impl std::fmt::Debug for Running {
 /// # Errors
 /// In an operator's words: a contradiction of the policy, a file of TLS, an address that cannot be
 /// listened on. Nothing is left running then.
-pub fn start(config: Config, options: Options) -> anyhow::Result<Running> {
+pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let clock = Clock::start();
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
     let shards = shard_count(&config)?;
-    let (sockets, locks) = listen(&config, shards)?;
+    let passed = std::mem::take(&mut options.sockets);
+    let (sockets, locks) = listen(&config, shards, passed)?;
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
     let board = Board::new(clock, Arc::clone(&fabric), config, log_dropped);
@@ -315,28 +317,6 @@ fn shard_count(config: &Config) -> anyhow::Result<usize> {
         bail!("limits.transactions leaves none for each of {shards} shards");
     }
     Ok(shards)
-}
-
-fn listen(
-    config: &Config,
-    shards: usize,
-) -> anyhow::Result<(Vec<Vec<shard::ListenerSocket>>, shard::Locks)> {
-    let plans: Vec<shard::ListenerPlan> = config
-        .listeners
-        .iter()
-        .map(|listener| shard::ListenerPlan {
-            address: listener.address,
-            class: listener.class,
-            proxy_from: listener.proxy_protocol_from.clone(),
-        })
-        .collect();
-    let writable = |directory: &&&str| {
-        let path = Path::new(directory).join(format!(".entente-{}", std::process::id()));
-        let made = std::fs::File::create(&path).is_ok();
-        made && std::fs::remove_file(&path).is_ok()
-    };
-    let directory = LOCK_DIRECTORIES.iter().find(writable).context("no directory for locks")?;
-    Ok(shard::listen(&plans, shards, Path::new(directory))?)
 }
 
 fn budget(config: &Config) -> Budget {

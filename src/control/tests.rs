@@ -1,7 +1,7 @@
 //! Edges that really run, on loopback.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -133,6 +133,30 @@ fn two_edges_run_in_one_process_and_not_on_one_address() {
     drop(second);
     assert!(ask(first.management()[0], "/readyz").starts_with("HTTP/1.1 200"));
     first.drain_and_wait().unwrap();
+}
+
+#[test]
+fn a_socket_of_the_service_manager_serves_the_listener_of_its_address() {
+    let directory = world(&["sip.contoso.example"]);
+    let config = parse(directory.path(), &text(Poller::Epoll));
+    let address = config.listeners[1].address;
+    let passed = TcpListener::bind(address).unwrap();
+    let held = passed.try_clone().unwrap();
+    let options = Options { sockets: vec![passed], ..Options::default() };
+    let running = start(config.clone(), options).unwrap();
+    drop(TcpStream::connect(address).unwrap());
+    running.drain_and_wait().unwrap();
+    assert!(TcpStream::connect(address).is_ok(), "it stays open for the next process");
+    drop(held);
+
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = stranger.local_addr().unwrap();
+    let options = Options { sockets: vec![stranger], ..Options::default() };
+    let refused = start(config, options).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("a socket for {other} was passed, which no listener of the configuration names")
+    );
 }
 
 #[test]

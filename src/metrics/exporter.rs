@@ -70,7 +70,7 @@ impl Exporter {
         }
     }
 
-    /// Sets a line to `value`: the level of a gauge, or the total of a counter, which does not fall.
+    /// Sets a line to `value`: the level of a gauge, or a counter's total, which does not fall.
     pub fn set(&mut self, series: &Series, labels: &[&str], value: u64) {
         assert_eq!(series.labels.len(), labels.len(), "{} has its labels", series.name);
         let values = labels.iter().map(|&value| value.to_owned()).collect();

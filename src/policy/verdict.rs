@@ -11,6 +11,7 @@
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
+use smallvec::SmallVec;
 
 use super::{Anchors, Decision, PeerNames, Permit, Refusal};
 use crate::dns::Domain;
@@ -97,9 +98,9 @@ impl VerdictCache {
         from: &[u8],
         to: &[u8],
     ) -> VerdictKey {
-        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
-        // One write of a fixed head, then both names; a zero byte ends each, so nothing runs
-        // together. The anchors are not in the fingerprint: one certificate may come with two chains.
+        let mut text = KeyText::new();
+        // A fixed head, then both names, each ended by a zero byte, so that nothing runs together.
+        // The anchors are not in the fingerprint: one certificate may come with two chains.
         let mut head = [0_u8; 36];
         head[0] = direction as u8;
         if let Some(peer) = peer {
@@ -109,10 +110,12 @@ impl VerdictCache {
                 head[2..4].copy_from_slice(&anchors.to_le_bytes());
             }
         }
-        hasher.write(&head);
-        write_folded(&mut hasher, from);
-        hasher.write_u8(0);
-        write_folded(&mut hasher, to);
+        text.extend_from_slice(&head);
+        push_folded(&mut text, from);
+        push_folded(&mut text, to);
+        // One write: the hasher costs more per call than per word.
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
+        hasher.write(&text);
         VerdictKey(hasher.finish128().as_u128())
     }
 
@@ -137,15 +140,20 @@ impl VerdictCache {
     }
 }
 
-/// Hashes a name in the form in which names are compared.
-fn write_folded(hasher: &mut SipHasher13, name: &[u8]) {
+/// What a key is made from: a head of 36 bytes and two names. Never on the heap.
+type KeyText = SmallVec<[u8; 36 + 2 * (NAME_BYTES_MAX + 1)]>;
+
+/// A longer name is no domain, so nothing is ever remembered under its key.
+const NAME_BYTES_MAX: usize = 253;
+
+/// Adds a name in the form in which names are compared, and a zero byte.
+fn push_folded(text: &mut KeyText, name: &[u8]) {
     let name = name.strip_suffix(b".").unwrap_or(name);
-    let mut folded = [0_u8; 256];
-    // A longer name is no domain, so nothing is ever remembered under its key.
-    let folded = &mut folded[..name.len().min(256)];
-    folded.copy_from_slice(&name[..folded.len()]);
-    folded.make_ascii_lowercase();
-    hasher.write(folded);
+    let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
+    let start = text.len();
+    text.extend_from_slice(name);
+    text[start..].make_ascii_lowercase();
+    text.push(0);
 }
 
 /// Something that holds under one epoch until a moment.

@@ -291,7 +291,12 @@ proptest! {
         mut tail in prop::collection::vec(any::<u8>(), 0..300),
         kind in 0..4u8,
     ) {
-        let prefix: &[u8] = match kind { 0 => b"", 1 => b"PROXY ", 2 => b"PROXY TCP4 ", _ => b"\r\n\r\n\0\r\nQUIT\n\x21" };
+        let prefix: &[u8] = match kind {
+            0 => b"",
+            1 => b"PROXY ",
+            2 => b"PROXY TCP4 ",
+            _ => b"\r\n\r\n\0\r\nQUIT\n\x21",
+        };
         tail.splice(0..0, prefix.iter().copied());
         match read(&tail) {
             Ok(Parsed::NeedMore(more)) => {

@@ -1,8 +1,9 @@
 //! Version 2: binary, with extensions.
 //!
 //! ```text
-//!  0            12        13             14      16                    16 + addresses    16 + length
-//!  | signature  | 2 | cmd | fam | transp | length | source, destination | TLV | TLV | ... |
+//!  0           12        13             14       16                    end of addresses
+//!  | signature | 2 | cmd | fam | transp | length | source, destination | TLV | TLV | ... |
+//!                                                |<------------- length -------------->|
 //! ```
 
 use std::net::{IpAddr, SocketAddr};

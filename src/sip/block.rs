@@ -13,6 +13,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Returns a bit for each byte of `block` that is a line feed, the first byte's lowest.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "iterators here are not made vectors of")]
 pub(super) fn line_feeds(block: &[u8; BLOCK]) -> u64 {
     let mut found = [0_u8; 16];
     for at in 0..16 {

@@ -298,6 +298,13 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Returns a number that no count of values of `name` exceeds, without looking at them: a value
+    /// and its comma are two bytes at least.
+    pub(super) fn values_max(&self, name: HeaderName) -> usize {
+        let lines = self.entries(name).iter().filter(|entry| entry.name == name);
+        lines.map(|entry| 1 + (entry.end - entry.start) as usize / 2).sum()
+    }
+
     pub(super) fn table(&self) -> &'a HeaderTable {
         self.table
     }

@@ -45,4 +45,5 @@ pub use table::HeaderTable;
 pub use text::params;
 pub use uri::{Scheme, Uri};
 pub use values::{Value, Values};
+pub use verify::Essentials;
 pub use via::Via;

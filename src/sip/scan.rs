@@ -27,7 +27,7 @@ use crate::limits;
 /// about a microsecond, behind it one fast search for the empty line, which is less than receiving
 /// that byte in a record of its own has cost already.
 const LONG_HEAD: usize = 8 * 1024;
-const _: () = assert!(LONG_HEAD % BLOCK == 0);
+const _: () = assert!(LONG_HEAD >= limits::SIP_START_LINE_BYTES_MAX);
 
 /// What the input begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ fn head(input: &[u8], table: &mut HeaderTable) -> Result<Option<Head>, PeerMisbe
     while let Some(rest) = window.get(base..)
         && !rest.is_empty()
     {
-        if base >= LONG_HEAD && base < LONG_HEAD + BLOCK && !has_empty_line(rest) {
+        if (LONG_HEAD..LONG_HEAD + BLOCK).contains(&base) && !has_empty_line(rest) {
             return wait_for_line(window);
         }
         let last;

@@ -1,45 +1,85 @@
 //! Characters, white space, quotes and parameter lists.
 
-/// One bit per byte value, for the classes of RFC 3261 section 25.1.
+/// A set of byte values, as a bit in [`CLASSES`].
 #[derive(Clone, Copy)]
-pub(super) struct Class([u64; 4]);
+pub(super) struct Class(u8);
+
+/// `token` of RFC 3261 section 25.1.
+pub(super) const TOKEN: Class = Class(1);
+/// What may stand before the `@` of a SIP URI: `unreserved`, `escaped`, `user-unreserved`, the
+/// colon before a password, and what is seen beside them: `#` and UTF-8.
+pub(super) const USER: Class = Class(2);
+/// Host names, with the underscore that is seen in the wild; not IPv6 references.
+pub(super) const HOST: Class = Class(4);
+/// What may stand anywhere in a URI: not white space, controls, quotes or angle brackets, at
+/// which a second reader might cut.
+pub(super) const URI: Class = Class(8);
+/// White space inside a header field; CR and LF are there only as part of a fold.
+pub(super) const LWS: Class = Class(16);
+/// The same without `@`, `;` and `?`, at which a SIP URI is cut.
+pub(super) const URI_PIECE: Class = Class(32);
+/// What a parameter's value or a bracketed URI is made of: all but `"`, `<`, `>`, `,` and `;`.
+pub(super) const PLAIN: Class = Class(64);
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        let any = byte.is_ascii_alphanumeric();
+        let is_control = byte <= b' ' || byte == 0x7f;
+        let is_bracket = matches!(byte, b'"' | b'<' | b'>');
+        classes[at] = bit(TOKEN, any || is_in(b"-.!%*_+`'~", byte))
+            | bit(USER, any || byte >= 0x80 || is_in(b"-_.!~*'()%&=+$,;?/#:", byte))
+            | bit(HOST, any || is_in(b"-._", byte))
+            | bit(URI, !is_control && !is_bracket)
+            | bit(LWS, is_in(b" \t\r\n", byte))
+            | bit(URI_PIECE, !is_control && !is_bracket && !is_in(b"@;?", byte))
+            | bit(PLAIN, !is_bracket && byte != b',' && byte != b';');
+        at += 1;
+    }
+    classes
+};
+
+const fn bit(class: Class, has: bool) -> u8 {
+    if has { class.0 } else { 0 }
+}
+
+const fn is_in(set: &[u8], byte: u8) -> bool {
+    let mut at = 0;
+    while at < set.len() {
+        if set[at] == byte {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
 
 impl Class {
-    /// Letters and digits and the bytes of `extra`.
-    pub(super) const fn alphanumeric_and(extra: &[u8]) -> Self {
-        let mut bits = [0_u64; 4];
-        let mut byte = 0_usize;
-        while byte < 256 {
-            if (byte as u8).is_ascii_alphanumeric() {
-                bits[byte >> 6] |= 1 << (byte & 63);
-            }
-            byte += 1;
-        }
-        let mut at = 0;
-        while at < extra.len() {
-            bits[(extra[at] >> 6) as usize] |= 1 << (extra[at] & 63);
-            at += 1;
-        }
-        Self(bits)
+    /// Returns whether `byte` is in the class.
+    #[inline(always)]
+    pub(super) fn has(self, byte: u8) -> bool {
+        CLASSES[usize::from(byte)] & self.0 != 0
     }
 
-    /// Returns whether `byte` is in the class.
-    pub(super) const fn has(&self, byte: u8) -> bool {
-        self.0[(byte >> 6) as usize] >> (byte & 63) & 1 == 1
+    /// Returns how many bytes at the start of `text` are in the class.
+    #[inline]
+    pub(super) fn span(self, text: &[u8]) -> usize {
+        text.iter().position(|&byte| !self.has(byte)).unwrap_or(text.len())
     }
 
     /// Returns whether `text` is not empty and all in the class.
-    pub(super) fn is_all(&self, text: &[u8]) -> bool {
-        !text.is_empty() && text.iter().all(|&byte| self.has(byte))
+    #[inline]
+    pub(super) fn is_all(self, text: &[u8]) -> bool {
+        !text.is_empty() && self.span(text) == text.len()
     }
 }
 
-/// `token` of RFC 3261.
-pub(super) const TOKEN: Class = Class::alphanumeric_and(b"-.!%*_+`'~");
-
-/// White space inside a header field; CR and LF are there only as part of a fold.
-pub(super) const fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+/// Returns whether `byte` is white space inside a header field.
+#[inline(always)]
+pub(super) fn is_lws(byte: u8) -> bool {
+    LWS.has(byte)
 }
 
 /// Returns `text` without white space at either end.

@@ -3,7 +3,7 @@
 use core::net::Ipv6Addr;
 
 use super::fault::SyntaxFault;
-use super::text::{self, Class, trim_end, trim_start};
+use super::text::{self, HOST, TOKEN, URI, URI_PIECE, USER, trim_start};
 
 /// A URI scheme as far as the edge has rules about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,12 +37,6 @@ pub struct Uri<'a> {
     pub headers: &'a [u8],
 }
 
-/// `unreserved`, `escaped` and `user-unreserved`, and what is seen beside them: `#` and UTF-8 are
-/// not in it.
-const USER: Class = Class::alphanumeric_and(b"-_.!~*'()%&=+$,;?/#");
-const HOST: Class = Class::alphanumeric_and(b"-._");
-const SCHEME: Class = Class::alphanumeric_and(b"+-.");
-
 impl<'a> Uri<'a> {
     /// Reads a URI that has no white space around it.
     ///
@@ -55,12 +49,10 @@ impl<'a> Uri<'a> {
     }
 
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        if bytes.iter().fold(false, |found, &byte| found | is_never_in_a_uri(byte)) {
-            return None;
-        }
         let (scheme, rest) = split_scheme(bytes)?;
         match scheme {
             Scheme::Sip | Scheme::Sips => Self::sip(scheme, rest),
+            _ if !URI.is_all(rest) => None,
             Scheme::Tel => {
                 let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
                 let (number, params) = rest.split_at_checked(end)?;
@@ -83,36 +75,43 @@ impl<'a> Uri<'a> {
         }
     }
 
+    /// Reads what follows `sip:` in one pass.
     fn sip(scheme: Scheme, rest: &'a [u8]) -> Option<Self> {
         let mut uri = Self::bare(scheme);
-        let mut host_on = rest;
-        if let Some(at) = memchr::memchr(b'@', rest) {
-            let (user, behind) = rest.split_at_checked(at)?;
-            host_on = behind.get(1..)?;
-            uri.read_user(user)?;
-            if memchr::memchr(b'@', host_on).is_some() {
-                return None;
+        // Where the host begins and ends, and where the headers begin. Semicolons and question
+        // marks before an `@` are part of the user.
+        let (mut host_from, mut host_to, mut question) = (0, None, None);
+        let mut at = URI_PIECE.span(rest);
+        while let Some((byte, behind)) = rest.get(at..).and_then(<[u8]>::split_first) {
+            match byte {
+                b'@' if host_from > 0 => return None,
+                b'@' => {
+                    uri.read_user(rest.get(..at)?)?;
+                    (host_from, host_to, question) = (at + 1, None, None);
+                }
+                b'?' => {
+                    question = question.or(Some(at));
+                    host_to = host_to.or(question);
+                }
+                b';' => host_to = host_to.or(Some(at)),
+                _ => return None,
             }
+            at += 1 + URI_PIECE.span(behind);
         }
-        let question = memchr::memchr(b'?', host_on).unwrap_or(host_on.len());
-        let (before, headers) = host_on.split_at_checked(question)?;
-        uri.headers = headers.get(1..).unwrap_or(&[]);
-        let semicolon = memchr::memchr(b';', before).unwrap_or(before.len());
-        let (sent_to, params) = before.split_at_checked(semicolon)?;
-        uri.params = params;
-        (uri.host, uri.port) = host_port(sent_to)?;
+        let host_to = host_to.unwrap_or(rest.len());
+        let question = question.unwrap_or(rest.len());
+        uri.params = rest.get(host_to..question)?;
+        uri.headers = rest.get(question + 1..).unwrap_or(&[]);
+        (uri.host, uri.port) = host_port(rest.get(host_from..host_to)?)?;
         Some(uri)
     }
 
     fn read_user(&mut self, userinfo: &'a [u8]) -> Option<()> {
-        let colon = memchr::memchr(b':', userinfo).unwrap_or(userinfo.len());
+        let colon = userinfo.iter().position(|&byte| byte == b':').unwrap_or(userinfo.len());
         let (user, password) = userinfo.split_at_checked(colon)?;
         self.user = Some(user);
         self.password = password.get(1..);
-        let readable = |byte: &u8| USER.has(*byte) || !byte.is_ascii();
-        let is_good = user.iter().all(readable)
-            && self.password.unwrap_or(&[]).iter().all(|byte| readable(byte) || *byte == b':');
-        (!user.is_empty() && is_good).then_some(())
+        (!user.is_empty() && USER.is_all(userinfo)).then_some(())
     }
 
     /// Looks a URI parameter up by name, ignoring case.
@@ -120,11 +119,6 @@ impl<'a> Uri<'a> {
     pub fn param(&self, name: &str) -> Option<Option<&'a [u8]>> {
         text::param(self.params, name)
     }
-}
-
-/// Returns whether RFC 3986 has no place for `byte` and a second reader might cut there.
-const fn is_never_in_a_uri(byte: u8) -> bool {
-    byte <= b' ' || byte == 0x7f || byte == b'<' || byte == b'>' || byte == b'"'
 }
 
 fn split_scheme(bytes: &[u8]) -> Option<(Scheme, &[u8])> {
@@ -138,12 +132,17 @@ fn split_scheme(bytes: &[u8]) -> Option<(Scheme, &[u8])> {
         Scheme::Sips
     } else if name.eq_ignore_ascii_case(b"tel") {
         Scheme::Tel
-    } else if SCHEME.is_all(name) && name.first()?.is_ascii_alphabetic() {
+    } else if is_scheme(name) {
         Scheme::Other
     } else {
         return None;
     };
     Some((scheme, rest.get(1..)?))
+}
+
+/// A scheme's characters are a token's without `!%*_`'~`, of which none is told apart here.
+fn is_scheme(name: &[u8]) -> bool {
+    TOKEN.is_all(name) && name.first().is_some_and(u8::is_ascii_alphabetic)
 }
 
 /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; white space is allowed around the colon, as
@@ -153,18 +152,15 @@ pub(super) fn host_port(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
         let end = memchr::memchr(b']', text)? + 1;
         is_ipv6(text.get(1..end - 1)?).then_some(end)?
     } else {
-        memchr::memchr(b':', text).unwrap_or(text.len())
+        HOST.span(text)
     };
     let (host, rest) = text.split_at_checked(host_len)?;
-    if host.first() != Some(&b'[') && !HOST.is_all(trim_end(host)) {
-        return None;
-    }
     let port = match trim_start(rest) {
         [] => None,
         [b':', digits @ ..] => Some(port(trim_start(digits))?),
         _ => return None,
     };
-    Some((trim_end(host), port))
+    (!host.is_empty()).then_some((host, port))
 }
 
 fn port(digits: &[u8]) -> Option<u16> {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::text::{quoted_len, trim, trim_start};
+use super::text::{quoted_len, trim_end, trim_start};
 
 /// One value of a header field that may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,31 +29,32 @@ pub struct Values<'a> {
     previous_end: Option<usize>,
     /// The next value's range in `text`.
     next: Option<Range<usize>>,
+    /// Where in `text` the one after it is to be looked for.
+    from: usize,
 }
 
 impl<'a> Values<'a> {
     /// `text`: the value of a whole header field, which lies at `base`. `line`: the field.
     pub(super) fn new(text: &'a [u8], base: usize, line: Range<usize>, is_list: bool) -> Self {
-        let mut values = Self { text, base, line, is_list, previous_end: None, next: None };
-        values.next = values.seek(0);
+        let mut values =
+            Self { text, base, line, is_list, previous_end: None, next: None, from: 0 };
+        values.next = values.seek();
         values
     }
 
-    /// Finds the next value at or after `from` that is not empty.
-    fn seek(&self, mut from: usize) -> Option<Range<usize>> {
+    /// Finds the next value that is not empty.
+    fn seek(&mut self) -> Option<Range<usize>> {
         loop {
-            let rest = self.text.get(from..)?;
-            if rest.is_empty() {
-                return None;
-            }
+            let rest = self.text.get(self.from..).filter(|rest| !rest.is_empty())?;
             let end = if self.is_list { comma(rest) } else { rest.len() };
             let raw = rest.get(..end)?;
-            let value = trim(raw);
+            let value = trim_start(raw);
+            let start = self.from + raw.len() - value.len();
+            self.from += end + 1;
+            let value = trim_end(value);
             if !value.is_empty() {
-                let start = from + raw.len() - trim_start(raw).len();
                 return Some(start..start + value.len());
             }
-            from += end + 1;
         }
     }
 }
@@ -63,10 +64,7 @@ impl<'a> Iterator for Values<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         let here = self.next.take()?;
-        // What follows a value is white space up to its comma, and quotes are balanced again.
-        self.next = memchr::memchr(b',', self.text.get(here.end..)?)
-            .filter(|_| self.is_list)
-            .and_then(|to_comma| self.seek(here.end + to_comma + 1));
+        self.next = self.seek();
         let range = self.base + here.start..self.base + here.end;
         let remove = match (&self.next, self.previous_end) {
             (Some(next), _) => range.start..self.base + next.start,

@@ -1,7 +1,7 @@
 //! Via values (RFC 3261 section 20.42).
 
 use super::fault::SyntaxFault;
-use super::text::{self, TOKEN, find_unquoted, trim, trim_end, trim_start};
+use super::text::{self, HOST, PLAIN, TOKEN, quoted_len, trim, trim_end, trim_start};
 use super::uri;
 
 /// One Via value.
@@ -38,15 +38,22 @@ impl<'a> Via<'a> {
             None => odd_protocol(bytes)?,
         };
         let transport_on = trim_start(transport_on);
-        let end = transport_on.iter().position(|&byte| text::is_lws(byte))?;
-        let (transport, rest) = transport_on.split_at_checked(end)?;
-        let rest = trim_start(rest);
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let (sent_by, params) = rest.split_at_checked(end)?;
+        let (transport, rest) = transport_on.split_at_checked(TOKEN.span(transport_on))?;
+        let sent_by_on = trim_start(rest);
+        if transport.is_empty() || sent_by_on.len() == rest.len() {
+            return None;
+        }
+        // An IPv6 reference holds colons, but no semicolon either.
+        let host_len = HOST.span(sent_by_on);
+        let end = match sent_by_on.get(host_len..)? {
+            [] | [b';', ..] => host_len,
+            rest => host_len + memchr::memchr(b';', rest).unwrap_or(rest.len()),
+        };
+        let (sent_by, params) = sent_by_on.split_at_checked(end)?;
         let (host, port) = uri::host_port(trim_end(sent_by))?;
         let params = trim_end(params);
         let branch = read_params(params)?;
-        TOKEN.is_all(transport).then_some(Self { transport, host, port, branch, params, bytes })
+        Some(Self { transport, host, port, branch, params, bytes })
     }
 
     /// Returns whether the branch identifies the transaction; else it is matched the way of RFC
@@ -78,25 +85,29 @@ fn odd_protocol(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Looks at every parameter, and returns the branch.
 ///
-/// `None`: there is an empty parameter (RFC 4475 section 3.1.2.1), or one with a name that is no
-/// token.
+/// `None`: there is an empty parameter (RFC 4475 section 3.1.2.1), one with a name that is no
+/// token, or a quote that does not end or is not the whole value.
 fn read_params(mut params: &[u8]) -> Option<Option<&[u8]>> {
     let mut branch = None;
-    while let Some(rest) = params.get(1..) {
-        let end = find_unquoted(b';', rest).unwrap_or(rest.len());
-        let (one, after) = rest.split_at_checked(end)?;
-        params = after;
-        let equals = memchr::memchr(b'=', one);
-        let name = trim(one.get(..equals.unwrap_or(one.len()))?);
-        if !TOKEN.is_all(name) {
+    while let [b';', rest @ ..] = params {
+        let rest = trim_start(rest);
+        let (name, rest) = rest.split_at_checked(TOKEN.span(rest))?;
+        params = trim_start(rest);
+        if name.is_empty() {
             return None;
         }
-        if let Some(equals) = equals
-            && branch.is_none()
-            && name.eq_ignore_ascii_case(b"branch")
-        {
-            branch = Some(trim(one.get(equals + 1..)?)).filter(|value| !value.is_empty());
+        if let [b'=', rest @ ..] = params {
+            let rest = trim_start(rest);
+            let len = match rest.first() {
+                Some(b'"') => quoted_len(rest)?,
+                _ => PLAIN.span(rest),
+            };
+            let (value, rest) = rest.split_at_checked(len)?;
+            params = trim_start(rest);
+            if branch.is_none() && name.eq_ignore_ascii_case(b"branch") {
+                branch = Some(trim_end(value)).filter(|value| !value.is_empty());
+            }
         }
     }
-    Some(branch)
+    params.is_empty().then_some(branch)
 }

@@ -26,16 +26,16 @@ pub struct ListenerPlan {
     pub identity: String,
 }
 
-/// What [`Material::build`] loads.
+/// What [`super::Material::build`] loads.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Number of the configuration this belongs to; [`Material::epoch`] gives it back.
+    /// Number of the configuration this belongs to; [`super::Material::epoch`] gives it back.
     pub epoch: u64,
     /// The time certificates are checked against.
     pub now_unix_s: u64,
     /// At least one where there is a listener.
     pub identities: Vec<IdentityPlan>,
-    /// In the order by which [`Material::server`] is asked.
+    /// In the order by which [`super::Material::server`] is asked.
     pub listeners: Vec<ListenerPlan>,
     /// The general anchors of federation.
     pub trust: Vec<TrustSource>,

@@ -149,7 +149,8 @@ fn a_dead_address_does_not_keep_a_live_one_waiting() {
             edge.seen.count(|e| matches!(e, Event::Opened { outlet: Some(_), .. })) == 1
         });
         partner.say("forward x");
-        assert_eq!(heard.join().unwrap().0, "x");
+        let (heard, _pool) = heard.join().unwrap();
+        assert_eq!(heard, "x");
         assert_eq!(edge.fabric.budget.used().1, 1, "the losing attempts are gone");
         edge.stop();
     });
@@ -162,11 +163,11 @@ fn why_a_connection_did_not_come_up_is_told() {
         let refused = Server::start().address;
         partner.say(&format!("dial internal {POOL} {refused}"));
         let failed = |index: usize| {
-            let failures = edge.seen.all().into_iter().filter_map(|event| match event {
+            let mut failures = edge.seen.all().into_iter().filter_map(|event| match event {
                 Event::ConnectFailed { why, .. } => Some(why),
                 _ => None,
             });
-            failures.skip(index).next()
+            failures.nth(index)
         };
         eventually("the first failure", || failed(0) == Some(ConnectFailure::Unreachable));
         let servers = [

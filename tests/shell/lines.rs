@@ -73,6 +73,7 @@ impl Seen {
 /// The core. Each line names an act:
 ///
 /// * `echo TEXT`: TEXT comes back on the same leg;
+/// * `thrice TEXT`: TEXT comes back three times;
 /// * `big N`: a line of N bytes comes back;
 /// * `bye`: "bye" comes back, then the leg is closed;
 /// * `dial CLASS NAME ADDRESS...`: opens an outgoing leg; what comes on it goes to the asker;
@@ -119,6 +120,11 @@ impl Lines {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
             "echo" => say(effects, leg, rest.as_bytes()),
+            "thrice" => {
+                for _ in 0..3 {
+                    say(effects, leg, rest.as_bytes());
+                }
+            }
             "big" => say(effects, leg, &vec![b'x'; rest.parse().unwrap()]),
             "bye" => {
                 say(effects, leg, b"bye");

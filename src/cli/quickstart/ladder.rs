@@ -72,7 +72,27 @@ pub(super) struct Arrow {
     pub(super) to: usize,
     /// Method or status.
     pub(super) what: String,
-    tone: Option<Tone>,
+    /// Which of the two.
+    pub(super) kind: Kind,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It asks.
+    Request,
+    /// It answers, with this status.
+    Response(u16),
+}
+
+impl Kind {
+    fn tone(self) -> Option<Tone> {
+        match self {
+            Self::Request | Self::Response(..200) => None,
+            Self::Response(200..300) => Some(Tone::Good),
+            Self::Response(_) => Some(Tone::Bad),
+        }
+    }
 }
 
 impl Columns {
@@ -100,8 +120,8 @@ impl Columns {
                 Way::Received if matched[at] => continue,
                 Way::Received => (self.edge_beside(own), own),
             };
-            let (what, tone) = label(&event.message);
-            arrows.push(Arrow { from, to, what, tone });
+            let (what, kind) = label(&event.message);
+            arrows.push(Arrow { from, to, what, kind });
         }
         arrows
     }
@@ -157,7 +177,7 @@ impl Columns {
             lifeline(right) - width - 3
         };
         canvas.write(label_at, &format!(" {what} "));
-        match arrow.tone {
+        match arrow.kind.tone() {
             Some(tone) => canvas.text_with(label_at + 1, width, |label| paint.paint(tone, label)),
             None => canvas.text(),
         }
@@ -200,20 +220,17 @@ fn is_same(a: &Message, b: &Message) -> bool {
 }
 
 /// Returns what is written on the arrow of a message.
-fn label(message: &Message) -> (String, Option<Tone>) {
+fn label(message: &Message) -> (String, Kind) {
     let in_dialog = message.header("To").and_then(message::tag).is_some();
     match message.status() {
         Some(status) => {
             let reason = message.start.split_once(' ').map_or("", |(_, rest)| rest);
-            let tone = match status {
-                ..200 => None,
-                200..300 => Some(Tone::Good),
-                _ => Some(Tone::Bad),
-            };
-            (reason.to_owned(), tone)
+            (reason.to_owned(), Kind::Response(status))
         }
-        None if message.method() == "INVITE" && in_dialog => ("re-INVITE".to_owned(), None),
-        None => (message.method().to_owned(), None),
+        None if message.method() == "INVITE" && in_dialog => {
+            ("re-INVITE".to_owned(), Kind::Request)
+        }
+        None => (message.method().to_owned(), Kind::Request),
     }
 }
 

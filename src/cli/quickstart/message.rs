@@ -191,7 +191,8 @@ mod tests {
     use super::*;
 
     const INVITE: &str = "INVITE sip:bob@fabrikam.example SIP/2.0\r\n\
-        Via: SIP/2.0/TLS sip.contoso.example:5061;branch=z9hG4bKedge, SIP/2.0/TLS pool;branch=z9hG4bKp\r\n\
+        Via: SIP/2.0/TLS sip.contoso.example:5061;branch=z9hG4bKedge, \
+            SIP/2.0/TLS pool;branch=z9hG4bKp\r\n\
         Via: SIP/2.0/TLS 192.0.2.1:4711\r\n\
         Record-Route: <sip:a,b@x;lr>, <sip:c;lr>\r\n\
         from: <sip:alice@contoso.example>;tag=1\r\n\

@@ -19,6 +19,7 @@ use crate::config;
 use crate::control::{self, Options, Running};
 use crate::time::{Clock, Monotonic};
 
+mod act;
 mod ladder;
 mod message;
 mod next_hop;
@@ -26,10 +27,11 @@ mod report;
 mod story;
 mod world;
 
+use act::{ACTS, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE};
 use ladder::Paint;
 use next_hop::{Event, NextHop, Party};
 use report::{Format, Progress, Reporter};
-use story::{ACTS, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE, Side, Story};
+use story::{Side, Story};
 use world::{Authority, Listing, Organisation, Scratch};
 
 /// The run without what `--keep` adds.
@@ -85,7 +87,7 @@ async fn perform(args: &Args) -> anyhow::Result<ExitCode> {
         }
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     };
-    reporter.summary(failed, clock.now().monotonic.ms_since(Monotonic::default()))?;
+    reporter.summary(&failed, clock.now().monotonic.ms_since(Monotonic::default()))?;
     if args.keep {
         reporter.serving(&world.metrics(), scratch.path())?;
         tokio::signal::ctrl_c().await?;
@@ -93,7 +95,7 @@ async fn perform(args: &Args) -> anyhow::Result<ExitCode> {
     reporter.progress("stopping");
     world.stop().await?;
     reporter.progress_done();
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Chooses how to print. The environment is read here because a command line is outermost.
@@ -160,13 +162,13 @@ impl World {
         Ok(Self { story, edges: vec![contoso_edge, fabrikam_edge] })
     }
 
-    /// Performs every act and returns how many went wrong.
-    async fn tell(&mut self, reporter: &mut Reporter) -> anyhow::Result<usize> {
-        let mut failed = 0;
+    /// Performs every act and returns the numbers of those that went wrong.
+    async fn tell(&mut self, reporter: &mut Reporter) -> anyhow::Result<Vec<usize>> {
+        let mut failed = Vec::new();
         for (number, act) in ACTS.into_iter().enumerate() {
             reporter.progress(&format!("{}/{}: {}", number + 1, ACTS.len(), act.title()));
             let step = self.story.perform(act).await;
-            failed += usize::from(step.outcome.is_err());
+            failed.extend(step.outcome.is_err().then_some(number + 1));
             reporter.step(number + 1, &step)?;
         }
         Ok(failed)
@@ -183,6 +185,7 @@ impl World {
             .edges
             .into_iter()
             .map(|edge| tokio::task::spawn_blocking(move || edge.drain_and_wait()));
+        // Both are told before either is waited for.
         let stopping: Vec<_> = stopping.collect();
         let all = async {
             for edge in stopping {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::act::ACTS;
 use super::ladder::{Paint, Tone};
-use super::story::{ACTS, Decision, Step};
+use super::story::{Decision, Step};
 use crate::edge::Severity;
 
 /// For whom.
@@ -65,25 +66,17 @@ impl Reporter {
         self.print(&text)
     }
 
-    /// Prints how it went in all.
-    pub(super) fn summary(&self, failed: usize, took_ms: u64) -> anyhow::Result<()> {
-        let steps = ACTS.len();
+    /// Prints how it went in all; `failed`: the numbers of the steps that went wrong.
+    pub(super) fn summary(&self, failed: &[usize], took_ms: u64) -> anyhow::Result<()> {
         let text = match self.format {
             Format::Json => {
+                let (steps, ok) = (ACTS.len(), failed.is_empty());
                 let summary = json!({
-                    "summary": true, "ok": failed == 0, "steps": steps, "failed": failed, "ms": took_ms,
+                    "summary": true, "ok": ok, "steps": steps, "failed": failed, "ms": took_ms,
                 });
                 format!("{summary}\n")
             }
-            Format::Text(paint) if failed == 0 => {
-                let all =
-                    paint.paint(Tone::Good, &format!("All {steps} steps did what they should"));
-                format!("{all} ({}).\n", seconds(took_ms))
-            }
-            Format::Text(paint) => {
-                let some = paint.paint(Tone::Bad, &format!("{failed} of {steps} steps failed"));
-                format!("{some} ({}).\n", seconds(took_ms))
-            }
+            Format::Text(paint) => summary_text(failed, took_ms, paint),
         };
         self.print(&text)
     }
@@ -111,6 +104,18 @@ impl Reporter {
         out.write_all(text.as_bytes())?;
         Ok(out.flush()?)
     }
+}
+
+fn summary_text(failed: &[usize], took_ms: u64, paint: Paint) -> String {
+    let steps = ACTS.len();
+    let verdict = if failed.is_empty() {
+        paint.paint(Tone::Good, &format!("All {steps} steps did what they should"))
+    } else {
+        let numbers: Vec<_> = failed.iter().map(usize::to_string).collect();
+        let which = numbers.join(", ");
+        paint.paint(Tone::Bad, &format!("{} of {steps} steps failed: {which}", failed.len()))
+    };
+    format!("{verdict} ({}).\n", seconds(took_ms))
 }
 
 fn seconds(milliseconds: u64) -> String {
@@ -193,7 +198,7 @@ fn step_json(number: usize, step: &Step) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Act, CONTOSO_EDGE};
+    use super::super::act::{Act, CONTOSO_EDGE};
     use super::*;
 
     fn step(outcome: anyhow::Result<()>) -> Step {
@@ -219,6 +224,14 @@ mod tests {
         assert_eq!(json["ok"], false);
         assert_eq!(json["failure"], "expected 200 to BYE, got 481 Gone");
         assert_eq!(json["decisions"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn the_summary_names_the_steps_that_failed() {
+        let text = summary_text(&[2, 10], 1234, Paint::Plain);
+        assert_eq!(text, "2 of 13 steps failed: 2, 10 (1.23 s).\n");
+        let text = summary_text(&[], 90, Paint::Plain);
+        assert_eq!(text, "All 13 steps did what they should (0.09 s).\n");
     }
 
     #[test]

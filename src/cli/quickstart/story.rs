@@ -1,5 +1,6 @@
 //! What alice and bob do, and what must come of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -7,129 +8,18 @@ use crossbeam::channel::Receiver;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::ladder::{Arrow, Column, Columns};
+use super::act::{ALICE, Act, BOB, CONTOSO_EDGE, LITWARE};
+use super::ladder::{Arrow, Kind};
 use super::message::{self, Message};
 use super::next_hop::{self, Dialog, Event, NextHop, Way};
 use crate::edge::{Note, Severity};
 use crate::time::Clock;
-
-/// The place of alice's pool in the ladder's parties.
-pub(super) const ALICE: usize = 0;
-/// The place of bob's pool.
-pub(super) const BOB: usize = 1;
-/// The place of the server that litware sends from.
-pub(super) const LITWARE: usize = 2;
 
 /// How long something that needs no answer, such as an ACK, may be on its way.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the edges' explanations may lag behind the messages they explain.
 const NOTES_GRACE: Duration = Duration::from_millis(60);
 const NOTES_POLL: Duration = Duration::from_millis(5);
-
-/// One thing somebody does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    /// A page-mode message from alice to bob.
-    MessageThere,
-    /// And one back.
-    MessageBack,
-    /// alice subscribes to bob's presence and is told what it is.
-    Subscribe,
-    /// bob's presence changes.
-    PresenceChanges,
-    /// alice has seen enough.
-    Unsubscribe,
-    /// alice invites bob to a session.
-    Invite,
-    /// bob writes in the session.
-    SessionMessage,
-    /// bob types.
-    Typing,
-    /// alice changes the session.
-    Reinvite,
-    /// bob ends the session.
-    Bye,
-    /// A blocked organisation writes to contoso.
-    BlockedAtContoso,
-    /// And to fabrikam.
-    BlockedAtFabrikam,
-    /// alice writes to the blocked organisation.
-    BlockedFromInside,
-}
-
-/// Every act, in order.
-pub(super) const ACTS: [Act; 13] = [
-    Act::MessageThere,
-    Act::MessageBack,
-    Act::Subscribe,
-    Act::PresenceChanges,
-    Act::Unsubscribe,
-    Act::Invite,
-    Act::SessionMessage,
-    Act::Typing,
-    Act::Reinvite,
-    Act::Bye,
-    Act::BlockedAtContoso,
-    Act::BlockedAtFabrikam,
-    Act::BlockedFromInside,
-];
-
-impl Act {
-    /// Returns what happens, in a sentence.
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::MessageThere => "alice@contoso.example sends bob@fabrikam.example a message",
-            Self::MessageBack => "bob sends alice a message",
-            Self::Subscribe => "alice subscribes to bob's presence",
-            Self::PresenceChanges => "bob's presence changes",
-            Self::Unsubscribe => "alice ends the subscription",
-            Self::Invite => "alice invites bob to a conversation",
-            Self::SessionMessage => "bob writes in the conversation",
-            Self::Typing => "alice types",
-            Self::Reinvite => "alice renews the conversation",
-            Self::Bye => "bob leaves the conversation",
-            Self::BlockedAtContoso => "mallory@litware.example, blocked, writes to alice",
-            Self::BlockedAtFabrikam => "mallory@litware.example, blocked, writes to bob",
-            Self::BlockedFromInside => "alice writes to mallory@litware.example, blocked",
-        }
-    }
-
-    /// Returns what must come of it, in a sentence.
-    pub(super) const fn expectation(self) -> &'static str {
-        match self {
-            Self::MessageThere
-            | Self::MessageBack
-            | Self::SessionMessage
-            | Self::Typing
-            | Self::Bye => "the request arrives through both edges and is answered 200",
-            Self::Subscribe => "SUBSCRIBE and the first NOTIFY are answered 200",
-            Self::PresenceChanges => "NOTIFY is answered 200",
-            Self::Unsubscribe => "SUBSCRIBE and the last NOTIFY are answered 200",
-            Self::Invite | Self::Reinvite => "INVITE is answered 200 and the ACK arrives",
-            Self::BlockedAtContoso | Self::BlockedAtFabrikam | Self::BlockedFromInside => {
-                "the edge answers 403 and nothing reaches the other side"
-            }
-        }
-    }
-
-    /// Returns the ladder on which the act is drawn.
-    pub(super) fn columns(self) -> Columns {
-        let pool = |title: &str, party| Column { title: title.to_owned(), party: Some(party) };
-        let edge = |title: &str| Column { title: title.to_owned(), party: None };
-        let [contoso, fabrikam] = [edge(CONTOSO_EDGE), edge(FABRIKAM_EDGE)];
-        Columns(match self {
-            Self::BlockedAtContoso => vec![pool("litware edge", LITWARE), contoso],
-            Self::BlockedAtFabrikam => vec![pool("litware edge", LITWARE), fabrikam],
-            Self::BlockedFromInside => vec![pool("alice's pool", ALICE), contoso],
-            _ => vec![pool("alice's pool", ALICE), contoso, fabrikam, pool("bob's pool", BOB)],
-        })
-    }
-}
-
-/// What the ladder calls contoso's edge.
-pub(super) const CONTOSO_EDGE: &str = "contoso edge";
-/// What the ladder calls fabrikam's edge.
-pub(super) const FABRIKAM_EDGE: &str = "fabrikam edge";
 
 /// One side of the federation as the story knows it.
 pub(super) struct Side {
@@ -208,6 +98,7 @@ impl Story {
         let decisions = self.decisions(act).await;
         self.drain_events();
         let arrows = act.columns().arrows(&self.seen);
+        let decisions = along_the_way(decisions, &arrows);
         Step { act, outcome, arrows, decisions, took_ms }
     }
 
@@ -452,6 +343,25 @@ impl Story {
     }
 }
 
+/// Puts decisions in the order in which the messages met them: for each request the edge on its
+/// sender's side first. An edge decides once for each request.
+fn along_the_way(decisions: Vec<Decision>, arrows: &[Arrow]) -> Vec<Decision> {
+    let (mut contoso, mut fabrikam): (VecDeque<_>, VecDeque<_>) =
+        decisions.into_iter().partition(|decision| decision.edge == CONTOSO_EDGE);
+    let mut ordered = Vec::new();
+    for request in arrows.iter().filter(|arrow| arrow.kind == Kind::Request) {
+        let pair = [contoso.pop_front(), fabrikam.pop_front()];
+        let pair = match (request.from < request.to, pair) {
+            (true, pair) => pair,
+            (false, [contoso, fabrikam]) => [fabrikam, contoso],
+        };
+        ordered.extend(pair.into_iter().flatten());
+    }
+    ordered.extend(contoso);
+    ordered.extend(fabrikam);
+    ordered
+}
+
 fn expect_status(response: &Message, expected: u16) -> anyhow::Result<()> {
     let status = response.status().unwrap_or_default();
     let diagnostics = ["ms-diagnostics", "ms-diagnostics-public"]
@@ -478,4 +388,33 @@ fn presence(user: &str, activity: &str) -> String {
          <tuple id=\"q\"><status><basic>open</basic></status><note>{activity}</note></tuple>\
          </presence>"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::act::FABRIKAM_EDGE;
+    use super::*;
+
+    #[test]
+    fn decisions_stand_in_the_order_in_which_the_messages_met_the_edges() {
+        let request = |from, to| {
+            let (what, kind) = ("X".to_owned(), Kind::Request);
+            Arrow { from, to, what, kind }
+        };
+        let response = Arrow { kind: Kind::Response(200), ..request(3, 0) };
+        let decision = |edge, text: &str| {
+            let (sentence, severity) = (text.to_owned(), Severity::Debug);
+            Decision { edge, sentence, severity, decision_id: 1 }
+        };
+        let as_told = vec![
+            decision(CONTOSO_EDGE, "1"),
+            decision(CONTOSO_EDGE, "4"),
+            decision(FABRIKAM_EDGE, "2"),
+            decision(FABRIKAM_EDGE, "3"),
+            decision(FABRIKAM_EDGE, "5, which no message explains"),
+        ];
+        let ordered = along_the_way(as_told, &[request(0, 3), response, request(3, 0)]);
+        let order: String = ordered.iter().map(|decision| &decision.sentence[..1]).collect();
+        assert_eq!(order, "12345");
+    }
 }

@@ -1,0 +1,115 @@
+//! The cast and the script: who there is, what they do, and what must come of it.
+
+use super::ladder::{Column, Columns};
+
+/// The place of alice's pool in the ladder's parties.
+pub(super) const ALICE: usize = 0;
+/// The place of bob's pool.
+pub(super) const BOB: usize = 1;
+/// The place of the server that litware sends from.
+pub(super) const LITWARE: usize = 2;
+
+/// One thing somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// A page-mode message from alice to bob.
+    MessageThere,
+    /// And one back.
+    MessageBack,
+    /// alice subscribes to bob's presence and is told what it is.
+    Subscribe,
+    /// bob's presence changes.
+    PresenceChanges,
+    /// alice has seen enough.
+    Unsubscribe,
+    /// alice invites bob to a session.
+    Invite,
+    /// bob writes in the session.
+    SessionMessage,
+    /// bob types.
+    Typing,
+    /// alice changes the session.
+    Reinvite,
+    /// bob ends the session.
+    Bye,
+    /// A blocked organisation writes to contoso.
+    BlockedAtContoso,
+    /// And to fabrikam.
+    BlockedAtFabrikam,
+    /// alice writes to the blocked organisation.
+    BlockedFromInside,
+}
+
+/// Every act, in order.
+pub(super) const ACTS: [Act; 13] = [
+    Act::MessageThere,
+    Act::MessageBack,
+    Act::Subscribe,
+    Act::PresenceChanges,
+    Act::Unsubscribe,
+    Act::Invite,
+    Act::SessionMessage,
+    Act::Typing,
+    Act::Reinvite,
+    Act::Bye,
+    Act::BlockedAtContoso,
+    Act::BlockedAtFabrikam,
+    Act::BlockedFromInside,
+];
+
+impl Act {
+    /// Returns what happens, in a sentence.
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::MessageThere => "alice@contoso.example sends bob@fabrikam.example a message",
+            Self::MessageBack => "bob sends alice a message",
+            Self::Subscribe => "alice subscribes to bob's presence",
+            Self::PresenceChanges => "bob's presence changes",
+            Self::Unsubscribe => "alice ends the subscription",
+            Self::Invite => "alice invites bob to a conversation",
+            Self::SessionMessage => "bob writes in the conversation",
+            Self::Typing => "alice types",
+            Self::Reinvite => "alice renews the conversation",
+            Self::Bye => "bob leaves the conversation",
+            Self::BlockedAtContoso => "mallory@litware.example, blocked, writes to alice",
+            Self::BlockedAtFabrikam => "mallory@litware.example, blocked, writes to bob",
+            Self::BlockedFromInside => "alice writes to mallory@litware.example, blocked",
+        }
+    }
+
+    /// Returns what must come of it, in a sentence.
+    pub(super) const fn expectation(self) -> &'static str {
+        match self {
+            Self::MessageThere
+            | Self::MessageBack
+            | Self::SessionMessage
+            | Self::Typing
+            | Self::Bye => "the request arrives through both edges and is answered 200",
+            Self::Subscribe => "SUBSCRIBE and the first NOTIFY are answered 200",
+            Self::PresenceChanges => "NOTIFY is answered 200",
+            Self::Unsubscribe => "SUBSCRIBE and the last NOTIFY are answered 200",
+            Self::Invite | Self::Reinvite => "INVITE is answered 200 and the ACK arrives",
+            Self::BlockedAtContoso | Self::BlockedAtFabrikam | Self::BlockedFromInside => {
+                "the edge answers 403 and nothing reaches the other side"
+            }
+        }
+    }
+
+    /// Returns the ladder on which the act is drawn.
+    pub(super) fn columns(self) -> Columns {
+        let pool = |title: &str, party| Column { title: title.to_owned(), party: Some(party) };
+        let edge = |title: &str| Column { title: title.to_owned(), party: None };
+        let [contoso, fabrikam] = [edge(CONTOSO_EDGE), edge(FABRIKAM_EDGE)];
+        Columns(match self {
+            Self::BlockedAtContoso => vec![pool("litware edge", LITWARE), contoso],
+            Self::BlockedAtFabrikam => vec![pool("litware edge", LITWARE), fabrikam],
+            Self::BlockedFromInside => vec![pool("alice's pool", ALICE), contoso],
+            _ => vec![pool("alice's pool", ALICE), contoso, fabrikam, pool("bob's pool", BOB)],
+        })
+    }
+}
+
+/// What the ladder calls contoso's edge.
+pub(super) const CONTOSO_EDGE: &str = "contoso edge";
+/// What the ladder calls fabrikam's edge.
+pub(super) const FABRIKAM_EDGE: &str = "fabrikam edge";

@@ -1,0 +1,75 @@
+//! Where connections are accepted: sockets of our own, or those the service manager passes.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use crate::config::{Config, Listener};
+use crate::shard::{self, ListenerPlan, ListenerSocket, Locks};
+
+/// Directories for lock files, the first that can be written to.
+const LOCK_DIRECTORIES: [&str; 3] = ["/run/entente", "/run/lock", "/tmp"];
+
+/// Listens for each of `shards`; a socket of `passed` serves the listener of its address, shared
+/// by all shards, and needs no lock because its owner keeps others away.
+pub(super) fn listen(
+    config: &Config,
+    shards: usize,
+    mut passed: Vec<TcpListener>,
+) -> anyhow::Result<(Vec<Vec<ListenerSocket>>, Locks)> {
+    let mut own = Vec::new();
+    let mut adopted = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let index = u16::try_from(index).context("more listeners than can be numbered")?;
+        let has_address = |socket: &TcpListener| {
+            socket.local_addr().is_ok_and(|address| address == listener.address)
+        };
+        match passed.iter().position(has_address) {
+            Some(place) => adopted.push((index, listener, passed.swap_remove(place))),
+            None => own.push((index, plan(listener))),
+        }
+    }
+    if let Some(stranger) = passed.first() {
+        let address = stranger.local_addr()?;
+        bail!("a socket for {address} was passed, which no listener of the configuration names");
+    }
+    let plans: Vec<ListenerPlan> = own.iter().map(|(_, plan)| plan.clone()).collect();
+    let (mut sockets, locks) = shard::listen(&plans, shards, lock_directory()?)?;
+    for socket in sockets.iter_mut().flatten() {
+        // Numbered among our own so far; everybody else counts all listeners.
+        socket.index = own[usize::from(socket.index)].0;
+    }
+    for (index, listener, socket) in adopted {
+        shard::adopt(&socket).with_context(|| format!("socket for {}", listener.address))?;
+        let proxy_from: Arc<[_]> = listener.proxy_protocol_from.as_slice().into();
+        for of_shard in &mut sockets {
+            of_shard.push(ListenerSocket {
+                listener: socket.try_clone()?,
+                class: listener.class,
+                index,
+                proxy_from: Arc::clone(&proxy_from),
+            });
+        }
+    }
+    Ok((sockets, locks))
+}
+
+fn plan(listener: &Listener) -> ListenerPlan {
+    ListenerPlan {
+        address: listener.address,
+        class: listener.class,
+        proxy_from: listener.proxy_protocol_from.clone(),
+    }
+}
+
+fn lock_directory() -> anyhow::Result<&'static Path> {
+    let writable = |directory: &&&str| {
+        let path = Path::new(directory).join(format!(".entente-{}", std::process::id()));
+        let made = std::fs::File::create(&path).is_ok();
+        made && std::fs::remove_file(&path).is_ok()
+    };
+    let directory = LOCK_DIRECTORIES.iter().find(writable).context("no directory for locks")?;
+    Ok(Path::new(directory))
+}

@@ -7,6 +7,7 @@
 mod drain;
 mod kernel;
 mod lines;
+mod measure;
 mod pipes;
 mod pressure;
 mod reload;

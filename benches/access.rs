@@ -226,7 +226,7 @@ impl Edge {
 
     /// One request to the pool and its 200 back; `response` answers any turn but for its branch.
     #[inline(never)]
-    fn measured_turn(&mut self, request: &[u8], response: &mut Vec<u8>, branches: [usize; 2]) {
+    fn measured_turn(&mut self, request: &[u8], response: &mut [u8], branches: [usize; 2]) {
         let [theirs, ours] = branches;
         black_box(self.access.feed(self.now, self.partner, request, &mut self.effects));
         let staged = self.effects.staged_mut(self.pool).expect("the leg is open");
@@ -262,7 +262,7 @@ fn answers(requests: &[Vec<u8>], status: u16) -> Vec<String> {
 
 /// Room for what a batch of messages becomes.
 fn room() -> Vec<Vec<u8>> {
-    vec![Vec::with_capacity(4096); BATCH]
+    (0..BATCH).map(|_| Vec::with_capacity(4096)).collect()
 }
 
 /// What is measured of one kind of exchange.

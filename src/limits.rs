@@ -64,6 +64,9 @@ pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 /// How long sent bytes may go without acknowledgement (RFC 5482).
 pub const TCP_USER_TIMEOUT_MS: u64 = 80_000;
 
+/// Descriptors beside those of connections: listeners, rings, wakers, management, log.
+pub const OTHER_DESCRIPTORS: usize = 256;
+
 /// Mails from one shard to another that await nothing: memory 128 bytes each and pair of shards.
 pub const MAIL_ROOM: usize = 1024;
 /// Requests of one shard that await their answer from one other; the same memory.
@@ -79,7 +82,9 @@ pub const QUESTIONS_MAX: usize = 1024;
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).
 pub const TLS_RECORD_WIRE_BYTES_MAX: usize = 5 + TLS_RECORD_BYTES_MAX + 2048;
-/// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB certificates.
+/// Bytes of handshake a peer may send unauthenticated: a chain of ten 4 KiB certificates.
+/// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB
+/// certificates.
 pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// Certificates between a peer's own and the anchor; more are not searched for a path.
 pub const CHAIN_CERTIFICATES_MAX: usize = 10;
@@ -149,7 +154,9 @@ const _: () =
     assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
 const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);
 
-/// Contradictions of one configuration that are reported; a list of a million wrong lines helps nobody.
+/// Contradictions of one configuration that are reported; a million lines help nobody.
+/// Contradictions of one configuration that are reported; a list of a million wrong lines helps
+/// nobody.
 pub const CONTRADICTIONS_MAX: usize = 100;
 /// Permits a shard remembers, about 250 bytes each: 1 MiB. A power of two times the ways of a set.
 pub const VERDICT_PERMITS: usize = 4096;

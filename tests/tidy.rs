@@ -176,7 +176,7 @@ fn a_file_is_judged_by_all_the_rules_of_its_kind() {
     let text = "use std::fs;\nfn f() { unsafe { todo!() } }\n";
     let found = rules::all(File { path: "src/sip/scan.rs", text });
     assert_eq!(found.len(), 3, "{found:?}");
-    let script = format!("#!/bin/sh\n{}\n", "x".repeat(120));
+    let script = format!("#!/bin/sh\n{}\n", "x".repeat(rules::SCRIPT_COLUMNS_MAX + 1));
     assert_eq!(rules::all(File { path: "tests/run", text: &script }).len(), 1);
     assert_eq!(rules::all(File { path: "tests/fixtures/x.sip", text: &script[10..] }).len(), 0);
 }

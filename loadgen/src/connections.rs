@@ -202,6 +202,7 @@ pub(crate) fn handshake(options: &Handshakes) -> Result<Report> {
     let suite = opener.suite.take();
     let mut report = Report::new("handshake", common, &span, &opener.tally, suite);
     report.window = options.window;
+    report.last_failure = (report.done == 0).then_some(opener.last_failure);
     report.server = memory.map(|memory| Server::of(&span, memory));
     Ok(report)
 }

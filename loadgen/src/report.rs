@@ -68,6 +68,9 @@ pub(crate) struct Report {
     pub(crate) done: u64,
     /// Of those, how many did not, by kind.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// What went wrong last, counted or not; only where nothing was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_failure: Option<String>,
     /// Units completed in the span.
     pub(crate) completed: u64,
     /// Units per second; `None` where the generator was the limit.
@@ -114,6 +117,7 @@ impl Report {
             offered: tally.offered,
             done: tally.done,
             errors: tally.errors.clone(),
+            last_failure: None,
             completed: span.completed,
             per_second: (!generator_bound).then(|| span.completed as f64 / span.seconds),
             generator_busy: span.generator_busy,
@@ -150,6 +154,9 @@ impl Display for Report {
         let unsent = self.offered.saturating_sub(self.done + failed);
         if unsent > 0 {
             writeln!(out, "    {unsent} x never found room in the window, or unfinished")?;
+        }
+        if let Some(failure) = &self.last_failure {
+            writeln!(out, "    last failure: {failure}")?;
         }
         match self.per_second {
             Some(rate) => writeln!(out, "  rate {rate:.0}/s")?,

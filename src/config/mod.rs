@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads a file, [`parse`] a text; both refuse what they do not know, with file, line,
 //! caret and a suggestion, as much as can be told in one go. Every key is declared once, in
-//! `schema`; [`reference`] prints that declaration.
+//! `schema`; [`reference()`] prints that declaration.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

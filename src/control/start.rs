@@ -79,6 +79,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let clock = Clock::start();
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
     let shards = shard_count(&config)?;
+    raise_descriptors(&config);
     let passed = std::mem::take(&mut options.sockets);
     let (sockets, locks) = listen(&config, shards, passed)?;
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
@@ -317,6 +318,20 @@ fn shard_count(config: &Config) -> anyhow::Result<usize> {
         bail!("limits.transactions leaves none for each of {shards} shards");
     }
     Ok(shards)
+}
+
+/// Asks for as many descriptors as the limits amount to; fewer only make accepting pause earlier.
+fn raise_descriptors(config: &Config) {
+    let needed = (config.limits.connections + limits::OTHER_DESCRIPTORS) as u64;
+    match poll::epoll::raise_descriptors(needed) {
+        Ok(allowed) if allowed < needed => tracing::warn!(
+            allowed,
+            needed,
+            "fewer descriptors than the limits amount to; raise LimitNOFILE"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of descriptors cannot be read"),
+    }
 }
 
 fn budget(config: &Config) -> Budget {

@@ -118,6 +118,24 @@ pub fn pin(core: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this process open `wanted` descriptors, as far as its hard limit goes; returns how many it
+/// may open from here on. Never lowers the limit.
+///
+/// # Errors
+/// The kernel's; none is expected for a value within the hard limit.
+pub fn raise_descriptors(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives through the call, which writes one `rlimit` to it.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let raised = wanted.min(limit.rlim_max);
+    if raised > limit.rlim_cur {
+        limit.rlim_cur = raised;
+        // SAFETY: `limit` lives through the call, which reads one `rlimit` from it.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    }
+    Ok(limit.rlim_cur)
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -89,8 +89,8 @@ pub(super) enum State {
     Established(Box<Established>),
     /// Sealed for the last time; when the last bytes are out, the core hears of the end.
     Flushing(Box<Why>),
-    /// The core has forgotten it, or never knew it: the last bytes are on their way out, or the peer
-    /// still has to close its side.
+    /// The core has forgotten it, or never knew it: the last bytes are on their way out, or the
+    /// peer still has to close its side.
     Lingering,
 }
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A [`Shard`] is one value on one thread and entirely synchronous (DESIGN 3a). Its loop is generic
-//! over the [`Poller`], the [`Network`] and the [`Core`]. What it shares with the other shards is in
-//! [`Fabric`]; what the control thread publishes is in [`Published`].
+//! over the [`Poller`], the [`Network`] and the [`Core`]. What it shares with the other shards is
+//! in [`Fabric`]; what the control thread publishes is in [`Published`].
 //!
 //! # For the control thread
 //! Build the [`Fabric`] and [`Published`], [`listen`], then [`spawn`] each shard with its [`Setup`]

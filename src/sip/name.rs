@@ -199,16 +199,22 @@ pub(super) fn recognise(line: &[u8], window: &[u8], from: usize) -> Option<Recog
         16 + memchr::memchr(b':', line.get(16..)?)?
     };
     let name = line.get(..colon)?;
-    if let [.., b' ' | b'\t'] = name {
-        return spaced(name);
+    match look_up(low, high, name) {
+        Some(known) => Some(Recognised { name: known, name_len: colon, colon }),
+        None => unknown(name),
     }
-    let known = look_up(low, high, name);
-    let name = match known {
-        Some(name) => name,
-        None if TOKEN.is_all(name) => HeaderName::Other,
-        None => return None,
-    };
-    Some(Recognised { name, name_len: colon, colon })
+}
+
+/// Any other name must be a token.
+fn unknown(name: &[u8]) -> Option<Recognised> {
+    if TOKEN.is_all(name) {
+        return Some(Recognised {
+            name: HeaderName::Other,
+            name_len: name.len(),
+            colon: name.len(),
+        });
+    }
+    spaced(name)
 }
 
 /// White space before the colon is allowed (RFC 3261 section 7.3.1) and seldom seen.

@@ -43,7 +43,7 @@ impl<'a> NameAddr<'a> {
         let (uri, rest) = rest.split_at_checked(URI.span(rest))?;
         let params = trim_start(rest.strip_prefix(b">")?);
         let display = trim_end(display);
-        let is_good = is_display(display) && are_params(params, b"");
+        let is_good = is_display(display) && are_params(params);
         is_good.then_some(Self { display, uri, params })
     }
 
@@ -56,7 +56,8 @@ impl<'a> NameAddr<'a> {
         // An `@` behind the semicolon would make what stands before it a user to some readers.
         let is_good = URI.is_all(uri)
             && memchr::memchr2(b',', b'?', uri).is_none()
-            && are_params(params, b"@");
+            && memchr::memchr(b'@', params).is_none()
+            && are_params(params);
         is_good.then_some(Self { display: &[], uri, params })
     }
 
@@ -84,20 +85,22 @@ fn is_display(display: &[u8]) -> bool {
     }
 }
 
-/// Nothing, or a list that begins with a semicolon and has, outside quotes, no angle bracket, no
-/// comma and none of `refused` in it.
-fn are_params(params: &[u8], refused: &[u8]) -> bool {
+/// Nothing, or a list that begins with a semicolon and has, outside quotes, no angle bracket and
+/// no comma in it.
+fn are_params(params: &[u8]) -> bool {
     let mut rest = params;
-    while let Some((&first, behind)) = rest.split_first() {
-        rest = match first {
-            b'"' => match quoted_len(rest).and_then(|len| rest.get(len..)) {
-                Some(behind) => behind,
-                None => return false,
-            },
-            b';' => behind,
-            _ if !PLAIN.has(first) || refused.contains(&first) => return false,
-            _ => behind,
+    loop {
+        rest = rest.get(PLAIN.span(rest)..).unwrap_or(&[]);
+        let len = match rest.first() {
+            None => break,
+            Some(b';') => Some(1),
+            Some(b'"') => quoted_len(rest),
+            Some(_) => None,
         };
+        match len.and_then(|len| rest.get(len..)) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
     }
     matches!(params.first(), None | Some(b';'))
 }

@@ -199,7 +199,11 @@ fn fields() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn scan_finds_what_a_plain_reader_finds(fields in fields(), body_len in 0_usize..200) {
@@ -352,6 +356,23 @@ fn split_plainly(text: &[u8]) -> Vec<Vec<u8>> {
     values.into_iter().map(|value| trimmed(&value)).filter(|value| !value.is_empty()).collect()
 }
 
+#[test]
+fn check_hands_on_what_it_read() {
+    let text = b"REFER sips:a@b.example;x SIP/2.0\r\nVia: SIP/2.0/TLS v.example\r\n\
+        From: <sip:c@d.example>;tag=9\r\nTo: <tel:+1>\r\nCall-ID: 7\r\nCSeq: 3 REFER\r\n\
+        Max-Forwards: 9\r\nContent-Length: 0\r\n\r\n";
+    let mut table = HeaderTable::new();
+    let Ok(Scan::Message(scanned)) = scan(text, &mut table) else { panic!("not a message") };
+    let message = Message::new(text, &table, scanned);
+    let read = message.check().expect("well formed");
+    assert_eq!(Ok(&read.top_via), message.top_via().as_ref());
+    assert_eq!((Ok(read.from), Ok(read.to)), (message.from(), message.to()));
+    assert_eq!((Ok(read.cseq), Ok(read.max_forwards)), (message.cseq(), message.max_forwards()));
+    assert_eq!(read.request_uri.map(|uri| uri.scheme), Some(Scheme::Sips));
+    assert_eq!(read.from_uri.map(|uri| uri.host), Some(&b"d.example"[..]));
+    assert_eq!(read.to_uri.map(|uri| uri.scheme), Some(Scheme::Tel));
+}
+
 /// A head fed byte by byte past the point where looking at it again would be dear.
 #[test]
 fn scan_of_every_prefix_of_a_long_head_waits() {
@@ -400,8 +421,10 @@ fn a_table_is_used_again_without_remembering() {
 
 #[test]
 fn a_reply_copies_what_ties_it_to_its_request() {
-    let text = b"INVITE sip:a@b.example SIP/2.0\r\nv: SIP/2.0/TLS x.example\r\n ;branch=z9hG4bK1\r\n\
-        X: y\r\nVia: SIP/2.0/tls y.example\r\nf: <sip:c@d.example>;tag=9\r\nt: \"T\" <sip:a@b.example>\r\n\
+    let text = b"INVITE sip:a@b.example SIP/2.0\r\n\
+        v: SIP/2.0/TLS x.example\r\n ;branch=z9hG4bK1\r\n\
+        X: y\r\nVia: SIP/2.0/tls y.example\r\nf: <sip:c@d.example>;tag=9\r\n\
+        t: \"T\" <sip:a@b.example>\r\n\
         i: 77\r\nCSeq: 3 INVITE\r\nTimestamp: 54\r\nl: 0\r\n\r\n";
     let mut table = HeaderTable::new();
     let Ok(Scan::Message(scanned)) = scan(text, &mut table) else { panic!("not a message") };

@@ -604,7 +604,8 @@ fn s20_42_a_via_that_names_no_sender_is_refused() {
 
 #[test]
 fn s20_42_via_parameters_may_be_quoted() {
-    let via = "Via: SIP/2.0/TLS 10.0.0.1:5061;ms-internal-info=\"a;branch=b,c\";branch=z9hG4bK8.E1;branched=FALSE";
+    let via = "Via: SIP/2.0/TLS 10.0.0.1:5061;ms-internal-info=\"a;branch=b,c\";\
+        branch=z9hG4bK8.E1;branched=FALSE";
     accepted(&request(OPTIONS, &[via, "via: SIP/2.0/TCP b.example"]), |m| {
         let top = m.top_via().unwrap();
         assert_eq!(top.via.branch, Some(&b"z9hG4bK8.E1"[..]));
@@ -643,7 +644,8 @@ fn lync_header_fields_may_stand_between_vias() {
          Max-Forwards: 67\nRecord-Route: <sip:pool.example:5061;transport=tls;ms-fe=fe.example;\
          opaque=state:F:Ci.Rabf6d00;lr;ms-route-sig=a>;ms-rrsig=b;tag=0F\n\
          Via: SIP/2.0/TLS 10.0.0.2:50013;ms-received-port=50013;ms-received-cid=545400\n\
-         From: <sip:bob@fabrikam.example>;tag=1;epid=01020304aa\nRecord-Route: <sip:edge.example;lr>\n\
+         From: <sip:bob@fabrikam.example>;tag=1;epid=01020304aa\n\
+         Record-Route: <sip:edge.example;lr>\n\
          Via: SIP/2.0/tls 192.168.1.4:6000\n\
          To: <sip:alice@contoso.example>;tag=2;epid=0a\nCall-ID: 1\nCSeq: 4 OPTIONS\n\
          Content-Length: 0\n\n",

@@ -176,6 +176,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn sigterm_drains_readiness_first_and_ends_with_0() {
     let world = World::new();
+    world.write(&world.text().replace("drain_notice_s = 1", "drain_notice_s = 3"));
     let edge = world.run(|_| {});
     signal(&edge, "TERM");
     assert!(within(|| world.ask("/readyz").starts_with("HTTP/1.1 503")));
@@ -183,7 +184,8 @@ fn sigterm_drains_readiness_first_and_ends_with_0() {
     assert!(TcpStream::connect(world.federation).is_ok(), "the balancer has time to notice");
     assert_eq!(exit_code(edge), Some(0));
     assert!(world.logged().contains("\"message\":\"the edge has drained\""), "{}", world.logged());
-    assert!(TcpStream::connect(world.federation).is_err());
+    // The kernel takes a ring apart after its process is gone.
+    assert!(within(|| TcpStream::connect(world.federation).is_err()));
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) strays: u64,
     /// ACKs that reached the next hop.
     pub(crate) acks: u64,
-    last_failure: String,
+    /// What went wrong last, measured or not.
+    pub(crate) last_failure: String,
     run: u64,
     shown: u8,
     scratch: Vec<u8>,

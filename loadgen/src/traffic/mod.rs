@@ -115,6 +115,7 @@ pub(crate) fn run(kind: Kind, options: &options::Traffic) -> Result<Report> {
     report.connections = options.connections;
     report.window = options.window();
     report.pack = options.pack;
+    report.last_failure = (report.done == 0).then(|| engine.last_failure.clone());
     report.strays = engine.strays;
     report.acks = (kind == Kind::Dialog).then_some(engine.acks);
     report.server = memory.map(|memory| Server::of(&span, memory));

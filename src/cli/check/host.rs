@@ -19,8 +19,6 @@ const HALF_OPEN_BYTES: u64 = limits::HANDSHAKE_BYTES_MAX as u64;
 const VERDICT_BYTES: u64 = 256;
 /// An answer of DNS that is remembered.
 const ANSWER_BYTES: u64 = 1024;
-/// Descriptors beside those of connections: listeners, rings, wakers, management, log.
-const OTHER_DESCRIPTORS: u64 = 256;
 /// 2025-01-01, before which this program did not exist.
 const PROGRAM_EXISTS_UNIX_S: u64 = 1_735_689_600;
 
@@ -118,15 +116,15 @@ impl Checker<'_> {
     }
 
     fn descriptors(&mut self) {
-        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let Some(soft) = descriptor_limit(&limits) else { return };
-        let needed = self.config.limits.connections as u64 + OTHER_DESCRIPTORS;
-        if needed > soft {
+        let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let Some(most) = descriptor_limit(&text) else { return };
+        let needed = (self.config.limits.connections + limits::OTHER_DESCRIPTORS) as u64;
+        if needed > most {
             self.at(
                 "limits.connections",
                 Severity::Warning,
                 "descriptors-too-few",
-                format!("{soft} descriptors here for {needed} that the limits amount to"),
+                format!("{most} descriptors here for {needed} that the limits amount to"),
                 format!("LimitNOFILE={needed} in the service unit (ulimit -n {needed} in a shell)"),
             );
         }
@@ -201,11 +199,12 @@ fn available_memory() -> Option<(u64, &'static str)> {
     }
 }
 
-/// Returns the soft limit of descriptors from the text of `/proc/self/limits`.
+/// Returns the hard limit of descriptors from the text of `/proc/self/limits`; the soft one is
+/// raised to it by `run`.
 fn descriptor_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     // "unlimited" is no number and no limit.
-    line.split_whitespace().next()?.parse().ok()
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -213,10 +212,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_of_descriptors_is_read() {
+    fn the_hard_limit_of_descriptors_is_read() {
         let text = "Limit                     Soft Limit           Hard Limit           Units\n\
                     Max open files            1024                 524288               files\n";
-        assert_eq!(descriptor_limit(text), Some(1024));
-        assert_eq!(descriptor_limit("Max open files            unlimited   x   files\n"), None);
+        assert_eq!(descriptor_limit(text), Some(524_288));
+        assert_eq!(descriptor_limit("Max open files   1024   unlimited   files\n"), None);
     }
 }

@@ -124,8 +124,8 @@ impl Access {
         let Ok(top) = message.top_via() else { return };
         self.write_via(plan.crossing, branch, edits.insert(top.line_start));
         if plan.dialog_forming {
-            // Ours go above those already there, wherever the last proxy wrote them: COMPAT(kamailio,
-            // 5.6): its Record-Route lines stand before its Via.
+            // Ours go above those already there, wherever the last proxy wrote them.
+            // COMPAT(kamailio, 5.6): its Record-Route lines stand before its Via.
             let recorded = match message.method() {
                 Some(Method::Register) => HeaderName::Path,
                 _ => HeaderName::RecordRoute,

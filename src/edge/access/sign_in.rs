@@ -64,11 +64,9 @@ impl SignIns {
         let Some(domain) = request.to().ok().and_then(|to| host_of(to.uri)) else { return };
         let keys = [self.source_key(source), self.user_key(domain, request)];
         match status {
-            200..=299 => {
-                if !self.entries.is_empty() {
-                    let user = self.index(keys[1]);
-                    self.entries[user] = Entry::default();
-                }
+            200..=299 if !self.entries.is_empty() => {
+                let user = self.index(keys[1]);
+                self.entries[user] = Entry::default();
             }
             401 | 403 | 407 if carries_credentials(request) => {
                 if self.entries.is_empty() {

@@ -45,7 +45,7 @@ def run(world):
 
 def federated(world, pool, exchange, both):
     """What only a federation edge does, beyond relaying."""
-    with world.check("in: the edge's own trust header arrives, the forged one and ms-subnet do not"):
+    with world.check("in: our own trust header arrives; a forged one and ms-subnet do not"):
         _, answering = exchange(both[1], "message")
         pool.saw("trust=<ms-source-type=")
         expect("ms-edge-proxy-message-trust" in answering.messages().lower(), "no trust header")

@@ -90,12 +90,19 @@ class Sipp:
 
 
 def sipp(world, where, scenario, address, port, remote, keys=None, calls=1, seconds=15,
-         transport="u1", name=None, rate=10):
-    """Starts SIPp at `address:port`, talking to `remote` (its organisation's Kamailio)."""
+         transport="u1", name=None, rate=10, status=None):
+    """Starts SIPp at `address:port`, talking to `remote` (its organisation's Kamailio).
+
+    `status`: what STATUS stands for in the scenario, which SIPp takes from no variable.
+    """
     name = name or f"sipp-{scenario}-{where}-{port}"
     trace = os.path.join(world.folder, f"{name}.msg")
     errors = os.path.join(world.folder, f"{name}.err")
-    argv = ["sipp", remote, "-sf", os.path.join(SCENARIOS, f"{scenario}.xml"), "-i", address,
+    path = os.path.join(SCENARIOS, f"{scenario}.xml")
+    if status is not None:
+        with open(path, encoding="utf-8") as file:
+            path = world.file(f"{name}.xml", file.read().replace("STATUS", str(status)))
+    argv = ["sipp", remote, "-sf", path, "-i", address,
             "-p", str(port), "-t", transport, "-m", str(calls), "-r", str(rate), "-nostdin",
             "-timeout", f"{seconds}s", "-timeout_error", "-trace_msg", "-message_file", trace,
             "-trace_err", "-error_file", errors, "-max_retrans", "4", "-cid_str", f"%u-%p@{name}"]
@@ -127,9 +134,13 @@ class Users:
         register.done()
         return self._start(scenario, {"user": user}, **more)
 
-    def call(self, scenario, user, to, keys=None, **more):
+    def call(self, scenario, user, to, **more):
         """Runs `scenario` from `user` to the address of record `to`."""
-        return self._start(scenario, {"user": user, "peer": to, **(keys or {})}, **more)
+        return self._start(scenario, {"user": user, "peer": to}, **more)
+
+    def refused(self, user, to, status):
+        """Sends a MESSAGE that must be refused with `status`."""
+        self.call("message_refused", user, to, status=status).done()
 
 
 class Baresip:

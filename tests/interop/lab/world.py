@@ -1,6 +1,7 @@
 """A private world: hosts in network namespaces, two switches, name servers and processes.
 
     partner, partner-users, stranger, remote   198.51.100.20-     (the Internet)
+    balancer                                   198.51.100.60      (in front of the edges)
     edge                       198.51.100.10 | 203.0.113.10       (this process, both switches)
     pool, pool-users                           203.0.113.20-      (the organisation)
 
@@ -29,6 +30,7 @@ HOSTS = {
     "partner-users": ("ext0", "198.51.100.21"),
     "stranger": ("ext0", "198.51.100.30"),
     "remote": ("ext0", "198.51.100.40"),
+    "balancer": ("ext0", BALANCER),
     "pool": ("int0", "203.0.113.20"),
     "pool-users": ("int0", "203.0.113.21"),
 }
@@ -124,7 +126,7 @@ class World:
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
         sh("ip", "link", "set", "lo", "up")
-        for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL, BALANCER]),
+        for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL]),
                                   ("int0", [EDGE_INTERNAL, SECOND_INTERNAL])):
             sh("ip", "link", "add", switch, "type", "bridge")
             for address in addresses:
@@ -134,7 +136,9 @@ class World:
             self._host(name, switch, address)
         sh("ip", "-n", "partner", "addr", "add", f"{PUBLIC_DNS}/24", "dev", "eth0")
         self._own_resolver_files()
-        public = [f"host-record=sip.contoso.example,{sip_address}"]
+        # A flow's Record-Route names the node that has the connection, so its name is public too.
+        public = [f"host-record=sip.contoso.example,{sip_address}",
+                  f"host-record=edge1.contoso.example,{EDGE_EXTERNAL}"]
         for domain, host in (("fabrikam", "partner"), ("litware", "stranger")):
             public.append(f"host-record=sip.{domain}.example,{ADDRESS[host]}")
         for domain in ("contoso", "fabrikam", "litware"):

@@ -279,8 +279,8 @@ fn run(poller: Choice, coalesce_us: u32, rate: u64, window: usize, seconds: u64)
     latencies_us.sort_unstable();
     let at = |share: f64| latencies_us.get((latencies_us.len() as f64 * share) as usize);
     println!(
-        "{poller:?} coalesce {coalesce_us} rate {rate} window {window}: {cpu_us:.2} us/transaction, \
-         {:.0}/s, p50 {:?} p99 {:?}",
+        "{poller:?} coalesce {coalesce_us} rate {rate} window {window}: \
+         {cpu_us:.2} us/transaction, {:.0}/s, p50 {:?} p99 {:?}",
         count as f64 / took.as_secs_f64(),
         at(0.5),
         at(0.99),

@@ -70,12 +70,17 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     }
 
     /// Puts a question to the resolver; too many outstanding count as its failure.
+    ///
+    /// One that is outstanding already is not put again: its answer serves both.
     fn ask(&mut self, question: Question) {
+        if self.outstanding.contains(&question) {
+            return;
+        }
         self.counters.add(Count::Questions, 1);
-        let room = self.questions_outstanding < limits::QUESTIONS_MAX;
+        let room = self.outstanding.len() < limits::QUESTIONS_MAX;
         let own = self.settings.shard;
         if room && self.links.questions.try_send((own, question.clone())).is_ok() {
-            self.questions_outstanding += 1;
+            self.outstanding.insert(question);
             return;
         }
         self.counters.add(Count::QuestionsRefused, 1);

@@ -20,11 +20,12 @@
 //! has left come back by `Links::retired` and are freed there. To stop, publish [`Drain::Notice`],
 //! later [`Drain::Closing`], and join the threads.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::dns::Question;
 use crate::edge::{Core, Drain, Effects, LegId};
 use crate::limits;
 use crate::poll::{Interest, Poller, Ready, Wait};
@@ -103,7 +104,8 @@ pub struct Shard<P, N: Network, C> {
     reservations: Vec<Reservations>,
     /// Shards that were posted something this turn.
     posted: Vec<u16>,
-    questions_outstanding: usize,
+    /// Questions without an answer yet; each has a place reserved among the answers.
+    outstanding: HashSet<Question>,
     /// Other shards or control left something; look at all of it.
     woken: bool,
     /// Mail or sockets were left in their boxes for the next turn.
@@ -164,7 +166,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             deferred: VecDeque::new(),
             reservations,
             posted: Vec::new(),
-            questions_outstanding: 0,
+            outstanding: HashSet::new(),
             woken: true,
             more_mail: false,
             sweep: judge::Sweep::default(),
@@ -318,8 +320,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         self.adopt_published(now);
         for _ in 0..limits::QUESTIONS_MAX {
             let Some(answer) = own.answers.pop() else { break };
-            assert!(self.questions_outstanding > 0, "an answer without a question");
-            self.questions_outstanding -= 1;
+            self.outstanding.remove(&answer.question);
             self.core.resolved(now, answer, &mut self.effects);
             self.run_commands(now);
         }

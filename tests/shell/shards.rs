@@ -91,7 +91,7 @@ fn a_question_is_asked_once_and_its_answer_told() {
     for poller in POLLERS {
         let mut edge = Edge::start(Wanted::with(poller));
         let mut partner = edge.partner();
-        partner.say("ask fabrikam.example");
+        partner.say("ask fabrikam.example\nask fabrikam.example");
         let (shard, question) = edge.questions.blocking_recv().unwrap();
         let domain = Domain::parse(b"fabrikam.example").unwrap();
         assert_eq!(question, Question::Federation(domain));
@@ -100,6 +100,9 @@ fn a_question_is_asked_once_and_its_answer_told() {
         edge.fabric.answer(shard, Arc::new(answer));
         let resolved = Event::Resolved { question, ok: false };
         eventually("it is told", || edge.seen.count(|e| *e == resolved) == 1);
+        assert!(edge.questions.try_recv().is_err());
+        partner.say("ask fabrikam.example");
+        assert!(edge.questions.blocking_recv().is_some(), "a later question is a new one");
         edge.stop();
     }
 }

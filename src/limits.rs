@@ -82,6 +82,7 @@ pub const QUESTIONS_MAX: usize = 1024;
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// A TLS record on the wire: header, payload and expansion (RFC 5246 section 6.2.3).
 pub const TLS_RECORD_WIRE_BYTES_MAX: usize = 5 + TLS_RECORD_BYTES_MAX + 2048;
+/// Bytes of handshake a peer may send unauthenticated: a chain of ten 4 KiB certificates.
 /// Bytes of handshake a peer may send before it is authenticated: a chain of ten 4 KiB
 /// certificates.
 pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
@@ -153,6 +154,7 @@ const _: () =
     assert!(LEG_OUT_HIGH_WATER_BYTES < LEG_OUT_BYTES_MAX - LEG_OUT_RESPONSE_RESERVE_BYTES);
 const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);
 
+/// Contradictions of one configuration that are reported; a million lines help nobody.
 /// Contradictions of one configuration that are reported; a list of a million wrong lines helps
 /// nobody.
 pub const CONTRADICTIONS_MAX: usize = 100;

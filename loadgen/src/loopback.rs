@@ -185,8 +185,8 @@ fn answers_that_do_not_come_are_counted_as_lost() {
     let server = Server::start(&pki, 4);
     let listen = free_address();
     let more = format!(
-        "--server-name sip.fabrikam.example --listen {listen} --connections 4 \
-         --window 8 --timeout 0.1"
+        "--server-name sip.fabrikam.example --listen {listen} --connections 4 --window 8 \
+         --timeout 0.1"
     );
     let report = pki.run(&pki, server.address, "message", &more);
     assert_eq!(report.done, 0, "{report}");

@@ -284,8 +284,8 @@ fn decimal_digits(value: usize) -> usize {
 mod tests {
     use super::*;
 
-    const RESPONSE: &[u8] = b"SIP/2.0 200 OK\r\nv: SIP/2.0/TLS 127.0.0.1:1;\
-        branch=z9hG4bKabc;x=1\r\n\
+    const RESPONSE: &[u8] = b"SIP/2.0 200 OK\r\n\
+        v: SIP/2.0/TLS 127.0.0.1:1;branch=z9hG4bKabc;x=1\r\n\
         Via: SIP/2.0/TLS b\r\nTo: <sip:b@y;tag=no>;tag=t1\r\n\
         Record-Route: <sip:a;lr>,\r\n <sip:b;lr>\r\n\
         Content-Length: 4\r\n\r\nbodyNEXT";

@@ -14,8 +14,7 @@ pub struct NotADomain;
 pub struct Domain(Arc<str>);
 
 impl Domain {
-    /// Reads an ASCII name as it stands on the wire; upper case is folded, one trailing dot
-    /// dropped.
+    /// Reads an ASCII name as it stands on the wire; upper case is folded, a trailing dot dropped.
     ///
     /// # Errors
     /// [`NotADomain`] for empty or over-long labels and bytes other than letters, digits, hyphen

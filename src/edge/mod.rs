@@ -101,8 +101,7 @@ pub struct Connect {
     pub expected_names: Vec<Domain>,
     /// In order of preference; the shell tries them by RFC 8305.
     pub addresses: Vec<SocketAddr>,
-    /// Trust anchors: the partner's own set by index into the snapshot's list, else the general
-    /// one.
+    /// Trust anchors: the partner's own set, by index into the snapshot's list, or the general one.
     pub anchors: Option<u16>,
 }
 

@@ -7,8 +7,7 @@ use crate::dns::Domain;
 pub enum Anchors {
     /// The general set.
     General,
-    /// The set of one partner only, by its index in the snapshot: it may speak for that partner
-    /// alone.
+    /// The set of one partner, by its index in the snapshot: it may speak for that partner alone.
     OfPartner(u16),
 }
 

@@ -62,8 +62,7 @@ const fn row(status: u16, diagnostics: u16, reason: &'static str, label: &'stati
 }
 
 impl RefusalRule {
-    /// The one table from rules to wire answers (lync-federation 12.2 and 12.3, wire-protocols
-    /// A.10).
+    /// The one table from rules to answers (lync-federation 12.2 and 12.3, wire-protocols A.10).
     const fn row(self) -> Row {
         match self {
             Self::FederationOff => {

@@ -1,5 +1,4 @@
-//! The policy as the configuration states it: plain data, no promises; [`super::compile`] judges
-//! it.
+//! The policy as the configuration states it: plain data; [`super::compile`] judges it.
 
 use std::net::IpAddr;
 

@@ -341,8 +341,7 @@ impl Snapshot {
         peer.dns_names.iter().any(|n| self.internal_names.find(n.as_str().as_bytes()).is_some())
     }
 
-    /// Returns what it was compiled from, without `partners` and `blocked`, which are compiled
-    /// away.
+    /// Returns what it was compiled from, without `partners` and `blocked`, compiled away.
     #[must_use]
     pub const fn rules(&self) -> &Rules {
         &self.rules

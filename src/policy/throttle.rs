@@ -1,5 +1,4 @@
-//! What is judged for every message and therefore never cached: rates, and whom a stranger
-//! addresses.
+//! What is judged for every message and never cached: rates, and whom a stranger addresses.
 
 use std::hash::Hasher;
 

@@ -141,7 +141,7 @@ mod tests {
     proptest! {
         /// Against a table of deadlines that is searched from end to end.
         #[test]
-        fn timers_fire_when_a_plain_table_says(acts in prop::collection::vec(act(), 0..200)) {
+        fn timers_fire_as_a_plain_table_says(acts in prop::collection::vec(act(), 0..200)) {
             let mut timers = Fifos::new(DURATIONS_MS);
             let mut table = [None::<(Monotonic, usize)>; 6];
             let mut now = Monotonic(0);

@@ -3,7 +3,7 @@
 //! ```text
 //!  input ── scan ──> Scanned + HeaderTable ── Message ──> first, values, top_via, from, cseq ...
 //!                                                │              │ ranges
-//!                                                └── Edits <────┘ ── apply ──> a copy into staging
+//!                                                └── Edits <────┘ ── apply ──> one copy to staging
 //! ```
 //!
 //! [`scan`] finds where one message ends and which header field lies where, in one pass, without

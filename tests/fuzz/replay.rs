@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "src/lib.rs"]
+#[allow(unreachable_pub, reason = "the same file is the library of the fuzz crate")]
 mod targets;
 
 /// Changed copies of each input.

@@ -147,7 +147,7 @@ impl Lines {
             "mail" => self.mail_request(rest.parse().unwrap(), effects),
             "unmatched" => {
                 let bytes = bytes::Bytes::from_static(b"cancel");
-                let mail = Mail::Unmatched { from_shard: self.shard, leg, bytes };
+                let mail = Mail::Unmatched { from_shard: self.shard, leg, key: 1, bytes };
                 effects.commands.push(Command::Mail { shard: rest.parse().unwrap(), mail });
             }
             "silent" => self.answers = false,
@@ -181,7 +181,7 @@ impl Lines {
         let origin = SlotRef { shard: self.shard, index: self.next_slot, generation: 0 };
         self.next_slot += 1;
         let domain = Domain::parse(b"fabrikam.example").unwrap();
-        let route = MailRoute { domain, call_id_hash: 1 };
+        let route = MailRoute::Partner { domain, call_id_hash: 1 };
         let bytes = bytes::Bytes::from_static(b"request");
         let mail = Mail::Request { origin, route, bytes };
         effects.commands.push(Command::Mail { shard, mail });

@@ -261,7 +261,8 @@ fn run(poller: Choice, coalesce_us: u32, rate: u64, window: usize, seconds: u64)
             let came = partner.pump();
             done += came as u64;
             in_flight[pair] -= came.min(in_flight[pair]);
-            for asked in asked[pair].drain(..came.min(asked[pair].len())) {
+            let of_pair = &mut asked[pair];
+            for asked in of_pair.drain(..came.min(of_pair.len())) {
                 latencies_us.push(asked.elapsed().as_micros());
             }
         }
@@ -275,8 +276,8 @@ fn run(poller: Choice, coalesce_us: u32, rate: u64, window: usize, seconds: u64)
     latencies_us.sort_unstable();
     let at = |share: f64| latencies_us.get((latencies_us.len() as f64 * share) as usize);
     println!(
-        "{poller:?} coalesce {coalesce_us} rate {rate} window {window}: \
-         {cpu_us:.2} us/transaction, {:.0}/s, p50 {:?} p99 {:?}",
+        "{poller:?} coalesce {coalesce_us} rate {rate} window {window}: {cpu_us:.2} us/transaction, \
+         {:.0}/s, p50 {:?} p99 {:?}",
         count as f64 / took.as_secs_f64(),
         at(0.5),
         at(0.99),

@@ -1,7 +1,7 @@
 //! The loop over pipes in memory that split, stall and reset wherever a seed says, with real TLS
 //! on both ends, without a kernel or a clock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use entente::edge::{Class, Lost};
+use entente::edge::{Class, ConnectFailure, Lost};
 use entente::limits;
 use entente::poll::sim::{Signal, Signals, Sim};
 use entente::shard::{
@@ -102,6 +102,8 @@ impl Pipe {
 /// The edge's end of a pipe.
 struct End {
     fd: RawFd,
+    /// It is being connected, and the other side never answers.
+    unanswered: bool,
     pipe: Arc<Mutex<Pipe>>,
 }
 
@@ -149,7 +151,7 @@ impl Stream for End {
     }
 
     fn connected(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.unanswered { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {
@@ -163,10 +165,14 @@ impl Drop for End {
     }
 }
 
-/// Connections that wait to be accepted.
+/// Connections that wait to be accepted, and attempts to connect.
 #[derive(Clone, Default)]
 struct Pipes {
     waiting: Rc<RefCell<VecDeque<End>>>,
+    /// What accepting or connecting meets instead.
+    trouble: Rc<Cell<Option<i32>>>,
+    /// Addresses tried, none of which answers; port 1 refuses at once.
+    tried: Rc<RefCell<Vec<SocketAddr>>>,
 }
 
 struct Door;
@@ -182,12 +188,24 @@ impl Network for Pipes {
     type Listener = Door;
 
     fn accept(&mut self, _: &Door) -> io::Result<(End, SocketAddr)> {
+        if let Some(error) = self.trouble.get() {
+            return Err(io::Error::from_raw_os_error(error));
+        }
         let end = self.waiting.borrow_mut().pop_front().ok_or(ErrorKind::WouldBlock)?;
         Ok((end, SocketAddr::from(([192, 0, 2, 1], 4000))))
     }
 
-    fn connect(&mut self, _: SocketAddr) -> io::Result<End> {
-        Err(ErrorKind::ConnectionRefused.into())
+    fn connect(&mut self, to: SocketAddr) -> io::Result<End> {
+        if let Some(error) = self.trouble.get() {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let mut tried = self.tried.borrow_mut();
+        tried.push(to);
+        if to.port() == 1 {
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
+        let fd = 20_000 + tried.len() as RawFd;
+        Ok(End { fd, pipe: Pipe::new(1, GENTLE), unanswered: true })
     }
 }
 
@@ -289,7 +307,11 @@ impl World {
         let name = rustls::pki_types::ServerName::try_from(EDGE).unwrap();
         let mut tls = ClientConnection::new(config, name).unwrap();
         tls.set_buffer_limit(None);
-        self.pipes.waiting.borrow_mut().push_back(End { fd, pipe: Arc::clone(&pipe) });
+        self.pipes.waiting.borrow_mut().push_back(End {
+            fd,
+            pipe: Arc::clone(&pipe),
+            unanswered: false,
+        });
         let client = Client { fd, pipe, tls, heard: Vec::new(), reads: true, ended: false };
         self.clients.insert(fd, client);
         self.signals.signal(0, Signal::Readable);
@@ -446,5 +468,75 @@ fn the_goodbye_is_said_even_when_it_has_to_wait_for_room() {
     world.client(fd).say("big 50000\nbye\n");
     assert!(world.run(10_000, |world| world.client(fd).ended));
     assert!(world.client(fd).heard.ends_with(b"bye\n"));
+    world.assert_empty();
+}
+
+#[test]
+fn without_a_descriptor_accepting_rests_and_goes_on_when_there_is_one() {
+    let mut world = World::new();
+    world.pipes.trouble.set(Some(libc::EMFILE));
+    let fd = world.connect(1, GENTLE);
+    world.client(fd).say("echo a\n");
+    let heard = |world: &mut World| world.client(fd).heard == b"a\n";
+    assert!(!world.run(350, heard));
+    let mut pauses = 0;
+    world.shard.counters().visit(|series, value| {
+        let descriptors = series.labels[0] == ("reason", "descriptors");
+        pauses += if series.name == "accept_pauses" && descriptors { value } else { 0 };
+    });
+    assert!((3..=5).contains(&pauses), "it rests between attempts: {pauses}");
+    assert_eq!(world.fabric.budget.used(), (0, 0, 0));
+    world.pipes.trouble.set(None);
+    assert!(world.run(limits::ACCEPT_PAUSE_MS as usize + 50, heard));
+    world.assert_empty();
+}
+
+/// Lets a partner ask for a connection to `addresses`; returns the milliseconds until it failed,
+/// why, and the addresses tried.
+fn dial(world: &mut World, addresses: &str) -> (usize, ConnectFailure, Vec<u16>) {
+    let fd = world.connect(1, GENTLE);
+    world.client(fd).say("echo a\n");
+    assert!(world.run(100, |world| world.client(fd).heard == b"a\n"));
+    world.client(fd).say(&format!("dial internal {PARTNER}{addresses}\n"));
+    let mut turns = 0;
+    let mut failure = None;
+    world.run(20_000, |world| {
+        turns += 1;
+        failure = world.seen.all().into_iter().find_map(|event| match event {
+            Event::ConnectFailed { why, .. } => Some(why),
+            _ => None,
+        });
+        failure.is_some()
+    });
+    let ports = world.pipes.tried.borrow().iter().map(SocketAddr::port).collect();
+    (turns, failure.unwrap(), ports)
+}
+
+#[test]
+fn dead_addresses_are_tried_a_little_apart_and_given_up_in_time() {
+    let mut world = World::new();
+    let (took, why, ports) =
+        dial(&mut world, " 192.0.2.1:5061 192.0.2.2:5062 192.0.2.3:1 [2001:db8::1]:5063");
+    assert_eq!((why, ports), (ConnectFailure::Unreachable, vec![5061, 5063, 5062, 1]));
+    // The fourth is refused at once, so the time of the last attempt runs from when it was due.
+    let most =
+        (2 * limits::CONNECT_STAGGER_MS + limits::CONNECT_MS + limits::CONNECT_STAGGER_MS) as usize;
+    assert!((most - 300..most + 20).contains(&took), "{took} ms");
+    assert_eq!(world.fabric.budget.used().1, 0, "no attempt is left");
+    world.assert_empty();
+}
+
+#[test]
+fn without_a_descriptor_connecting_fails_as_exhausted() {
+    let mut world = World::new();
+    world.pipes.trouble.set(None);
+    let fd = world.connect(1, GENTLE);
+    world.client(fd).say("echo a\n");
+    assert!(world.run(100, |world| world.client(fd).heard == b"a\n"));
+    world.pipes.trouble.set(Some(libc::EMFILE));
+    world.client(fd).say(&format!("dial internal {PARTNER} 192.0.2.1:5061\n"));
+    let exhausted =
+        |e: &Event| matches!(e, Event::ConnectFailed { why: ConnectFailure::Exhausted, .. });
+    assert!(world.run(100, |world| world.seen.count(exhausted) == 1));
     world.assert_empty();
 }

@@ -18,7 +18,7 @@ use crate::time::Clock;
 /// How long something that needs no answer, such as an ACK, may be on its way.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the edges' explanations may lag behind the messages they explain.
-const NOTES_GRACE: Duration = Duration::from_millis(60);
+const NOTES_GRACE: Duration = Duration::from_millis(500);
 const NOTES_POLL: Duration = Duration::from_millis(5);
 
 /// One side of the federation as the story knows it.

@@ -248,9 +248,9 @@ impl Access {
             return;
         }
         out.extend_from_slice(
-            b"ms-diagnostics: 1034;reason=\"Previous hop federated peer did not report \
-              diagnostic information\";source=\"",
+            b"ms-diagnostics: 1034;reason=\"Previous hop federated peer did not ",
         );
+        out.extend_from_slice(b"report diagnostic information\";source=\"");
         out.extend_from_slice(self.names.internal.as_bytes());
         out.extend_from_slice(b"\"");
         if let Some(domain) = message.to().ok().and_then(|to| headers::host_of(to.uri)) {

@@ -171,8 +171,8 @@ fn a7_negotiate_with_max_forwards_0_is_declined_and_the_connection_kept() {
     let partner = world.partner("sip.fabrikam.example");
     let text = "NEGOTIATE sip:192.0.2.1:5061 SIP/2.0\r\nVia: SIP/2.0/TLS 192.0.2.2:2616\r\n\
                 CSeq: 1 NEGOTIATE\r\nCall-ID: aa\r\nFrom: <sip:192.0.2.2>;tag=1\r\n\
-                To: <sip:192.0.2.1>\r\nCompression: LZ77-8K\r\nMax-Forwards: 0\r\n\
-                Content-Length: 0\r\n\r\n";
+                To: <sip:192.0.2.1>\r\n\
+                Compression: LZ77-8K\r\nMax-Forwards: 0\r\nContent-Length: 0\r\n\r\n";
     world.send(partner, text.as_bytes());
     let answer = world.read(partner);
     assert_eq!(status(&answer), 488, "{answer}");

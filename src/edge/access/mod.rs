@@ -6,9 +6,9 @@
 //!                    └─ response ─> branch names the slot ─> staging of the leg it came from
 //! ```
 //!
-//! [`screen`] judges (DESIGN 6.5), [`forward`] edits and hands over, [`response`] takes back,
-//! [`invite`] knows CANCEL and ACK, [`connect`] keeps the connections, [`pipe`] talks to the other
-//! shards, [`answer`] writes what the edge says itself.
+//! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
+//! `invite` knows CANCEL and ACK, `connect` keeps the connections, `pipe` talks to the other
+//! shards, `answer` writes what the edge says itself.
 
 mod answer;
 mod branch;

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use super::bell::{Bell, Rang};
 
-/// An eventfd behind a [`Bell`].
+/// An eventfd behind a `Bell`.
 #[derive(Debug)]
 pub struct Waker {
     bell: Bell,

@@ -9,7 +9,7 @@ STAND_IN = True
 def run(world):
     fabrikam = peers.partner(world)
     pool = peers.pool(world)
-    edge.start(world)
+    edge.start(world, shards=2)
     ours = peers.ours(world)
     theirs = peers.theirs(world)
     both = [("out", ours, "alice", theirs, "bob"), ("in", theirs, "bob", ours, "alice")]

@@ -11,7 +11,7 @@ from lab.world import EDGE_EXTERNAL, expect
 def run(world):
     peers.partner(world)
     pool = peers.pool(world)
-    process = edge.start(world, remote_users=True)
+    process = edge.start(world, remote_users=True, shards=2)
     alice = peers.baresip(
         world, "remote", "alice", "alice@contoso.example",
         f"sip:{EDGE_EXTERNAL}:443;transport=tls", None, "bob@fabrikam.example")

@@ -17,11 +17,11 @@ def management_address(number=1):
     return f"127.0.0.{number}:9464"
 
 
-def configuration(world, number=1, proxied=False, remote_users=False, more=""):
+def configuration(world, number=1, proxied=False, remote_users=False, shards=1, more=""):
     """A complete configuration for one edge of the pool; `more` is appended as it is.
 
     `proxied`: the federation listener stands behind the balancer. `remote_users`: there is a
-    listener for them at 443.
+    listener for them at 443. `shards`: with two, what comes in by one leaves by another.
     """
     trusted = f'proxy_protocol_from = ["{BALANCER}/32"]' if proxied else ""
     remote = f"""
@@ -36,7 +36,7 @@ node = "edge{number}.contoso.example"
 external_fqdn = "sip.contoso.example"
 internal_fqdn = "lsedge.contoso.example"
 domains = ["contoso.example"]
-shards = 1
+shards = {shards}
 poller = "{world.poller}"
 drain_notice_s = 4
 drain_timeout_s = 10

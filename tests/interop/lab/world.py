@@ -125,6 +125,7 @@ class World:
         """Wires hosts, starts name servers; `sip_address` is where the world finds us."""
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
+        os.makedirs("/run/lock")  # where the edge locks its addresses, which are this world's alone
         sh("ip", "link", "set", "lo", "up")
         for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL]),
                                   ("int0", [EDGE_INTERNAL, SECOND_INTERNAL])):

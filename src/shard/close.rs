@@ -219,10 +219,10 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let why = unborn.sentence();
         let (origin, sentence) = match leg.origin {
             Origin::Accepted { .. } => {
-                (leg.origin, format!("refused a {class} connection from {remote}: {why}"))
+                (leg.origin, format!("refused a connection from {remote} ({class}): {why}"))
             }
             Origin::Outgoing { .. } => {
-                (leg.origin, format!("a {class} connection to {remote} failed: {why}"))
+                (leg.origin, format!("a connection to {remote} ({class}) failed: {why}"))
             }
         };
         leg.state = State::Lingering;

@@ -200,7 +200,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         self.counters.connect_failed(failure);
         let Connected { class, server_name, .. } = &dial.connected;
         let sentence =
-            format!("a {} connection to {server_name} failed: {why}", class_text(*class));
+            format!("a connection to {server_name} ({}) failed: {why}", class_text(*class));
         self.send_note(Note { leg: None, severity: Severity::Info, sentence, decision_id: 0 });
         self.deferred.push_back(Deferred::ConnectFailed(dial.outlet, failure));
     }

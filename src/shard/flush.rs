@@ -8,7 +8,7 @@ use super::counters::{Count, Counters};
 use super::legs::{Established, Leg, State};
 use super::network::{Network, Stream};
 use super::{Shard, leg_timer};
-use crate::edge::{Class, Core, LegId};
+use crate::edge::{Core, LegId};
 use crate::limits;
 use crate::poll::Poller;
 use crate::time::Now;
@@ -98,6 +98,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 }
                 if self.send_out(now, id) {
                     self.finish_flushing(now, id);
+                    self.read_again(id);
                 }
             }
             State::Flushing(_) => self.finish_flushing(now, id),
@@ -173,7 +174,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         there
     }
 
-    /// Tells the core how much waits, watches that it goes on, and reads a held leg again.
+    /// Tells the core how much waits for the socket, and watches that it goes on.
     pub(super) fn note_unsent(&mut self, now: Now, id: LegId) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let waiting = leg.unsent.len();
@@ -186,8 +187,17 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             return;
         }
         self.timers.stop(id.index);
-        if leg.inbox.readable && leg.class != Class::Internal {
-            self.serve_later(id);
+        self.read_again(id);
+    }
+
+    /// Reads a leg again that was held because of what waited for it; the poller will not tell.
+    fn read_again(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if leg.inbox.readable && matches!(leg.state, State::Established(_)) {
+            let backlog = self.effects.backlog(id).unwrap_or(0);
+            if backlog <= limits::LEG_OUT_HIGH_WATER_BYTES {
+                self.serve_later(id);
+            }
         }
     }
 }

@@ -326,6 +326,11 @@ mod tests {
     }
 
     #[test]
+    fn a_leg_without_its_session_stays_small() {
+        assert!(size_of::<Entry<std::net::TcpStream>>() <= 224, "of 8.3 KiB for an idle leg");
+    }
+
+    #[test]
     fn joined_bytes_wait_until_the_core_has_what_it_wants() {
         let mut joined = Joined::default();
         joined.keep(b"abc", 5);

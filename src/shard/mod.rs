@@ -318,6 +318,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         self.adopt_published(now);
         for _ in 0..limits::QUESTIONS_MAX {
             let Some(answer) = own.answers.pop() else { break };
+            assert!(self.questions_outstanding > 0, "an answer without a question");
             self.questions_outstanding -= 1;
             self.core.resolved(now, answer, &mut self.effects);
             self.run_commands(now);

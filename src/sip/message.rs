@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::edit::Edits;
 use super::fault::SyntaxFault;
 use super::method::Method;
-use super::name::HeaderName;
+use super::name::{HeaderName, HeaderSet};
 use super::name_addr::NameAddr;
 use super::scan::Scanned;
 use super::start_line::StartLine;
@@ -187,6 +187,17 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn present(&self, name: HeaderName) -> bool {
         self.table.seen() & name.bit() != 0
+    }
+
+    /// Walks the header fields whose name is in `names`. Costs one bit test if there are none.
+    pub fn all_of(&self, names: HeaderSet) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        let message = *self;
+        let any = self.table.seen() & names.0 != 0;
+        let entries = if any { self.table.entries() } else { &[] };
+        entries
+            .iter()
+            .filter(move |entry| names.0 & entry.name.bit() != 0)
+            .map(move |entry| message.field(entry))
     }
 
     /// Returns the first header field named `name`, ignoring case, in full or compact form.

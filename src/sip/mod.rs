@@ -37,7 +37,7 @@ pub use edit::Edits;
 pub use fault::{FramingFault, PeerMisbehaved, SyntaxFault};
 pub use message::{CSeq, Field, Message, TopVia};
 pub use method::Method;
-pub use name::HeaderName;
+pub use name::{HeaderName, HeaderSet};
 pub use name_addr::NameAddr;
 pub use scan::{Scan, Scanned, read_head, scan};
 pub use start_line::StartLine;

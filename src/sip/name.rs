@@ -97,6 +97,24 @@ header_names! {
     Compression "Compression",
 }
 
+/// Some of the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderSet(pub(super) u64);
+
+impl HeaderSet {
+    /// Returns the set of `names`.
+    #[must_use]
+    pub const fn of(names: &[HeaderName]) -> Self {
+        let mut set = 0;
+        let mut at = 0;
+        while at < names.len() {
+            set |= names[at].bit();
+            at += 1;
+        }
+        Self(set)
+    }
+}
+
 /// How many there are, [`HeaderName::Other`] included.
 pub(super) const COUNT: usize = HeaderName::Other as usize + 1;
 // A message's names are a set in one word.

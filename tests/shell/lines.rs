@@ -75,6 +75,7 @@ impl Seen {
 /// * `echo TEXT`: TEXT comes back on the same leg;
 /// * `thrice TEXT`: TEXT comes back three times;
 /// * `big N`: a line of N bytes comes back;
+/// * `tell LEG N`: a line of N bytes goes to the first leg of that index;
 /// * `bye`: "bye" comes back, then the leg is closed;
 /// * `dial CLASS NAME ADDRESS...`: opens an outgoing leg; what comes on it goes to the asker;
 /// * `forward TEXT`: TEXT goes out on the last outgoing leg;
@@ -126,6 +127,11 @@ impl Lines {
                 }
             }
             "big" => say(effects, leg, &vec![b'x'; rest.parse().unwrap()]),
+            "tell" => {
+                let (index, bytes) = rest.split_once(' ').unwrap();
+                let other = LegId { index: index.parse().unwrap(), generation: 0 };
+                say(effects, other, &vec![b't'; bytes.parse().unwrap()]);
+            }
             "bye" => {
                 say(effects, leg, b"bye");
                 effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });

@@ -461,6 +461,26 @@ fn a_leg_above_high_water_is_left_unread_until_it_drains() {
     world.assert_empty();
 }
 
+/// Symptom: a request stayed unread until its sender sent another. Cause: the leg was held for what
+/// others had staged on it earlier in the turn, all of that went out in one write, and only a write
+/// that had to wait made the leg be read again.
+#[test]
+fn a_leg_held_for_what_goes_out_at_once_is_read_in_the_next_turn() {
+    let mut world = World::new();
+    let teller = world.connect(1, GENTLE);
+    let held = world.connect(2, GENTLE);
+    for fd in [teller, held] {
+        world.client(fd).say("echo a\n");
+        assert!(world.run(100, |world| world.client(fd).heard == b"a\n"));
+    }
+    world.client(teller).say("tell 1 150000\n");
+    world.client(held).say("echo b\n");
+    assert!(world.run(50, |world| world.client(held).heard.ends_with(b"b\n")));
+    let holds = world.shard.counters().count(entente::shard::Count::LegsHeld);
+    assert_eq!(holds, 1, "the case that is tested");
+    world.assert_empty();
+}
+
 #[test]
 fn the_goodbye_is_said_even_when_it_has_to_wait_for_room() {
     let mut world = World::new();

@@ -86,11 +86,36 @@ impl BranchKey {
 }
 
 /// Writes the low digits of `value` over the whole of `out`, most significant first.
+#[inline]
 pub(crate) fn hex(out: &mut [u8], mut value: u64) {
+    if let Some((high, low)) = out.split_at_mut_checked(8)
+        && matches!(low.len(), 0 | 8)
+    {
+        #[allow(clippy::cast_possible_truncation, reason = "half by half")]
+        let (upper, lower) = ((value >> 32) as u32, value as u32);
+        if low.is_empty() {
+            high.copy_from_slice(&eight_digits(lower));
+        } else {
+            high.copy_from_slice(&eight_digits(upper));
+            low.copy_from_slice(&eight_digits(lower));
+        }
+        return;
+    }
     for digit in out.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(value & 0xf) as usize];
         value >>= 4;
     }
+}
+
+/// Returns eight digits, each made in its own byte of a word.
+const fn eight_digits(value: u32) -> [u8; 8] {
+    let mut word = value as u64;
+    word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // A carry into bit 4 tells the digits above nine, which lie 39 further on in ASCII.
+    let letters = ((word + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (word + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
 }
 
 /// Reads lower-case digits; nothing else is ours.
@@ -133,6 +158,17 @@ mod tests {
             let mut bad = good;
             bad[at] ^= 1;
             assert_eq!(KEY.read(&bad), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn digits_made_in_words_are_those_made_one_by_one() {
+        for value in [0, 1, 0x89ab_cdef_0123_4567, u64::MAX, 0xa0a0_9f9f_0909_fafa] {
+            let mut text = [0u8; 16];
+            hex(&mut text, value);
+            assert_eq!(text.as_slice(), format!("{value:016x}").as_bytes());
+            hex(&mut text[8..], value);
+            assert_eq!(text[8..], *format!("{:08x}", value & 0xffff_ffff).as_bytes());
         }
     }
 

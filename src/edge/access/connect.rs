@@ -77,19 +77,21 @@ impl Access {
             epoch: self.snapshot.epoch,
             answer: answer.as_ref(),
         };
-        let addresses = match &answer {
-            None => sockets(&hop.addresses, hop.port),
-            Some(answer) => match &answer.outcome {
-                Ok(targets) => targets.iter().flat_map(|t| sockets(&t.addresses, t.port)).collect(),
-                Err(failure) => return Err(Fault::dns(*failure).into()),
-            },
+        let found = match answer.as_ref().map(|answer| &answer.outcome) {
+            None => None,
+            Some(Ok(targets)) => Some(targets),
+            Some(Err(failure)) => return Err(Fault::dns(*failure).into()),
         };
-        let name = hop.name.clone();
+        // Asked for only when the group is new or its answer has changed.
         let targets = || {
+            let addresses = match found {
+                None => sockets(&hop.addresses, hop.port),
+                Some(found) => found.iter().flat_map(|t| sockets(&t.addresses, t.port)).collect(),
+            };
             vec![TargetState {
-                fqdn: name.clone(),
+                fqdn: hop.name.clone(),
                 addresses,
-                expected_names: vec![name],
+                expected_names: vec![hop.name.clone()],
                 rest_until: Monotonic::default(),
             }]
         };
@@ -229,7 +231,7 @@ impl Access {
 
     fn interrupted(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let slot = self.slots.get(index);
-        match slot.state {
+        match slot.state() {
             State::Accepted | State::Completed => self.finish(index),
             State::CancelWanted | State::Cancelled => {
                 self.fail(now, index, &Fault::cancelled(), effects);
@@ -258,8 +260,9 @@ impl Access {
             return self.fail(now, index, fault, effects);
         }
         slot.attempt += 1;
-        slot.state = State::Trying;
         slot.written = false;
+        self.slots.set_state(index, State::Trying);
+        let slot = self.slots.get(index);
         // A pipe's branch belongs to the shard that asked; that shard told targets apart already.
         let at = slot.branch_at;
         let text = slot.sent.get(at..at + BRANCH_BYTES).map(<[u8]>::to_vec);
@@ -277,7 +280,7 @@ impl Access {
     /// A slot's timer has run out.
     pub(super) fn slot_expired(&mut self, now: Now, index: u32, effects: &mut Effects) {
         let slot = self.slots.get(index);
-        match (slot.state, slot.downstream, slot.method) {
+        match (slot.state(), slot.downstream, slot.method) {
             (State::Completed | State::Accepted, ..) => self.finish(index),
             (_, Downstream::Waiting(_), _) => {
                 self.fail(now, index, &Fault::no_answer_in_time(), effects);

@@ -54,7 +54,7 @@ impl Access {
         let slot = self.slots.reference(index);
         let branch = Branch { slot, attempt: 0, loop_hash: self.loop_hash(message, class) };
         let branch = self.branch_key.write(branch);
-        self.edit(leg, message, &plan, &branch, edits);
+        let expected_at = self.edit(leg, message, &plan, &branch, edits);
 
         let slot = self.slots.get_mut(index);
         slot.method = method;
@@ -69,8 +69,7 @@ impl Access {
             Egress::Flow { .. } => None,
         };
         edits.apply(message.raw(), &mut slot.sent);
-        // Only our own branch is as long and as random as this, so it cannot be found too early.
-        slot.branch_at = memchr::memmem::find(&slot.sent, &branch).unwrap_or(0);
+        slot.branch_at = branch_place(&slot.sent, &branch, expected_at);
         slot.body_len = message.body().len();
         slot.head_len = slot.sent.len() - slot.body_len;
         self.charge(index);
@@ -111,7 +110,8 @@ impl Access {
         *counter += 1;
     }
 
-    /// Lists what changes in the message (DESIGN 6.7).
+    /// Lists what changes in the message (DESIGN 6.7). Returns where our branch will stand if nothing
+    /// in front of our Via changes.
     fn edit(
         &self,
         leg: LegId,
@@ -119,10 +119,11 @@ impl Access {
         plan: &Plan,
         branch: &[u8; BRANCH_BYTES],
         edits: &mut Edits,
-    ) {
+    ) -> usize {
         headers::strip(message, plan.crossing, edits);
-        let Ok(top) = message.top_via() else { return };
-        self.write_via(plan.crossing, branch, edits.insert(top.line_start));
+        let places = plan.places;
+        let out = edits.insert(places.via_line);
+        let branch_at = places.via_line + self.write_via(plan.crossing, branch, out);
         if plan.dialog_forming {
             // Ours go above those already there, wherever the last proxy wrote them.
             // COMPAT(kamailio, 5.6): its Record-Route lines stand before its Via.
@@ -130,19 +131,19 @@ impl Access {
                 Some(Method::Register) => HeaderName::Path,
                 _ => HeaderName::RecordRoute,
             };
-            let at = message.first(recorded).map_or(top.line_start, |field| field.line.start);
+            let at = message.first(recorded).map_or(places.via_line, |field| field.line.start);
             self.write_record_routes(leg, message, plan, edits.insert(at));
         }
         if let Some(held) = self.legs.get(leg) {
-            edits.insert(top.value.range.end).extend_from_slice(held.via_suffix.as_bytes());
+            edits.insert(places.via_end).extend_from_slice(held.via_suffix.as_bytes());
         }
-        match (message.first(HeaderName::MaxForwards), message.max_forwards()) {
-            (Some(field), Ok(Some(hops))) => {
+        match (message.first(HeaderName::MaxForwards), places.hops) {
+            (Some(field), Some(hops)) => {
                 let at = field.value_range.start;
                 edits.remove(field.value_range);
                 write_number(edits.insert(at), hops.saturating_sub(1));
             }
-            _ => edits.insert(top.line_start).extend_from_slice(MAX_FORWARDS_IF_ABSENT),
+            _ => edits.insert(places.via_line).extend_from_slice(MAX_FORWARDS_IF_ABSENT),
         }
         // The end of the head: before the empty line.
         let end = message.head_len() - 2;
@@ -163,11 +164,17 @@ impl Access {
             }
             Crossing::InsideToUser => {}
         }
+        branch_at
     }
 
     /// Internal Via carries the node's own name, because the transaction lives in this node; a
-    /// partner sees the pool's.
-    fn write_via(&self, crossing: Crossing, branch: &[u8; BRANCH_BYTES], out: &mut Vec<u8>) {
+    /// partner sees the pool's. Returns how far the branch is from the start of the line.
+    fn write_via(
+        &self,
+        crossing: Crossing,
+        branch: &[u8; BRANCH_BYTES],
+        out: &mut Vec<u8>,
+    ) -> usize {
         let names = &self.names;
         let (host, port) = match crossing {
             Crossing::PartnerToInside | Crossing::UserToInside => {
@@ -176,13 +183,16 @@ impl Access {
             Crossing::InsideToPartner => (&names.external, names.external_port),
             Crossing::InsideToUser => (&names.node, names.remote_port),
         };
+        let start = out.len();
         out.extend_from_slice(b"Via: SIP/2.0/TLS ");
         out.extend_from_slice(host.as_bytes());
         out.push(b':');
         write_number(out, u32::from(port));
         out.extend_from_slice(b";branch=");
+        let branch_at = out.len() - start;
         out.extend_from_slice(branch);
         out.extend_from_slice(b"\r\n");
+        branch_at
     }
 
     /// Two entries, the receiver's side on top (RFC 5658); REGISTER gets Path instead.
@@ -419,6 +429,16 @@ impl Access {
         let decision = self.next_decision();
         self.note(Some(leg), Severity::Debug, sentence, decision, effects);
     }
+}
+
+/// Returns where our branch stands: as a rule where it was `expected`, for hardly a message has
+/// something taken off in front of its top Via.
+fn branch_place(sent: &[u8], branch: &[u8; BRANCH_BYTES], expected: usize) -> usize {
+    if sent.get(expected..expected + BRANCH_BYTES) == Some(branch) {
+        return expected;
+    }
+    // Only our own branch is as long and as random as this, so it cannot be found too early.
+    memchr::memmem::find(sent, branch).unwrap_or(0)
 }
 
 fn push_param(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {

@@ -1,7 +1,7 @@
 //! What may cross the border in a header (wire-protocols A.5), and the trust header (A.4).
 
 use crate::policy::Snapshot;
-use crate::sip::{Edits, HeaderName, Message};
+use crate::sip::{Edits, HeaderName, HeaderSet, Message};
 
 /// Which way a message crosses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ impl Crossing {
 }
 
 /// Stripped between organisations, whichever way: hop credentials and inner topology.
-const BETWEEN_ORGANISATIONS: &[HeaderName] = &[
+const BETWEEN_ORGANISATIONS: HeaderSet = HeaderSet::of(&[
     HeaderName::MsEdgeProxyMessageTrust,
     HeaderName::MsAssertedVerificationLevel,
     HeaderName::MsUserLogonData,
@@ -61,11 +61,11 @@ const BETWEEN_ORGANISATIONS: &[HeaderName] = &[
     HeaderName::MsTelemetryId,
     HeaderName::MsKeepAlive,
     HeaderName::Compression,
-];
+]);
 
 /// Own users outside authenticate end to end with the inside, so credentials and diagnostics pass;
 /// what they may not claim is what only an edge or a server may say.
-const FROM_USER: &[HeaderName] = &[
+const FROM_USER: HeaderSet = HeaderSet::of(&[
     HeaderName::MsEdgeProxyMessageTrust,
     HeaderName::MsAssertedVerificationLevel,
     HeaderName::MsUserLogonData,
@@ -77,16 +77,16 @@ const FROM_USER: &[HeaderName] = &[
     HeaderName::MsLocationInfo,
     HeaderName::MsUserData,
     HeaderName::Compression,
-];
+]);
 
 /// Towards own users only the marks between edges and servers go.
-const TO_USER: &[HeaderName] = &[
+const TO_USER: HeaderSet = HeaderSet::of(&[
     HeaderName::MsEdgeProxyMessageTrust,
     HeaderName::MsAssertedVerificationLevel,
     HeaderName::MsUserLogonData,
     HeaderName::MsSplitDomainInfo,
     HeaderName::Compression,
-];
+]);
 
 /// Removes what may not cross.
 pub(crate) fn strip(message: &Message<'_>, crossing: Crossing, edits: &mut Edits) {
@@ -95,12 +95,8 @@ pub(crate) fn strip(message: &Message<'_>, crossing: Crossing, edits: &mut Edits
         Crossing::UserToInside => FROM_USER,
         Crossing::InsideToUser => TO_USER,
     };
-    for &name in names {
-        if message.present(name) {
-            for field in message.all(name) {
-                edits.remove(field.line);
-            }
-        }
+    for field in message.all_of(names) {
+        edits.remove(field.line);
     }
     if crossing == Crossing::PartnerToInside {
         strip_foreign_delegate(message, edits);

@@ -19,7 +19,7 @@ impl Access {
     ) {
         let key = self.transaction_key(leg, message);
         if let Some(index) = key.and_then(|key| self.slots.find_invite(key))
-            && self.slots.get(index).state == State::Completed
+            && self.slots.get(index).state() == State::Completed
         {
             return self.finish(index);
         }
@@ -71,13 +71,13 @@ impl Access {
 
     /// Cancels the INVITE in `index`.
     pub(super) fn cancel_slot(&mut self, now: Now, index: u32, effects: &mut Effects) {
-        let slot = self.slots.get_mut(index);
-        match (slot.state, slot.downstream) {
+        let slot = self.slots.get(index);
+        match (slot.state(), slot.downstream) {
             (State::Trying, Downstream::Waiting(_) | Downstream::Nowhere) => {
                 self.fail(now, index, &Fault::cancelled(), effects);
             }
             // RFC 3261 section 9.1: not before the first provisional response.
-            (State::Trying, _) => slot.state = State::CancelWanted,
+            (State::Trying, _) => self.slots.set_state(index, State::CancelWanted),
             (State::Proceeding, _) => {
                 self.send_cancel(index, effects);
                 self.slots.arm(index, Timer::Transaction, now);
@@ -88,7 +88,7 @@ impl Access {
 
     /// Sends our CANCEL for the INVITE in `index`.
     pub(super) fn send_cancel(&mut self, index: u32, effects: &mut Effects) {
-        self.slots.get_mut(index).state = State::Cancelled;
+        self.slots.set_state(index, State::Cancelled);
         self.send_derived(index, "CANCEL", None, effects);
     }
 
@@ -136,7 +136,7 @@ impl Access {
     /// Ends a request with an answer of ours; an INVITE then waits for its ACK.
     pub(super) fn fail(&mut self, now: Now, index: u32, fault: &Fault, effects: &mut Effects) {
         let slot = self.slots.get(index);
-        let (method, state) = (slot.method, slot.state);
+        let (method, state) = (slot.method, slot.state());
         if matches!(state, State::Completed | State::Accepted) {
             return self.finish(index);
         }

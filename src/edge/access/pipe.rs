@@ -281,7 +281,7 @@ impl Access {
                     access.cancel_slot(now, index, effects);
                 }
                 Some(index) => {
-                    if access.slots.get(index).state == State::Completed {
+                    if access.slots.get(index).state() == State::Completed {
                         access.finish(index);
                     }
                 }

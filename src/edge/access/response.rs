@@ -68,7 +68,7 @@ impl Access {
         }
         match (slot.method, status) {
             (_, 100..=199) => self.provisional(now, index, status, message, edits, effects),
-            (_, 503) if matches!(slot.state, State::Trying | State::Proceeding) => {
+            (_, 503) if matches!(slot.state(), State::Trying | State::Proceeding) => {
                 self.unavailable(now, index, message, effects);
             }
             (Method::Invite, _) => self.invite_final(now, index, status, message, edits, effects),
@@ -96,20 +96,19 @@ impl Access {
         edits: &mut Edits,
         effects: &mut Effects,
     ) {
-        let slot = self.slots.get_mut(index);
-        match slot.state {
-            State::Trying => slot.state = State::Proceeding,
+        match self.slots.get(index).state() {
+            State::Trying => self.slots.set_state(index, State::Proceeding),
             State::CancelWanted => self.send_cancel(index, effects),
             State::Proceeding | State::Cancelled => {}
             State::Completed | State::Accepted => return,
         }
-        let slot = self.slots.get_mut(index);
+        let slot = self.slots.get(index);
         if slot.method != Method::Invite {
             // RFC 4320 section 4.1: nobody upstream may see it.
             self.counters.responses_absorbed += 1;
             return;
         }
-        if slot.state == State::Cancelled {
+        if slot.state() == State::Cancelled {
             self.slots.arm(index, Timer::Transaction, now);
         } else {
             // The target has it; the copy for the next target is no longer needed.
@@ -132,12 +131,12 @@ impl Access {
         edits: &mut Edits,
         effects: &mut Effects,
     ) {
-        let state = self.slots.get(index).state;
+        let state = self.slots.get(index).state();
         if status < 300 {
             self.pass_up(now, index, message, edits, effects);
             if state != State::Accepted {
                 self.shed_body(index);
-                self.slots.get_mut(index).state = State::Accepted;
+                self.slots.set_state(index, State::Accepted);
                 self.slots.arm(index, Timer::Transaction, now);
             }
             return;
@@ -155,7 +154,7 @@ impl Access {
     pub(super) fn complete(&mut self, now: Now, index: u32) {
         self.detach(index);
         self.shed_body(index);
-        self.slots.get_mut(index).state = State::Completed;
+        self.slots.set_state(index, State::Completed);
         self.slots.arm(index, Timer::Transaction, now);
     }
 
@@ -195,7 +194,7 @@ impl Access {
         let slot = self.slots.get(index);
         let Upstream::Leg { leg, peer } = slot.upstream else { return };
         // A 2xx to an INVITE may come again; what the sender waited for was the first.
-        let answered = matches!(slot.state, State::Accepted | State::Completed);
+        let answered = matches!(slot.state(), State::Accepted | State::Completed);
         if message.status().is_some_and(|status| status >= 200) && !answered {
             self.latency.observe(slot.crossing as usize, now.monotonic.us_since(slot.began));
         }
@@ -284,7 +283,7 @@ impl Access {
         }
         if self.slots.get(index).method == Method::Invite {
             // The origin's ACK still has to find this connection.
-            self.slots.get_mut(index).state = State::Accepted;
+            self.slots.set_state(index, State::Accepted);
             self.slots.arm(index, Timer::Transaction, now);
         } else {
             self.finish(index);

@@ -3,7 +3,7 @@
 use super::Access;
 use super::branch::BRANCH_BYTES;
 use super::diagnostics::Fault;
-use super::headers::{self, Crossing};
+use super::headers::Crossing;
 use super::outlet::GroupId;
 use super::route::{self, Flow, Routes, Token};
 use super::route_token::Facing;
@@ -13,7 +13,7 @@ use crate::edge::{Class, LegId};
 use crate::policy::{
     Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Verdict, VerdictKey,
 };
-use crate::sip::{Edits, HeaderName, Message, Method, Scheme, Uri};
+use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
 
 /// Why a request is not forwarded.
@@ -53,6 +53,17 @@ pub(crate) struct Plan {
     pub(crate) dialog_forming: bool,
     /// A route token, not the Request-URI, said which domain it goes to.
     pub(crate) by_token: bool,
+    pub(crate) places: Places,
+}
+
+/// What forwarding changes, as screening found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Our own Via goes here.
+    pub(crate) via_line: usize,
+    /// The end of the sender's Via value.
+    pub(crate) via_end: usize,
+    pub(crate) hops: Option<u32>,
 }
 
 /// The parts of a permit that outlive the borrow of the cache.
@@ -84,6 +95,7 @@ struct Parts<'a> {
     uri: Uri<'a>,
     routes: Routes,
     in_dialog: bool,
+    places: Places,
 }
 
 impl Access {
@@ -95,14 +107,14 @@ impl Access {
         message: &Message<'_>,
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
-        message.verify().map_err(|fault| Fault::syntax(&fault))?;
+        let seen = message.check().map_err(|fault| Fault::syntax(&fault))?;
         let (class, facing) = match self.legs.get(leg).map(|leg| leg.class) {
             Some(Class::Federation) | None => (Class::Federation, Facing::Partner),
             Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
             Some(Class::Internal) => (Class::Internal, Facing::Inside),
         };
-        let uri = Uri::parse(message.uri()).map_err(|fault| Fault::syntax(&fault))?;
-        let hops = message.max_forwards().map_err(|fault| Fault::syntax(&fault))?;
+        let Some(uri) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let hops = seen.max_forwards;
         self.screen_local(leg, message, &uri, hops)?;
         if hops == Some(0) {
             return Err(Fault::too_many_hops().into());
@@ -116,7 +128,7 @@ impl Access {
         }
         screen_method(class, message.method().unwrap_or(Method::Other))?;
 
-        let parts = self.parts(message, uri, facing)?;
+        let parts = self.parts(message, &seen, uri, facing)?;
         if parts.routes.token == Token::Bad {
             self.counters.bad_route_tokens += 1;
             return Err(Fault::dead_dialog().into());
@@ -131,19 +143,22 @@ impl Access {
     fn parts<'a>(
         &self,
         message: &Message<'a>,
+        seen: &Essentials<'a>,
         uri: Uri<'a>,
         facing: Facing,
     ) -> Result<Parts<'a>, Stop> {
-        let from = message.from().map_err(|fault| Fault::syntax(&fault))?;
-        let to = message.to().map_err(|fault| Fault::syntax(&fault))?;
-        let (Some(from_host), Some(to_host)) =
-            (headers::host_of(from.uri), headers::host_of(to.uri))
-        else {
+        let (Some(from), Some(to)) = (seen.from_uri, seen.to_uri) else {
             return Err(Fault::scheme().into());
         };
         let keys = &self.setup.pool_keys;
         let routes = route::read(message, &self.names, keys, self.flow_key, facing);
-        Ok(Parts { from_host, to_host, uri, routes, in_dialog: to.tag().is_some() })
+        let places = Places {
+            via_line: seen.top_via.line_start,
+            via_end: seen.top_via.value.range.end,
+            hops: seen.max_forwards,
+        };
+        let in_dialog = seen.to.tag().is_some();
+        Ok(Parts { from_host: from.host, to_host: to.host, uri, routes, in_dialog, places })
     }
 
     /// What is for the edge itself: OPTIONS and NEGOTIATE (wire-protocols A.7).
@@ -223,6 +238,7 @@ impl Access {
             admission,
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: good,
+            places: parts.places,
         })
     }
 
@@ -255,6 +271,7 @@ impl Access {
                     },
                     dialog_forming,
                     by_token: false,
+                    places: parts.places,
                 });
             }
             None => {}
@@ -271,6 +288,7 @@ impl Access {
             admission,
             dialog_forming,
             by_token: good,
+            places: parts.places,
         })
     }
 
@@ -311,6 +329,7 @@ impl Access {
             admission: Admission::of(&permit),
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
+            places: parts.places,
         })
     }
 

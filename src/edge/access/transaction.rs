@@ -54,6 +54,13 @@ pub(crate) enum State {
     Accepted,
 }
 
+impl State {
+    /// Returns whether the sender has its final response.
+    const fn is_settled(self) -> bool {
+        matches!(self, Self::Accepted | Self::Completed)
+    }
+}
+
 /// The partner's part of the trust header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -105,7 +112,7 @@ pub(crate) struct Slot {
     timer: Option<(Timer, Monotonic)>,
     timer_links: Links,
     outlet_links: Links,
-    pub(crate) state: State,
+    state: State,
     pub(crate) method: Method,
     pub(crate) crossing: Crossing,
     pub(crate) upstream: Upstream,
@@ -137,6 +144,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    pub(crate) const fn state(&self) -> State {
+        self.state
+    }
+
     fn empty() -> Self {
         Self {
             generation: 0,
@@ -181,6 +192,8 @@ pub(crate) struct Slots {
     max: usize,
     timers: [List; Timer::CLASSES],
     invites: HashTable<u32>,
+    /// Taken slots whose transaction is answered and only lingers.
+    settled: usize,
     spare: Vec<Vec<u8>>,
 }
 
@@ -211,15 +224,22 @@ impl Slots {
             max,
             timers: [List::default(); Timer::CLASSES],
             invites: HashTable::new(),
+            settled: 0,
             spare: Vec::new(),
         }
     }
 
-    /// Returns how many transactions still owe somebody an answer.
-    pub(crate) fn unfinished(&self) -> usize {
-        let settled =
-            |slot: &&Slot| slot.taken && !matches!(slot.state, State::Accepted | State::Completed);
-        self.slots.iter().filter(settled).count()
+    /// Returns how many transactions still owe somebody an answer; O(1).
+    pub(crate) const fn unfinished(&self) -> usize {
+        self.slots.len() - self.free.len() - self.settled
+    }
+
+    /// Moves a transaction on.
+    pub(crate) fn set_state(&mut self, index: u32, state: State) {
+        let slot = self.get_mut(index);
+        let before = std::mem::replace(&mut slot.state, state);
+        self.settled += usize::from(state.is_settled());
+        self.settled -= usize::from(before.is_settled());
     }
 
     /// Returns how many slots one peer may hold, so that no peer takes more than half.
@@ -252,6 +272,7 @@ impl Slots {
         let slot = &mut self.slots[index as usize];
         assert!(slot.taken, "a slot is freed once");
         slot.taken = false;
+        self.settled -= usize::from(slot.state.is_settled());
         let mut buffer = std::mem::take(&mut slot.sent);
         if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
             buffer.clear();
@@ -383,6 +404,24 @@ mod tests {
         let index = slots.take().unwrap();
         assert_eq!(slots.find(old), None);
         assert_eq!(slots.find(slots.reference(index)), Some(index));
+    }
+
+    #[test]
+    fn a_transaction_that_is_answered_is_no_longer_unfinished() {
+        let mut slots = Slots::new(0, 4, 0);
+        let (a, b) = (slots.take().unwrap(), slots.take().unwrap());
+        assert_eq!(slots.unfinished(), 2);
+        slots.set_state(a, State::Proceeding);
+        assert_eq!(slots.unfinished(), 2);
+        slots.set_state(a, State::Accepted);
+        slots.set_state(a, State::Accepted);
+        assert_eq!(slots.unfinished(), 1);
+        slots.release(a);
+        assert_eq!(slots.unfinished(), 1);
+        slots.release(b);
+        assert_eq!(slots.unfinished(), 0);
+        slots.take().unwrap();
+        assert_eq!(slots.unfinished(), 1);
     }
 
     #[test]

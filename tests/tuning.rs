@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use entente::metrics::catalogue::{self, Series};
+use entente::metrics::catalogue::{self, Kind, Series};
 
-/// Labels that Prometheus adds by itself, and `pool`, which scrape.yml adds.
-const OF_THE_SCRAPER: [&str; 3] = ["instance", "job", "pool"];
+/// Labels that Prometheus or the format adds, and `pool`, which scrape.yml adds.
+const OF_THE_SCRAPER: [&str; 4] = ["instance", "job", "pool", "le"];
 
 fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning").join(name);
@@ -45,10 +45,19 @@ fn selectors(text: &str) -> BTreeSet<Selector> {
     found
 }
 
+/// Whether `series` is shown under `metric`: a histogram has three names.
+fn exposes(series: &Series, metric: &str) -> bool {
+    let suffixes: &[&str] = match series.kind {
+        Kind::Histogram => &["_bucket", "_sum", "_count"],
+        Kind::Counter | Kind::Gauge => &[""],
+    };
+    metric.strip_prefix(&*series.name).is_some_and(|suffix| suffixes.contains(&suffix))
+}
+
 fn unknown(selectors: &BTreeSet<Selector>, series: &[Series]) -> Vec<String> {
     let mut wrong = Vec::new();
     for selector in selectors {
-        let Some(known) = series.iter().find(|known| known.name == selector.metric) else {
+        let Some(known) = series.iter().find(|known| exposes(known, &selector.metric)) else {
             wrong.push(format!("{} is not in the catalogue", selector.metric));
             continue;
         };

@@ -87,6 +87,9 @@ allow_networks = ["198.51.100.0/24", "203.0.113.0/24", "127.0.0.0/8"]
 [dns]
 servers = ["{PUBLIC_DNS}:53"]
 
+[limits]
+connections = 2000
+
 [management]
 listen = ["{management_address(number)}"]
 allow = ["127.0.0.0/8"]

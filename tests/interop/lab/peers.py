@@ -64,7 +64,7 @@ class Sipp:
     def __init__(self, process, trace, errors):
         self.process, self.trace, self.errors = process, trace, errors
 
-    def done(self, seconds=20.0):
+    def done(self, seconds=40.0):
         """Waits for the scenario's success; its own words say what went wrong."""
         status = self.process.wait(seconds)
         if status != 0:
@@ -89,7 +89,7 @@ class Sipp:
                 for p in parts if p.count("\n") > 2]
 
 
-def sipp(world, where, scenario, address, port, remote, keys=None, calls=1, seconds=15,
+def sipp(world, where, scenario, address, port, remote, keys=None, calls=1, seconds=30,
          transport="u1", name=None, rate=10, status=None):
     """Starts SIPp at `address:port`, talking to `remote` (its organisation's Kamailio).
 
@@ -105,7 +105,7 @@ def sipp(world, where, scenario, address, port, remote, keys=None, calls=1, seco
     argv = ["sipp", remote, "-sf", path, "-i", address,
             "-p", str(port), "-t", transport, "-m", str(calls), "-r", str(rate), "-nostdin",
             "-timeout", f"{seconds}s", "-timeout_error", "-trace_msg", "-message_file", trace,
-            "-trace_err", "-error_file", errors, "-max_retrans", "4", "-cid_str", f"%u-%p@{name}"]
+            "-trace_err", "-error_file", errors, "-cid_str", f"%u-%p@{name}"]
     for key, value in (keys or {}).items():
         argv += ["-key", key, value]
     process = world.spawn(where, name, argv)

@@ -110,8 +110,8 @@ impl Access {
         *counter += 1;
     }
 
-    /// Lists what changes in the message (DESIGN 6.7). Returns where our branch will stand if nothing
-    /// in front of our Via changes.
+    /// Lists what changes in the message (DESIGN 6.7). Returns where our branch will stand if
+    /// nothing in front of our Via changes.
     fn edit(
         &self,
         leg: LegId,

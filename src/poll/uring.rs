@@ -10,6 +10,10 @@
 //! them and never interrupt it. A multishot poll ends by itself when the completion queue
 //! overflows; its last completion lacks the "more" flag, and it is armed again, which looks at the
 //! descriptor once and so loses no edge.
+//!
+//! Multishot receive from a ring of lent buffers was measured beside it
+//! (`benches/record/epyc-2vcpu/2026-11-22-shell.csv`) and was not better beyond the noise of that
+//! machine; it would lend buffers to the kernel for idle legs, so readiness it is.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -47,6 +47,8 @@ pub struct Options {
     pub key_log: Option<PathBuf>,
     /// Counts the lines that the writer of the log has dropped.
     pub log_dropped: Option<ErrorCounter>,
+    /// Keys the names of discovered partners; [`start`] draws it, and it holds for the process.
+    pub discovery_key: [u64; 2],
     /// Listening sockets that the service manager has opened, each for the listener of its address.
     pub sockets: Vec<TcpListener>,
 }
@@ -77,6 +79,7 @@ impl std::fmt::Debug for Running {
 /// listened on. Nothing is left running then.
 pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let clock = Clock::start();
+    options.discovery_key = keys(&config)?.process;
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
     let shards = shard_count(&config)?;
     raise_descriptors(&config);
@@ -307,7 +310,8 @@ fn compile(
     let now_unix_s = clock.now().unix_s;
     let plan = convert::tls_plan(config, epoch, now_unix_s, options.key_log.clone());
     let material = tls::Material::build(&plan)?;
-    Ok((snapshot, material))
+    // Without a secret a stranger could search for a domain that shares a partner's key.
+    Ok((snapshot.keyed(options.discovery_key), material))
 }
 
 fn shard_count(config: &Config) -> anyhow::Result<usize> {

@@ -56,6 +56,9 @@ impl Access {
         }
         if let Some(waiting) = self.parked.cancel(key) {
             self.reply(leg, message, 200, "OK", b"", effects);
+            if let super::parked::Source::Leg(leg) = waiting.source {
+                self.lookup_over(leg, waiting.asked);
+            }
             return self.with_scratch(|access, scratch| {
                 if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
                     let invite = Message::new(&waiting.bytes, &scratch.table, scanned);

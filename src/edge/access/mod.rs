@@ -326,6 +326,11 @@ impl Access {
             deadline,
         };
         if self.parked.park(&question, waiting).is_err() {
+            if !asked {
+                // Nobody will ask it now; left pending, it would hold up everybody after us.
+                self.dns.withdraw(&question);
+                self.lookup_over(leg, true);
+            }
             return self.refuse(leg, message, &Fault::partner_full(), effects);
         }
         self.counters.parked += 1;
@@ -380,6 +385,9 @@ impl Access {
         };
         let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
         if self.parked.park(&question, waiting).is_err() {
+            if asked {
+                self.dns.withdraw(&question);
+            }
             if let Some(origin) = origin {
                 self.not_delivered(origin, effects);
             }

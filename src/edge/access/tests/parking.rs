@@ -104,3 +104,35 @@ fn the_loss_of_the_sender_removes_what_waits() {
     world.resolve("sip.fabrikam.example");
     assert!(world.connects.is_empty());
 }
+
+#[test]
+fn cancelled_invites_give_their_look_ups_back() {
+    let mut rules = rules();
+    rules.federation.discovery = true;
+    let mut world = World::with(rules);
+    let pool = world.pool();
+    for at in 0..=limits::LOOKUPS_PER_LEG_MAX {
+        let (to, id) = (format!("x@d{at}.example"), format!("c{at}"));
+        world.send(pool, &request("INVITE", KIM, &to, &id));
+        let cancel = String::from_utf8(request("CANCEL", KIM, &to, &id))
+            .unwrap()
+            .replace(&format!("z9hG4bK{id}CANCEL"), &format!("z9hG4bK{id}INVITE"));
+        world.send(pool, cancel.as_bytes());
+    }
+    assert!(!world.read(pool).contains("SIP/2.0 480 "));
+    assert_eq!(world.questions.len(), limits::LOOKUPS_PER_LEG_MAX + 1);
+}
+
+#[test]
+fn a_question_that_found_no_room_can_be_asked_again() {
+    let mut world = World::new();
+    let pool = world.pool();
+    let large = "x".repeat(600_000);
+    let text = String::from_utf8(request("MESSAGE", KIM, JOHN, "m1")).unwrap();
+    let text = text.replace("Content-Length: 2", "Content-Length: 600000");
+    world.send(pool, text.replace("\r\n\r\nhi", &format!("\r\n\r\n{large}")).as_bytes());
+    assert_eq!(status(&world.read(pool)), 504);
+    assert!(world.questions.is_empty());
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "m2"));
+    assert_eq!(world.questions.len(), 1, "the name is not left pending");
+}

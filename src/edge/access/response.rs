@@ -71,6 +71,13 @@ impl Access {
             (_, 503) if matches!(slot.state(), State::Trying | State::Proceeding) => {
                 self.unavailable(now, index, message, effects);
             }
+            // Cancelled already: there is nothing to retry, and a 503 still may not go up.
+            (Method::Invite, 503)
+                if matches!(slot.state(), State::CancelWanted | State::Cancelled) =>
+            {
+                self.send_ack(index, message, effects);
+                self.fail(now, index, &Fault::cancelled(), effects);
+            }
             (Method::Invite, _) => self.invite_final(now, index, status, message, edits, effects),
             // RFC 4320 section 4.2: a 408 to a non-INVITE only ever comes too late to be of use.
             (_, 408) => {

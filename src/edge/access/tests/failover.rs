@@ -173,3 +173,19 @@ fn a_response_from_someone_who_was_not_asked_is_dropped() {
     world.send(pool, respond(&forwarded, 200).as_bytes());
     assert_eq!(status(&world.read(partner)), 200, "the real answer still counts");
 }
+
+#[test]
+fn a_503_to_a_cancelled_invite_ends_as_487() {
+    let mut world = World::new();
+    let (partner, pool) = world.fabrikam();
+    world.send(partner, &request("INVITE", JOHN, KIM, "c1"));
+    let invite = world.read(pool);
+    let cancel = String::from_utf8(request("CANCEL", JOHN, KIM, "c1"))
+        .unwrap()
+        .replace("z9hG4bKc1CANCEL", "z9hG4bKc1INVITE");
+    world.send(partner, cancel.as_bytes());
+    world.read(partner);
+    world.send(pool, respond(&invite, 503).as_bytes());
+    assert!(world.read(pool).starts_with("ACK "));
+    assert_eq!(status(&world.read(partner)), 487);
+}

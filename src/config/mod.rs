@@ -20,20 +20,24 @@ mod secrets;
 mod section;
 mod shape;
 mod suggest;
+mod users;
 
 pub use difference::{Change, difference};
 pub use reference::reference;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
-    Addresses, Blocked, Dns, Edge, Federation, Identity, Internal, Limits, Listener, Log,
-    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Poller, RemoteUsers, SrvTarget,
-    Tls, TlsVersion, Trust, Verification, header, sections,
+    Addresses, Blocked, Dns, Edge, ExternalAccessPolicy, Federation, FederationLimit, Identity,
+    Internal, Limits, Listener, Log, LogFormat, Management, NextHop, Partner, PartnerKind,
+    PeerName, Poller, RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users,
+    Verification, header, sections,
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
+pub use shape::User;
 
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::policy::users::Directory;
 use section::{Context, Reader, Section};
 
 /// A configuration that contradicts itself nowhere.
@@ -53,8 +57,18 @@ pub struct Config {
     pub next_hops: Vec<NextHop>,
     /// Federation with partners.
     pub federation: Federation,
+    /// Limits of kinds of listed partners.
+    pub federation_limits: Vec<FederationLimit>,
     /// The organisation's own users outside.
     pub remote_users: RemoteUsers,
+    /// What users may do beyond the organisation.
+    pub access_policies: Vec<ExternalAccessPolicy>,
+    /// Where users with a policy of their own are named.
+    pub users: Users,
+    /// Those that are named in the configuration itself.
+    pub single_users: Vec<SingleUser>,
+    /// Policies and users, compiled; once loaded with those of the file.
+    pub directory: Arc<Directory>,
     /// Listed partners.
     pub partners: Vec<Partner>,
     /// Domains nobody talks to.
@@ -119,7 +133,7 @@ impl Config {
     }
 }
 
-/// Reads the configuration at `path`, and the secrets it names.
+/// Reads the configuration at `path`, and the secrets and users it names.
 ///
 /// # Errors
 /// [`Report`]: everything that is wrong with it, as far as one reading shows.
@@ -128,6 +142,9 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     let mut config = parse(path, &text)?;
     if let Some(secrets) = &config.edge.secrets {
         config.secrets = Some(Secrets::load(secrets)?);
+    }
+    if let Some(file) = &config.users.file {
+        config.directory = Arc::new(users::with_file(&config, file)?);
     }
     Ok(config)
 }
@@ -155,7 +172,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Report> {
         return Err(Report::new(source, context.problems));
     };
     config.source = Arc::new(source);
-    let problems = contradiction::find(&config);
+    let mut problems = contradiction::find(&config);
+    let (directory, of_users) = users::of_configuration(&config);
+    config.directory = Arc::new(directory);
+    problems.extend(of_users);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -177,7 +197,11 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let internal = single(context, root);
     let next_hops = repeated(context, root);
     let federation = single(context, root);
+    let federation_limits = repeated(context, root);
     let remote_users = single(context, root);
+    let access_policies = repeated(context, root);
+    let users = single(context, root);
+    let single_users = repeated(context, root);
     let partners = repeated(context, root);
     let blocked = repeated(context, root);
     let addresses = single(context, root);
@@ -193,7 +217,12 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         internal: internal?,
         next_hops: next_hops?,
         federation: federation?,
+        federation_limits: federation_limits?,
         remote_users: remote_users?,
+        access_policies: access_policies?,
+        users: users?,
+        single_users: single_users?,
+        directory: Arc::default(),
         partners: partners?,
         blocked: blocked?,
         addresses: addresses?,

@@ -2,8 +2,9 @@
 //!
 //! [`compile`] turns [`Rules`] into a [`Snapshot`]; a shard asks it ([`Snapshot::inbound`],
 //! [`Snapshot::outbound`], [`Snapshot::remote_user`]) and gets a [`Permit`], a [`Refusal`] or the
-//! question that DNS has to answer first. [`VerdictCache`] remembers what was decided,
-//! [`throttle`] counts what no verdict may remember, [`address`] says where a connection may go.
+//! question that DNS has to answer first. [`VerdictCache`] remembers what was decided, [`Scores`]
+//! counts what no verdict may remember against the limits of [`throttle`], [`users`] says what single
+//! users may, [`address`] says where a connection may go.
 
 pub mod address;
 mod decide;
@@ -11,24 +12,30 @@ mod domain;
 #[cfg(test)]
 mod fixture;
 mod identity;
+mod outgoing;
 mod partner;
 mod permit;
 mod refusal;
 mod rules;
+pub mod scores;
 mod snapshot;
 pub mod throttle;
+pub mod users;
 mod verdict;
 
 pub use address::{AddressRefusal, AddressRule};
 pub use decide::{Decision, Inbound, Outbound};
 pub use identity::{Anchors, PeerNames};
+pub use outgoing::{ArchivingNotice, Outgoing};
 pub use permit::{PartnerKey, PartnerKind, Permit, Route, Rule};
 pub use refusal::{Refusal, RefusalRule};
 pub use rules::{
     FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches, Rules,
     SrvTarget, Verification,
 };
+pub use scores::Scores;
 pub use snapshot::{Contradiction, Snapshot, compile};
+pub use throttle::{Limits, Throttles};
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
 
 pub use crate::dns::DnsView;

@@ -1,12 +1,15 @@
 //! The compiled policy: immutable, shared by every shard until the next one is published.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
 use super::domain::DomainTable;
 use super::partner::{PartnerTable, Terms};
-use super::{Listed, NextHop, PartnerKey, PartnerRule, PeerNames, Rules, SrvTarget};
+use super::throttle::Throttling;
+use super::users::Directory;
+use super::{Listed, NextHop, Outgoing, PartnerKey, PartnerRule, PeerNames, Rules, SrvTarget};
 use crate::dns::Domain;
 use crate::limits;
 
@@ -23,6 +26,9 @@ pub struct Snapshot {
     pub(super) blocked: DomainTable,
     pub(super) partners: PartnerTable,
     pub(super) discovered: Terms,
+    pub(super) throttling: Throttling,
+    directory: Arc<Directory>,
+    outgoing: Outgoing,
     discovery_key: [u64; 2],
 }
 
@@ -150,6 +156,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     }
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
+    let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
     let internal_names = DomainTable::of(rules.internal_names.iter());
     Ok(Snapshot {
         epoch,
@@ -160,6 +167,9 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         blocked,
         partners,
         discovered: Terms::discovered(),
+        throttling,
+        directory: Arc::default(),
+        outgoing: Outgoing::default(),
         discovery_key: [0, 0],
     })
 }
@@ -307,6 +317,32 @@ impl Snapshot {
     pub const fn keyed(mut self, key: [u64; 2]) -> Self {
         self.discovery_key = key;
         self
+    }
+
+    /// Sets what single users may do; without it they may do all that the organisation may.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Arc<Directory>) -> Self {
+        self.directory = directory;
+        self
+    }
+
+    /// Returns what single users may do.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Sets what is added to requests that go to partners.
+    #[must_use]
+    pub fn with_outgoing(mut self, outgoing: Outgoing) -> Self {
+        self.outgoing = outgoing;
+        self
+    }
+
+    /// Returns what is added to requests that go to partners.
+    #[must_use]
+    pub const fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.

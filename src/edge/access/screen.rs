@@ -25,6 +25,8 @@ pub(crate) enum Stop {
     Local,
     /// It waits for this answer.
     Ask(Question),
+    /// It came too early for its sender's limits and is held.
+    Hold { wait_ms: u64 },
 }
 
 impl From<Fault> for Stop {
@@ -54,6 +56,8 @@ pub(crate) struct Plan {
     /// A route token, not the Request-URI, said which domain it goes to.
     pub(crate) by_token: bool,
     pub(crate) places: Places,
+    /// The score its answer counts for, once its sender's limits have been judged.
+    pub(crate) score: Option<u64>,
 }
 
 /// What forwarding changes, as screening found it.
@@ -239,6 +243,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -272,6 +277,7 @@ impl Access {
                     dialog_forming,
                     by_token: false,
                     places: parts.places,
+                    score: None,
                 });
             }
             None => {}
@@ -289,6 +295,7 @@ impl Access {
             dialog_forming,
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -330,6 +337,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -344,20 +352,16 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        let admission = match self.cached(now, key)? {
-            Some(admission) => admission,
-            None => {
-                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
-                    return Err(Fault::not_for_us().into());
-                };
-                let (from, to) = (domain(from)?, domain(to)?);
-                let question = Inbound { peer: &peer, from: &from, to: &to };
-                let decision = self.snapshot.inbound(now, &question, &self.dns);
-                self.remember(now, key, &decision)?
-            }
+        if let Some(admission) = self.cached(now, key)? {
+            return Ok(admission);
+        }
+        let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+            return Err(Fault::not_for_us().into());
         };
-        self.screen_rate(now, admission)?;
-        Ok(admission)
+        let (from, to) = (domain(from)?, domain(to)?);
+        let question = Inbound { peer: &peer, from: &from, to: &to };
+        let decision = self.snapshot.inbound(now, &question, &self.dns);
+        self.remember(now, key, &decision)
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -440,16 +444,6 @@ impl Access {
 }
 
 impl Access {
-    /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
-    fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
-        let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };
-        let rate = self.snapshot.rules().federation.messages_per_s;
-        if self.rates.take(now, partner, rate) {
-            return Ok(());
-        }
-        Err(Fault::too_fast().into())
-    }
-
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.
     fn explain(&mut self, sentence: impl FnOnce() -> String) {
         if self.setup.explain {

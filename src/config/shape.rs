@@ -222,7 +222,9 @@ pub(super) fn read_user(written: &str) -> Result<User, &'static str> {
 
 /// A user's address.
 pub(super) fn user() -> Shape<User> {
-    text("address of a user", "user@domain, with or without `sip:`", |_, written| read_user(written))
+    text("address of a user", "user@domain, with or without `sip:`", |_, written| {
+        read_user(written)
+    })
 }
 
 /// The name of a SIP header that the edge itself has no use for.

@@ -473,7 +473,11 @@ fn users_of_the_configuration_must_be_own_and_their_policies_known() {
     );
     assert_eq!(
         one("[[user]]\nuri = \"kim\"\n"),
-        triple("`kim` is not an address of a user", "expected an address such as kim@contoso.example", "")
+        triple(
+            "`kim` is not an address of a user",
+            "expected an address such as kim@contoso.example",
+            ""
+        )
     );
 }
 

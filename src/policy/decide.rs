@@ -272,7 +272,7 @@ impl Snapshot {
                 (admitted.into_iter().map(|target| target.fqdn.clone()).collect(), valid_until)
             }
         };
-        if hosts.iter().any(|host| party.terms.carries_host(peer, host)) {
+        if hosts.iter().any(|host| peer.carries_host(host, party.terms.common_name)) {
             return Ok(valid_until);
         }
         let about = About::Names(hosts);
@@ -280,7 +280,7 @@ impl Snapshot {
     }
 
     fn judge_domain_name(&self, peer: &PeerNames, party: &Party<'_>) -> Result<(), Stop> {
-        if party.terms.carries_domain(peer, party.domain) {
+        if peer.carries_sip_domain(party.domain, party.terms.common_name) {
             return Ok(());
         }
         let about = About::Names(vec![party.domain.clone()]);

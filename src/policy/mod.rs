@@ -21,7 +21,7 @@ mod verdict;
 
 pub use address::{AddressRefusal, AddressRule};
 pub use decide::{Decision, Inbound, Outbound};
-pub use identity::{Anchors, PeerNames};
+pub use identity::{Anchors, ExpectedNames, PeerNames};
 pub use permit::{PartnerKey, PartnerKind, Permit, Route, Rule};
 pub use refusal::{Refusal, RefusalRule};
 pub use rules::{

@@ -5,7 +5,7 @@ use super::branch::BRANCH_BYTES;
 use super::diagnostics::Fault;
 use super::headers::Crossing;
 use super::outlet::GroupId;
-use super::route::{self, Flow, Routes, Token};
+use super::route::{self, Flow, Routes, StrictRoute, Token};
 use super::route_token::Facing;
 use super::transaction::Stamp;
 use crate::dns::{Domain, Question};
@@ -113,7 +113,9 @@ impl Access {
             Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
             Some(Class::Internal) => (Class::Internal, Facing::Inside),
         };
-        let Some(uri) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let Some(written) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let strict = StrictRoute::of(message, &self.names, &written);
+        let uri = strict.as_ref().map_or(written, |strict| strict.target);
         let hops = seen.max_forwards;
         self.screen_local(leg, message, &uri, hops)?;
         if hops == Some(0) {
@@ -128,10 +130,13 @@ impl Access {
         }
         screen_method(class, message.method().unwrap_or(Method::Other))?;
 
-        let parts = self.parts(message, &seen, uri, facing)?;
+        let parts = self.parts(message, &seen, uri, facing, strict.as_ref())?;
         if parts.routes.token == Token::Bad {
             self.counters.bad_route_tokens += 1;
             return Err(Fault::dead_dialog().into());
+        }
+        if let Some(strict) = &strict {
+            strict.restore(message, edits);
         }
         match class {
             Class::Federation => self.screen_partner(now, leg, message, &parts, edits),
@@ -146,12 +151,13 @@ impl Access {
         seen: &Essentials<'a>,
         uri: Uri<'a>,
         facing: Facing,
+        strict: Option<&StrictRoute<'_>>,
     ) -> Result<Parts<'a>, Stop> {
         let (Some(from), Some(to)) = (seen.from_uri, seen.to_uri) else {
             return Err(Fault::scheme().into());
         };
         let keys = &self.setup.pool_keys;
-        let routes = route::read(message, &self.names, keys, self.flow_key, facing);
+        let routes = route::read(message, &self.names, keys, self.flow_key, facing, strict);
         let places = Places {
             via_line: seen.top_via.line_start,
             via_end: seen.top_via.value.range.end,
@@ -224,7 +230,7 @@ impl Access {
         if good {
             // The inner part of the Route set was recorded by our own servers on the way in; the
             // next hop finds its way by it.
-            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+            route::remove_own(message, &parts.routes, edits);
         } else {
             // Nobody outside tells us how to route inside.
             route::remove_all(message, HeaderName::Route, edits);
@@ -249,7 +255,7 @@ impl Access {
         parts: &Parts<'_>,
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
-        route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+        route::remove_own(message, &parts.routes, edits);
         let dialog_forming = forms_dialog(message, parts.in_dialog);
         match parts.routes.flow {
             Some(Flow::Lost) => {
@@ -301,7 +307,7 @@ impl Access {
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
         if parts.routes.token == Token::Good || parts.routes.total == parts.routes.own {
-            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+            route::remove_own(message, &parts.routes, edits);
         } else {
             route::remove_all(message, HeaderName::Route, edits);
         }

@@ -104,7 +104,9 @@ pub enum LogFormat {
 section! {
     /// The node, its names and its threads.
     Edge = "edge", repeated: false {
-        /// This node's own FQDN, in internal Via headers and in flows of remote users.
+        /// This node's own FQDN, in internal Via headers and in flows and dialogs of remote users,
+        /// whose connection only this node has: their clients must find it in DNS, and the
+        /// certificate they are shown must carry it.
         node: Domain = domain(), optional, Restart {
             beyond: "unset: external_fqdn, which is right for a pool of one",
             example: "\"edge1.contoso.example\"",
@@ -588,7 +590,8 @@ section! {
             example: "\"json\"",
             see: [],
         }
-        /// What is told; user parts of addresses only at debug.
+        /// What is told; user parts of addresses only at debug. A level without a part is this
+        /// program's; its libraries then tell warnings at most.
         level: String = log_level(), default("\"info\""), Live {
             beyond: "lines that the writer cannot keep up with are dropped and counted",
             example: "\"info,entente::tls=debug\"",

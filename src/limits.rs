@@ -187,6 +187,10 @@ pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
 /// Distinct local users a discovered partner may address (the product's own default).
 pub const DISTINCT_USERS_MAX: usize = 1_000;
 
+/// Differences between the policy in force and a candidate that one shard tells in a second; the
+/// rest are only counted.
+pub const SHADOW_FINDINGS_MAX: usize = 8;
+
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85

@@ -15,6 +15,7 @@ mod partner;
 mod permit;
 mod refusal;
 mod rules;
+pub mod shadow;
 mod snapshot;
 pub mod throttle;
 mod verdict;

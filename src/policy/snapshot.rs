@@ -1,6 +1,7 @@
 //! The compiled policy: immutable, shared by every shard until the next one is published.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub(super) partners: PartnerTable,
     pub(super) discovered: Terms,
     discovery_key: [u64; 2],
+    /// A candidate that is asked the same questions, without effect.
+    candidate: Option<Arc<Self>>,
 }
 
 /// Two statements of a configuration that cannot both hold, in an operator's words.
@@ -161,6 +164,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         partners,
         discovered: Terms::discovered(),
         discovery_key: [0, 0],
+        candidate: None,
     })
 }
 
@@ -307,6 +311,20 @@ impl Snapshot {
     pub const fn keyed(mut self, key: [u64; 2]) -> Self {
         self.discovery_key = key;
         self
+    }
+
+    /// Puts `candidate` beside this policy ([`super::shadow`]). It belongs to this snapshot, so that
+    /// every pair of domains is decided once under both.
+    #[must_use]
+    pub fn shadowed_by(mut self, candidate: Option<Arc<Self>>) -> Self {
+        self.candidate = candidate;
+        self
+    }
+
+    /// Returns the candidate that is asked beside this policy.
+    #[must_use]
+    pub const fn candidate(&self) -> Option<&Arc<Self>> {
+        self.candidate.as_ref()
     }
 
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.

@@ -216,6 +216,11 @@ impl World {
         self.collect();
     }
 
+    pub(super) fn adopt_snapshot(&mut self, snapshot: Snapshot) {
+        self.access.adopt(self.now, Arc::new(snapshot), &mut self.effects);
+        self.collect();
+    }
+
     /// Feeds bytes as the shell would: what is left over waits for more.
     pub(super) fn send(&mut self, leg: LegId, bytes: &[u8]) {
         let mut input = self.rest.remove(&leg).unwrap_or_default();

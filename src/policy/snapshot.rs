@@ -313,7 +313,7 @@ impl Snapshot {
         self
     }
 
-    /// Puts `candidate` beside this policy ([`super::shadow`]). It belongs to this snapshot, so that
+    /// Puts `candidate` beside this policy ([`super::shadow`]). It belongs to this snapshot, so
     /// every pair of domains is decided once under both.
     #[must_use]
     pub fn shadowed_by(mut self, candidate: Option<Arc<Self>>) -> Self {

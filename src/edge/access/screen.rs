@@ -467,7 +467,7 @@ impl Access {
 
     /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
     ///
-    /// Once per verdict, not per message: what the cache answers was compared when it was put there.
+    /// Once per verdict, not per message: what the cache answers was compared when it came there.
     fn compare(
         &mut self,
         live: &Decision,

@@ -64,6 +64,8 @@ fn rules(organisation: usize) -> Rules {
         remote_users: RemoteUserSwitches::default(),
         blocked: vec![domain(DOMAINS[2])],
         partners: vec![partner],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain(&pool_host(organisation))],
         next_hops: vec![NextHop {
             name: domain(&pool_host(organisation)),

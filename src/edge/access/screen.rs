@@ -86,6 +86,7 @@ impl Admission {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
+                network: permit.source_network(),
             },
         }
     }

@@ -248,9 +248,9 @@ fn a_candidate_policy_is_asked_beside_the_one_in_force_and_changes_nothing() {
     let mut world = World::new();
     let (partner, pool) = world.fabrikam();
     let mut candidate = rules();
-    candidate.partners.retain(|rule| rule.domain.as_str() != "fabrikam.example");
-    candidate.blocked.push(domain("northwind.example"));
-    candidate.partners.retain(|rule| rule.domain.as_str() != "northwind.example");
+    candidate.partners.retain(|rule| rule.domain.name().as_str() != "fabrikam.example");
+    candidate.blocked.push(domain("northwind.example").into());
+    candidate.partners.retain(|rule| rule.domain.name().as_str() != "northwind.example");
     let live = policy::compile(rules(), 2).unwrap();
     world.adopt_snapshot(live.shadowed_by(Some(snapshot(candidate, 2))));
     for id in ["s1", "s2"] {

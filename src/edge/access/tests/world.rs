@@ -34,8 +34,10 @@ pub(super) fn rules() -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam, northwind],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),

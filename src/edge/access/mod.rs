@@ -115,6 +115,8 @@ pub struct Access {
     draining: Option<Drain>,
     decisions: u64,
     explanation: String,
+    /// Where the candidate policy would have decided otherwise, for the log.
+    shadow_findings: Vec<String>,
     idle_sweep_at: Monotonic,
     counters: Counters,
     latency: Latency,
@@ -163,6 +165,7 @@ impl Access {
             draining: None,
             decisions: 0,
             explanation: String::new(),
+            shadow_findings: Vec::new(),
             idle_sweep_at: Monotonic::default(),
             counters: Counters::default(),
             latency: Latency::default(),
@@ -229,11 +232,12 @@ impl Access {
             Ok(Scan::Message(scanned)) => {
                 let message = Message::new(input, table, scanned);
                 let consumed = scanned.head_len + scanned.body_len;
-                if let Some(leg) = self.legs.get_mut(leg) {
-                    leg.last_used = now;
-                }
+                let Some(held) = self.legs.get_mut(leg) else { return Fed::Dead };
+                held.last_used = now;
+                let class = held.class;
                 match scanned.start {
                     StartLine::Request { .. } => {
+                        self.count_request(class);
                         let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
                         self.request(now, leg, &message, edits, deadline, effects);
                     }
@@ -252,6 +256,15 @@ impl Access {
             }
             Err(fault) => self.framing_lost(leg, fault.sentence(), effects),
         }
+    }
+
+    const fn count_request(&mut self, class: Class) {
+        let counter = match class {
+            Class::Federation => &mut self.counters.requests_from_partners,
+            Class::Internal => &mut self.counters.requests_from_inside,
+            Class::RemoteUsers => &mut self.counters.requests_from_users,
+        };
+        *counter += 1;
     }
 
     fn framing_lost(&mut self, leg: LegId, why: &str, effects: &mut Effects) -> Fed {
@@ -283,11 +296,8 @@ impl Access {
         deadline: Monotonic,
         effects: &mut Effects,
     ) {
-        match self.legs.get(leg).map(|leg| leg.class) {
-            Some(Class::Federation) => self.counters.requests_from_partners += 1,
-            Some(Class::Internal) => self.counters.requests_from_inside += 1,
-            Some(Class::RemoteUsers) => self.counters.requests_from_users += 1,
-            None => return,
+        if self.legs.get(leg).is_none() {
+            return;
         }
         self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
     }
@@ -510,6 +520,15 @@ impl Access {
             }
         }
     }
+
+    /// Closes the connections that policy or DNS took back, once nobody waits for an answer there.
+    fn close_retired(&mut self, effects: &mut Effects) {
+        let legs = &self.legs;
+        let is_busy = |leg| legs.get(leg).is_some_and(|held| held.slots.len() > 0);
+        for leg in self.outlets.take_retired(is_busy) {
+            effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        }
+    }
 }
 
 fn own_names(setup: &Setup, snapshot: &Snapshot) -> OwnNames {
@@ -596,6 +615,10 @@ impl Core for Access {
         }
         if self.idle_sweep_at <= now.monotonic {
             self.close_idle(now, effects);
+            self.close_retired(effects);
+            for sentence in std::mem::take(&mut self.shadow_findings) {
+                self.note(None, Severity::Info, sentence, 0, effects);
+            }
         }
     }
 

@@ -5,13 +5,16 @@ use super::branch::BRANCH_BYTES;
 use super::diagnostics::Fault;
 use super::headers::Crossing;
 use super::outlet::GroupId;
-use super::route::{self, Flow, Routes, Token};
+use super::route::{self, Flow, Routes, StrictRoute, Token};
 use super::route_token::Facing;
 use super::transaction::Stamp;
-use crate::dns::{Domain, Question};
+use crate::dns::{self, Domain, Question};
 use crate::edge::{Class, LegId};
+use crate::limits;
+use crate::policy::shadow::{self, Difference};
 use crate::policy::{
-    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Verdict, VerdictKey,
+    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot, Verdict,
+    VerdictKey,
 };
 use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
@@ -75,6 +78,8 @@ pub(crate) struct Places {
 pub(crate) struct Admission {
     pub(crate) partner: PartnerKey,
     pub(crate) kind: PartnerKind,
+    /// Audio and video may pass.
+    pub(crate) audio_video: bool,
     pub(crate) stamp: Stamp,
 }
 
@@ -83,10 +88,12 @@ impl Admission {
         Self {
             partner: permit.partner(),
             kind: permit.kind(),
+            audio_video: permit.audio_video(),
             stamp: Stamp {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
+                network: permit.source_network(),
             },
         }
     }
@@ -117,7 +124,9 @@ impl Access {
             Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
             Some(Class::Internal) => (Class::Internal, Facing::Inside),
         };
-        let Some(uri) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let Some(written) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let strict = StrictRoute::of(message, &self.names, &written);
+        let uri = strict.as_ref().map_or(written, |strict| strict.target);
         let hops = seen.max_forwards;
         self.screen_local(leg, message, &uri, hops)?;
         if hops == Some(0) {
@@ -132,10 +141,13 @@ impl Access {
         }
         screen_method(class, message.method().unwrap_or(Method::Other))?;
 
-        let parts = self.parts(message, &seen, uri, facing)?;
+        let parts = self.parts(message, &seen, uri, facing, strict.as_ref())?;
         if parts.routes.token == Token::Bad {
             self.counters.bad_route_tokens += 1;
             return Err(Fault::dead_dialog().into());
+        }
+        if let Some(strict) = &strict {
+            strict.restore(message, edits);
         }
         match class {
             Class::Federation => self.screen_partner(now, leg, message, &parts, edits),
@@ -150,12 +162,13 @@ impl Access {
         seen: &Essentials<'a>,
         uri: Uri<'a>,
         facing: Facing,
+        strict: Option<&StrictRoute<'_>>,
     ) -> Result<Parts<'a>, Stop> {
         let (Some(from), Some(to)) = (seen.from_uri, seen.to_uri) else {
             return Err(Fault::scheme().into());
         };
         let keys = &self.setup.pool_keys;
-        let routes = route::read(message, &self.names, keys, self.flow_key, facing);
+        let routes = route::read(message, &self.names, keys, self.flow_key, facing, strict);
         let places = Places {
             via_line: seen.top_via.line_start,
             via_end: seen.top_via.value.range.end,
@@ -228,7 +241,7 @@ impl Access {
         if good {
             // The inner part of the Route set was recorded by our own servers on the way in; the
             // next hop finds its way by it.
-            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+            route::remove_own(message, &parts.routes, edits);
         } else {
             // Nobody outside tells us how to route inside.
             route::remove_all(message, HeaderName::Route, edits);
@@ -254,7 +267,7 @@ impl Access {
         parts: &Parts<'_>,
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
-        route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+        route::remove_own(message, &parts.routes, edits);
         let dialog_forming = forms_dialog(message, parts.in_dialog);
         match parts.routes.flow {
             Some(Flow::Lost) => {
@@ -272,6 +285,7 @@ impl Access {
                     admission: Admission {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
+                        audio_video: true,
                         stamp: Stamp::default(),
                     },
                     dialog_forming,
@@ -308,7 +322,7 @@ impl Access {
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
         if parts.routes.token == Token::Good || parts.routes.total == parts.routes.own {
-            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+            route::remove_own(message, &parts.routes, edits);
         } else {
             route::remove_all(message, HeaderName::Route, edits);
         }
@@ -361,6 +375,9 @@ impl Access {
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Inbound { peer: &peer, from: &from, to: &to };
         let decision = self.snapshot.inbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.inbound(now, &question, dns)
+        });
         self.remember(now, key, &decision)
     }
 
@@ -381,6 +398,9 @@ impl Access {
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Outbound { from: &from, to: &to };
         let decision = self.snapshot.outbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.outbound(now, &question, dns)
+        });
         if let Decision::Permit(permit) = &decision {
             self.partner_group(permit, &to)?;
         }
@@ -444,6 +464,33 @@ impl Access {
 }
 
 impl Access {
+    /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
+    ///
+    /// Once per verdict, not per message: what the cache answers was compared when it came there.
+    fn compare(
+        &mut self,
+        live: &Decision,
+        [from, to]: [&Domain; 2],
+        ask: impl FnOnce(&Snapshot, &dns::Cache) -> Decision,
+    ) {
+        let Some(candidate) = self.snapshot.candidate() else { return };
+        let would = ask(candidate, &self.dns);
+        let Some(difference) = Difference::between(live, &would) else { return };
+        let counter = match difference {
+            Difference::WouldRefuse(_) => &mut self.counters.shadow_would_refuse,
+            Difference::WouldPermit => &mut self.counters.shadow_would_permit,
+            Difference::OtherRefusal(_) => &mut self.counters.shadow_other_refusal,
+            Difference::OtherRule => &mut self.counters.shadow_other_rule,
+            Difference::WouldAsk => &mut self.counters.shadow_would_ask,
+        };
+        *counter += 1;
+        if self.shadow_findings.len() < limits::SHADOW_FINDINGS_MAX {
+            let would = shadow::sentence(&would);
+            self.shadow_findings
+                .push(format!("{from} to {to}: the candidate policy would {would}"));
+        }
+    }
+
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.
     fn explain(&mut self, sentence: impl FnOnce() -> String) {
         if self.setup.explain {

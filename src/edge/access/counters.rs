@@ -139,6 +139,12 @@ counters! {
     flows_lost,
     /// Sign-in attempts refused because too many failed.
     sign_ins_throttled,
+    /// Messages held because their sender was beyond its rate.
+    held,
+    /// Messages refused because a partner addressed one local user too many.
+    users_blocked,
+    /// Times a partner turned suspicious because too many of its requests fail.
+    suspicions,
 }
 
 #[cfg(test)]

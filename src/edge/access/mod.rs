@@ -17,18 +17,19 @@ pub mod counters;
 mod diagnostics;
 mod forward;
 mod headers;
+mod held;
 mod invite;
 mod legs;
 mod list;
 mod outlet;
 mod parked;
 mod pipe;
-mod rate;
 mod response;
 mod route;
 mod route_token;
 mod screen;
 mod sign_in;
+mod toll;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -40,13 +41,14 @@ use self::branch::BranchKey;
 use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
+use self::held::Held;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
 use self::parked::{Parked, Source, Waiting};
-use self::rate::Rates;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
 use self::sign_in::SignIns;
+use self::toll::Arrival;
 use self::transaction::Slots;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
@@ -54,7 +56,7 @@ use super::{
 };
 use crate::dns::{self, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{Snapshot, VerdictCache};
+use crate::policy::{Scores, Snapshot, VerdictCache};
 use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
 use crate::time::{Monotonic, Now};
 
@@ -105,7 +107,9 @@ pub struct Access {
     parked: Parked,
     dns: dns::Cache,
     verdicts: VerdictCache,
-    rates: Rates,
+    /// How partners under limits behave; shared by all shards.
+    scores: Arc<Scores>,
+    held: Held,
     sign_ins: SignIns,
     rng: u64,
     draining: Option<Drain>,
@@ -154,7 +158,8 @@ impl Access {
             parked: Parked::default(),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
-            rates: Rates::new(),
+            scores: Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1])),
+            held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
             draining: None,
@@ -176,6 +181,13 @@ impl Access {
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self.scratch.clear();
+        self
+    }
+
+    /// Returns this Access Edge with the scores that it shares with the other shards.
+    #[must_use]
+    pub fn with_scores(mut self, scores: Arc<Scores>) -> Self {
+        self.scores = scores;
         self
     }
 
@@ -287,13 +299,27 @@ impl Access {
         if self.legs.get(leg).is_none() {
             return;
         }
+        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
+    }
+
+    /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    fn admit(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        edits: &mut Edits,
+        deadline: Monotonic,
+        arrival: Arrival,
+        effects: &mut Effects,
+    ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, effects),
+            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }
-        let stop = match self.screen(now, leg, message, edits) {
+        let stop = match self.screen_each(now, leg, message, edits, arrival, effects) {
             Ok(plan) => return self.forward(now, leg, message, plan, edits, effects),
             Err(stop) => stop,
         };
@@ -303,6 +329,7 @@ impl Access {
             screen::Stop::Ask(question) => {
                 self.park(now, leg, message, question, deadline, effects);
             }
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
         }
     }
 
@@ -531,6 +558,7 @@ impl Core for Access {
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
         self.parked.forget(leg);
+        self.held.forget(leg);
         if let Some(mut held) = self.legs.close(leg) {
             self.leg_lost(now, &mut held, unsent, effects);
         }
@@ -579,6 +607,8 @@ impl Core for Access {
                 self.slot_expired(now, slot, effects);
             } else if let Some(waiting) = self.parked.due(now) {
                 self.waited_in_vain(&waiting, effects);
+            } else if let Some(waiting) = self.held.due(now) {
+                self.release(now, &waiting, effects);
             } else {
                 break;
             }
@@ -593,14 +623,13 @@ impl Core for Access {
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {
-        [self.slots.next_deadline(), self.parked.next_deadline(), Some(self.idle_sweep_at)]
-            .into_iter()
-            .flatten()
-            .min()
+        let waiting = [self.parked.next_deadline(), self.held.next_deadline()];
+        let own = [self.slots.next_deadline(), Some(self.idle_sweep_at)];
+        waiting.into_iter().chain(own).flatten().min()
     }
 
     fn pending(&self) -> usize {
-        self.slots.unfinished() + self.parked.len()
+        self.slots.unfinished() + self.parked.len() + self.held.len()
     }
 }
 

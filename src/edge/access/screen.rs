@@ -28,6 +28,8 @@ pub(crate) enum Stop {
     Local,
     /// It waits for this answer.
     Ask(Question),
+    /// It came too early for its sender's limits and is held.
+    Hold { wait_ms: u64 },
 }
 
 impl From<Fault> for Stop {
@@ -57,6 +59,8 @@ pub(crate) struct Plan {
     /// A route token, not the Request-URI, said which domain it goes to.
     pub(crate) by_token: bool,
     pub(crate) places: Places,
+    /// The score its answer counts for, once its sender's limits have been judged.
+    pub(crate) score: Option<u64>,
 }
 
 /// What forwarding changes, as screening found it.
@@ -249,6 +253,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -282,6 +287,7 @@ impl Access {
                     dialog_forming,
                     by_token: false,
                     places: parts.places,
+                    score: None,
                 });
             }
             None => {}
@@ -299,6 +305,7 @@ impl Access {
             dialog_forming,
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -340,6 +347,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -354,23 +362,19 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        let admission = match self.cached(now, key)? {
-            Some(admission) => admission,
-            None => {
-                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
-                    return Err(Fault::not_for_us().into());
-                };
-                let (from, to) = (domain(from)?, domain(to)?);
-                let question = Inbound { peer: &peer, from: &from, to: &to };
-                let decision = self.snapshot.inbound(now, &question, &self.dns);
-                self.compare(&decision, [&from, &to], |candidate, dns| {
-                    candidate.inbound(now, &question, dns)
-                });
-                self.remember(now, key, &decision)?
-            }
+        if let Some(admission) = self.cached(now, key)? {
+            return Ok(admission);
+        }
+        let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+            return Err(Fault::not_for_us().into());
         };
-        self.screen_rate(now, admission)?;
-        Ok(admission)
+        let (from, to) = (domain(from)?, domain(to)?);
+        let question = Inbound { peer: &peer, from: &from, to: &to };
+        let decision = self.snapshot.inbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.inbound(now, &question, dns)
+        });
+        self.remember(now, key, &decision)
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -456,16 +460,6 @@ impl Access {
 }
 
 impl Access {
-    /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
-    fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
-        let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };
-        let rate = self.snapshot.rules().federation.messages_per_s;
-        if self.rates.take(now, partner, rate) {
-            return Ok(());
-        }
-        Err(Fault::too_fast().into())
-    }
-
     /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
     ///
     /// Once per verdict, not per message: what the cache answers was compared when it came there.

@@ -218,7 +218,13 @@ impl World {
         self.collect();
     }
 
-    pub(super) fn adopt_snapshot(&mut self, snapshot: Snapshot) {
+    /// Puts a snapshot in force whose limits are these.
+    pub(super) fn limit(&mut self, rules: Rules, throttles: policy::Throttles, epoch: u64) {
+        let snapshot = policy::compile(rules, epoch).expect("no contradiction");
+        self.publish(snapshot.with_throttles(throttles));
+    }
+
+    pub(super) fn publish(&mut self, snapshot: Snapshot) {
         self.access.adopt(self.now, Arc::new(snapshot), &mut self.effects);
         self.collect();
     }

@@ -52,20 +52,27 @@ pub fn rules(config: &Config) -> policy::Rules {
             discovery: config.federation.discovery,
             connections_per_partner: config.federation.connections_per_partner,
             messages_per_s: config.federation.messages_per_s,
+            revocation: config.tls.revocation,
         },
         remote_users: policy::RemoteUserSwitches {
             enabled: config.remote_users.enabled,
             anonymous: config.remote_users.anonymous,
         },
         blocked: config.blocked.iter().map(|blocked| blocked.domain.clone()).collect(),
-        partners: partners.map(|(partner, anchors)| partner_rule(partner, anchors)).collect(),
+        partners: partners
+            .map(|(partner, anchors)| partner_rule(config, partner, anchors))
+            .collect(),
         internal_names: config.internal_names(),
         next_hops: config.next_hops.iter().map(next_hop).collect(),
         addresses: address_rule(config),
     }
 }
 
-fn partner_rule(partner: &config::Partner, anchors: Option<u16>) -> policy::PartnerRule {
+fn partner_rule(
+    config: &Config,
+    partner: &config::Partner,
+    anchors: Option<u16>,
+) -> policy::PartnerRule {
     let kind = match &partner.edge {
         Some(edge) => policy::Listed::AllowedServer { edge: edge.clone(), port: partner.port },
         None => policy::Listed::AllowedDomain,
@@ -92,6 +99,7 @@ fn partner_rule(partner: &config::Partner, anchors: Option<u16>) -> policy::Part
             config::Verification::Source => policy::Verification::Source,
             config::Verification::Never => policy::Verification::Never,
         },
+        revocation: partner.revocation.unwrap_or(config.tls.revocation),
     }
 }
 
@@ -105,7 +113,7 @@ fn next_hop(hop: &config::NextHop) -> policy::NextHop {
     }
 }
 
-fn address_rule(config: &Config) -> policy::AddressRule {
+pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
     let own: Vec<IpAddr> =

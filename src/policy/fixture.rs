@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RemoteUserSwitches,
+    AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RemoteUserSwitches, RevocationState,
     Rules, Snapshot, compile,
 };
 use crate::dns::{Answer, DnsView, Domain, Failure, Question, SharedAnswer, Target};
@@ -54,6 +54,7 @@ pub(super) fn peer(names: &[&str]) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [0x5a; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 

@@ -14,6 +14,7 @@ mod identity;
 mod partner;
 mod permit;
 mod refusal;
+mod revocation;
 mod rules;
 mod snapshot;
 pub mod throttle;
@@ -24,6 +25,7 @@ pub use decide::{Decision, Inbound, Outbound};
 pub use identity::{Anchors, ExpectedNames, PeerNames};
 pub use permit::{PartnerKey, PartnerKind, Permit, Route, Rule};
 pub use refusal::{Refusal, RefusalRule};
+pub use revocation::{Revocation, RevocationState};
 pub use rules::{
     FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches, Rules,
     SrvTarget, Verification,

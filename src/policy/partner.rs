@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Listed, NameCheck, PartnerRule, SrvTarget, Verification};
+use super::{Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -19,11 +19,12 @@ pub(super) struct Terms {
     pub(super) anchors: Option<u16>,
     pub(super) allow_networks: Vec<IpNet>,
     pub(super) verification: Verification,
+    pub(super) revocation: Revocation,
 }
 
 impl Terms {
     /// Returns the terms of a discovered partner; no entry may loosen them.
-    pub(super) const fn discovered() -> Self {
+    pub(super) const fn discovered(revocation: Revocation) -> Self {
         Self {
             srv_target: SrvTarget::Strict,
             names: NameCheck::Fqdn,
@@ -32,6 +33,7 @@ impl Terms {
             anchors: None,
             allow_networks: Vec::new(),
             verification: Verification::Source,
+            revocation,
         }
     }
 }
@@ -84,6 +86,7 @@ impl PartnerTable {
                 anchors,
                 allow_networks,
                 verification,
+                revocation,
             } = rule;
             let terms = Terms {
                 srv_target,
@@ -93,6 +96,7 @@ impl PartnerTable {
                 anchors,
                 allow_networks,
                 verification,
+                revocation,
             };
             let terms = match known.entry(terms) {
                 MapEntry::Occupied(entry) => *entry.get(),

@@ -1,6 +1,6 @@
 //! What only policy can make: the permission to forward, with its reason and its way out.
 
-use super::{ExpectedNames, NameCheck, Verification};
+use super::{ExpectedNames, NameCheck, Revocation, Verification};
 use crate::dns::{Domain, SharedAnswer, Target};
 use crate::time::Monotonic;
 
@@ -91,6 +91,7 @@ pub struct Route {
     pub connections: u8,
     pub(super) names: NameCheck,
     pub(super) common_name: bool,
+    pub(super) revocation: Revocation,
 }
 
 impl Route {
@@ -109,6 +110,7 @@ impl Route {
             host: host.then(|| target.fqdn.clone()),
             sip_domain: sip_domain.then(|| domain.clone()),
             common_name: self.common_name,
+            revocation: self.revocation,
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum RefusalRule {
     AddressesRefused,
     /// The certificate does not carry the name it should (lync-federation 4.2 rules 6 and 8).
     CertificateNameMismatch,
+    /// The entry demands to know that the certificate is not revoked, and nobody says.
+    RevocationUnknown,
 }
 
 /// One row of the table of answers.
@@ -118,6 +120,9 @@ impl RefusalRule {
             Self::CertificateNameMismatch => {
                 row(403, 1016, "Asserted domain does not match source", "certificate_name_mismatch")
             }
+            Self::RevocationUnknown => {
+                row(504, 1010, "Certificate trust with partner failed", "revocation_unknown")
+            }
         }
     }
 
@@ -128,7 +133,7 @@ impl RefusalRule {
     }
 
     /// Every rule, in order, for tables and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FederationOff,
         Self::RemoteUsersOff,
         Self::AnonymousOff,
@@ -149,6 +154,7 @@ impl RefusalRule {
         Self::SrvTargetOutsideDomain,
         Self::AddressesRefused,
         Self::CertificateNameMismatch,
+        Self::RevocationUnknown,
     ];
 }
 
@@ -227,6 +233,7 @@ impl Refusal {
             (RefusalRule::RemoteUsersOff, _) => Some("remote_users.enabled".to_owned()),
             (RefusalRule::AnonymousOff, _) => Some("remote_users.anonymous".to_owned()),
             (RefusalRule::UnknownDomain, _) => Some("federation.discovery".to_owned()),
+            (RefusalRule::RevocationUnknown, None) => Some("tls.revocation".to_owned()),
             (RefusalRule::Blocked, Some(index)) => Some(format!("blocked[{index}]")),
             (_, Some(index)) => Some(format!("partner[{index}]")),
             _ => None,
@@ -276,6 +283,10 @@ impl Refusal {
             RefusalRule::ClientUsageMissing => {
                 format!("the certificate of {domain} lacks the clientAuth usage its entry demands")
             }
+            RefusalRule::RevocationUnknown => format!(
+                "it is not known whether the certificate of {domain} has been revoked, which its \
+                 entry demands"
+            ),
             RefusalRule::NoSuchService => format!("{domain} publishes no federation SRV record"),
             RefusalRule::ServiceRefused => format!("{domain} publishes that it does not federate"),
             RefusalRule::SrvLookupFailed => {

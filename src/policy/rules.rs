@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::AddressRule;
+use super::{AddressRule, Revocation};
 use crate::dns::Domain;
 
 /// Everything the policy is made from.
@@ -45,11 +45,19 @@ pub struct FederationSwitches {
     pub connections_per_partner: u8,
     /// Messages a second taken from one discovered partner.
     pub messages_per_s: u32,
+    /// What is demanded of the revocation state of partners that no list names.
+    pub revocation: Revocation,
 }
 
 impl Default for FederationSwitches {
     fn default() -> Self {
-        Self { enabled: true, discovery: false, connections_per_partner: 4, messages_per_s: 20 }
+        Self {
+            enabled: true,
+            discovery: false,
+            connections_per_partner: 4,
+            messages_per_s: 20,
+            revocation: Revocation::Soft,
+        }
     }
 }
 
@@ -104,6 +112,8 @@ pub struct PartnerRule {
     pub allow_networks: Vec<IpNet>,
     /// How far its word on its users is believed.
     pub verification: Verification,
+    /// What is demanded of the revocation state of its certificate.
+    pub revocation: Revocation,
 }
 
 impl PartnerRule {
@@ -120,6 +130,7 @@ impl PartnerRule {
             anchors: None,
             allow_networks: Vec::new(),
             verification: Verification::Source,
+            revocation: Revocation::Soft,
         }
     }
 

@@ -151,6 +151,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
     let internal_names = DomainTable::of(rules.internal_names.iter());
+    let discovered = Terms::discovered(rules.federation.revocation);
     Ok(Snapshot {
         epoch,
         rules,
@@ -159,7 +160,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         internal_names,
         blocked,
         partners,
-        discovered: Terms::discovered(),
+        discovered,
         discovery_key: [0, 0],
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::crypto::ring::{self, cipher_suite};
 use rustls::{CipherSuite, ProtocolVersion};
 
@@ -22,6 +22,12 @@ pub(super) fn provider() -> CryptoProvider {
         ],
         ..ring::default_provider()
     }
+}
+
+/// Returns what signatures of chains and of revocation lists are verified by.
+#[must_use]
+pub fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
 }
 
 /// The version of an established connection.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use entente::dns::{Answer, Cache, Domain, Question, Target};
 use entente::policy::{
     AddressRule, Anchors, Decision, ExpectedNames, FederationSwitches, Inbound, NameCheck, NextHop,
-    Outbound, PartnerRule, PeerNames, Permit, Refusal, RemoteUserSwitches, Rules, Snapshot,
+    Outbound, PartnerRule, PeerNames, Permit, Refusal, RemoteUserSwitches, RevocationState, Rules, Snapshot,
     SrvTarget, Verification, compile,
 };
 use entente::time::Now;
@@ -53,6 +53,7 @@ fn peer(names: &[&str]) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [7; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 

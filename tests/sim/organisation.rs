@@ -6,7 +6,7 @@ use entente::dns::Domain;
 use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
-    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
+    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RevocationState,
     RemoteUserSwitches, Rules, Snapshot,
 };
 use entente::time::Now;
@@ -47,6 +47,7 @@ pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 

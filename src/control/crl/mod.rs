@@ -157,7 +157,10 @@ impl Desk {
             self.publish_at = None;
             self.lists.publish(self.table.lists());
         }
-        self.lists.tally.set(self.table.totals());
+        // What is told is what the shards have.
+        if self.publish_at.is_none() {
+            self.lists.tally.set(self.table.totals());
+        }
         let busy = self.fetches.len() >= limits::CRL_FETCHES_MAX;
         let due = if busy { None } else { self.table.next_deadline(now) };
         let next = [due, self.publish_at].into_iter().flatten().fold(self.forget_at, Monotonic::min);

@@ -11,7 +11,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use entente::dns::{Cache, Domain};
 use entente::policy::{
     AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Outbound, PartnerRule,
-    PeerNames, RemoteUserSwitches, Rules, Snapshot, Verdict, VerdictCache, compile,
+    PeerNames, RemoteUserSwitches, RevocationState, Rules, Snapshot, Verdict, VerdictCache,
+    compile,
 };
 use entente::time::Now;
 
@@ -64,6 +65,7 @@ fn peer(name: &str) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [9; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 

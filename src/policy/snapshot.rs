@@ -61,9 +61,10 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     rules.blocked = Vec::new();
     let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
     let internal_names = DomainTable::of(rules.internal_names.iter());
-    let providers = ProviderTable::of(&rules.providers);
-    let default_route_terms = rules.default_route.as_ref().map(DefaultRoute::terms);
-    let discovered = Terms::discovered(rules.federation.discovered_verification);
+    let revocation = rules.federation.revocation;
+    let providers = ProviderTable::of(&rules.providers, revocation);
+    let default_route_terms = rules.default_route.as_ref().map(|route| route.terms(revocation));
+    let discovered = Terms::discovered(rules.federation.discovered_verification, revocation);
     Ok(Snapshot {
         epoch,
         rules,

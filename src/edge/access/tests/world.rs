@@ -9,7 +9,9 @@ use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use crate::edge::{
     Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note, Opened,
 };
-use crate::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, Rules, Snapshot};
+use crate::policy::{
+    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot,
+};
 use crate::time::Now;
 
 pub(super) fn domain(text: &str) -> Domain {
@@ -85,6 +87,7 @@ pub(super) fn names(host: &str) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 

@@ -11,7 +11,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use entente::dns::{Cache, Domain};
 use entente::policy::{
     AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Outbound, PartnerRule,
-    PeerNames, RemoteUserSwitches, RevocationState, Rules, Snapshot, Verdict, VerdictCache, compile,
+    PeerNames, RemoteUserSwitches, RevocationState, Rules, Snapshot, Verdict, VerdictCache,
+    compile,
 };
 use entente::time::Now;
 
@@ -45,8 +46,10 @@ fn rules(partners: usize) -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners,
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: Vec::new(),
         addresses: AddressRule::default(),

@@ -184,6 +184,14 @@ const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);
 /// Contradictions of one configuration that are reported; a list of a million wrong lines helps
 /// nobody.
 pub const CONTRADICTIONS_MAX: usize = 100;
+/// Providers of one configuration; each decision that DNS had a part in walks through them.
+pub const PROVIDERS_MAX: usize = 256;
+/// Rows of a list in a file of its own, about 100 bytes each while the configuration is held.
+pub const LIST_ROWS_MAX: usize = 4_000_000;
+/// Wrong rows of such a list that are told of before its reading ends.
+pub const LIST_PROBLEMS_MAX: usize = 100;
+/// Warnings of one kind that `check` prints of one policy; the rest is counted.
+pub const LINT_WARNINGS_MAX: usize = 20;
 /// Permits a shard remembers, about 250 bytes each: 1 MiB. A power of two times the ways of a set.
 pub const VERDICT_PERMITS: usize = 4096;
 /// Refusals a shard remembers, about 150 bytes each; apart, so that strangers push no partner out.
@@ -212,6 +220,10 @@ pub const DNS_TTL_S_MIN: u32 = 1;
 pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
 /// Distinct local users a discovered partner may address (the product's own default).
 pub const DISTINCT_USERS_MAX: usize = 1_000;
+
+/// Differences between the policy in force and a candidate that one shard tells in a second; the
+/// rest are only counted.
+pub const SHADOW_FINDINGS_MAX: usize = 8;
 
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(

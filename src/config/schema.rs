@@ -11,16 +11,20 @@ use super::section::{
     Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
 };
 use super::shape::{
-    Shape, address, boolean, bytes, domain, integer, label, list, log_level, microseconds,
-    milliseconds, network, one_of, path, seconds, socket_address, word_or_list,
+    Shape, address, boolean, bytes, date, domain, integer, label, list, log_level, microseconds,
+    milliseconds, network, one_of, path, pattern, remark, seconds, socket_address, word_or_list,
 };
 use crate::dns::Domain;
 use crate::edge::Class;
-use crate::policy::Revocation;
+use crate::policy::{Date, Pattern, Revocation, Version};
 #[cfg(test)]
 use toml::Spanned;
 #[cfg(test)]
 use toml::de::DeValue;
+
+mod provider;
+
+pub use provider::{DefaultRoute, Preset, Provider};
 
 /// How readiness is learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +65,7 @@ pub enum PartnerKind {
 }
 
 /// Which SRV targets are believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SrvTarget {
     /// Directly below the SIP domain, one label deep.
     Strict,
@@ -403,6 +407,30 @@ section! {
             example: "2",
             see: [],
         }
+        /// Whether the word of a discovered partner on who its user is counts.
+        discovered_verification: Verification = one_of(&[
+            ("always", Verification::Always),
+            ("source", Verification::Source),
+            ("never", Verification::Never),
+        ]), default("\"source\""), Live {
+            beyond: "as partner.verification; always believes anybody with an SRV record",
+            example: "\"never\"",
+            see: ["federation.discovery", "partner.verification"],
+        }
+        /// File with more partners, one a line: CSV whose first line names its columns, of domain,
+        /// edge, port, srv_target, names, require_client_eku, verification, version, expires,
+        /// owner, ticket and comment, each as the key of [[partner]].
+        partners_csv: PathBuf = path(), optional, Live {
+            beyond: "unset: [[partner]] alone; a row that is wrong is shown and nothing is changed",
+            example: "\"partners.csv\"",
+            see: ["partner.domain", "federation.blocked_csv"],
+        }
+        /// File with more blocked domains: CSV with the columns domain, owner, ticket and comment.
+        blocked_csv: PathBuf = path(), optional, Live {
+            beyond: "unset: [[blocked]] alone; a row that is wrong is shown and nothing is changed",
+            example: "\"blocked.csv\"",
+            see: ["blocked.domain", "federation.partners_csv"],
+        }
         /// Messages a discovered partner may send.
         messages_per_s: u32 = integer(1, 1_000_000), default("20"), Live {
             beyond: "exceeded: held, then 480 with Retry-After",
@@ -433,9 +461,9 @@ section! {
 section! {
     /// A listed partner.
     Partner = "partner", repeated: true {
-        /// Its SIP domain.
-        domain: Domain = domain(), required, Live {
-            beyond: "unset: refused; an own or blocked domain: refused",
+        /// Its SIP domain, exactly; `*.` before it: all domains below it, and not itself.
+        domain: Pattern = pattern(), required, Live {
+            beyond: "unset, an own or a blocked one: refused; of several the narrowest counts",
             example: "\"fabrikam.example\"",
             see: ["blocked.domain"],
         }
@@ -509,8 +537,20 @@ section! {
             ("source", Verification::Source),
             ("never", Verification::Never),
         ]), default("\"source\""), Live {
-            beyond: "decides what the inside is told of the user: verified or not",
+            beyond: "source: a user whose edge says nothing counts as not verified, and is not refused",
             example: "\"never\"",
+            see: ["federation.discovered_verification"],
+        }
+        /// What its edge runs.
+        version: Version = one_of(&[
+            ("ocs2007", Version::Ocs2007),
+            ("ocs2007r2", Version::Ocs2007R2),
+            ("lync2010", Version::Lync2010),
+            ("lync2013", Version::Lync2013),
+            ("other", Version::Other),
+        ]), optional, Live {
+            beyond: "unset: unknown; decides which ports media needs, and warnings",
+            example: "\"lync2013\"",
             see: [],
         }
         /// What holds while it is not known whether its certificate has been revoked.
@@ -522,17 +562,47 @@ section! {
             example: "\"hard\"",
             see: ["tls.revocation"],
         }
+        /// The last day on which the entry allows anything.
+        expires: Date = date(), optional, Live {
+            beyond: "unset: never; past: refused, by discovery and providers too",
+            example: "2027-12-31",
+            see: [],
+        }
+        /// Who answers for the entry.
+        owner: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"unified communications\"",
+            see: ["partner.ticket"],
+        }
+        /// Where it was asked for.
+        ticket: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"UC-1042\"",
+            see: ["partner.owner"],
+        }
     }
 }
 
 section! {
     /// A domain nobody here talks to, whatever else is said of it.
     Blocked = "blocked", repeated: true {
-        /// Its name.
-        domain: Domain = domain(), required, Live {
-            beyond: "refused in both directions, in open dialogs too",
+        /// Its name, exactly; `*.` before it: all domains below it, and not itself.
+        domain: Pattern = pattern(), required, Live {
+            beyond: "refused in both directions, in open dialogs too, whatever is allowed",
             example: "\"litware.example\"",
             see: ["partner.domain"],
+        }
+        /// Who answers for the entry.
+        owner: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"abuse desk\"",
+            see: ["blocked.ticket"],
+        }
+        /// Where it was asked for.
+        ticket: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"SEC-7\"",
+            see: ["blocked.owner"],
         }
     }
 }
@@ -569,6 +639,12 @@ section! {
             beyond: "exceeded: the question failed",
             example: "3",
             see: ["dns.hold_down_s"],
+        }
+        /// Whether `_sips._tcp` (RFC 3263) counts where a domain has no `_sipfederationtls._tcp`.
+        sips_srv: bool = boolean(), default("false"), Restart {
+            beyond: "false: such a domain does not federate, as the product has it",
+            example: "true",
+            see: ["federation.discovery"],
         }
         /// How long a name that failed is not asked again.
         hold_down_s: u32 = integer(1, 3_600), default("30"), Restart {
@@ -662,6 +738,8 @@ pub fn sections() -> Vec<SectionEntry> {
         RemoteUsers::entry(),
         Partner::entry(),
         Blocked::entry(),
+        Provider::entry(),
+        DefaultRoute::entry(),
         Addresses::entry(),
         Dns::entry(),
         Limits::entry(),

@@ -12,6 +12,7 @@ use super::report::{Code, Problem};
 use super::section::Context;
 use super::suggest;
 use crate::dns::Domain;
+use crate::policy::{Date, Pattern};
 
 /// Reads a value written at a path such as `edge.domains[0]`; what is wrong goes to the context.
 type Read<T> = Box<dyn Fn(&mut Context, &str, &Spanned<DeValue<'_>>) -> Option<T>>;
@@ -159,20 +160,107 @@ fn text<T: 'static>(
     Shape { type_text: type_text.to_owned(), range_text, read: Box::new(read) }
 }
 
+/// Reads a name in any script as A-labels in lower case, with at least `dots` dots in it.
+fn read_name(written: &str, dots: usize) -> Result<Domain, &'static str> {
+    const WANTED: &str = "expected letters, digits and hyphens, such as contoso.example";
+    if written.parse::<IpAddr>().is_ok() {
+        return Err("expected a name, not an address");
+    }
+    // Mapping costs ten times what the rest does, and changes nothing of most names.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let domain = if written.bytes().all(plain) && !written.contains("--") {
+        Domain::parse(written.as_bytes())
+    } else {
+        let ascii = idna::domain_to_ascii(written).map_err(|_| "not a name under IDNA (UTS 46)")?;
+        Domain::parse(ascii.as_bytes())
+    };
+    let domain = domain.map_err(|_| WANTED)?;
+    if domain.as_str().bytes().filter(|&byte| byte == b'.').count() < dots {
+        return Err("expected a full name with at least one dot");
+    }
+    Ok(domain)
+}
+
+/// Reads a fully qualified name.
+pub(super) fn read_domain(written: &str) -> Result<Domain, &'static str> {
+    read_name(written, 1)
+}
+
+/// Reads a name, or `*.` and a name for all that lies below it.
+pub(super) fn read_pattern(written: &str) -> Result<Pattern, &'static str> {
+    match written.strip_prefix("*.") {
+        // Whole top-level domains are blocked by people who know why.
+        Some(name) => read_name(name, 0).map(Pattern::Below),
+        None if written.contains('*') => Err("the star stands for whole labels: *.contoso.example"),
+        None => read_domain(written).map(Pattern::Exact),
+    }
+}
+
+/// Reads a free text that goes into no message on the wire.
+pub(super) fn read_remark(written: &str) -> Result<String, &'static str> {
+    let usable = |c: char| !c.is_control();
+    if written.is_empty() || written.len() > 200 || !written.chars().all(usable) {
+        return Err("expected 1 to 200 bytes of text on one line");
+    }
+    Ok(written.to_owned())
+}
+
 /// A fully qualified name in any script; kept as A-labels in lower case.
 pub(super) fn domain() -> Shape<Domain> {
-    text("domain name", "at least two labels; IDNA (UTS 46) applied", |_, written| {
-        if written.parse::<IpAddr>().is_ok() {
-            return Err("expected a name, not an address");
+    let range_text = "at least two labels; IDNA (UTS 46) applied";
+    text("domain name", range_text, |_, written| read_domain(written))
+}
+
+/// A domain, or all domains below one.
+pub(super) fn pattern() -> Shape<Pattern> {
+    let range_text = "a full name, or `*.` and a name for all below it; IDNA (UTS 46) applied";
+    text("domain name", range_text, |_, written| read_pattern(written))
+}
+
+/// A remark for people.
+pub(super) fn remark() -> Shape<String> {
+    text("text", "1 to 200 bytes on one line", |_, written| read_remark(written))
+}
+
+/// The address of something on the web.
+pub(super) fn web_address() -> Shape<String> {
+    text("web address", "https:// or http://, at most 2,000 bytes", |_, written| {
+        let host = written.strip_prefix("https://").or_else(|| written.strip_prefix("http://"));
+        let usable = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic());
+        if written.len() > 2_000 || !host.is_some_and(usable) {
+            return Err("expected something like https://www.contoso.example/icon.png");
         }
-        let ascii = idna::domain_to_ascii(written).map_err(|_| "not a name under IDNA (UTS 46)")?;
-        let domain = Domain::parse(ascii.as_bytes())
-            .map_err(|_| "expected letters, digits and hyphens, such as contoso.example")?;
-        if !domain.as_str().contains('.') {
-            return Err("expected a full name with at least one dot");
-        }
-        Ok(domain)
+        Ok(written.to_owned())
     })
+}
+
+/// A day, as TOML writes it.
+pub(super) fn date() -> Shape<Date> {
+    let read = |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        if let Some(text) = value.get_ref().as_str().filter(|text| Date::parse(text).is_ok()) {
+            let problem = Problem::new(
+                Code::WrongType,
+                Some(value.span()),
+                format!("`{path}` must be a date, not a string"),
+                "expected a date",
+            );
+            context.problems.push(problem.help(format!("write it without quotes: {text}")));
+            return None;
+        }
+        let Some(written) = value.get_ref().as_datetime() else {
+            wrong_type(context, path, value, "a date such as 2026-12-31");
+            return None;
+        };
+        let day = written.date.filter(|_| written.time.is_none() && written.offset.is_none());
+        let day = day.and_then(|day| Date::new(day.year, day.month, day.day));
+        if day.is_none() {
+            let message = format!("`{path}` is not a day from 1970 on");
+            malformed(context, value.span(), message, "expected a date such as 2026-12-31");
+        }
+        day
+    };
+    let (type_text, range_text) = ("date".to_owned(), "YYYY-MM-DD, in UTC".to_owned());
+    Shape { type_text, range_text, read: Box::new(read) }
 }
 
 /// A free text of 1 to 64 bytes that names something inside the file.

@@ -311,7 +311,8 @@ fn compile(
     options: &Options,
 ) -> anyhow::Result<(Snapshot, tls::Material)> {
     let snapshot = policy::compile(convert::rules(config), epoch).map_err(|contradictions| {
-        let told: Vec<String> = contradictions.iter().map(ToString::to_string).collect();
+        let told: Vec<String> =
+            contradictions.iter().map(|found| convert::contradiction(config, found)).collect();
         anyhow::anyhow!("the policy contradicts itself: {}", told.join("; "))
     })?;
     let now_unix_s = clock.now().unix_s;
@@ -454,6 +455,7 @@ fn spawn_control(
         timeout_ms: dns.timeout_ms,
         attempts: dns.attempts,
         hold_down_s: dns.hold_down_s,
+        sips_srv: dns.sips_srv,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;

@@ -436,13 +436,7 @@ pub trait Core {
     /// The peer of an open leg was judged again, after a reload or new revocation lists, and
     /// something else is known of it than when its leg was opened. A core that decides nothing by
     /// what is known of peers need not care.
-    fn leg_judged(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        peer: Arc<PeerNames>,
-        effects: &mut Effects,
-    ) {
+    fn leg_judged(&mut self, now: Now, leg: LegId, peer: Arc<PeerNames>, effects: &mut Effects) {
         let _ = (now, leg, peer, effects);
     }
     /// Bytes of one leg, decrypted, in order. At most one message is consumed per call.

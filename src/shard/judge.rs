@@ -78,9 +78,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     fn reclass(&mut self, now: Now, id: LegId, names: Arc<PeerNames>) {
         let Some(leg) = self.legs.get(id) else { return };
         let (severity, known) = match names.revocation {
-            RevocationState::Good => {
-                (Severity::Info, "its whole chain is known not to be revoked")
-            }
+            RevocationState::Good => (Severity::Info, "its whole chain is known not to be revoked"),
             RevocationState::Unknown => {
                 (Severity::Warn, "no list in force says any more whether its chain is revoked")
             }

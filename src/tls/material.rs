@@ -227,7 +227,8 @@ impl Server {
             ServerKind::Anonymous(_) => Arc::clone(self),
             ServerKind::Mutual { whose, chooser, common, .. } => {
                 let (trust, chooser) = (Arc::clone(trust), Arc::clone(chooser));
-                let kind = ServerKind::Mutual { whose: *whose, trust, chooser, common: common.clone() };
+                let kind =
+                    ServerKind::Mutual { whose: *whose, trust, chooser, common: common.clone() };
                 Arc::new(Self { class: self.class, kind })
             }
         }

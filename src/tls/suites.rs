@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::crypto::ring::{self, cipher_suite};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::{CipherSuite, ProtocolVersion};
 
 /// Returns ring's provider with AES-128-GCM before AES-256-GCM, which costs 5 % more at 700 bytes.

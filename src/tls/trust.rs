@@ -197,8 +197,7 @@ impl Trust {
     ) -> Result<PeerNames, Fault> {
         let files = &self.revocation_lists;
         let lists: Vec<&CertRevocationList<'_>> = files.iter().map(|file| &file.list).collect();
-        let in_file =
-            |issuer: &[u8]| files.iter().any(|file| file.speaks_for(issuer, now_unix_s));
+        let in_file = |issuer: &[u8]| files.iter().any(|file| file.speaks_for(issuer, now_unix_s));
         let state = Cell::new(RevocationState::Unknown);
         // The library goes on to another path, if there is one, where this finds a revoked one.
         let judge = |path: &VerifiedPath<'_>| -> Result<(), webpki::Error> {

@@ -238,9 +238,8 @@ impl Scene {
     }
 
     fn connect(&self) -> Partner {
-        let read = |name: &str| {
-            std::fs::read_to_string(self.world.directory.path().join(name)).unwrap()
-        };
+        let read =
+            |name: &str| std::fs::read_to_string(self.world.directory.path().join(name)).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificates(&read("ca.pem")).remove(0)).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -6,8 +6,8 @@ use entente::dns::Domain;
 use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
-    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RevocationState,
-    RemoteUserSwitches, Rules, Snapshot,
+    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
+    RemoteUserSwitches, RevocationState, Rules, Snapshot,
 };
 use entente::time::Now;
 
@@ -63,8 +63,10 @@ fn rules(organisation: usize) -> Rules {
         own_domains: vec![domain(own)],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain(DOMAINS[2])],
+        blocked: vec![domain(DOMAINS[2]).into()],
         partners: vec![partner],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain(&pool_host(organisation))],
         next_hops: vec![NextHop {
             name: domain(&pool_host(organisation)),

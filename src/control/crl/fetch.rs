@@ -94,22 +94,14 @@ pub(super) struct Terms {
 }
 
 /// Fetches what is at `url`.
-pub(super) async fn get(
-    resolver: &Resolver,
-    url: &str,
-    terms: &Terms,
-) -> Result<Bytes, Failure> {
+pub(super) async fn get(resolver: &Resolver, url: &str, terms: &Terms) -> Result<Bytes, Failure> {
     let whole = Duration::from_millis(terms.timeout_ms);
     tokio::time::timeout(whole, get_unbounded(resolver, url, terms))
         .await
         .unwrap_or(Err(Failure::Timeout))
 }
 
-async fn get_unbounded(
-    resolver: &Resolver,
-    url: &str,
-    terms: &Terms,
-) -> Result<Bytes, Failure> {
+async fn get_unbounded(resolver: &Resolver, url: &str, terms: &Terms) -> Result<Bytes, Failure> {
     let place = Place::read(url)?;
     let addresses = place.addresses(resolver).await?;
     let stream = connect(&permitted(&addresses, &terms.addresses)?).await?;
@@ -202,9 +194,7 @@ impl Place {
         let text = authority.host().trim_start_matches('[').trim_end_matches(']');
         let host = match text.parse() {
             Ok(address) => Host::Address(address),
-            Err(_) => {
-                Host::Name(Domain::parse(text.as_bytes()).map_err(|_| Failure::BadUrl)?)
-            }
+            Err(_) => Host::Name(Domain::parse(text.as_bytes()).map_err(|_| Failure::BadUrl)?),
         };
         let port = authority.port_u16().unwrap_or(80);
         Ok(Self { uri, host, port })

@@ -163,7 +163,8 @@ impl Desk {
         }
         let busy = self.fetches.len() >= limits::CRL_FETCHES_MAX;
         let due = if busy { None } else { self.table.next_deadline(now) };
-        let next = [due, self.publish_at].into_iter().flatten().fold(self.forget_at, Monotonic::min);
+        let next =
+            [due, self.publish_at].into_iter().flatten().fold(self.forget_at, Monotonic::min);
         Duration::from_millis(next.ms_since(now.monotonic) + 1)
     }
 
@@ -299,4 +300,3 @@ async fn read(
     let list = reading.await.map_err(|error| Failure::Broken(error.to_string()))?;
     list.map_err(Failure::List)
 }
-

@@ -107,6 +107,16 @@ counters! {
     verdict_hits,
     /// Verdicts worked out.
     verdict_misses,
+    /// Verdicts that the candidate policy would turn into a refusal.
+    shadow_would_refuse,
+    /// Refusals that the candidate policy would let pass.
+    shadow_would_permit,
+    /// Refusals that the candidate policy would make under another rule.
+    shadow_other_refusal,
+    /// Permits that the candidate policy would give under another rule.
+    shadow_other_rule,
+    /// Verdicts for which the candidate policy would ask DNS first.
+    shadow_would_ask,
     /// Questions put to the resolver.
     questions,
     /// Messages that waited for DNS.

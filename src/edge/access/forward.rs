@@ -151,11 +151,11 @@ impl Access {
             Crossing::PartnerToInside => {
                 let stamp = plan.admission.stamp;
                 let verified = stamp.verified(headers::asserted_verified(message));
-                self.trust.write(stamp.source_type, verified, edits.insert(end));
+                self.trust.write(stamp, verified, edits.insert(end));
             }
             Crossing::UserToInside => {
                 let out = edits.insert(end);
-                self.trust.write(plan.admission.stamp.source_type, false, out);
+                self.trust.write(plan.admission.stamp, false, out);
                 out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
                 self.replace_contact(leg, message, edits);
             }

@@ -111,6 +111,8 @@ pub struct Access {
     draining: Option<Drain>,
     decisions: u64,
     explanation: String,
+    /// Where the candidate policy would have decided otherwise, for the log.
+    shadow_findings: Vec<String>,
     idle_sweep_at: Monotonic,
     counters: Counters,
     latency: Latency,
@@ -158,6 +160,7 @@ impl Access {
             draining: None,
             decisions: 0,
             explanation: String::new(),
+            shadow_findings: Vec::new(),
             idle_sweep_at: Monotonic::default(),
             counters: Counters::default(),
             latency: Latency::default(),
@@ -590,6 +593,9 @@ impl Core for Access {
         if self.idle_sweep_at <= now.monotonic {
             self.close_idle(now, effects);
             self.close_retired(effects);
+            for sentence in std::mem::take(&mut self.shadow_findings) {
+                self.note(None, Severity::Info, sentence, 0, effects);
+            }
         }
     }
 

@@ -214,7 +214,7 @@ impl Access {
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));
             let out = edits.insert(end);
-            self.trust.write(slot.stamp.source_type, verified, out);
+            self.trust.write(slot.stamp, verified, out);
             self.write_missing_diagnostics(message, out);
         }
         let bytes = edits.len_after(message.raw().len());

@@ -8,10 +8,13 @@ use super::outlet::GroupId;
 use super::route::{self, Flow, Routes, StrictRoute, Token};
 use super::route_token::Facing;
 use super::transaction::Stamp;
-use crate::dns::{Domain, Question};
+use crate::dns::{self, Domain, Question};
 use crate::edge::{Class, LegId};
+use crate::limits;
+use crate::policy::shadow::{self, Difference};
 use crate::policy::{
-    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Verdict, VerdictKey,
+    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot, Verdict,
+    VerdictKey,
 };
 use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
@@ -83,6 +86,7 @@ impl Admission {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
+                network: permit.source_network(),
             },
         }
     }
@@ -359,6 +363,9 @@ impl Access {
                 let (from, to) = (domain(from)?, domain(to)?);
                 let question = Inbound { peer: &peer, from: &from, to: &to };
                 let decision = self.snapshot.inbound(now, &question, &self.dns);
+                self.compare(&decision, [&from, &to], |candidate, dns| {
+                    candidate.inbound(now, &question, dns)
+                });
                 self.remember(now, key, &decision)?
             }
         };
@@ -383,6 +390,9 @@ impl Access {
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Outbound { from: &from, to: &to };
         let decision = self.snapshot.outbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.outbound(now, &question, dns)
+        });
         if let Decision::Permit(permit) = &decision {
             self.partner_group(permit, &to)?;
         }
@@ -454,6 +464,33 @@ impl Access {
             return Ok(());
         }
         Err(Fault::too_fast().into())
+    }
+
+    /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
+    ///
+    /// Once per verdict, not per message: what the cache answers was compared when it came there.
+    fn compare(
+        &mut self,
+        live: &Decision,
+        [from, to]: [&Domain; 2],
+        ask: impl FnOnce(&Snapshot, &dns::Cache) -> Decision,
+    ) {
+        let Some(candidate) = self.snapshot.candidate() else { return };
+        let would = ask(candidate, &self.dns);
+        let Some(difference) = Difference::between(live, &would) else { return };
+        let counter = match difference {
+            Difference::WouldRefuse(_) => &mut self.counters.shadow_would_refuse,
+            Difference::WouldPermit => &mut self.counters.shadow_would_permit,
+            Difference::OtherRefusal(_) => &mut self.counters.shadow_other_refusal,
+            Difference::OtherRule => &mut self.counters.shadow_other_rule,
+            Difference::WouldAsk => &mut self.counters.shadow_would_ask,
+        };
+        *counter += 1;
+        if self.shadow_findings.len() < limits::SHADOW_FINDINGS_MAX {
+            let would = shadow::sentence(&would);
+            self.shadow_findings
+                .push(format!("{from} to {to}: the candidate policy would {would}"));
+        }
     }
 
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.

@@ -11,7 +11,7 @@ use super::list::{Linked, Links, List};
 use super::outlet::GroupId;
 use crate::edge::{LegId, OutletId, SlotRef};
 use crate::limits;
-use crate::policy::PartnerKey;
+use crate::policy::{PartnerKey, SourceNetwork};
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
 
@@ -70,6 +70,8 @@ pub(crate) struct Stamp {
     pub(crate) always: bool,
     /// Verified if it does.
     pub(crate) if_asserted: bool,
+    /// `ms-source-network`.
+    pub(crate) network: SourceNetwork,
 }
 
 impl Stamp {

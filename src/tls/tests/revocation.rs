@@ -156,10 +156,8 @@ fn a_leg_we_open_under_hard_comes_up_only_if_the_chain_is_known_to_be_good() {
     let wanted = point(&theirs, &root);
     let list = |serials: &[u64]| read(&root.list(&List::current(serials)), &wanted).unwrap();
     let connect = |material: &Material, revocation| {
-        let names = ExpectedNames {
-            revocation,
-            ..ExpectedNames::host(domain("sip.fabrikam.example"))
-        };
+        let names =
+            ExpectedNames { revocation, ..ExpectedNames::host(domain("sip.fabrikam.example")) };
         let mut client = End::client_for(material, Class::Federation, None, &names).unwrap();
         run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
         client
@@ -251,9 +249,7 @@ fn der_and_pem_are_the_same_list_and_any_byte_changed_makes_it_none() {
     let pem = root.list(&List::current(&[66]));
     let der = rustls::pki_types::CertificateRevocationListDer::from_pem_slice(pem.as_bytes());
     let der = der.unwrap().as_ref().to_vec();
-    let read = |bytes: &[u8]| {
-        RevocationList::read(bytes, &wanted, &algorithms(), NOW_UNIX_S, 100)
-    };
+    let read = |bytes: &[u8]| RevocationList::read(bytes, &wanted, &algorithms(), NOW_UNIX_S, 100);
     let (one, two) = (read(pem.as_bytes()).unwrap(), read(&der).unwrap());
     assert!(one.is_same(&two) && !one.is_older_than(&two));
     for at in 0..der.len() {

@@ -7,4 +7,5 @@ mod failover;
 mod message;
 mod parking;
 mod remote_user;
+mod revocation;
 mod world;

@@ -108,9 +108,8 @@ fn partners(config: &Config, trust: &PartnerTrust) -> Vec<policy::PartnerRule> {
         partners.push(partner_rule(config, partner, *anchors));
     }
     if let Some(list) = &config.partner_list {
-        partners.extend(
-            list.rows.iter().map(|row| row_rule(config, row, &list.terms[row.terms as usize])),
-        );
+        let rule = |row: &PartnerRow| row_rule(config, row, &list.terms[row.terms as usize]);
+        partners.extend(list.rows.iter().map(rule));
     }
     partners
 }

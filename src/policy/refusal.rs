@@ -269,9 +269,7 @@ impl Refusal {
             RefusalRule::RemoteUsersOff => Some(Place::Key("remote_users.enabled")),
             RefusalRule::AnonymousOff => Some(Place::Key("remote_users.anonymous")),
             RefusalRule::UnknownDomain => Some(Place::Key("federation.discovery")),
-            RefusalRule::RevocationUnknown => {
-                Some(self.entry.unwrap_or(Place::Key("tls.revocation")))
-            }
+            RefusalRule::RevocationUnknown => self.entry.or(Some(Place::Key("tls.revocation"))),
             _ => self.entry,
         }
     }

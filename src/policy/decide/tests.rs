@@ -1,7 +1,7 @@
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
 use super::super::{
-    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Rules, SourceNetwork,
-    SrvTarget,
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
+    RevocationState, Rules, SourceNetwork, SrvTarget,
 };
 use super::super::{Revocation, RevocationState};
 use super::*;

@@ -16,8 +16,7 @@ fn fetch(url: &str, terms: &Terms) -> Result<Vec<u8>, Failure> {
             servers: vec!["127.0.0.1:1".parse().unwrap()],
             timeout_ms: 100,
             attempts: 1,
-            hold_down_s: 1,
-            sips_srv: false,
+            ..Settings::default()
         };
         let resolver = Resolver::new(&nobody, 0).unwrap();
         get(&resolver, url, terms).await.map(|bytes| bytes.to_vec())

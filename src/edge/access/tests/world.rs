@@ -173,6 +173,12 @@ impl World {
         self.collect();
     }
 
+    /// The shell has judged a leg's peer again.
+    pub(super) fn judged(&mut self, leg: LegId, peer: Arc<PeerNames>) {
+        self.access.leg_judged(self.now, leg, peer, &mut self.effects);
+        self.collect();
+    }
+
     pub(super) fn lose(&mut self, leg: LegId, unsent: usize) {
         self.effects.close(leg);
         self.access.leg_closed(self.now, leg, Lost::Reset, unsent, &mut self.effects);

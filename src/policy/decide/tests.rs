@@ -3,7 +3,6 @@ use super::super::{
     Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
     RevocationState, Rules, SourceNetwork, SrvTarget,
 };
-use super::super::{Revocation, RevocationState};
 use super::*;
 
 const GLOBAL: &str = "9.9.9.1";

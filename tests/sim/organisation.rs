@@ -62,7 +62,7 @@ fn rules(organisation: usize) -> Rules {
         own_domains: vec![domain(own)],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain(DOMAINS[2])],
+        blocked: vec![domain(DOMAINS[2]).into()],
         partners: vec![partner],
         providers: Vec::new(),
         default_route: None,

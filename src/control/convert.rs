@@ -314,7 +314,8 @@ mod tests {
         config.partner_list = Some(std::sync::Arc::new(list));
         let found = policy::compile(rules(&config), 1).unwrap_err();
         let told = contradiction(&config, &found[0]);
-        let listed_twice = "partner fabrikam.example is listed twice (partner[0] and partner[3]) at more.csv:2 and ";
+        let listed_twice = "partner fabrikam.example is listed twice (partner[0] and partner[3]) \
+                            at more.csv:2 and ";
         assert!(told.starts_with(listed_twice), "{told}");
     }
 
@@ -325,7 +326,7 @@ mod tests {
         config.partners[1].trust = vec!["a.pem".into(), "b.pem".into()];
         let trust = PartnerTrust::of(&config);
         assert_eq!(trust.sets[0], [PathBuf::from("a.pem"), PathBuf::from("b.pem")]);
-        assert_eq!(trust.of_partner, [Some(0), Some(0)]);
+        assert_eq!(trust.of_partner, [Some(0), Some(0), None]);
     }
 
     #[test]

@@ -368,7 +368,7 @@ impl Snapshot {
     fn unlisted<'a>(&'a self, asking: &Asking<'_>, domain: &'a Domain) -> Result<Party<'a>, Stop> {
         if let Some((route, terms)) = self.default_route() {
             // From outside it is only the default route itself that may speak for others.
-            if asking.peer.is_none_or(|peer| terms.carries_host(peer, &route.edge)) {
+            if asking.peer.is_none_or(|peer| peer.carries_host(&route.edge, terms.common_name)) {
                 let kind = Listed::AllowedServer { edge: route.edge.clone(), port: route.port };
                 let under = Under::DefaultRoute;
                 return Ok(Party { domain, under, terms, kind, until: FOREVER });
@@ -443,7 +443,10 @@ impl Snapshot {
         else {
             return Err(self.stop(otherwise, domain));
         };
-        if asking.peer.is_some_and(|peer| !provider.terms.carries_host(peer, &provider.edge)) {
+        if asking
+            .peer
+            .is_some_and(|peer| !peer.carries_host(&provider.edge, provider.terms.common_name))
+        {
             return Err(self.stop(otherwise, domain));
         }
         let until = self.still_used(asking.now, domain, number, provider)?;
@@ -499,7 +502,7 @@ impl Snapshot {
                 (admitted.into_iter().map(|target| target.fqdn.clone()).collect(), valid_until)
             }
         };
-        if hosts.iter().any(|host| party.terms.carries_host(peer, host)) {
+        if hosts.iter().any(|host| peer.carries_host(host, party.terms.common_name)) {
             return Ok(valid_until);
         }
         let (rule, about) = match self.providers.carried_by(peer) {
@@ -512,7 +515,7 @@ impl Snapshot {
     }
 
     fn judge_domain_name(&self, peer: &PeerNames, party: &Party<'_>) -> Result<(), Stop> {
-        if party.terms.carries_domain(peer, party.domain) {
+        if peer.carries_sip_domain(party.domain, party.terms.common_name) {
             return Ok(());
         }
         let about = About::Names(vec![party.domain.clone()]);

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Date, Listed, NameCheck, PartnerRule, PeerNames, SrvTarget, Verification};
+use super::{Date, Listed, NameCheck, PartnerRule, SrvTarget, Verification};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -42,17 +42,6 @@ impl Terms {
     /// trusts other anchors or demands a name that a provider's certificate does not carry.
     pub(super) const fn admit_providers(&self) -> bool {
         self.anchors.is_none() && matches!(self.names, NameCheck::Fqdn)
-    }
-
-    /// Tells whether the certificate carries `host` as a host name.
-    pub(super) fn carries_host(&self, peer: &PeerNames, host: &Domain) -> bool {
-        peer.dns_names.contains(host)
-            || (self.common_name && peer.common_name.as_ref() == Some(host))
-    }
-
-    /// Tells whether the certificate carries the SIP domain itself (RFC 5922 section 7.1).
-    pub(super) fn carries_domain(&self, peer: &PeerNames, domain: &Domain) -> bool {
-        peer.sip_domains.contains(domain) || self.carries_host(peer, domain)
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::partner::Terms;
-use super::{NameCheck, PeerNames, Place, ProviderKind, SourceNetwork, Verification};
+use super::{ExpectedNames, NameCheck, Place, ProviderKind, SourceNetwork, Verification};
 use crate::dns::{Domain, SharedAnswer, Target};
 use crate::time::Monotonic;
 
@@ -149,29 +148,15 @@ impl Route {
         self.targets.outcome.as_deref().unwrap_or_default()
     }
 
-    /// Returns the names of which the certificate of `target` must carry one.
-    ///
-    /// Where both host and SIP domain are demanded only the host is named here;
-    /// [`Route::accepts`] checks the other once the leg is up.
+    /// Returns what the certificate of `target` must carry if it is to serve `domain`.
     #[must_use]
-    pub fn expected_names(&self, target: &Target, domain: &Domain) -> Vec<Domain> {
-        match self.names {
-            NameCheck::Fqdn | NameCheck::Both => vec![target.fqdn.clone()],
-            NameCheck::SipDomain => vec![domain.clone()],
-        }
-    }
-
-    /// Tells whether the peer that answered at `target` may serve `domain`.
-    #[must_use]
-    pub fn accepts(&self, peer: &PeerNames, target: &Target, domain: &Domain) -> bool {
-        let terms =
-            Terms { common_name: self.common_name, ..Terms::discovered(Verification::Never) };
-        let host = terms.carries_host(peer, &target.fqdn);
-        let sip_domain = terms.carries_domain(peer, domain);
-        match self.names {
-            NameCheck::Fqdn => host,
-            NameCheck::SipDomain => sip_domain,
-            NameCheck::Both => host && sip_domain,
+    pub fn expected_names(&self, target: &Target, domain: &Domain) -> ExpectedNames {
+        let host = matches!(self.names, NameCheck::Fqdn | NameCheck::Both);
+        let sip_domain = matches!(self.names, NameCheck::SipDomain | NameCheck::Both);
+        ExpectedNames {
+            host: host.then(|| target.fqdn.clone()),
+            sip_domain: sip_domain.then(|| domain.clone()),
+            common_name: self.common_name,
         }
     }
 }

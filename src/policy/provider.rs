@@ -291,7 +291,7 @@ impl ProviderTable {
     /// Returns the provider whose edge a certificate names.
     pub(super) fn carried_by(&self, peer: &PeerNames) -> Option<&Provider> {
         let mut providers = self.enabled().map(|(_, provider)| provider);
-        providers.find(|provider| provider.terms.carries_host(peer, &provider.edge))
+        providers.find(|provider| peer.carries_host(&provider.edge, provider.terms.common_name))
     }
 
     /// Returns the provider that has this edge and is not enabled.

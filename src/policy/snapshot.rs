@@ -1,6 +1,7 @@
 //! The compiled policy: immutable, shared by every shard until the next one is published.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
@@ -11,7 +12,9 @@ use super::contradiction::{
 use super::domain::DomainTable;
 use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
-use super::{DefaultRoute, NextHop, PartnerKey, PeerNames, Rules};
+use super::throttle::Throttling;
+use super::users::Directory;
+use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, Rules};
 use crate::dns::Domain;
 
 /// One immutable compiled policy.
@@ -29,7 +32,12 @@ pub struct Snapshot {
     pub(super) providers: ProviderTable,
     default_route_terms: Option<Terms>,
     pub(super) discovered: Terms,
+    pub(super) throttling: Throttling,
+    directory: Arc<Directory>,
+    outgoing: Outgoing,
     discovery_key: [u64; 2],
+    /// A candidate that is asked the same questions, without effect.
+    candidate: Option<Arc<Self>>,
 }
 
 /// Compiles `rules` into the snapshot number `epoch`.
@@ -51,6 +59,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     }
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
+    let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
     let internal_names = DomainTable::of(rules.internal_names.iter());
     let providers = ProviderTable::of(&rules.providers);
     let default_route_terms = rules.default_route.as_ref().map(DefaultRoute::terms);
@@ -66,7 +75,11 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         providers,
         default_route_terms,
         discovered,
+        throttling,
+        directory: Arc::default(),
+        outgoing: Outgoing::default(),
         discovery_key: [0, 0],
+        candidate: None,
     })
 }
 
@@ -78,6 +91,46 @@ impl Snapshot {
     pub const fn keyed(mut self, key: [u64; 2]) -> Self {
         self.discovery_key = key;
         self
+    }
+
+    /// Puts `candidate` beside this policy ([`super::shadow`]). It belongs to this snapshot, so
+    /// every pair of domains is decided once under both.
+    #[must_use]
+    pub fn shadowed_by(mut self, candidate: Option<Arc<Self>>) -> Self {
+        self.candidate = candidate;
+        self
+    }
+
+    /// Returns the candidate that is asked beside this policy.
+    #[must_use]
+    pub const fn candidate(&self) -> Option<&Arc<Self>> {
+        self.candidate.as_ref()
+    }
+
+    /// Sets what single users may do; without it they may do all that the organisation may.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Arc<Directory>) -> Self {
+        self.directory = directory;
+        self
+    }
+
+    /// Returns what single users may do.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Sets what is added to requests that go to partners.
+    #[must_use]
+    pub fn with_outgoing(mut self, outgoing: Outgoing) -> Self {
+        self.outgoing = outgoing;
+        self
+    }
+
+    /// Returns what is added to requests that go to partners.
+    #[must_use]
+    pub const fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.

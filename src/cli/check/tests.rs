@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::*;
-use crate::control::fixture::{free_port, world};
+use crate::control::fixture::{free_port, free_ports, world};
 
 fn text_for(federation: u16) -> String {
+    let [internal, name_server] = free_ports();
     format!(
         r#"[edge]
 external_fqdn = "sip.contoso.example"
@@ -41,8 +42,7 @@ listen = ["127.0.0.1:0"]
 [[partner]]
 domain = "fabrikam.example"
 "#,
-        free_port(),
-        free_port()
+        internal, name_server
     )
 }
 

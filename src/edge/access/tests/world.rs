@@ -218,6 +218,17 @@ impl World {
         self.collect();
     }
 
+    /// Puts a snapshot in force whose limits are these.
+    pub(super) fn limit(&mut self, rules: Rules, throttles: policy::Throttles, epoch: u64) {
+        let snapshot = policy::compile(rules, epoch).expect("no contradiction");
+        self.publish(snapshot.with_throttles(throttles));
+    }
+
+    pub(super) fn publish(&mut self, snapshot: Snapshot) {
+        self.access.adopt(self.now, Arc::new(snapshot), &mut self.effects);
+        self.collect();
+    }
+
     /// Feeds bytes as the shell would: what is left over waits for more.
     pub(super) fn send(&mut self, leg: LegId, bytes: &[u8]) {
         let mut input = self.rest.remove(&leg).unwrap_or_default();

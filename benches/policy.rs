@@ -16,8 +16,7 @@ use entente::policy::users::{
 use entente::policy::{
     AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Limits, Outbound,
     PartnerRule, PeerNames, RemoteUserSwitches, RevocationState, Rules, Scores, Snapshot, Verdict,
-    VerdictCache,
-    compile,
+    VerdictCache, compile,
 };
 use entente::time::Now;
 

@@ -15,8 +15,8 @@ use entente::policy::users::{
 };
 use entente::policy::{
     AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Limits, Outbound,
-    PartnerRule, PeerNames, RemoteUserSwitches, Rules, Scores, Snapshot, Verdict, VerdictCache,
-    compile,
+    PartnerRule, PeerNames, RemoteUserSwitches, RevocationState, Rules, Scores, Snapshot, Verdict,
+    VerdictCache, compile,
 };
 use entente::time::Now;
 
@@ -69,6 +69,7 @@ fn peer(name: &str) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [9; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 

@@ -174,14 +174,14 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     if let Some(secrets) = &config.edge.secrets {
         config.secrets = Some(Secrets::load(secrets)?);
     }
-    if let Some(file) = &config.users.file {
-        config.directory = Arc::new(users::with_file(&config, file)?);
-    }
     if let Some(path) = &config.federation.partners_csv {
         config.partner_list = Some(Arc::new(PartnerList::load(path)?));
     }
     if let Some(path) = &config.federation.blocked_csv {
         config.blocked_list = Some(Arc::new(BlockedList::load(path)?));
+    }
+    if let Some(file) = &config.users.file {
+        config.directory = Arc::new(users::with_file(&config, file)?);
     }
     Ok(config)
 }

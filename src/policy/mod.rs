@@ -22,6 +22,7 @@ mod permit;
 mod place;
 mod provider;
 mod refusal;
+mod revocation;
 mod rules;
 pub mod scores;
 pub mod shadow;
@@ -43,6 +44,7 @@ pub use permit::{Connection, PartnerKey, PartnerKind, Permit, Route, Rule};
 pub use place::Place;
 pub use provider::{Decoration, DefaultRoute, ProviderKind, ProviderRule};
 pub use refusal::{Refusal, RefusalRule};
+pub use revocation::{Revocation, RevocationState};
 pub use rules::{
     FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches, Rules,
     SrvTarget, Verification, Version,

@@ -61,9 +61,10 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     rules.blocked = Vec::new();
     let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
     let internal_names = DomainTable::of(rules.internal_names.iter());
-    let providers = ProviderTable::of(&rules.providers);
-    let default_route_terms = rules.default_route.as_ref().map(DefaultRoute::terms);
-    let discovered = Terms::discovered(rules.federation.discovered_verification);
+    let revocation = rules.federation.revocation;
+    let providers = ProviderTable::of(&rules.providers, revocation);
+    let default_route_terms = rules.default_route.as_ref().map(|route| route.terms(revocation));
+    let discovered = Terms::discovered(rules.federation.discovered_verification, revocation);
     Ok(Snapshot {
         epoch,
         rules,
@@ -93,6 +94,20 @@ impl Snapshot {
         self
     }
 
+    /// Puts `candidate` beside this policy ([`super::shadow`]). It belongs to this snapshot, so
+    /// every pair of domains is decided once under both.
+    #[must_use]
+    pub fn shadowed_by(mut self, candidate: Option<Arc<Self>>) -> Self {
+        self.candidate = candidate;
+        self
+    }
+
+    /// Returns the candidate that is asked beside this policy.
+    #[must_use]
+    pub const fn candidate(&self) -> Option<&Arc<Self>> {
+        self.candidate.as_ref()
+    }
+
     /// Sets what single users may do; without it they may do all that the organisation may.
     #[must_use]
     pub fn with_directory(mut self, directory: Arc<Directory>) -> Self {
@@ -117,20 +132,6 @@ impl Snapshot {
     #[must_use]
     pub const fn outgoing(&self) -> &Outgoing {
         &self.outgoing
-    }
-
-    /// Puts `candidate` beside this policy ([`super::shadow`]). It belongs to this snapshot, so
-    /// every pair of domains is decided once under both.
-    #[must_use]
-    pub fn shadowed_by(mut self, candidate: Option<Arc<Self>>) -> Self {
-        self.candidate = candidate;
-        self
-    }
-
-    /// Returns the candidate that is asked beside this policy.
-    #[must_use]
-    pub const fn candidate(&self) -> Option<&Arc<Self>> {
-        self.candidate.as_ref()
     }
 
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.

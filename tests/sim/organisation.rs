@@ -7,7 +7,7 @@ use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
     self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
-    RemoteUserSwitches, Rules, Snapshot,
+    RemoteUserSwitches, RevocationState, Rules, Snapshot,
 };
 use entente::time::Now;
 
@@ -47,6 +47,7 @@ pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 

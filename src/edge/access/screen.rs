@@ -78,8 +78,6 @@ pub(crate) struct Places {
 pub(crate) struct Admission {
     pub(crate) partner: PartnerKey,
     pub(crate) kind: PartnerKind,
-    /// Audio and video may pass.
-    pub(crate) audio_video: bool,
     pub(crate) stamp: Stamp,
 }
 
@@ -88,7 +86,6 @@ impl Admission {
         Self {
             partner: permit.partner(),
             kind: permit.kind(),
-            audio_video: permit.audio_video(),
             stamp: Stamp {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
@@ -285,7 +282,6 @@ impl Access {
                     admission: Admission {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
-                        audio_video: true,
                         stamp: Stamp::default(),
                     },
                     dialog_forming,

@@ -8,5 +8,6 @@ mod limits;
 mod message;
 mod parking;
 mod remote_user;
+mod revocation;
 mod users;
 mod world;

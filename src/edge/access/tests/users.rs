@@ -38,7 +38,7 @@ fn snapshot(marks: MarksCount) -> Snapshot {
 fn world(marks: MarksCount) -> (World, LegId, LegId) {
     let mut world = World::new();
     let (partner, pool) = world.fabrikam();
-    world.adopt_snapshot(snapshot(marks));
+    world.publish(snapshot(marks));
     (world, partner, pool)
 }
 
@@ -155,7 +155,7 @@ fn a_policy_is_judged_for_every_message_also_in_a_dialog() {
     let policies = vec![AccessPolicy { name: "global".to_owned(), ..AccessPolicy::default() }];
     let directory = DirectoryBuilder::new([1, 2], policies, MarksCount::Decide, 0).finish();
     let closed = compile(rules(), 3).expect("no contradiction");
-    world.adopt_snapshot(closed.with_directory(Arc::new(directory)));
+    world.publish(closed.with_directory(Arc::new(directory)));
     world.send(partner, info(3).as_bytes());
     assert_eq!(status(&world.read(partner)), 403);
 }
@@ -223,7 +223,7 @@ fn s5_5_public_im_and_its_audio_have_gates_of_their_own() {
 fn sent_with(outgoing: Outgoing, method: &str) -> String {
     let mut world = World::new();
     world.fabrikam();
-    world.adopt_snapshot(compile(rules(), 2).expect("no contradiction").with_outgoing(outgoing));
+    world.publish(compile(rules(), 2).expect("no contradiction").with_outgoing(outgoing));
     let pool = world.pool();
     world.send(pool, &request(method, KIM, JOHN, "m1"));
     let partner = world.grant();

@@ -9,7 +9,9 @@ use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use crate::edge::{
     Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note, Opened,
 };
-use crate::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, Rules, Snapshot};
+use crate::policy::{
+    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot,
+};
 use crate::time::Now;
 
 pub(super) fn domain(text: &str) -> Domain {
@@ -85,6 +87,7 @@ pub(super) fn names(host: &str) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 
@@ -170,6 +173,12 @@ impl World {
         self.collect();
     }
 
+    /// The shell has judged a leg's peer again.
+    pub(super) fn judged(&mut self, leg: LegId, peer: Arc<PeerNames>) {
+        self.access.leg_judged(self.now, leg, peer, &mut self.effects);
+        self.collect();
+    }
+
     pub(super) fn lose(&mut self, leg: LegId, unsent: usize) {
         self.effects.close(leg);
         self.access.leg_closed(self.now, leg, Lost::Reset, unsent, &mut self.effects);
@@ -221,10 +230,10 @@ impl World {
     /// Puts a snapshot in force whose limits are these.
     pub(super) fn limit(&mut self, rules: Rules, throttles: policy::Throttles, epoch: u64) {
         let snapshot = policy::compile(rules, epoch).expect("no contradiction");
-        self.adopt_snapshot(snapshot.with_throttles(throttles));
+        self.publish(snapshot.with_throttles(throttles));
     }
 
-    pub(super) fn adopt_snapshot(&mut self, snapshot: Snapshot) {
+    pub(super) fn publish(&mut self, snapshot: Snapshot) {
         self.access.adopt(self.now, Arc::new(snapshot), &mut self.effects);
         self.collect();
     }

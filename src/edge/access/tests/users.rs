@@ -179,7 +179,7 @@ fn public(audio_video: bool, public_im: bool, public_av: bool) -> (World, LegId,
     let mut world = World::new();
     let (_, pool) = world.fabrikam();
     let snapshot = compile(rules, 2).expect("no contradiction");
-    world.adopt_snapshot(snapshot.with_directory(Arc::new(directory)));
+    world.publish(snapshot.with_directory(Arc::new(directory)));
     let provider = world.partner("sip.skype.example");
     (world, provider, pool)
 }

@@ -462,7 +462,7 @@ section! {
         /// Distinct local users a discovered partner may address within the window, whether or not
         /// they exist.
         distinct_users: u32 = integer(0, 10_000), default("1000"), Live {
-            beyond: "exceeded: messages to additional users get 480 with Retry-After; 0: any number",
+            beyond: "exceeded: messages to additional users get 480; 0: any number",
             example: "200",
             see: ["federation.distinct_users_window_s"],
         }
@@ -472,8 +472,8 @@ section! {
             example: "3600",
             see: ["federation.distinct_users"],
         }
-        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on a
-        /// partner is suspicious.
+        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on
+        /// a partner is suspicious.
         failed_percent: u8 = integer(0, 100), default("50"), Live {
             beyond: "reached: suspicious_messages_per_s holds until the share has fallen; 0: never",
             example: "80",

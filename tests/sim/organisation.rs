@@ -51,7 +51,7 @@ pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
     })
 }
 
-fn rules(organisation: usize) -> Rules {
+pub(crate) fn rules(organisation: usize) -> Rules {
     let own = DOMAINS[organisation];
     let other = DOMAINS[1 - organisation];
     let mut partner = PartnerRule::allowed_domain(domain(other));

@@ -130,6 +130,7 @@ impl Edge {
             first_generation: 0,
             seed: 7,
             idle_timeout_ms: u64::MAX,
+            ping_interval_ms: 0,
             explain: false,
         };
         let snapshot = Arc::new(policy::compile(rules(), 1).expect("rules without contradiction"));

@@ -53,6 +53,7 @@ fn s4_4_1_a_peer_that_answered_and_does_not_any_more_loses_the_connection() {
     assert_eq!(ping(&mut world, pool), PING);
     let message = request("SUBSCRIBE", "john@fabrikam.example", "kim@contoso.example", "late");
     world.send(partner, &message);
+    world.resolve("sip.fabrikam.example");
     assert!(world.read(pool).starts_with("SUBSCRIBE"));
     world.pass(limits::PONG_MS - 1);
     assert_eq!(world.endings, []);

@@ -72,13 +72,19 @@ static ALLOCATOR: Counting =
 
 fn main() {
     let pki = Pki::new();
-    let sessions = owner("TLS session, inside an edge's handshake", || {
-        (0..LEGS).map(|_| pki.session()).collect::<Vec<_>>()
+    let names = pki.session().peer().expect("a mutual handshake");
+    let sessions = owner("TLS session after its handshake", || {
+        let session = || {
+            let mut session = pki.session();
+            // As a shard does for peers of one certificate.
+            session.share_peer(|_| Arc::clone(&names));
+            session
+        };
+        (0..LEGS).map(|_| session()).collect::<Vec<_>>()
     });
-    let names = sessions.first().and_then(Session::peer).expect("a mutual handshake");
     println!("  of it {} B the session itself", size_of::<Session>());
-    println!("{} B the names of a peer, once for each certificate", size_of_val(&*names));
-    owner("Access Edge, with the way out", || legs_of_core(&sessions));
+    let (access, effects) = core();
+    owner("Access Edge, with the way out", || legs_of_core(access, effects, &sessions));
 }
 
 /// Makes something, and prints what it holds for each leg.
@@ -96,8 +102,26 @@ fn owner<T>(what: &str, make: impl FnOnce() -> T) -> T {
     made
 }
 
-/// A core that every session was shown to.
-fn legs_of_core(sessions: &[Session]) -> (Access, Effects) {
+/// Shows every session to the core.
+fn legs_of_core(
+    mut access: Access,
+    mut effects: Effects,
+    sessions: &[Session],
+) -> (Access, Effects) {
+    let local: SocketAddr = "192.0.2.1:5061".parse().expect("an address");
+    for (index, session) in sessions.iter().enumerate() {
+        let leg = LegId { index: index as u32, generation: 0 };
+        let remote = SocketAddr::from(([198, 51, 100, 7], 40_000 + index as u16));
+        effects.open(leg);
+        let peer = session.peer();
+        let opened = Opened { class: Class::Federation, outlet: None, peer, remote, local };
+        access.leg_opened(Now::default(), leg, opened, &mut effects);
+    }
+    (access, effects)
+}
+
+/// A core without legs.
+fn core() -> (Access, Effects) {
     let domain = |text: &str| Domain::parse(text.as_bytes()).expect("a domain");
     let rules = Rules {
         node: domain("edge1.fabrikam.example"),
@@ -108,6 +132,8 @@ fn legs_of_core(sessions: &[Session]) -> (Access, Effects) {
         remote_users: policy::RemoteUserSwitches { enabled: false, anonymous: false },
         blocked: Vec::new(),
         partners: Vec::new(),
+        providers: Vec::new(),
+        default_route: None,
         internal_names: Vec::new(),
         next_hops: Vec::new(),
         addresses: policy::AddressRule::default(),
@@ -128,17 +154,7 @@ fn legs_of_core(sessions: &[Session]) -> (Access, Effects) {
         explain: false,
     };
     let snapshot = Arc::new(policy::compile(rules, 1).expect("rules without contradiction"));
-    let (mut access, mut effects) = (Access::new(setup, snapshot), Effects::default());
-    let local: SocketAddr = "192.0.2.1:5061".parse().expect("an address");
-    for (index, session) in sessions.iter().enumerate() {
-        let leg = LegId { index: index as u32, generation: 0 };
-        let remote = SocketAddr::from(([198, 51, 100, 7], 40_000 + index as u16));
-        effects.open(leg);
-        let peer = session.peer();
-        let opened = Opened { class: Class::Federation, outlet: None, peer, remote, local };
-        access.leg_opened(Now::default(), leg, opened, &mut effects);
-    }
-    (access, effects)
+    (Access::new(setup, snapshot), Effects::default())
 }
 
 /// A throw-away authority and one pair for both ends.

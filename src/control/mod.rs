@@ -14,13 +14,16 @@ mod certificates;
 mod convert;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod limits;
 mod listeners;
 mod log;
 mod notes;
 mod process;
+mod scores;
 mod start;
 
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use limits::{outgoing, throttles};
 pub use log::Log;
 pub use start::{Options, Running, start};
 

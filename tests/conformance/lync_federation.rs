@@ -26,8 +26,10 @@ fn contoso(partners: Vec<PartnerRule>, discovery: bool) -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: FederationSwitches { discovery, ..FederationSwitches::default() },
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners,
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),

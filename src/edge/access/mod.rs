@@ -17,6 +17,7 @@ pub mod counters;
 mod diagnostics;
 mod forward;
 mod headers;
+mod held;
 mod invite;
 mod keep_alive;
 mod legs;
@@ -24,12 +25,12 @@ mod list;
 mod outlet;
 mod parked;
 mod pipe;
-mod rate;
 mod response;
 mod route;
 mod route_token;
 mod screen;
 mod sign_in;
+mod toll;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -41,14 +42,15 @@ use self::branch::BranchKey;
 use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
+use self::held::Held;
 use self::keep_alive::DrainWalk;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
 use self::parked::{Parked, Source, Waiting};
-use self::rate::Rates;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
 use self::sign_in::SignIns;
+use self::toll::Arrival;
 use self::transaction::Slots;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
@@ -56,7 +58,7 @@ use super::{
 };
 use crate::dns::{self, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{Snapshot, VerdictCache};
+use crate::policy::{Scores, Snapshot, VerdictCache};
 use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
 use crate::time::{Monotonic, Now};
 
@@ -91,8 +93,8 @@ pub struct Setup {
     pub explain: bool,
 }
 
-/// How often retired connections are looked at, whether somebody still waits for an answer there.
-const RETIRED_SWEEP_MS: u64 = 1_000;
+/// How often what has time is done, while there is any of it.
+const CHORES_MS: u64 = 1_000;
 
 /// One shard's Access Edge.
 #[derive(Debug)]
@@ -112,14 +114,18 @@ pub struct Access {
     parked: Parked,
     dns: dns::Cache,
     verdicts: VerdictCache,
-    rates: Rates,
+    /// How partners under limits behave; shared by all shards.
+    scores: Arc<Scores>,
+    held: Held,
     sign_ins: SignIns,
     rng: u64,
     draining: Option<Drain>,
     decisions: u64,
     explanation: String,
+    /// Where the candidate policy would have decided otherwise, for the log.
+    shadow_findings: Vec<String>,
     drain_walk: DrainWalk,
-    retired_sweep_at: Monotonic,
+    chores_at: Monotonic,
     counters: Counters,
     latency: Latency,
     /// The largest body taken, in bytes.
@@ -157,14 +163,16 @@ impl Access {
             parked: Parked::default(),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
-            rates: Rates::new(),
+            scores: Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1])),
+            held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
             draining: None,
             decisions: 0,
             explanation: String::new(),
+            shadow_findings: Vec::new(),
             drain_walk: DrainWalk::default(),
-            retired_sweep_at: Monotonic::default(),
+            chores_at: Monotonic::default(),
             counters: Counters::default(),
             latency: Latency::default(),
             body_bytes_max: limits::SIP_BODY_BYTES_MAX,
@@ -179,6 +187,13 @@ impl Access {
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self.scratch.clear();
+        self
+    }
+
+    /// Returns this Access Edge with the scores that it shares with the other shards.
+    #[must_use]
+    pub fn with_scores(mut self, scores: Arc<Scores>) -> Self {
+        self.scores = scores;
         self
     }
 
@@ -280,13 +295,27 @@ impl Access {
         if self.legs.get(leg).is_none() {
             return;
         }
+        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
+    }
+
+    /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    fn admit(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        edits: &mut Edits,
+        deadline: Monotonic,
+        arrival: Arrival,
+        effects: &mut Effects,
+    ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, effects),
+            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }
-        let stop = match self.screen(now, leg, message, edits) {
+        let stop = match self.screen_each(now, leg, message, edits, arrival, effects) {
             Ok(plan) => return self.forward(now, leg, message, plan, edits, effects),
             Err(stop) => stop,
         };
@@ -296,6 +325,7 @@ impl Access {
             screen::Stop::Ask(question) => {
                 self.park(now, leg, message, question, deadline, effects);
             }
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
         }
     }
 
@@ -466,16 +496,24 @@ impl Access {
         self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Closes the connections that policy or DNS took back, once nobody waits for an answer there.
-    fn close_retired(&mut self, now: Now, effects: &mut Effects) {
-        if !self.outlets.has_retired() || self.retired_sweep_at > now.monotonic {
+    fn has_chores(&self) -> bool {
+        self.outlets.has_retired() || !self.shadow_findings.is_empty()
+    }
+
+    /// Closes the connections that policy or DNS took back, once nobody waits for an answer there,
+    /// and tells what the candidate policy found.
+    fn do_chores(&mut self, now: Now, effects: &mut Effects) {
+        if !self.has_chores() || self.chores_at > now.monotonic {
             return;
         }
-        self.retired_sweep_at = now.monotonic.plus_ms(RETIRED_SWEEP_MS);
+        self.chores_at = now.monotonic.plus_ms(CHORES_MS);
         let legs = &self.legs;
         let is_busy = |leg| legs.get(leg).is_some_and(|held| held.slots.len() > 0);
         for leg in self.outlets.take_retired(is_busy) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        }
+        for sentence in std::mem::take(&mut self.shadow_findings) {
+            self.note(None, Severity::Info, sentence, 0, effects);
         }
     }
 }
@@ -508,6 +546,7 @@ impl Core for Access {
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
         self.parked.forget(leg);
+        self.held.forget(leg);
         if let Some(mut held) = self.legs.close(leg) {
             self.leg_lost(now, &mut held, unsent, effects);
         }
@@ -556,27 +595,29 @@ impl Core for Access {
                 self.slot_expired(now, slot, effects);
             } else if let Some(waiting) = self.parked.due(now) {
                 self.waited_in_vain(&waiting, effects);
+            } else if let Some(waiting) = self.held.due(now) {
+                self.release(now, &waiting, effects);
             } else if !self.silence_over(now, effects) {
                 break;
             }
         }
         self.drain_legs(now, effects);
-        self.close_retired(now, effects);
+        self.do_chores(now, effects);
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {
-        let retired = self.outlets.has_retired().then_some(self.retired_sweep_at);
         let deadlines = [
             self.slots.next_deadline(),
             self.parked.next_deadline(),
+            self.held.next_deadline(),
             self.silence_deadline(),
-            retired,
+            self.has_chores().then_some(self.chores_at),
         ];
         deadlines.into_iter().flatten().min()
     }
 
     fn pending(&self) -> usize {
-        self.slots.unfinished() + self.parked.len()
+        self.slots.unfinished() + self.parked.len() + self.held.len()
     }
 
     fn only_probed(&self, leg: LegId) -> bool {

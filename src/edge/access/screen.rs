@@ -8,10 +8,13 @@ use super::outlet::GroupId;
 use super::route::{self, Flow, Routes, StrictRoute, Token};
 use super::route_token::Facing;
 use super::transaction::Stamp;
-use crate::dns::{Domain, Question};
+use crate::dns::{self, Domain, Question};
 use crate::edge::{Class, LegId};
+use crate::limits;
+use crate::policy::shadow::{self, Difference};
 use crate::policy::{
-    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Verdict, VerdictKey,
+    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot, Verdict,
+    VerdictKey,
 };
 use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
@@ -25,6 +28,8 @@ pub(crate) enum Stop {
     Local,
     /// It waits for this answer.
     Ask(Question),
+    /// It came too early for its sender's limits and is held.
+    Hold { wait_ms: u64 },
 }
 
 impl From<Fault> for Stop {
@@ -54,6 +59,8 @@ pub(crate) struct Plan {
     /// A route token, not the Request-URI, said which domain it goes to.
     pub(crate) by_token: bool,
     pub(crate) places: Places,
+    /// The score its answer counts for, once its sender's limits have been judged.
+    pub(crate) score: Option<u64>,
 }
 
 /// What forwarding changes, as screening found it.
@@ -83,6 +90,7 @@ impl Admission {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
+                network: permit.source_network(),
             },
         }
     }
@@ -245,6 +253,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -278,6 +287,7 @@ impl Access {
                     dialog_forming,
                     by_token: false,
                     places: parts.places,
+                    score: None,
                 });
             }
             None => {}
@@ -295,6 +305,7 @@ impl Access {
             dialog_forming,
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -336,6 +347,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -350,20 +362,19 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        let admission = match self.cached(now, key)? {
-            Some(admission) => admission,
-            None => {
-                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
-                    return Err(Fault::not_for_us().into());
-                };
-                let (from, to) = (domain(from)?, domain(to)?);
-                let question = Inbound { peer: &peer, from: &from, to: &to };
-                let decision = self.snapshot.inbound(now, &question, &self.dns);
-                self.remember(now, key, &decision)?
-            }
+        if let Some(admission) = self.cached(now, key)? {
+            return Ok(admission);
+        }
+        let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+            return Err(Fault::not_for_us().into());
         };
-        self.screen_rate(now, admission)?;
-        Ok(admission)
+        let (from, to) = (domain(from)?, domain(to)?);
+        let question = Inbound { peer: &peer, from: &from, to: &to };
+        let decision = self.snapshot.inbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.inbound(now, &question, dns)
+        });
+        self.remember(now, key, &decision)
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -383,6 +394,9 @@ impl Access {
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Outbound { from: &from, to: &to };
         let decision = self.snapshot.outbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.outbound(now, &question, dns)
+        });
         if let Decision::Permit(permit) = &decision {
             self.partner_group(permit, &to)?;
         }
@@ -446,14 +460,31 @@ impl Access {
 }
 
 impl Access {
-    /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
-    fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
-        let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };
-        let rate = self.snapshot.rules().federation.messages_per_s;
-        if self.rates.take(now, partner, rate) {
-            return Ok(());
+    /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
+    ///
+    /// Once per verdict, not per message: what the cache answers was compared when it came there.
+    fn compare(
+        &mut self,
+        live: &Decision,
+        [from, to]: [&Domain; 2],
+        ask: impl FnOnce(&Snapshot, &dns::Cache) -> Decision,
+    ) {
+        let Some(candidate) = self.snapshot.candidate() else { return };
+        let would = ask(candidate, &self.dns);
+        let Some(difference) = Difference::between(live, &would) else { return };
+        let counter = match difference {
+            Difference::WouldRefuse(_) => &mut self.counters.shadow_would_refuse,
+            Difference::WouldPermit => &mut self.counters.shadow_would_permit,
+            Difference::OtherRefusal(_) => &mut self.counters.shadow_other_refusal,
+            Difference::OtherRule => &mut self.counters.shadow_other_rule,
+            Difference::WouldAsk => &mut self.counters.shadow_would_ask,
+        };
+        *counter += 1;
+        if self.shadow_findings.len() < limits::SHADOW_FINDINGS_MAX {
+            let would = shadow::sentence(&would);
+            self.shadow_findings
+                .push(format!("{from} to {to}: the candidate policy would {would}"));
         }
-        Err(Fault::too_fast().into())
     }
 
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.

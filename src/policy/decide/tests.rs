@@ -1,5 +1,8 @@
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
-use super::super::{PartnerKind, PartnerRule, Rules, SrvTarget};
+use super::super::{
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Rules, SourceNetwork,
+    SrvTarget,
+};
 use super::*;
 
 const GLOBAL: &str = "9.9.9.1";
@@ -141,7 +144,7 @@ fn another_certificate_may_not_speak_for_an_allowed_server() {
 #[test]
 fn a_blocked_domain_wins_over_everything_from_before_to() {
     let mut rules = discovery();
-    rules.blocked.push(domain("adatum.example"));
+    rules.blocked.push(domain("adatum.example").into());
     let snapshot = snapshot(rules);
     let (peer, none) = (peer(&["sip.litware.example"]), Answers::default());
     let sentence = "litware.example is blocked (rule blocked[0])";
@@ -229,9 +232,9 @@ fn the_key_of_a_discovered_partner_depends_on_its_domain_and_the_secret() {
     let keyed = |key| snapshot(discovery()).keyed(key);
     let (one, same, other) = (keyed([1, 2]), keyed([1, 2]), keyed([3, 4]));
     let fabrikam = domain("fabrikam.example");
-    assert_eq!(one.discovered_key(&fabrikam), same.discovered_key(&fabrikam));
-    assert_ne!(one.discovered_key(&fabrikam), other.discovered_key(&fabrikam));
-    assert_ne!(one.discovered_key(&fabrikam), one.discovered_key(&domain("adatum.example")));
+    assert_eq!(one.domain_key(&fabrikam), same.domain_key(&fabrikam));
+    assert_ne!(one.domain_key(&fabrikam), other.domain_key(&fabrikam));
+    assert_ne!(one.domain_key(&fabrikam), one.domain_key(&domain("adatum.example")));
 }
 
 /// lync-federation 4.2 rules 2 and 3, and what an entry may loosen.
@@ -622,3 +625,5 @@ fn every_refusal_has_an_answer_of_its_own_class_and_a_label() {
         assert!(!refusal.sentence().is_empty());
     }
 }
+
+mod kinds;

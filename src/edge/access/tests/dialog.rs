@@ -143,8 +143,8 @@ fn a_domain_blocked_in_mid_dialog_is_refused_at_the_next_message() {
     let mut world = World::new();
     let (partner, pool, [caller, _]) = call(&mut world, "c1");
     let mut blocked = rules();
-    blocked.blocked.push(Domain::parse(b"fabrikam.example").unwrap());
-    blocked.partners.retain(|rule| rule.domain.as_str() != "fabrikam.example");
+    blocked.blocked.push(Domain::parse(b"fabrikam.example").unwrap().into());
+    blocked.partners.retain(|rule| rule.domain.name().as_str() != "fabrikam.example");
     world.adopt(blocked, 2);
     world.send(partner, &in_dialog("INFO", JOHN, KIM, ["fc1", "t"], "c1", &caller));
     assert_eq!(status(&world.read(partner)), 403);

@@ -166,9 +166,16 @@ section! {
         }
         /// How long a connection without traffic is kept.
         idle_timeout_s: u64 = seconds(30, 86_400), default("600"), Restart {
-            beyond: "exceeded: the connection is closed in order",
+            beyond: "exceeded: closed in order, to or from a partner; not while its pings are answered",
             example: "900",
-            see: [],
+            see: ["edge.ping_interval_s"],
+        }
+        /// How long a connection this edge has opened may be silent before it is pinged (RFC 5626);
+        /// below the time after which balancers in between forget it.
+        ping_interval_s: u64 = seconds(0, 3_600), default("60"), Restart {
+            beyond: "0: no pings; a peer that never answers keeps its connection for the idle time",
+            example: "75",
+            see: ["edge.idle_timeout_s"],
         }
         /// How long readiness fails before listeners close, so that balancers take notice.
         drain_notice_s: u64 = seconds(0, 3_600), default("5"), Live {
@@ -754,6 +761,13 @@ section! {
             beyond: "exceeded: accepting pauses, counted by reason",
             example: "2000",
             see: ["tls.handshake_timeout_ms"],
+        }
+        /// Of these, connections of one source: an IPv4 address, or a /64 of IPv6. Behind a
+        /// balancer that is the address of its PROXY header.
+        half_open_per_source: usize = integer(1, 1_000_000), default("100"), Restart {
+            beyond: "exceeded: the connection is closed and counted, once told; above half_open: no limit",
+            example: "50",
+            see: ["limits.half_open", "listener.proxy_protocol_from"],
         }
         /// Transactions under way.
         transactions: usize = integer(64, 16_000_000), default("100000"), Restart {

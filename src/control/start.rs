@@ -363,6 +363,7 @@ fn budget(config: &Config) -> Budget {
     let connections = config.limits.connections;
     // The configuration has at least 16, so that something is left to accept.
     Budget::new(connections, connections.div_ceil(OUTGOING_SHARE), config.limits.half_open)
+        .with_half_open_per_source(config.limits.half_open_per_source)
 }
 
 fn settings(config: &Config, shard: u16) -> shard::Settings {
@@ -431,6 +432,7 @@ fn access_setup(
         pool_keys: keys.pool.clone(),
         seed: keys.seed.wrapping_add(shard as u64),
         idle_timeout_ms: config.edge.idle_timeout_s * 1000,
+        ping_interval_ms: config.edge.ping_interval_s * 1000,
         explain: options.explain,
     })
 }

@@ -329,11 +329,12 @@ impl Access {
             return self.fail(now, index, &Fault::partner_full(), effects);
         };
         held.staged += bytes as u64;
-        held.last_used = now;
         let end = held.staged;
+        self.leg_used(now, leg);
         if !expects_response {
             return self.finish(index);
         }
+        let Some(held) = self.legs.get_mut(leg) else { return };
         self.slots.link(&mut held.slots, index);
         self.slots.get_mut(index).downstream = Downstream::Sent { leg, outlet, end };
         self.slots.arm(index, Timer::Transaction, now);

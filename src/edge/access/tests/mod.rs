@@ -4,6 +4,7 @@
 mod bad_input;
 mod dialog;
 mod failover;
+mod keep_alive;
 mod limits;
 mod message;
 mod parking;

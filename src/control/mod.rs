@@ -1,7 +1,7 @@
 //! What starts, feeds and watches the shards.
 //!
 //! ```text
-//! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload)
+//! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload, roll back)
 //! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
 //! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
 //! ```
@@ -12,16 +12,20 @@
 mod board;
 mod certificates;
 mod convert;
+mod diff;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod listeners;
 mod log;
 mod notes;
 mod process;
+mod reload;
 mod start;
 
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use diff::{Difference, Named, Side, difference};
 pub use log::Log;
+pub use reload::Reloads;
 pub use start::{Options, Running, start};
 
 use certificates::certificates;

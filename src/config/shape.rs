@@ -162,17 +162,25 @@ fn text<T: 'static>(
 /// A fully qualified name in any script; kept as A-labels in lower case.
 pub(super) fn domain() -> Shape<Domain> {
     text("domain name", "at least two labels; IDNA (UTS 46) applied", |_, written| {
-        if written.parse::<IpAddr>().is_ok() {
-            return Err("expected a name, not an address");
-        }
-        let ascii = idna::domain_to_ascii(written).map_err(|_| "not a name under IDNA (UTS 46)")?;
-        let domain = Domain::parse(ascii.as_bytes())
-            .map_err(|_| "expected letters, digits and hyphens, such as contoso.example")?;
-        if !domain.as_str().contains('.') {
-            return Err("expected a full name with at least one dot");
-        }
-        Ok(domain)
+        read_domain(written)
     })
+}
+
+/// Reads a domain name as the configuration does: any script, at least two labels.
+///
+/// # Errors
+/// What was expected instead.
+pub fn read_domain(written: &str) -> Result<Domain, &'static str> {
+    if written.parse::<IpAddr>().is_ok() {
+        return Err("expected a name, not an address");
+    }
+    let ascii = idna::domain_to_ascii(written).map_err(|_| "not a name under IDNA (UTS 46)")?;
+    let domain = Domain::parse(ascii.as_bytes())
+        .map_err(|_| "expected letters, digits and hyphens, such as contoso.example")?;
+    if !domain.as_str().contains('.') {
+        return Err("expected a full name with at least one dot");
+    }
+    Ok(domain)
 }
 
 /// A free text of 1 to 64 bytes that names something inside the file.

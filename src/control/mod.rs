@@ -13,6 +13,7 @@ mod board;
 mod certificates;
 mod convert;
 mod diff;
+pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod listeners;

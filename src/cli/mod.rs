@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 pub mod check;
 pub mod ctl;
+pub mod explain;
 pub mod quickstart;
 pub mod run;
 
@@ -28,6 +29,8 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
+    /// Says why a message would pass or not, screen by screen.
+    Explain(explain::Args),
     /// Asks the running edge: status, reload, what a reload would change; edits its partners.
     Ctl(ctl::Args),
     /// Lets two organisations federate on this machine, in one command.
@@ -46,6 +49,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }

@@ -79,8 +79,10 @@ fn rules() -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),

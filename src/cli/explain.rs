@@ -15,7 +15,7 @@ use crate::config::{self, Config, read_domain};
 use crate::control;
 use crate::dns::{DnsView, Domain, Failure, Question, SharedAnswer};
 use crate::edge::{Class, Connect};
-use crate::policy::{self, Anchors, Decision, Inbound, Outbound, PeerNames, Snapshot};
+use crate::policy::{Anchors, Decision, Inbound, Outbound, PeerNames, Snapshot};
 use crate::time::{Clock, Now};
 
 mod live;
@@ -226,13 +226,14 @@ struct Case<'a> {
 
 fn explain(args: &Args, config: &Config, from: &Party, to: &Party) -> anyhow::Result<Explanation> {
     let rules = control::rules(config);
-    let anchors = rules.partners.iter().find(|partner| partner.domain == from.domain);
-    let anchors =
-        anchors.and_then(|partner| partner.anchors).map_or(Anchors::General, Anchors::OfPartner);
-    let snapshot = policy::compile(rules, 1).map_err(|contradictions| {
-        let told: Vec<String> = contradictions.iter().map(ToString::to_string).collect();
-        anyhow!("the policy contradicts itself: {}", told.join("; "))
-    })?;
+    // The most specific entry that covers the domain speaks for it.
+    let covering = rules.partners.iter().filter(|partner| partner.domain.covers(&from.domain));
+    let entry = covering.max_by_key(|partner| {
+        (partner.domain.exact().is_some(), partner.domain.name().as_str().len())
+    });
+    let anchors = entry.and_then(|partner| partner.anchors);
+    let anchors = anchors.map_or(Anchors::General, Anchors::OfPartner);
+    let snapshot = control::policy(config)?;
     let ours = |party: &Party| snapshot.is_own(party.domain.as_str().as_bytes());
     let direction =
         args.direction.unwrap_or(if ours(from) { Direction::Out } else { Direction::In });
@@ -360,14 +361,14 @@ impl Case<'_> {
         let policy = self.decide(&self.peer);
         let outcome = self.attempt();
         let mut screens = screens::walk(self.direction.class(), &outcome, Some(&policy));
-        let (rule, key) = match &policy {
+        let (rule, entry) = match &policy {
             Decision::Permit(permit) => {
-                (Some(permit.rule().sentence()), Some(permit.rule().place()))
+                (Some(permit.rule().sentence()), Some(permit.rule().entry()))
             }
-            Decision::Refuse(refusal) => (None, refusal.place()),
+            Decision::Refuse(refusal) => (None, refusal.entry()),
             Decision::Ask(_) => (None, None),
         };
-        let place = key.map(|key| format!("{key}, {}", self.config.source.whereabouts(&key)));
+        let place = entry.map(|entry| format!("{entry}, {}", self.config.whereabouts(entry)));
         let (verdict, sentence) = self.verdict(&outcome, &policy);
         for step in &mut screens {
             step.sentence = match step.said {

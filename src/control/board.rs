@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::process;
+use super::{process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
 use crate::metrics::{Buckets, Exporter, catalogue};
+use crate::policy::Scores;
 use crate::shard::{self, Fabric};
 use crate::time::Clock;
 
@@ -76,6 +77,8 @@ pub(super) struct Board {
     pub(super) fabric: Arc<Fabric>,
     pub(super) access: Box<[AccessCells]>,
     pub(super) config: ArcSwap<Config>,
+    /// How partners under limits behave; the shards write it.
+    pub(super) scores: Arc<Scores>,
     pub(super) certificates: ArcSwap<Vec<Certificate>>,
     pub(super) log_dropped: Option<ErrorCounter>,
     pub(super) lines_suppressed: AtomicU64,
@@ -127,6 +130,7 @@ impl Board {
         clock: Clock,
         fabric: Arc<Fabric>,
         config: Config,
+        scores: Arc<Scores>,
         log_dropped: Option<ErrorCounter>,
     ) -> Self {
         let now = clock.now();
@@ -139,6 +143,7 @@ impl Board {
             access: (0..shards).map(|_| AccessCells::new()).collect(),
             fabric,
             config: ArcSwap::from_pointee(config),
+            scores,
             certificates: ArcSwap::default(),
             log_dropped,
             lines_suppressed: AtomicU64::new(0),
@@ -230,6 +235,7 @@ impl Board {
         self.export_shards(exporter);
         self.export_access(exporter);
         self.export_control(exporter);
+        scores::export(&self.scores, exporter);
         process::export(exporter);
     }
 
@@ -397,6 +403,7 @@ impl admin::View for Board {
             "listeners": listeners,
             "partners": config.partners.len(),
             "certificates": certificates,
+            "scores": scores::status(&self.scores, self.clock.now()),
             "reloads": {
                 "accepted": self.reloads_accepted.load(Ordering::Relaxed),
                 "refused": self.reloads_refused.load(Ordering::Relaxed),

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::config::{self, Change, Config, Partner, Reload};
+use super::convert;
+use crate::config::{self, Change, Config, Reload};
 use crate::dns::{DnsView, Domain, Question, SharedAnswer};
-use crate::policy::{Decision, Outbound, RefusalRule, Snapshot};
+use crate::policy::{Decision, Outbound, PartnerRule, Pattern, RefusalRule, Rules, Snapshot};
 use crate::time::Now;
 
 /// Names told of one group; the rest is told by number.
@@ -73,12 +74,12 @@ pub struct Difference {
     pub sentences: Vec<String>,
 }
 
-/// Returns what going from `old` to `new` changes.
+/// Returns what going from `old` to `new` changes at `now`: entries that have expired count as such.
 ///
 /// Cost: a few hash look-ups for each listed domain and two decisions for each that changed; about
 /// a second for a million of them. What is told is bounded.
 #[must_use]
-pub fn difference(old: &Side<'_>, new: &Side<'_>) -> Difference {
+pub fn difference(old: &Side<'_>, new: &Side<'_>, now: Now) -> Difference {
     let mut found = Difference::default();
     if says_the_same(old.config, new.config) {
         return found;
@@ -90,9 +91,12 @@ pub fn difference(old: &Side<'_>, new: &Side<'_>) -> Difference {
         found.refused_by = Some(refusal);
     }
     own_domains(old, new, &mut found.sentences);
-    partners(old, new, &mut found);
+    partners(old, new, now, &mut found);
     strangers(old, new, &mut found.sentences);
     next_hops(old, new, &mut found.sentences);
+    if old.config.directory != new.config.directory {
+        found.sentences.push("what single users may do changes".to_owned());
+    }
     keys(old.config, new.config, &changes, &mut found.sentences);
     found
 }
@@ -101,8 +105,9 @@ pub fn difference(old: &Side<'_>, new: &Side<'_>) -> Difference {
 fn says_the_same(old: &Config, new: &Config) -> bool {
     old.source.text == new.source.text
         && old.secrets == new.secrets
-        && old.partners == new.partners
-        && old.blocked == new.blocked
+        && old.partner_list == new.partner_list
+        && old.blocked_list == new.blocked_list
+        && old.directory == new.directory
 }
 
 /// Returns what only a restart changes, with its places; `None` if a reload can take it all.
@@ -146,38 +151,35 @@ struct Compared {
     is_listed: bool,
 }
 
-fn partners(old: &Side<'_>, new: &Side<'_>, found: &mut Difference) {
-    let lists = (Lists::of(old.config), Lists::of(new.config));
+fn partners(old: &Side<'_>, new: &Side<'_>, now: Now, found: &mut Difference) {
+    let rules = (convert::rules(old.config), convert::rules(new.config));
+    let lists = (Lists::of(&rules.0), Lists::of(&rules.1));
     let mut cut_off: BTreeMap<RefusalRule, Named> = BTreeMap::new();
     let mut let_in = Named::default();
     let (mut to_discovered, mut from_discovered) = (Named::default(), Named::default());
     let mut terms = Named::default();
-    for domain in candidates(old, new, &lists) {
+    for domain in candidates((&rules.0, &rules.1), &lists) {
         let compared = Compared {
-            before: stance(old, domain),
-            after: stance(new, domain),
+            before: stance(old, now, domain),
+            after: stance(new, now, domain),
             was_listed: lists.0.partners.contains_key(domain),
             is_listed: lists.1.partners.contains_key(domain),
         };
-        let name = domain.as_str();
+        let name = domain.to_string();
         match compared {
             Compared { before: Ok(()), after: Err(rule), .. } => {
-                found.cut_off.push(name);
-                cut_off.entry(rule).or_default().push(name);
+                found.cut_off.push(&name);
+                cut_off.entry(rule).or_default().push(&name);
             }
-            Compared { before: Err(_), after: Ok(()), .. } => let_in.push(name),
+            Compared { before: Err(_), after: Ok(()), .. } => let_in.push(&name),
             Compared { before: Ok(()), after: Ok(()), was_listed, is_listed } => {
                 match (was_listed, is_listed) {
-                    (true, false) => to_discovered.push(name),
-                    (false, true) => from_discovered.push(name),
-                    (true, true)
-                        if lists.0.partners.get(domain) != lists.1.partners.get(domain) =>
-                    {
-                        terms.push(name);
-                    }
+                    (true, false) => to_discovered.push(&name),
+                    (false, true) => from_discovered.push(&name),
+                    (true, true) if !lists.0.says_like(&lists.1, domain) => terms.push(&name),
                     _ => continue,
                 }
-                found.terms_changed.push(name);
+                found.terms_changed.push(&name);
             }
             Compared { before: Err(_), after: Err(_), .. } => {}
         }
@@ -206,17 +208,30 @@ fn partners(old: &Side<'_>, new: &Side<'_>, found: &mut Difference) {
     found.let_in = let_in;
 }
 
-/// What a configuration lists, by domain.
+/// What a configuration lists, in its own text and in files of lists.
 struct Lists<'a> {
-    partners: HashMap<&'a Domain, &'a Partner>,
-    blocked: BTreeSet<&'a Domain>,
+    partners: HashMap<&'a Pattern, &'a PartnerRule>,
+    blocked: BTreeSet<&'a Pattern>,
 }
 
 impl<'a> Lists<'a> {
-    fn of(config: &'a Config) -> Self {
+    fn of(rules: &'a Rules) -> Self {
         Self {
-            partners: config.partners.iter().map(|partner| (&partner.domain, partner)).collect(),
-            blocked: config.blocked.iter().map(|blocked| &blocked.domain).collect(),
+            partners: rules.partners.iter().map(|partner| (&partner.domain, partner)).collect(),
+            blocked: rules.blocked.iter().collect(),
+        }
+    }
+
+    /// Tells whether the two say the same of a domain, or both nothing.
+    fn says_like(&self, other: &Self, domain: &Pattern) -> bool {
+        match (self.partners.get(domain), other.partners.get(domain)) {
+            (None, None) => true,
+            // Sets of anchors are numbered anew with each reading; whether there is one stays.
+            (Some(one), Some(two)) => {
+                let of_one = PartnerRule { anchors: two.anchors, ..PartnerRule::clone(one) };
+                of_one == **two && one.anchors.is_some() == two.anchors.is_some()
+            }
+            _ => false,
         }
     }
 }
@@ -224,29 +239,38 @@ impl<'a> Lists<'a> {
 /// Returns the domains that the two may decide differently on: those whose entries differ, or all
 /// that are listed where something changes that all of them rest on.
 fn candidates<'a>(
-    old: &Side<'a>,
-    new: &Side<'a>,
+    (old, new): (&'a Rules, &'a Rules),
     (before, after): &(Lists<'a>, Lists<'a>),
-) -> BTreeSet<&'a Domain> {
-    let common = old.config.federation != new.config.federation
-        || old.config.edge.domains != new.config.edge.domains;
-    let mut candidates: BTreeSet<&Domain> =
+) -> BTreeSet<&'a Pattern> {
+    let switches = |rules: &Rules| (rules.federation.enabled, rules.federation.discovery);
+    let common = switches(old) != switches(new)
+        || old.own_domains != new.own_domains
+        || old.default_route != new.default_route;
+    let mut candidates: BTreeSet<&Pattern> =
         before.blocked.symmetric_difference(&after.blocked).copied().collect();
-    let sides = [
-        (old.config, &before.partners, &after.partners),
-        (new.config, &after.partners, &before.partners),
-    ];
-    for (config, own, other) in sides {
-        let listed = config.partners.iter().map(|partner| &partner.domain);
-        candidates.extend(listed.filter(|domain| common || own.get(domain) != other.get(domain)));
+    for (rules, own, other) in [(old, before, after), (new, after, before)] {
+        let listed = rules.partners.iter().map(|partner| &partner.domain);
+        candidates.extend(listed.filter(|domain| common || !own.says_like(other, domain)));
     }
     candidates
 }
 
 /// Returns what a policy says of `domain` before any look-up: `Ok` where it would go on and ask.
-fn stance(side: &Side<'_>, domain: &Domain) -> Result<(), RefusalRule> {
+fn stance(side: &Side<'_>, now: Now, domain: &Pattern) -> Result<(), RefusalRule> {
     let Some(from) = side.config.edge.domains.first() else { return Ok(()) };
-    match side.policy.outbound(Now::default(), &Outbound { from, to: domain }, &Unasked) {
+    let below;
+    let to = match domain {
+        Pattern::Exact(domain) => domain,
+        // Any domain below it will do that has no entry of its own.
+        Pattern::Below(name) => match Domain::parse(format!("any.{name}").as_bytes()) {
+            Ok(any) => {
+                below = any;
+                &below
+            }
+            Err(_) => return Ok(()),
+        },
+    };
+    match side.policy.outbound(now, &Outbound { from, to }, &Unasked) {
         Decision::Refuse(refusal) => Err(refusal.rule()),
         Decision::Permit(_) | Decision::Ask(_) => Ok(()),
     }
@@ -267,6 +291,7 @@ fn why(rule: RefusalRule) -> String {
         RefusalRule::UnknownDomain => "not listed, and discovery is off".to_owned(),
         RefusalRule::FederationOff => "federation is switched off".to_owned(),
         RefusalRule::DestinationIsOurs => "an own domain".to_owned(),
+        RefusalRule::EntryExpired => "its entry has expired".to_owned(),
         other => other.label().replace('_', " "),
     }
 }

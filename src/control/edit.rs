@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::convert;
+use super::start;
 use crate::config::{self, Config};
 use crate::dns::Domain;
-use crate::policy;
+use crate::policy::{Pattern, Place};
 
 mod file;
 
@@ -24,15 +24,15 @@ pub enum Edit {
     /// Takes a domain off the blocked list, and lists it unless it is listed.
     Allow(Addition),
     /// Blocks a domain; its partner entry goes, because one domain cannot have both.
-    Block(Domain),
+    Block(Pattern),
     /// Takes a partner off the list.
-    Remove(Domain),
+    Remove(Pattern),
 }
 
 impl Edit {
     /// Returns whom it is about.
     #[must_use]
-    pub const fn domain(&self) -> &Domain {
+    pub const fn domain(&self) -> &Pattern {
         match self {
             Self::Add(addition) | Self::Allow(addition) => &addition.domain,
             Self::Block(domain) | Self::Remove(domain) => domain,
@@ -43,8 +43,8 @@ impl Edit {
 /// A partner to be listed; what is not said keeps its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addition {
-    /// Its SIP domain.
-    pub domain: Domain,
+    /// Its SIP domain, or all domains below one.
+    pub domain: Pattern,
     /// FQDN of its edge: an allowed partner server.
     pub edge: Option<Domain>,
     /// Port of its edge.
@@ -152,7 +152,7 @@ impl PolicyFile {
         let text = splices.text();
         let config = config::load_text(self.path(), &text)?;
         self.says_nothing_else(&config, domain)?;
-        compiles(&config)?;
+        start::policy(&config)?;
         Ok(Edited { before: self.config.source.text.clone(), config, done })
     }
 
@@ -160,34 +160,43 @@ impl PolicyFile {
         &self.config.source.path
     }
 
-    fn partner_index(&self, domain: &Domain) -> Option<usize> {
-        self.config.partners.iter().position(|partner| partner.domain == *domain)
+    /// Returns the number of the partner's entry, counted on into the list of its own file.
+    fn partner_index(&self, domain: &Pattern) -> Option<usize> {
+        let stated = self.config.partners.iter().map(|partner| &partner.domain);
+        let rows = self.config.partner_list.iter().flat_map(|list| &list.rows);
+        stated.chain(rows.map(|row| &row.domain)).position(|listed| listed == domain)
     }
 
-    fn blocked_index(&self, domain: &Domain) -> Option<usize> {
-        self.config.blocked.iter().position(|blocked| blocked.domain == *domain)
+    fn blocked_index(&self, domain: &Pattern) -> Option<usize> {
+        let stated = self.config.blocked.iter().map(|blocked| &blocked.domain);
+        let rows = self.config.blocked_list.iter().flat_map(|list| &list.rows);
+        stated.chain(rows.map(|(row, _)| row)).position(|listed| listed == domain)
     }
 
     /// Returns where `domain` is listed as a partner.
-    fn listed(&self, domain: &Domain) -> Option<String> {
-        let index = self.partner_index(domain)?;
-        Some(self.config.source.whereabouts(&format!("partner[{index}]")))
+    fn listed(&self, domain: &Pattern) -> Option<String> {
+        let index = u32::try_from(self.partner_index(domain)?).ok()?;
+        Some(self.config.whereabouts(Place::Partner(index)))
     }
 
-    fn refuse_blocked(&self, domain: &Domain) -> anyhow::Result<()> {
-        let Some(index) = self.blocked_index(domain) else { return Ok(()) };
-        let place = self.config.source.whereabouts(&format!("blocked[{index}]"));
+    /// Returns where `domain` is blocked.
+    fn blocked(&self, domain: &Pattern) -> Option<String> {
+        let index = u32::try_from(self.blocked_index(domain)?).ok()?;
+        Some(self.config.whereabouts(Place::Blocked(index)))
+    }
+
+    fn refuse_blocked(&self, domain: &Pattern) -> anyhow::Result<()> {
+        let Some(place) = self.blocked(domain) else { return Ok(()) };
         bail!("{domain} is blocked ({place}); `entente ctl partner allow {domain}` ends that");
     }
 
-    fn refuse_blocked_twice(&self, domain: &Domain) -> anyhow::Result<()> {
-        let Some(index) = self.blocked_index(domain) else { return Ok(()) };
-        let place = self.config.source.whereabouts(&format!("blocked[{index}]"));
+    fn refuse_blocked_twice(&self, domain: &Pattern) -> anyhow::Result<()> {
+        let Some(place) = self.blocked(domain) else { return Ok(()) };
         bail!("{domain} is blocked already ({place})");
     }
 
     /// Makes sure that `new` says what the file said, apart from `domain`.
-    fn says_nothing_else(&self, new: &Config, domain: &Domain) -> anyhow::Result<()> {
+    fn says_nothing_else(&self, new: &Config, domain: &Pattern) -> anyhow::Result<()> {
         let rest = |config: &Config| {
             let mut rest = config.clone();
             rest.partners.retain(|partner| partner.domain != *domain);
@@ -201,13 +210,6 @@ impl PolicyFile {
         }
         Ok(())
     }
-}
-
-/// Compiles the policy, which finds contradictions that no single value shows.
-fn compiles(config: &Config) -> anyhow::Result<()> {
-    let Err(contradictions) = policy::compile(convert::rules(config), 1) else { return Ok(()) };
-    let told: Vec<String> = contradictions.iter().map(ToString::to_string).collect();
-    bail!("the policy would contradict itself: {}", told.join("; "));
 }
 
 /// Text to take out and to put in, by place.
@@ -226,9 +228,15 @@ impl<'a> Splices<'a> {
     fn take_out(&mut self, section: &str, index: Option<usize>) -> anyhow::Result<bool> {
         let Some(index) = index else { return Ok(false) };
         let key = format!("{section}[{index}]");
-        let place = self.config.source.whereabouts(&key);
-        let lines = entry_lines(self.config, &key)
-            .with_context(|| format!("{key} ({place}) is no [[{section}]] section of this file"))?;
+        let number = u32::try_from(index)?;
+        let place = self.config.whereabouts(match section {
+            "partner" => Place::Partner(number),
+            _ => Place::Blocked(number),
+        });
+        let path = self.config.source.path.display();
+        let lines = entry_lines(self.config, &key).with_context(|| {
+            format!("it is listed at {place}, which is no [[{section}]] section of {path}")
+        })?;
         let text = &self.config.source.text;
         let written = text.get(lines.clone()).unwrap_or_default().trim_end();
         self.done.push(format!("taken out ({place}):\n{}", indented(written)));

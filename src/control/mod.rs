@@ -16,18 +16,21 @@ mod diff;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod limits;
 mod listeners;
 mod log;
 mod notes;
 mod process;
 mod reload;
+mod scores;
 mod start;
 
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
 pub use diff::{Difference, Named, Side, difference};
+pub use limits::{outgoing, throttles};
 pub use log::Log;
 pub use reload::Reloads;
-pub use start::{Options, Running, start};
+pub use start::{Options, Running, policy, start};
 
 use certificates::certificates;
 

@@ -119,7 +119,8 @@ impl Running {
         let epoch = self.board.epoch() + 1;
         let (policy, _) = start::compile(config, epoch, &self.board.clock, &self.options)?;
         let old = Side { config: &old_config, policy: &old_policy };
-        Ok(diff::difference(&old, &Side { config, policy: &policy }))
+        let new = Side { config, policy: &policy };
+        Ok(diff::difference(&old, &new, self.board.clock.now()))
     }
 }
 
@@ -189,7 +190,7 @@ impl Reloads {
         let old_policy = running.published.snapshot.load_full();
         let old = Side { config: &before.config, policy: &old_policy };
         let new = Side { config: &prepared.config, policy: &prepared.snapshot };
-        let difference = diff::difference(&old, &new);
+        let difference = diff::difference(&old, &new, running.board.clock.now());
         drop(old_policy);
         running.board.reloaded(Ok(()));
         let changes = running.publish(prepared);

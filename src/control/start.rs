@@ -16,7 +16,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::board::{self, AccessCells, Board, Stage};
 use super::listeners::listen;
-use super::{convert, notes};
+use super::{convert, notes, scores};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config};
 use crate::dns::resolver::{self, Asked, Resolver};
@@ -33,6 +33,8 @@ use crate::tls;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two moments at which idle shards are woken, so that one that hangs is noticed.
 const WAKE_EVERY_TICKS: u64 = 5;
+/// Ticks between two reports on the partners under limits: an hour, the product's own period.
+const REPORT_EVERY_TICKS: u64 = 3_600;
 /// One in so many connections is kept for outgoing ones.
 const OUTGOING_SHARE: usize = 8;
 
@@ -89,7 +91,8 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let (sockets, locks) = listen(&config, shards, passed)?;
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
-    let board = Board::new(clock, Arc::clone(&fabric), config, log_dropped);
+    let scores = Arc::new(policy::Scores::new(options.discovery_key));
+    let board = Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped);
     let board = Arc::new(board);
     board.set_epoch(1);
     board.certificates.store(Arc::new(super::certificates(&board.config.load())));
@@ -243,8 +246,12 @@ impl Running {
                 settings: settings(&config, of_core.shard),
             };
             let body_bytes_max = config.limits.message_bytes;
-            let make =
-                move |snapshot| Access::new(of_core, snapshot).with_body_bytes_max(body_bytes_max);
+            let scores = Arc::clone(&self.board.scores);
+            let make = move |snapshot| {
+                Access::new(of_core, snapshot)
+                    .with_body_bytes_max(body_bytes_max)
+                    .with_scores(scores)
+            };
             let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
                 .with_context(|| format!("shard {number} cannot start"))?;
             self.shards.push(thread);
@@ -261,6 +268,14 @@ impl Drop for Running {
             let _ = self.close();
         }
     }
+}
+
+/// Returns the policy that an edge with `config` would have, to ask it without running one.
+///
+/// # Errors
+/// In an operator's words: the policy contradicts itself.
+pub fn policy(config: &Config) -> anyhow::Result<Snapshot> {
+    compile_policy(config, 1, &Options::default())
 }
 
 /// Compiles policy and TLS material number `epoch`.
@@ -284,11 +299,16 @@ pub(super) fn compile_policy(
     options: &Options,
 ) -> anyhow::Result<Snapshot> {
     let snapshot = policy::compile(convert::rules(config), epoch).map_err(|contradictions| {
-        let told: Vec<String> = contradictions.iter().map(ToString::to_string).collect();
+        let told: Vec<String> =
+            contradictions.iter().map(|found| convert::contradiction(config, found)).collect();
         anyhow::anyhow!("the policy contradicts itself: {}", told.join("; "))
     })?;
-    // Without a secret a stranger could search for a domain that shares a partner's key.
-    Ok(snapshot.keyed(options.discovery_key))
+    Ok(snapshot
+        // Without a secret a stranger could search for a domain that shares a partner's key.
+        .keyed(options.discovery_key)
+        .with_throttles(super::throttles(config))
+        .with_outgoing(super::outgoing(config))
+        .with_directory(Arc::clone(&config.directory)))
 }
 
 fn shard_count(config: &Config) -> anyhow::Result<usize> {
@@ -422,6 +442,7 @@ fn spawn_control(
         timeout_ms: dns.timeout_ms,
         attempts: dns.attempts,
         hold_down_s: dns.hold_down_s,
+        sips_srv: dns.sips_srv,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;
@@ -473,6 +494,9 @@ async fn watch(board: &Board, retirees: &channel::Receiver<Arc<Snapshot>>) {
         board.watch();
         if count.is_multiple_of(WAKE_EVERY_TICKS) {
             board.fabric.wake_all();
+        }
+        if count.is_multiple_of(REPORT_EVERY_TICKS) {
+            scores::report(&board.scores, board.clock.now());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::dns::{Domain, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{PeerNames, Snapshot};
+use crate::policy::{ExpectedNames, PeerNames, Snapshot};
 use crate::time::{Monotonic, Now};
 
 pub mod access;
@@ -97,8 +97,8 @@ pub struct Connect {
     pub class: Class,
     /// Sent as SNI.
     pub server_name: Domain,
-    /// The certificate must carry one of these as an exact dNSName (or SIP domain, per partner).
-    pub expected_names: Vec<Domain>,
+    /// What the certificate must carry.
+    pub expected_names: ExpectedNames,
     /// In order of preference; the shell tries them by RFC 8305.
     pub addresses: Vec<SocketAddr>,
     /// Trust anchors: the partner's own set, by index into the snapshot's list, or the general one.

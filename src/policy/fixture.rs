@@ -26,8 +26,10 @@ pub(super) fn rules(partners: Vec<PartnerRule>) -> Rules {
         own_domains: vec![domain("contoso.example"), domain("contoso-emea.example")],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners,
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),
@@ -75,6 +77,12 @@ impl Answers {
     pub(super) fn of(question: Question, outcome: Result<Vec<Target>, Failure>) -> Self {
         let answer = Arc::new(Answer { question: question.clone(), outcome, ttl_s: 60 });
         Self(BTreeMap::from([(question, answer)]))
+    }
+
+    /// Adds another answer.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
     pub(super) fn srv(of: &str, targets: &[Target]) -> Self {

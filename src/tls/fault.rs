@@ -92,14 +92,14 @@ pub enum Fault {
     /// A certificate of the chain is on its issuer's list (RFC 5280 section 5).
     #[error("the peer's certificate has been revoked")]
     Revoked,
-    /// The chain is good but carries none of the names that count (DESIGN 6.3).
+    /// The chain is good but lacks a name that counts (DESIGN 6.3).
     #[error(
         "the peer's certificate is for {}, not for {}",
         names_text(.presented),
         names_text(.expected)
     )]
     NameMismatch {
-        /// Any of these would have done.
+        /// What it lacks: each of these, or for an internal peer any of them.
         expected: Box<[Domain]>,
         /// What the certificate carries.
         presented: Box<[Domain]>,

@@ -15,9 +15,8 @@ use super::step::{Next, Writing, begins_with_record, is_no_tls, step, try_write}
 use super::suites::Described;
 use super::trust::{Trust, Whose};
 use super::verify::Verifier;
-use crate::dns::Domain;
 use crate::limits;
-use crate::policy::PeerNames;
+use crate::policy::{ExpectedNames, PeerNames};
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +72,7 @@ enum Phase {
 struct Peer {
     names: Arc<PeerNames>,
     whose: Whose,
-    expected: Option<Arc<[Domain]>>,
+    expected: Option<Arc<ExpectedNames>>,
 }
 
 impl Session {

@@ -8,9 +8,9 @@ mod pki;
 use rustls::version::{TLS12, TLS13};
 
 use super::*;
-use crate::dns::Domain;
 use crate::edge::{Class, ConnectFailure};
 use crate::limits;
+use crate::policy::ExpectedNames;
 use bare::Bare;
 use pki::{Authority, Leaf, Site, domain};
 
@@ -60,16 +60,17 @@ impl End {
     }
 
     fn client(material: &Material, class: Class, expected: &str) -> Self {
-        Self::client_for(material, class, None, &[domain(expected)]).unwrap()
+        Self::client_for(material, class, None, &ExpectedNames::host(domain(expected))).unwrap()
     }
 
     fn client_for(
         material: &Material,
         class: Class,
         anchors: Option<u16>,
-        expected: &[Domain],
+        expected: &ExpectedNames,
     ) -> Result<Self, Fault> {
-        let (client, name) = material.client(class, anchors, &expected[0], expected)?;
+        let sni = expected.host.as_ref().or(expected.sip_domain.as_ref());
+        let (client, name) = material.client(class, anchors, sni.unwrap(), expected)?;
         let mut end = Self::new(Session::client(&client, name)?);
         end.session.start(&mut end.out)?;
         Ok(end)

@@ -11,7 +11,7 @@ use super::fault::{Distrust, Fault};
 use super::peer;
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{Anchors, PeerNames};
+use crate::policy::{Anchors, ExpectedNames, PeerNames};
 
 /// Which anchors, and so which peers, count on a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +94,9 @@ impl Trust {
         }
     }
 
-    /// Judges a chain: path, validity, revocation, extended key usage, and one of `expected` as an
-    /// exact dNSName or SIP domain. Where `expected` is `None` the names are policy's business,
-    /// except that an internal peer must then carry a listed internal name.
+    /// Judges a chain: path, validity, revocation, extended key usage, and the names
+    /// `expected`. Where that is `None` the names are policy's business, except that an internal
+    /// peer must then carry one of the listed internal names as an exact dNSName.
     ///
     /// `intermediates`: as the peer sent them. Cost: about 40 us per ECDSA signature in the chain;
     /// with the partners' own anchors tried only where the general ones do not lead anywhere.
@@ -108,7 +108,7 @@ impl Trust {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         whose: Whose,
-        expected: Option<&[Domain]>,
+        expected: Option<&ExpectedNames>,
         now_unix_s: u64,
     ) -> Result<PeerNames, Fault> {
         if intermediates.len() > limits::CHAIN_CERTIFICATES_MAX {
@@ -129,14 +129,22 @@ impl Trust {
                 other => other?,
             },
         };
-        let expected = match whose {
-            Whose::Internal => Some(expected.unwrap_or(&self.internal_names)),
-            _ => expected,
+        let (carried, missing) = match (expected, whose) {
+            (Some(expected), _) => {
+                let missing = expected.missing_from(&names);
+                (missing.is_empty(), missing)
+            }
+            (None, Whose::Internal) => {
+                let listed = |name| names.carries_host(name, false);
+                (self.internal_names.iter().any(listed), self.internal_names.clone())
+            }
+            (None, _) => (true, Vec::new()),
         };
-        match expected {
-            Some(expected) => carries_one_of(names, expected),
-            None => Ok(names),
+        if carried {
+            return Ok(names);
         }
+        let presented = names.dns_names.iter().chain(&names.sip_domains).cloned().collect();
+        Err(Fault::NameMismatch { expected: missing.into(), presented })
     }
 
     fn verify(
@@ -192,15 +200,6 @@ impl Trust {
 fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let builder = RevocationOptionsBuilder::new(lists).ok()?;
     Some(builder.with_status_policy(UnknownStatusPolicy::Allow).build())
-}
-
-fn carries_one_of(names: PeerNames, expected: &[Domain]) -> Result<PeerNames, Fault> {
-    let carried = |name| names.dns_names.contains(name) || names.sip_domains.contains(name);
-    if expected.iter().any(carried) {
-        return Ok(names);
-    }
-    let presented = names.dns_names.iter().chain(&names.sip_domains).cloned().collect();
-    Err(Fault::NameMismatch { expected: expected.into(), presented })
 }
 
 /// Of two refusals, prefers the one that found a path.

@@ -62,8 +62,10 @@ fn rules(organisation: usize) -> Rules {
         own_domains: vec![domain(own)],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain(DOMAINS[2])],
+        blocked: vec![domain(DOMAINS[2]).into()],
         partners: vec![partner],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain(&pool_host(organisation))],
         next_hops: vec![NextHop {
             name: domain(&pool_host(organisation)),

@@ -8,13 +8,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::{self, Config, Paint, Report};
-use crate::control;
-use crate::policy;
 use crate::time::Clock;
 
 mod certificates;
 mod host;
 mod names;
+mod policy;
 
 /// Arguments of `entente check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -110,7 +109,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let Some(path) = args.config.as_deref().filter(|_| !args.reference) else {
-        write!(out, "{}\n{}", config::reference(), crate::metrics::catalogue::reference())?;
+        let metrics = crate::metrics::catalogue::reference();
+        let warnings = crate::policy::lint_reference();
+        write!(out, "{}\n{metrics}\n{warnings}", config::reference())?;
         return Ok(ExitCode::SUCCESS);
     };
     let config = match config::load(path) {
@@ -144,21 +145,6 @@ pub fn check(config: &Config, now_unix_s: u64) -> Vec<Finding> {
     let mut findings = checker.findings;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
-}
-
-impl Checker<'_> {
-    fn policy(&mut self) {
-        let Err(contradictions) = policy::compile(control::rules(self.config), 1) else { return };
-        for contradiction in contradictions {
-            self.at(
-                "edge",
-                Severity::Error,
-                "policy-contradiction",
-                contradiction.to_string(),
-                "say only one of the two",
-            );
-        }
-    }
 }
 
 fn print_report(out: &mut impl std::io::Write, report: &Report, json: bool) -> anyhow::Result<()> {

@@ -94,6 +94,7 @@ impl Checker<'_> {
             timeout_ms: dns.timeout_ms,
             attempts: 1,
             hold_down_s: dns.hold_down_s,
+            sips_srv: dns.sips_srv,
         };
         let resolver = Resolver::new(&settings, 0).ok()?;
         let answer = resolver.answer(&Question::Federation(domain.clone())).await;

@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::*;
-use crate::control::fixture::{free_port, world};
+use crate::control::fixture::{free_port, free_ports, world};
 
 fn text_for(federation: u16) -> String {
+    let [internal, name_server] = free_ports();
     format!(
         r#"[edge]
 external_fqdn = "sip.contoso.example"
@@ -38,9 +39,10 @@ half_open = 4
 transactions = 64
 [management]
 listen = ["127.0.0.1:0"]
+[[partner]]
+domain = "fabrikam.example"
 "#,
-        free_port(),
-        free_port()
+        internal, name_server
     )
 }
 
@@ -143,6 +145,43 @@ fn a_clock_that_is_years_behind_is_an_error() {
     let directory = world(&["sip.contoso.example"]);
     let findings = found(directory.path(), &text_for(free_port()), 3600);
     assert!(codes(&findings).contains(&("clock-wrong", Severity::Error)), "{findings:?}");
+}
+
+#[test]
+fn what_the_policy_probably_does_not_mean_is_a_warning_at_its_line() {
+    let directory = world(&["sip.contoso.example"]);
+    let added = "expires = 2001-09-09\n[[provider]]\npreset = \"aol\"\nenabled = true\n";
+    let text = format!("{}{added}", text_for(free_port()));
+    let findings = found(directory.path(), &text, now());
+    let warnings: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.code.starts_with('W'))
+        .map(|finding| (finding.code, finding.place.rsplit(':').next().unwrap_or_default()))
+        .collect();
+    assert_eq!(warnings, [("W105", "29"), ("W107", "32")], "{findings:?}");
+}
+
+#[test]
+fn rows_of_lists_are_judged_with_the_rest_and_found_by_file_and_line() {
+    let directory = world(&["sip.contoso.example"]);
+    let lists = "[federation]\npartners_csv = \"p.csv\"\nblocked_csv = \"b.csv\"\n";
+    let text = format!("{}{lists}", text_for(free_port()));
+    let path = directory.path().join("e.toml");
+    fs::write(&path, text).unwrap();
+    let partners = "domain,expires\n# old\nnorthwind.example,2001-09-09\nlitware.example,\n";
+    fs::write(directory.path().join("p.csv"), partners).unwrap();
+    fs::write(directory.path().join("b.csv"), "domain\nlitware.example\n").unwrap();
+    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
+    let findings = check(&config, now());
+    let told = |code: &str| {
+        let finding = findings.iter().find(|finding| finding.code == code);
+        finding.unwrap_or_else(|| panic!("{code} is missing in {findings:?}"))
+    };
+    assert!(told("W105").place.ends_with("p.csv:3"), "{findings:?}");
+    let contradiction = told("policy-contradiction");
+    assert!(contradiction.place.ends_with("p.csv:4"), "{findings:?}");
+    assert!(contradiction.sentence.ends_with("b.csv:2"), "{findings:?}");
+    assert!(contradiction.sentence.starts_with("litware.example is both allowed"), "{findings:?}");
 }
 
 #[test]

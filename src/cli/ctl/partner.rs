@@ -7,9 +7,10 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::{Args, Reload, client, print, show};
-use crate::config::{self, Config, read_domain};
+use crate::config::{self, Config, read_domain, read_pattern};
 use crate::control::edit::{Addition, Edit, PolicyFile, socket_in};
 use crate::dns::Domain;
+use crate::policy::{Pattern, Place};
 
 /// What to do with the list.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -29,9 +30,9 @@ pub enum Command {
 /// A partner to be listed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Entry {
-    /// Its SIP domain.
-    #[arg(value_parser = domain)]
-    domain: Domain,
+    /// Its SIP domain, or *.domain for all below it.
+    #[arg(value_parser = pattern)]
+    domain: Pattern,
     /// FQDN of its edge; without it DNS names the edge.
     #[arg(long, value_name = "FQDN", value_parser = domain)]
     edge: Option<Domain>,
@@ -45,15 +46,19 @@ pub struct Entry {
 /// A domain, and how the reload goes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Whom {
-    /// The SIP domain.
-    #[arg(value_parser = domain)]
-    domain: Domain,
+    /// The SIP domain, or *.domain for all below it.
+    #[arg(value_parser = pattern)]
+    domain: Pattern,
     #[command(flatten)]
     reload: Reload,
 }
 
 fn domain(text: &str) -> Result<Domain, String> {
     read_domain(text).map_err(str::to_owned)
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    read_pattern(text).map_err(str::to_owned)
 }
 
 impl Entry {
@@ -114,8 +119,9 @@ fn put_in_force(args: &Args, path: &Path, reload: Reload) -> anyhow::Result<Opti
     Ok(Some(reloaded))
 }
 
+/// Prints what the file lists; of lists in files of their own, how long they are.
 fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let place = |key: String| config.source.whereabouts(&key);
+    let numbered = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
     let partners: Vec<Value> = config
         .partners
         .iter()
@@ -123,9 +129,9 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         .map(|(index, partner)| {
             let edge = partner.edge.as_ref().map(|edge| format!("{edge}:{}", partner.port));
             json!({
-                "domain": partner.domain.as_str(),
+                "domain": partner.domain.to_string(),
                 "edge": edge,
-                "place": place(format!("partner[{index}]")),
+                "place": config.whereabouts(Place::Partner(numbered(index))),
             })
         })
         .collect();
@@ -134,12 +140,16 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         .iter()
         .enumerate()
         .map(|(index, blocked)| {
-            let place = place(format!("blocked[{index}]"));
-            json!({ "domain": blocked.domain.as_str(), "place": place })
+            let place = config.whereabouts(Place::Blocked(numbered(index)));
+            json!({ "domain": blocked.domain.to_string(), "place": place })
         })
         .collect();
     let answer = json!({
-        "partners": partners, "blocked": blocked, "discovery": config.federation.discovery,
+        "partners": partners,
+        "blocked": blocked,
+        "partners_csv": config.partner_list.as_ref().map(|list| list.rows.len()),
+        "blocked_csv": config.blocked_list.as_ref().map(|list| list.rows.len()),
+        "discovery": config.federation.discovery,
     });
     print(args, &answer, || listed(&answer))
 }
@@ -160,6 +170,11 @@ fn listed(answer: &Value) -> String {
     }
     for blocked in answer["blocked"].as_array().into_iter().flatten() {
         row(&blocked["domain"], "blocked", &blocked["place"]);
+    }
+    for (key, what) in [("partners_csv", "partners"), ("blocked_csv", "blocked domains")] {
+        if let Some(rows) = answer[key].as_u64() {
+            text.push_str(&format!("{:<40} {rows} {what}\n", format!("federation.{key}")));
+        }
     }
     let everybody = match answer["discovery"].as_bool() {
         Some(true) => "discovered by DNS SRV, with limits",

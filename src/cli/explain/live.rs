@@ -67,6 +67,7 @@ impl Probe {
             timeout_ms: dns.timeout_ms,
             attempts: dns.attempts,
             hold_down_s: dns.hold_down_s,
+            sips_srv: dns.sips_srv,
         };
         // The resolver belongs to the runtime it is made in.
         let resolver = runtime.block_on(async { Resolver::new(&settings, 0) })?;

@@ -32,14 +32,16 @@ pub(super) enum Screen {
     Name,
     /// Addresses that may be connected to.
     Addresses,
-    /// Rates and quotas.
-    Rate,
     /// Where it goes.
     Route,
+    /// Rates and quotas of the sender.
+    Rate,
+    /// What the own user may.
+    User,
 }
 
 impl Screen {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Local,
         Self::Method,
         Self::Destination,
@@ -51,8 +53,9 @@ impl Screen {
         Self::Dns,
         Self::Name,
         Self::Addresses,
-        Self::Rate,
         Self::Route,
+        Self::Rate,
+        Self::User,
     ];
 
     /// Returns what it looks at.
@@ -69,8 +72,9 @@ impl Screen {
             Self::Dns => "DNS",
             Self::Name => "certificate name",
             Self::Addresses => "addresses",
-            Self::Rate => "rates and quotas",
             Self::Route => "way out",
+            Self::Rate => "rates and quotas",
+            Self::User => "the own user",
         }
     }
 
@@ -185,6 +189,7 @@ fn end(outcome: &Outcome, policy: Option<&Decision>) -> (Option<Screen>, Said) {
         (200 | 488, _) => Screen::Local,
         (_, Some(1027)) => Screen::Method,
         (480, _) => Screen::Rate,
+        (403, Some(_)) if matches!(policy, Some(Decision::Permit(_))) => Screen::User,
         // Policy let it pass, so what refused it came after.
         _ if matches!(policy, Some(Decision::Permit(_))) => Screen::Route,
         _ => Screen::Destination,

@@ -200,7 +200,7 @@ fn case<'a>(
     Case {
         args,
         config,
-        snapshot: Arc::new(policy::compile(control::rules(config), 1).unwrap()),
+        snapshot: Arc::new(control::policy(config).unwrap()),
         from,
         to,
         direction,

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::super::convert;
+use super::super::start;
 use super::*;
-use crate::policy;
 
 const LEAST: &str = r#"
 [edge]
@@ -24,14 +23,15 @@ struct Made(Config, Snapshot);
 
 fn made(text: &str) -> Made {
     let config = config::parse(Path::new("e.toml"), text).unwrap_or_else(|e| panic!("{e}"));
-    let policy = policy::compile(convert::rules(&config), 1).unwrap();
+    let policy = start::policy(&config).unwrap();
     Made(config, policy)
 }
 
 fn between(old: &str, new: &str) -> Difference {
     let (old, new) = (made(old), made(new));
     let old = Side { config: &old.0, policy: &old.1 };
-    difference(&old, &Side { config: &new.0, policy: &new.1 })
+    let now = Now { unix_s: 1_800_000_000, ..Now::default() };
+    difference(&old, &Side { config: &new.0, policy: &new.1 }, now)
 }
 
 /// Goes from the least configuration with `old` added to the one with `new` added.
@@ -175,4 +175,21 @@ fn a_key_that_only_a_restart_changes_refuses_all_of_it() {
                 .to_owned(),
         ]
     );
+}
+
+#[test]
+fn all_domains_below_one_are_an_entry_of_their_own() {
+    let below = partner("*.fabrikam.example");
+    assert_eq!(told("", &below), ["*.fabrikam.example gets in"]);
+    let one = format!("{below}{}", blocked("it.fabrikam.example"));
+    assert_eq!(told(&below, &one), ["it.fabrikam.example is cut off: blocked"]);
+}
+
+#[test]
+fn an_entry_that_has_expired_cuts_off() {
+    let fabrikam = partner("fabrikam.example");
+    let expired = format!("{fabrikam}expires = 2026-12-31\n");
+    assert_eq!(told(&fabrikam, &expired), ["fabrikam.example is cut off: its entry has expired"]);
+    let later = format!("{fabrikam}expires = 2030-12-31\n");
+    assert_eq!(told(&fabrikam, &later), ["fabrikam.example stays, under a changed entry"]);
 }

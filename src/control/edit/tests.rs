@@ -17,8 +17,12 @@ key = "sip.key"
 name = "pool.contoso.example"
 "#;
 
-fn domain(name: &str) -> Domain {
-    Domain::parse(name.as_bytes()).unwrap()
+fn domain(name: &str) -> Pattern {
+    config::read_pattern(name).unwrap()
+}
+
+fn host(name: &str) -> Domain {
+    config::read_domain(name).unwrap()
 }
 
 fn addition(name: &str) -> Addition {
@@ -60,7 +64,7 @@ fn a_partner_is_added_after_the_last_one_and_nothing_else_moves() {
 #[test]
 fn the_first_partner_is_added_at_the_end() {
     let server = Addition {
-        edge: Some(domain("sip.fabrikam.example")),
+        edge: Some(host("sip.fabrikam.example")),
         port: Some(5062),
         ..addition("fabrikam.example")
     };
@@ -148,7 +152,7 @@ fn an_entry_that_is_no_section_of_its_own_is_left_to_an_editor() {
     let text = format!("partner = [{{ domain = \"fabrikam.example\" }}]\n{LEAST}");
     assert_eq!(
         refused(&text, &Edit::Remove(domain("fabrikam.example"))),
-        "partner[0] (e.toml:1) is no [[partner]] section of this file"
+        "it is listed at e.toml:1, which is no [[partner]] section of e.toml"
     );
 }
 

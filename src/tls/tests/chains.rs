@@ -167,7 +167,7 @@ fn a_partners_own_anchors_vouch_for_that_partner_alone() {
 
     // Going out, only the set of the partner that was asked for counts.
     let theirs = of_litware.leaf(&Leaf::named("sip.litware.example"));
-    let names = [domain("sip.litware.example")];
+    let names = ExpectedNames::host(domain("sip.litware.example"));
     for (set, passes) in [(None, false), (Some(0), false), (Some(1), true)] {
         let mut client = End::client_for(&material, Class::Federation, set, &names).unwrap();
         run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
@@ -204,28 +204,64 @@ fn an_internal_peer_must_carry_a_listed_name_and_the_internal_anchor() {
 fn a_server_must_carry_an_expected_name_whatever_was_sent_as_sni() {
     let root = Authority::root("Root");
     let material = edge(&root).build();
-    let connect = |leaf: &Leaf, expected: &[&str]| {
-        let expected: Vec<_> = expected.iter().map(|name| domain(name)).collect();
-        let client = End::client_for(&material, Class::Federation, None, &expected);
+    let connect = |leaf: &Leaf, expected: &ExpectedNames| {
+        let client = End::client_for(&material, Class::Federation, None, expected);
         let mut client = client.unwrap();
         run(&mut client, &mut Bare::accept(&root.leaf(leaf), None), WHOLE);
         client.outcome
     };
+    let host = |name: &str| ExpectedNames::host(domain(name));
+    let sip_domain =
+        |name: &str| ExpectedNames { sip_domain: Some(domain(name)), ..ExpectedNames::default() };
     let plain = Leaf::named("sip.fabrikam.example");
-    assert_eq!(connect(&plain, &["sip.fabrikam.example"]), Ok(State::Established));
-    assert_eq!(
-        connect(&plain, &["fabrikam.example", "sip.fabrikam.example"]),
-        Ok(State::Established)
-    );
-    let mismatch = connect(&plain, &["sip.litware.example"]).unwrap_err();
+    assert_eq!(connect(&plain, &host("sip.fabrikam.example")), Ok(State::Established));
+    let mismatch = connect(&plain, &host("sip.litware.example")).unwrap_err();
     assert_eq!(mismatch.connect_failure(), ConnectFailure::CertificateNameMismatch);
     let by_uri = Leaf { uris: vec!["sip:fabrikam.example"], ..Leaf::default() };
-    assert_eq!(connect(&by_uri, &["fabrikam.example"]), Ok(State::Established));
-    // RFC 5922 section 7.2: no wildcards; and the common name alone does not count.
+    assert_eq!(connect(&by_uri, &sip_domain("fabrikam.example")), Ok(State::Established));
+    // A SIP URI names a domain, not a host.
+    assert!(connect(&by_uri, &host("fabrikam.example")).is_err());
+    // RFC 5922 section 7.2: no wildcards.
     let wildcard = Leaf::named("*.fabrikam.example");
-    assert!(connect(&wildcard, &["sip.fabrikam.example"]).is_err());
-    let by_common_name = Leaf { common_name: Some("sip.fabrikam.example"), ..Leaf::default() };
-    assert!(connect(&by_common_name, &["sip.fabrikam.example"]).is_err());
+    assert!(connect(&wildcard, &host("sip.fabrikam.example")).is_err());
+}
+
+#[test]
+fn a_server_must_carry_host_and_sip_domain_where_both_are_expected() {
+    let root = Authority::root("Root");
+    let material = edge(&root).build();
+    let both = ExpectedNames {
+        sip_domain: Some(domain("fabrikam.example")),
+        ..ExpectedNames::host(domain("sip.fabrikam.example"))
+    };
+    let outcome = |leaf: &Leaf| {
+        let client = End::client_for(&material, Class::Federation, None, &both);
+        let mut client = client.unwrap();
+        run(&mut client, &mut Bare::accept(&root.leaf(leaf), None), WHOLE);
+        client.outcome
+    };
+    let mut leaf = Leaf::named("sip.fabrikam.example");
+    let Err(Fault::NameMismatch { expected, .. }) = outcome(&leaf) else {
+        panic!("the host alone does not do");
+    };
+    assert_eq!(*expected, [domain("fabrikam.example")], "what is lacking is told");
+    leaf.uris = vec!["sip:fabrikam.example"];
+    assert_eq!(outcome(&leaf), Ok(State::Established));
+}
+
+#[test]
+fn the_common_name_of_a_server_counts_only_where_expected() {
+    let root = Authority::root("Root");
+    let material = edge(&root).build();
+    let leaf = Leaf { common_name: Some("sip.fabrikam.example"), ..Leaf::default() };
+    for common_name in [false, true] {
+        let host = ExpectedNames::host(domain("sip.fabrikam.example"));
+        let expected = ExpectedNames { common_name, ..host };
+        let client = End::client_for(&material, Class::Federation, None, &expected);
+        let mut client = client.unwrap();
+        run(&mut client, &mut Bare::accept(&root.leaf(&leaf), None), WHOLE);
+        assert_eq!(client.outcome.is_ok(), common_name);
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod bad_input;
 mod dialog;
 mod failover;
+mod limits;
 mod message;
 mod parking;
 mod remote_user;
+mod users;
 mod world;

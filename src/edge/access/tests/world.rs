@@ -34,8 +34,10 @@ pub(super) fn rules() -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam, northwind],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),
@@ -213,6 +215,17 @@ impl World {
 
     pub(super) fn adopt(&mut self, rules: Rules, epoch: u64) {
         self.access.adopt(self.now, snapshot(rules, epoch), &mut self.effects);
+        self.collect();
+    }
+
+    /// Puts a snapshot in force whose limits are these.
+    pub(super) fn limit(&mut self, rules: Rules, throttles: policy::Throttles, epoch: u64) {
+        let snapshot = policy::compile(rules, epoch).expect("no contradiction");
+        self.publish(snapshot.with_throttles(throttles));
+    }
+
+    pub(super) fn publish(&mut self, snapshot: Snapshot) {
+        self.access.adopt(self.now, Arc::new(snapshot), &mut self.effects);
         self.collect();
     }
 

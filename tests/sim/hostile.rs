@@ -139,6 +139,7 @@ impl World {
             first_generation: 0,
             seed: seed ^ number as u64,
             idle_timeout_ms: 600_000,
+            ping_interval_ms: 60_000,
             explain: false,
         };
         let shards = (0..SHARDS).map(|number| Shard {

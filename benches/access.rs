@@ -16,7 +16,7 @@ use criterion::{Criterion, Throughput};
 use entente::dns::{Answer, Domain, Target};
 use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Class, Command, Core, Effects, Fed, LegId, Opened, OutletId};
-use entente::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, Rules};
+use entente::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules};
 use entente::time::Now;
 
 #[global_allocator]
@@ -104,6 +104,7 @@ fn names(host: &str) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint: [host.len() as u8; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 

@@ -93,6 +93,32 @@ pub const CERTIFICATE_NAMES_MAX: usize = 256;
 /// How long a remote user's session ticket is good (DESIGN 7.3); none outlives its material.
 pub const TICKET_LIFETIME_S: u32 = 3600;
 
+/// Distribution points whose lists are kept. Memory: about 1 KiB each without what is on the list;
+/// only chains that lead to an anchor name any.
+pub const CRL_POINTS_MAX: usize = 1024;
+/// Distribution points on their way from the shards to the control thread.
+pub const CRL_REPORTS_MAX: usize = 256;
+/// Places of one list that are kept of a certificate.
+pub const CRL_URLS_MAX: usize = 8;
+/// Bytes of one such place; longer ones are left out.
+pub const CRL_URL_BYTES_MAX: usize = 2048;
+/// Certificates on all fetched lists together, 16 bytes each: 128 MiB.
+pub const CRL_REVOKED_MAX: usize = 8 * 1024 * 1024;
+/// Fetches under way at once, each with up to `tls.revocation_list_bytes` of memory.
+pub const CRL_FETCHES_MAX: usize = 4;
+/// Pause before a list that could not be fetched is asked for again; it doubles with each failure
+/// up to [`CRL_RETRY_MS_MAX`].
+pub const CRL_RETRY_MS_MIN: u64 = 5_000;
+/// See [`CRL_RETRY_MS_MIN`].
+pub const CRL_RETRY_MS_MAX: u64 = 600_000;
+/// Shortest time between two fetches of a list that is in force, however short-lived it is.
+pub const CRL_REFRESH_MS_MIN: u64 = 1_000;
+/// A list that nobody asked about for this long is forgotten: a week, as peers come and go.
+pub const CRL_FORGET_MS: u64 = 7 * 86_400_000;
+/// New lists that come within this time are published together, since each publication makes the
+/// shards judge every open leg again.
+pub const CRL_PUBLISH_MS: u64 = 200;
+
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
 pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
 /// Kept free on every leg for responses, which must not be refused for want of room.

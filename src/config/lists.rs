@@ -351,11 +351,8 @@ fn split(text: &str, span: Range<usize>, fields: &mut Vec<Range<usize>>) -> Opti
             };
             if !matches!(rest.get(length), None | Some(b',')) {
                 let message = "text after a quoted field";
-                return Err(malformed(
-                    start..span.end,
-                    message,
-                    "expected a comma after the quote",
-                ));
+                let label = "expected a comma after the quote";
+                return Some(malformed(start..span.end, message, label));
             }
             length
         } else {

@@ -17,7 +17,7 @@ use super::shape::{
 };
 use crate::dns::Domain;
 use crate::edge::Class;
-use crate::policy::{Date, Pattern, Version};
+use crate::policy::{Date, Pattern, Revocation, Version};
 #[cfg(test)]
 use toml::Spanned;
 #[cfg(test)]
@@ -288,9 +288,47 @@ section! {
         }
         /// Revocation lists, PEM or DER.
         crl: Vec<PathBuf> = list(path(), 1_000), default("[]"), NewConnections {
-            beyond: "an issuer without a list is not checked; a list past its date is refused",
+            beyond: "what a list past its date revoked stays revoked; an issuer without one: see \
+                tls.revocation",
             example: "[\"pki/ca.crl\"]",
-            see: [],
+            see: ["tls.revocation"],
+        }
+        /// Whether lists are fetched from where partners' certificates say, by HTTP, and what holds
+        /// while one is lacking. Delta and indirect lists, lists for some reasons only, and places
+        /// other than http:// are not supported and count as lacking.
+        revocation: Revocation = one_of(&[
+            ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
+        ]), default("\"soft\""), Live {
+            beyond: "soft: the partner passes, counted and with a warning; hard: its requests get \
+                504 with ms-diagnostics 1010; off: nothing is fetched, tls.crl counts still",
+            example: "\"hard\"",
+            see: ["partner.revocation", "addresses.allow_networks"],
+        }
+        /// Directory where fetched lists are kept over a restart.
+        revocation_cache: PathBuf = path(), optional, Live {
+            beyond: "unset: in memory alone, so partners under hard wait for their lists at start",
+            example: "\"crls\"",
+            see: ["tls.revocation"],
+        }
+        /// Longest time between two fetches of a list; a list whose own time is shorter is fetched
+        /// again before it ends.
+        revocation_refresh_s: u64 = seconds(60, 604_800), default("14400"), Live {
+            beyond: "how late a revocation is seen that is published before the old list ends",
+            example: "3600",
+            see: ["tls.revocation"],
+        }
+        /// How long a fetch may take: name, connection and list.
+        revocation_timeout_ms: u64 = milliseconds(500, 60_000), default("10000"), Live {
+            beyond: "exceeded: the list is lacking; asked for again after 5 s, then ever later up \
+                to 10 min",
+            example: "5000",
+            see: ["tls.revocation"],
+        }
+        /// Size of a list.
+        revocation_list_bytes: usize = bytes(65_536, 134_217_728), default("16777216"), Live {
+            beyond: "exceeded: the list is lacking",
+            example: "33554432",
+            see: ["tls.revocation"],
         }
         /// How long a handshake may take from the first byte.
         handshake_timeout_ms: u64 = milliseconds(500, 60_000), default("10000"), Restart {
@@ -424,7 +462,7 @@ section! {
         /// Distinct local users a discovered partner may address within the window, whether or not
         /// they exist.
         distinct_users: u32 = integer(0, 10_000), default("1000"), Live {
-            beyond: "exceeded: messages to additional users get 480 with Retry-After; 0: any number",
+            beyond: "exceeded: messages to additional users get 480; 0: any number",
             example: "200",
             see: ["federation.distinct_users_window_s"],
         }
@@ -434,8 +472,8 @@ section! {
             example: "3600",
             see: ["federation.distinct_users"],
         }
-        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on a
-        /// partner is suspicious.
+        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on
+        /// a partner is suspicious.
         failed_percent: u8 = integer(0, 100), default("50"), Live {
             beyond: "reached: suspicious_messages_per_s holds until the share has fallen; 0: never",
             example: "80",
@@ -617,6 +655,15 @@ section! {
             beyond: "unset: as its kind, which has no limit unless federation_limit gives it one",
             example: "5000",
             see: ["federation.distinct_users", "federation_limit.kind"],
+        }
+        /// What holds while it is not known whether its certificate has been revoked.
+        revocation: Revocation = one_of(&[
+            ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
+        ]), optional, Live {
+            beyond: "unset: tls.revocation; off: nothing is fetched where this edge connects to \
+                it; a certificate that a known list revokes is refused in any case",
+            example: "\"hard\"",
+            see: ["tls.revocation"],
         }
     }
 }

@@ -159,13 +159,13 @@ fn add_listed(
             match head(start, line) {
                 Ok(found) => columns = Some(found),
                 // Without its columns nothing else of the file can be read.
-                Err(problem) => return problems.push(problem),
+                Err(problem) => return problems.push(*problem),
             }
             continue;
         };
         let row = Row { at: start, line, columns };
         if let Err(problem) = add_row(config, &own, &row, builder) {
-            problems.push(problem);
+            problems.push(*problem);
             if problems.len() >= limits::CONTRADICTIONS_MAX {
                 return;
             }
@@ -174,7 +174,7 @@ fn add_listed(
 }
 
 /// Reads the line that names the columns.
-fn head(at: usize, line: &str) -> Result<[usize; COLUMNS.len()], Problem> {
+fn head(at: usize, line: &str) -> Result<[usize; COLUMNS.len()], Box<Problem>> {
     let mut columns = [ABSENT; COLUMNS.len()];
     let mut start = at;
     for (place, field) in line.split(',').enumerate() {
@@ -184,18 +184,19 @@ fn head(at: usize, line: &str) -> Result<[usize; COLUMNS.len()], Problem> {
         let Some(column) = COLUMNS.iter().position(|known| *known == name) else {
             let message = format!("there is no column `{name}`");
             let problem = Problem::new(Code::UnknownKey, Some(span), message, "unknown column");
-            return Err(problem.help(format!("columns are: {}", COLUMNS.join(", "))));
+            return Err(Box::new(problem.help(format!("columns are: {}", COLUMNS.join(", ")))));
         };
         if columns[column] != ABSENT {
             let message = format!("column `{name}` is given twice");
-            return Err(Problem::new(Code::Contradiction, Some(span), message, "given again here"));
+            let label = "given again here";
+            return Err(Box::new(Problem::new(Code::Contradiction, Some(span), message, label)));
         }
         columns[column] = place;
     }
     if columns[0] == ABSENT {
         let span = Some(at..at + line.len());
         let problem = Problem::new(Code::MissingKey, span, "there is no column `uri`", "");
-        return Err(problem.help("begin the file with: uri,site,policy,home"));
+        return Err(Box::new(problem.help("begin the file with: uri,site,policy,home")));
     }
     Ok(columns)
 }
@@ -205,9 +206,9 @@ fn add_row(
     own: &HashSet<&Domain>,
     row: &Row<'_>,
     builder: &mut DirectoryBuilder,
-) -> Result<(), Problem> {
+) -> Result<(), Box<Problem>> {
     let malformed = |span, message: String, label: &str| {
-        Err(Problem::new(Code::Malformed, Some(span), message, label))
+        Err(Box::new(Problem::new(Code::Malformed, Some(span), message, label)))
     };
     if row.line.contains('"') {
         let span = row.at..row.at + row.line.len();
@@ -232,7 +233,7 @@ fn add_row(
     let (policy, policy_span) = row.field(2);
     builder.add(&user, domain.as_str(), site, policy, home).map_err(|fault| {
         let span = if fault == DirectoryFault::Twice { span } else { policy_span };
-        problem(config, Some(span), &fault)
+        Box::new(problem(config, Some(span), &fault))
     })
 }
 

@@ -69,6 +69,7 @@ pub fn rules(config: &Config) -> policy::Rules {
             connections_per_partner: config.federation.connections_per_partner,
             messages_per_s: config.federation.messages_per_s,
             discovered_verification: config.federation.discovered_verification.into(),
+            revocation: config.tls.revocation,
         },
         remote_users: policy::RemoteUserSwitches {
             enabled: config.remote_users.enabled,
@@ -104,15 +105,20 @@ fn partners(config: &Config, trust: &PartnerTrust) -> Vec<policy::PartnerRule> {
     let listed = config.partner_list.as_ref().map_or(0, |list| list.rows.len());
     let mut partners = Vec::with_capacity(config.partners.len() + listed);
     for (partner, anchors) in config.partners.iter().zip(&trust.of_partner) {
-        partners.push(partner_rule(partner, *anchors));
+        partners.push(partner_rule(config, partner, *anchors));
     }
     if let Some(list) = &config.partner_list {
-        partners.extend(list.rows.iter().map(|row| row_rule(row, &list.terms[row.terms as usize])));
+        let rule = |row: &PartnerRow| row_rule(config, row, &list.terms[row.terms as usize]);
+        partners.extend(list.rows.iter().map(rule));
     }
     partners
 }
 
-fn partner_rule(partner: &config::Partner, anchors: Option<u16>) -> policy::PartnerRule {
+fn partner_rule(
+    config: &Config,
+    partner: &config::Partner,
+    anchors: Option<u16>,
+) -> policy::PartnerRule {
     policy::PartnerRule {
         domain: partner.domain.clone(),
         kind: listed(partner.edge.as_ref(), partner.port),
@@ -125,10 +131,11 @@ fn partner_rule(partner: &config::Partner, anchors: Option<u16>) -> policy::Part
         verification: partner.verification.into(),
         expires: partner.expires,
         version: partner.version,
+        revocation: partner.revocation.unwrap_or(config.tls.revocation),
     }
 }
 
-fn row_rule(row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
+fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
     policy::PartnerRule {
         kind: listed(row.edge.as_ref(), row.port),
         srv_target: srv_target(&terms.srv_target),
@@ -137,6 +144,7 @@ fn row_rule(row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
         verification: terms.verification.into(),
         expires: terms.expires,
         version: terms.version,
+        revocation: config.tls.revocation,
         ..policy::PartnerRule::allowed_domain(row.domain.clone())
     }
 }
@@ -199,7 +207,7 @@ fn next_hop(hop: &config::NextHop) -> policy::NextHop {
     }
 }
 
-fn address_rule(config: &Config) -> policy::AddressRule {
+pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
     let own: Vec<IpAddr> =

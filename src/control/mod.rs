@@ -3,6 +3,7 @@
 //! ```text
 //! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload)
 //! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
+//! shards ─ lists wanted ─> control thread ─ HTTP ─> Material of another edition ──> Published
 //! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
 //! ```
 //!
@@ -12,6 +13,7 @@
 mod board;
 mod certificates;
 mod convert;
+mod crl;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod limits;

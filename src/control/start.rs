@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::board::{self, AccessCells, Board, Stage};
+use super::crl;
 use super::listeners::listen;
 use super::{convert, notes, scores};
 use crate::admin::{self, View as _};
@@ -59,6 +60,7 @@ pub struct Options {
 pub struct Running {
     board: Arc<Board>,
     published: Arc<Published>,
+    lists: Arc<crl::Lists>,
     options: Options,
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -90,19 +92,25 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
     let scores = Arc::new(policy::Scores::new(options.discovery_key));
-    let board = Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped);
+    let (reports, reported) = tls::Reports::new();
+    let lists = Arc::new(crl::Lists::new(Arc::clone(&fabric), Arc::new(reports)));
+    let material = lists.first(&material, &config);
+    let board =
+        Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped, Arc::clone(&lists));
     let board = Arc::new(board);
     board.set_epoch(1);
     board.certificates.store(Arc::new(super::certificates(&board.config.load())));
     let published = Arc::new(Published::new(Arc::new(snapshot), Arc::new(material)));
+    lists.publish_to(Arc::clone(&published));
 
     let view: Arc<dyn admin::View> = Arc::clone(&board) as Arc<dyn admin::View>;
     let admin = admin::start(&board.config.load().management.listen, view)?;
     let (notes_to, notes) = notes_channel(&options, &board)?;
-    let (control, questions, retired) = spawn_control(&board, shards)?;
+    let (control, questions, retired) = spawn_control(&board, shards, &lists, reported)?;
     let mut running = Running {
         board,
         published,
+        lists,
         options,
         shards: Vec::with_capacity(shards),
         control: Some(control),
@@ -199,7 +207,7 @@ impl Running {
         }
         let epoch = self.board.epoch() + 1;
         let (snapshot, material) = compile(&config, epoch, &self.board.clock, &self.options)?;
-        self.published.material.store(Arc::new(material));
+        self.lists.put_in_force(&material, &config);
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);
@@ -447,10 +455,12 @@ fn notes_channel(
 type Control = (oneshot::Sender<()>, JoinHandle<()>);
 type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
 
-/// Starts the thread that resolves names, frees retired policies and watches the shards.
+/// Starts the thread that resolves names, fetches revocation lists, frees retired policies and watches the shards.
 fn spawn_control(
     board: &Arc<Board>,
     shards: usize,
+    lists: &Arc<crl::Lists>,
+    reported: mpsc::Receiver<tls::Point>,
 ) -> anyhow::Result<(Control, Questions, channel::Sender<Arc<Snapshot>>)> {
     let dns = &board.config.load().dns;
     let settings = resolver::Settings {
@@ -466,7 +476,7 @@ fn spawn_control(
     let (retired, retirees) = channel::unbounded::<Arc<Snapshot>>();
     let (stop, stopped) = oneshot::channel::<()>();
     let (made, making) = channel::bounded(1);
-    let board = Arc::clone(board);
+    let (board, lists) = (Arc::clone(board), Arc::clone(lists));
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             // The resolver belongs to the runtime it is made in.
@@ -484,6 +494,8 @@ fn spawn_control(
                     }
                 }
             });
+            let fetcher = resolver.clone();
+            tokio::spawn(crl::serve(Arc::clone(&board), lists, fetcher, seed[1], reported));
             let fabric = Arc::clone(&board.fabric);
             let deliver = move |shard, answer| fabric.answer(shard, answer);
             tokio::spawn(resolver::serve(resolver, board.clock, seed, handed, deliver));

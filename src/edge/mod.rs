@@ -433,6 +433,12 @@ pub enum Drain {
 pub trait Core {
     /// A leg is up; its way out is open.
     fn leg_opened(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects);
+    /// The peer of an open leg was judged again, after a reload or new revocation lists, and
+    /// something else is known of it than when its leg was opened. A core that decides nothing by
+    /// what is known of peers need not care.
+    fn leg_judged(&mut self, now: Now, leg: LegId, peer: Arc<PeerNames>, effects: &mut Effects) {
+        let _ = (now, leg, peer, effects);
+    }
     /// Bytes of one leg, decrypted, in order. At most one message is consumed per call.
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed;
     /// A leg is gone; its way out is closed already.

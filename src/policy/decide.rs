@@ -267,6 +267,7 @@ impl Snapshot {
             connections: self.rules.federation.connections_per_partner,
             names: party.terms.names,
             common_name: party.terms.common_name,
+            revocation: party.terms.revocation,
         };
         Ok(self.permit(&party, valid_until, Some(route)))
     }
@@ -472,7 +473,8 @@ impl Snapshot {
         }
     }
 
-    /// Judges what needs no name: where the chain leads, and the usage.
+    /// Judges what needs no name: where the chain leads, the usage, and whether it is known not to
+    /// be revoked.
     ///
     /// Anchors of one partner speak for it alone, and a partner that has anchors of its own is
     /// spoken for by nobody else's.
@@ -483,6 +485,9 @@ impl Snapshot {
         }
         if party.terms.require_client_eku && !peer.client_auth {
             return Err(self.stop_party(RefusalRule::ClientUsageMissing, party, About::Nothing));
+        }
+        if !party.terms.revocation.accepts(peer.revocation) {
+            return Err(self.stop_party(RefusalRule::RevocationUnknown, party, About::Nothing));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RemoteUserSwitches,
-    Rules, Snapshot, compile,
+    RevocationState, Rules, Snapshot, compile,
 };
 use crate::dns::{Answer, DnsView, Domain, Failure, Question, SharedAnswer, Target};
 use crate::time::{Monotonic, Now};
@@ -56,6 +56,7 @@ pub(super) fn peer(names: &[&str]) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [0x5a; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 

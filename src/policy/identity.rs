@@ -1,5 +1,6 @@
 //! What a peer's certificate says, read once after the handshake, and what it ought to say.
 
+use super::{Revocation, RevocationState};
 use crate::dns::Domain;
 
 /// Which trust anchors a chain led to.
@@ -28,6 +29,8 @@ pub struct PeerNames {
     pub fingerprint: [u8; 32],
     /// The earliest notAfter of the chain, Unix seconds.
     pub expires_unix_s: u64,
+    /// What is known of its revocation; a chain that is known to be revoked has no names at all.
+    pub revocation: RevocationState,
 }
 
 impl PeerNames {
@@ -54,13 +57,20 @@ pub struct ExpectedNames {
     pub sip_domain: Option<Domain>,
     /// The subject common name counts like a dNSName.
     pub common_name: bool,
+    /// Whether it has to be known that it is not revoked.
+    pub revocation: Revocation,
 }
 
 impl ExpectedNames {
     /// Returns the demand for a host name as exact dNSName.
     #[must_use]
     pub const fn host(host: Domain) -> Self {
-        Self { host: Some(host), sip_domain: None, common_name: false }
+        Self {
+            host: Some(host),
+            sip_domain: None,
+            common_name: false,
+            revocation: Revocation::Soft,
+        }
     }
 
     /// Returns what `peer` lacks; nothing if it may be spoken to.

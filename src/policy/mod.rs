@@ -3,8 +3,8 @@
 //! [`compile`] turns [`Rules`] into a [`Snapshot`]; a shard asks it ([`Snapshot::inbound`],
 //! [`Snapshot::outbound`], [`Snapshot::remote_user`]) and gets a [`Permit`], a [`Refusal`] or the
 //! question that DNS has to answer first. [`VerdictCache`] remembers what was decided, [`Scores`]
-//! counts what no verdict may remember against the limits of [`throttle`], [`users`] says what single
-//! users may, [`address`] says where a connection may go.
+//! counts what no verdict may remember against the limits of [`throttle`], [`users`] says what
+//! single users may, [`address`] says where a connection may go.
 
 pub mod address;
 mod contradiction;
@@ -22,6 +22,7 @@ mod permit;
 mod place;
 mod provider;
 mod refusal;
+mod revocation;
 mod rules;
 pub mod scores;
 pub mod shadow;
@@ -43,6 +44,7 @@ pub use permit::{Connection, PartnerKey, PartnerKind, Permit, Route, Rule};
 pub use place::Place;
 pub use provider::{Decoration, DefaultRoute, ProviderKind, ProviderRule};
 pub use refusal::{Refusal, RefusalRule};
+pub use revocation::{Revocation, RevocationState};
 pub use rules::{
     FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches, Rules,
     SrvTarget, Verification, Version,

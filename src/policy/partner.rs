@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Date, Listed, NameCheck, PartnerRule, SrvTarget, Verification};
+use super::{Date, Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -21,11 +21,12 @@ pub(super) struct Terms {
     pub(super) verification: Verification,
     /// The last day on which they hold.
     pub(super) expires: Option<Date>,
+    pub(super) revocation: Revocation,
 }
 
 impl Terms {
     /// Returns the terms of a discovered partner; no entry may loosen them.
-    pub(super) const fn discovered(verification: Verification) -> Self {
+    pub(super) const fn discovered(verification: Verification, revocation: Revocation) -> Self {
         Self {
             srv_target: SrvTarget::Strict,
             names: NameCheck::Fqdn,
@@ -35,6 +36,7 @@ impl Terms {
             allow_networks: Vec::new(),
             verification,
             expires: None,
+            revocation,
         }
     }
 
@@ -97,6 +99,7 @@ impl PartnerTable {
                 verification,
                 expires,
                 version: _,
+                revocation,
             } = rule;
             let terms = Terms {
                 srv_target,
@@ -107,6 +110,7 @@ impl PartnerTable {
                 allow_networks,
                 verification,
                 expires,
+                revocation,
             };
             let terms = match known.entry(terms) {
                 MapEntry::Occupied(entry) => *entry.get(),

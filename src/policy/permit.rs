@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ExpectedNames, NameCheck, Place, ProviderKind, SourceNetwork, Verification};
+use super::{
+    ExpectedNames, NameCheck, Place, ProviderKind, Revocation, SourceNetwork, Verification,
+};
 use crate::dns::{Domain, SharedAnswer, Target};
 use crate::time::Monotonic;
 
@@ -139,6 +141,7 @@ pub struct Route {
     pub connections: u8,
     pub(super) names: NameCheck,
     pub(super) common_name: bool,
+    pub(super) revocation: Revocation,
 }
 
 impl Route {
@@ -157,6 +160,7 @@ impl Route {
             host: host.then(|| target.fqdn.clone()),
             sip_domain: sip_domain.then(|| domain.clone()),
             common_name: self.common_name,
+            revocation: self.revocation,
         }
     }
 }

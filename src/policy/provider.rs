@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::domain::DomainTable;
 use super::partner::Terms;
-use super::{Date, NameCheck, PeerNames, SrvTarget, Verification};
+use super::{Date, NameCheck, PeerNames, Revocation, SrvTarget, Verification};
 use crate::dns::{Domain, Target};
 
 /// The two kinds of provider.
@@ -159,7 +159,7 @@ impl DefaultRoute {
         }
     }
 
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn terms(&self, revocation: Revocation) -> Terms {
         Terms {
             srv_target: SrvTarget::Strict,
             names: NameCheck::Fqdn,
@@ -169,6 +169,7 @@ impl DefaultRoute {
             allow_networks: self.allow_networks.clone(),
             verification: self.verification,
             expires: None,
+            revocation,
         }
     }
 }
@@ -187,7 +188,7 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    fn of(rule: &ProviderRule) -> Self {
+    fn of(rule: &ProviderRule, revocation: Revocation) -> Self {
         let terms = Terms {
             srv_target: SrvTarget::Strict,
             names: NameCheck::Fqdn,
@@ -197,6 +198,7 @@ impl Provider {
             allow_networks: rule.allow_networks.clone(),
             verification: rule.verification,
             expires: None,
+            revocation,
         };
         Self {
             name: rule.name.as_str().into(),
@@ -224,8 +226,9 @@ pub(super) struct ProviderTable {
 }
 
 impl ProviderTable {
-    /// Compiles `rules`, in which no name, edge or domain is given twice.
-    pub(super) fn of(rules: &[ProviderRule]) -> Self {
+    /// Compiles `rules`, in which no name, edge or domain is given twice; `revocation` is demanded
+    /// of all of them.
+    pub(super) fn of(rules: &[ProviderRule], revocation: Revocation) -> Self {
         let enabled = || (0_u16..).zip(rules).filter(|(_, rule)| rule.enabled);
         let rooms = |count: fn(&ProviderRule) -> usize| enabled().map(|(_, r)| count(r)).sum();
         let mut domains = DomainTable::with_room_for(rooms(|r| r.stated_domains().count()));
@@ -244,7 +247,7 @@ impl ProviderTable {
             }
         }
         assert_eq!(domains.len(), owner.len(), "each domain has one owner");
-        let providers = rules.iter().map(Provider::of).collect();
+        let providers = rules.iter().map(|rule| Provider::of(rule, revocation)).collect();
         Self { providers, domains, owner, shared, sharer }
     }
 
@@ -337,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_domain_belongs_to_the_provider_that_states_it_or_that_dns_names() {
-        let table = ProviderTable::of(&[online(), skype()]);
+        let table = ProviderTable::of(&[online(), skype()], Revocation::Soft);
         assert_eq!(table.stating(&domain("live.example")), Some(1));
         assert_eq!(table.stating(&domain("msn.example")), Some(1), "decorated addresses go there");
         assert_eq!(table.stating(&domain("fabrikam.example")), None);
@@ -351,7 +354,7 @@ mod tests {
     #[test]
     fn a_provider_that_is_not_enabled_is_found_by_nothing() {
         let off = |rule: ProviderRule| ProviderRule { enabled: false, ..rule };
-        let table = ProviderTable::of(&[off(online()), off(skype())]);
+        let table = ProviderTable::of(&[off(online()), off(skype())], Revocation::Soft);
         let edge = domain("sipfed.online.example");
         assert!(!table.any());
         assert_eq!(table.stating(&domain("live.example")), None);
@@ -364,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_provider_is_recognised_by_the_certificate_of_its_edge() {
-        let table = ProviderTable::of(&[online(), skype()]);
+        let table = ProviderTable::of(&[online(), skype()], Revocation::Soft);
         let found = |names: &[&str]| table.carried_by(&peer(names)).map(|p| p.name.to_string());
         assert_eq!(found(&["a.example", "federation.skype.example"]).as_deref(), Some("skype"));
         assert_eq!(found(&["msn.example"]), None);

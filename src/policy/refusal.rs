@@ -57,6 +57,8 @@ pub enum RefusalRule {
     ProviderOfAnother,
     /// The connection carries another kind of federation (lync-federation 4.2 rule 10).
     OtherKindOnConnection,
+    /// The entry demands to know that the certificate is not revoked, and nobody says.
+    RevocationUnknown,
 }
 
 /// One row of the table of answers.
@@ -143,6 +145,9 @@ impl RefusalRule {
             Self::OtherKindOnConnection => {
                 row(403, 1016, "Asserted domain does not match source", "other_kind_on_connection")
             }
+            Self::RevocationUnknown => {
+                row(504, 1010, "Certificate trust with partner failed", "revocation_unknown")
+            }
         }
     }
 
@@ -153,7 +158,7 @@ impl RefusalRule {
     }
 
     /// Every rule, in order, for tables and metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::FederationOff,
         Self::RemoteUsersOff,
         Self::AnonymousOff,
@@ -179,6 +184,7 @@ impl RefusalRule {
         Self::CertificateNameMismatch,
         Self::ProviderOfAnother,
         Self::OtherKindOnConnection,
+        Self::RevocationUnknown,
     ];
 }
 
@@ -263,6 +269,7 @@ impl Refusal {
             RefusalRule::RemoteUsersOff => Some(Place::Key("remote_users.enabled")),
             RefusalRule::AnonymousOff => Some(Place::Key("remote_users.anonymous")),
             RefusalRule::UnknownDomain => Some(Place::Key("federation.discovery")),
+            RefusalRule::RevocationUnknown => self.entry.or(Some(Place::Key("tls.revocation"))),
             _ => self.entry,
         }
     }
@@ -322,6 +329,10 @@ impl Refusal {
             RefusalRule::ClientUsageMissing => {
                 format!("the certificate of {domain} lacks the clientAuth usage its entry demands")
             }
+            RefusalRule::RevocationUnknown => format!(
+                "it is not known whether the certificate of {domain} has been revoked, which its \
+                 entry demands"
+            ),
             RefusalRule::NoSuchService => format!("{domain} publishes no federation SRV record"),
             RefusalRule::ServiceRefused => format!("{domain} publishes that it does not federate"),
             RefusalRule::SrvLookupFailed => {

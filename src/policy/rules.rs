@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule};
+use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule, Revocation};
 use crate::dns::Domain;
 
 /// Everything the policy is made from.
@@ -51,6 +51,8 @@ pub struct FederationSwitches {
     pub messages_per_s: u32,
     /// How far a discovered partner's word is believed (`DiscoveredPartnerVerificationLevel`).
     pub discovered_verification: Verification,
+    /// What is demanded of the revocation state of partners that no list names.
+    pub revocation: Revocation,
 }
 
 impl Default for FederationSwitches {
@@ -61,6 +63,7 @@ impl Default for FederationSwitches {
             connections_per_partner: 4,
             messages_per_s: 20,
             discovered_verification: Verification::Source,
+            revocation: Revocation::Soft,
         }
     }
 }
@@ -120,6 +123,8 @@ pub struct PartnerRule {
     pub expires: Option<Date>,
     /// What the partner runs, where that is known.
     pub version: Option<Version>,
+    /// What is demanded of the revocation state of its certificate.
+    pub revocation: Revocation,
 }
 
 impl PartnerRule {
@@ -138,6 +143,7 @@ impl PartnerRule {
             verification: Verification::Source,
             expires: None,
             version: None,
+            revocation: Revocation::Soft,
         }
     }
 

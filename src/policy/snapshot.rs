@@ -14,7 +14,7 @@ use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
 use super::throttle::Throttling;
 use super::users::Directory;
-use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, Rules};
+use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, ProviderKind, Rules};
 use crate::dns::Domain;
 
 /// One immutable compiled policy.
@@ -61,9 +61,10 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     rules.blocked = Vec::new();
     let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
     let internal_names = DomainTable::of(rules.internal_names.iter());
-    let providers = ProviderTable::of(&rules.providers);
-    let default_route_terms = rules.default_route.as_ref().map(DefaultRoute::terms);
-    let discovered = Terms::discovered(rules.federation.discovered_verification);
+    let revocation = rules.federation.revocation;
+    let providers = ProviderTable::of(&rules.providers, revocation);
+    let default_route_terms = rules.default_route.as_ref().map(|route| route.terms(revocation));
+    let discovered = Terms::discovered(rules.federation.discovered_verification, revocation);
     Ok(Snapshot {
         epoch,
         rules,
@@ -198,6 +199,23 @@ impl Snapshot {
             | PartnerKey::Subdomain(_)
             | PartnerKey::DefaultRoute
             | PartnerKey::NextHop => None,
+        }
+    }
+
+    /// Returns the edge of a public service, which many domains share.
+    #[must_use]
+    pub fn remote_edge(&self, key: PartnerKey) -> Option<&Domain> {
+        match key {
+            PartnerKey::Provider(index) => self
+                .providers
+                .get(index)
+                .filter(|provider| provider.kind == ProviderKind::Public)
+                .map(|provider| &provider.edge),
+            PartnerKey::DefaultRoute => {
+                let (route, _) = self.default_route().filter(|(route, _)| route.public)?;
+                Some(&route.edge)
+            }
+            _ => None,
         }
     }
 

@@ -75,6 +75,17 @@ pub struct Throttles {
     pub partners: Vec<(String, Limits)>,
 }
 
+impl Throttles {
+    /// Returns the most distinct users that any partner may address and that are counted.
+    #[must_use]
+    pub fn most_users(&self) -> u32 {
+        let kinds = self.kinds.iter().map(|(_, limits)| limits.users);
+        let partners = self.partners.iter().map(|(_, limits)| limits.users);
+        let most = kinds.chain(partners).fold(self.discovered.users, u32::max);
+        most.min(limits::DISTINCT_USERS_MAX)
+    }
+}
+
 /// The same by what a verdict knows of the partner.
 #[derive(Debug)]
 pub(super) struct Throttling {

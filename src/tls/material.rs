@@ -15,6 +15,7 @@ use super::identity::{Chooser, Identity, Presenter};
 use super::key_log::KeyLogTo;
 use super::load::{self, LoadError};
 use super::plan::{self, Plan, TrustSource};
+use super::revocation::Revocation;
 use super::suites;
 use super::ticket;
 use super::trust::{Parts, Trust, Whose};
@@ -30,6 +31,8 @@ static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 #[derive(Debug)]
 pub struct Material {
     epoch: u64,
+    /// Which of the epoch's fetched lists these are.
+    lists: u32,
     trust: Arc<Trust>,
     servers: Vec<Arc<Server>>,
     common: Common,
@@ -96,6 +99,7 @@ impl Material {
         };
         Ok(Self {
             epoch: plan.epoch,
+            lists: 0,
             trust,
             servers,
             common,
@@ -110,7 +114,32 @@ impl Material {
         self.epoch
     }
 
-    /// Returns which chains count in this epoch, to judge open legs again.
+    /// Returns what changes whenever open legs have to be judged again: the configuration's number
+    /// with that of the fetched lists.
+    #[must_use]
+    pub const fn edition(&self) -> u64 {
+        self.epoch << 32 | self.lists as u64
+    }
+
+    /// Returns the same material with other fetched lists, which are the `lists`th of its epoch.
+    ///
+    /// Takes microseconds; no file is read.
+    #[must_use]
+    pub fn with_revocation(&self, lists: u32, revocation: Arc<Revocation>) -> Self {
+        let trust = Arc::new(self.trust.with_revocation(revocation));
+        let servers = self.servers.iter().map(|server| server.trusting(&trust)).collect();
+        Self {
+            epoch: self.epoch,
+            lists,
+            trust,
+            servers,
+            common: self.common.clone(),
+            federation_client: self.federation_client.clone(),
+            internal_client: self.internal_client.clone(),
+        }
+    }
+
+    /// Returns which chains count in this edition, to judge open legs again.
     #[must_use]
     pub fn trust(&self) -> &Trust {
         &self.trust
@@ -189,6 +218,20 @@ impl Server {
         // Made once here so that what the library does not like is found while loading.
         server.config()?;
         Ok(server)
+    }
+
+    /// Returns the same server under other trust.
+    fn trusting(self: &Arc<Self>, trust: &Arc<Trust>) -> Arc<Self> {
+        match &self.kind {
+            // Its tickets go on: no certificate was asked for.
+            ServerKind::Anonymous(_) => Arc::clone(self),
+            ServerKind::Mutual { whose, chooser, common, .. } => {
+                let (trust, chooser) = (Arc::clone(trust), Arc::clone(chooser));
+                let kind =
+                    ServerKind::Mutual { whose: *whose, trust, chooser, common: common.clone() };
+                Arc::new(Self { class: self.class, kind })
+            }
+        }
     }
 
     /// Returns the configuration for one connection, and the verifier that will have its verdict.

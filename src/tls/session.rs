@@ -315,20 +315,37 @@ impl Session {
         Described::new(common.protocol_version(), suite)
     }
 
-    /// Judges the peer again by what counts in another epoch. A peer without a certificate passes.
+    /// Judges the peer again by what counts in another edition. A peer without a certificate
+    /// passes.
     ///
-    /// Cost as that of the first judgement; a sweep over many legs should be spread over turns.
+    /// Returns who the peer is where something of that has changed: what is known of its
+    /// revocation. Cost as that of the first judgement; a sweep over many legs should be spread
+    /// over turns.
     /// # Errors
     /// Those of [`Trust::judge`], and [`Fault::AnchorsChanged`]. The session goes on as it was;
     /// closing it is the caller's.
-    pub fn rejudge(&self, trust: &Trust, now_unix_s: u64) -> Result<(), Fault> {
-        let Some(peer) = self.verified_peer() else { return Ok(()) };
+    pub fn rejudge(
+        &mut self,
+        trust: &Trust,
+        now_unix_s: u64,
+    ) -> Result<Option<Arc<PeerNames>>, Fault> {
+        let Some(peer) = self.verified_peer() else { return Ok(None) };
         let certificates: &[CertificateDer<'static>] =
             self.link.common().peer_certificates().unwrap_or_default();
         let (end_entity, intermediates) = certificates.split_first().ok_or(Fault::NoCertificate)?;
         let expected = peer.expected.as_deref();
         let names = trust.judge(end_entity, intermediates, peer.whose, expected, now_unix_s)?;
-        if names.anchors == peer.names.anchors { Ok(()) } else { Err(Fault::AnchorsChanged) }
+        if names.anchors != peer.names.anchors {
+            return Err(Fault::AnchorsChanged);
+        }
+        if names.revocation == peer.names.revocation {
+            return Ok(None);
+        }
+        let names = Arc::new(names);
+        if let Phase::Open(Some(peer)) | Phase::Over(Some(peer)) = &mut self.phase {
+            peer.names = Arc::clone(&names);
+        }
+        Ok(Some(names))
     }
 }
 

@@ -87,6 +87,7 @@ fn alert_for(fault: &Fault) -> CertificateError {
     match fault {
         Fault::Expired => CertificateError::Expired,
         Fault::Revoked => CertificateError::Revoked,
+        Fault::RevocationUnknown => CertificateError::UnknownRevocationStatus,
         Fault::NameMismatch { .. } => CertificateError::NotValidForName,
         Fault::CertificateUntrusted { why } => match why {
             Distrust::UnknownIssuer => CertificateError::UnknownIssuer,

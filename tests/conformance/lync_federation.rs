@@ -8,8 +8,8 @@ use std::sync::Arc;
 use entente::dns::{Answer, Cache, Domain, Question, Target};
 use entente::policy::{
     AddressRule, Anchors, Decision, ExpectedNames, FederationSwitches, Inbound, NameCheck, NextHop,
-    Outbound, PartnerRule, PeerNames, Permit, Refusal, RemoteUserSwitches, Rules, Snapshot,
-    SrvTarget, Verification, compile,
+    Outbound, PartnerRule, PeerNames, Permit, Refusal, RemoteUserSwitches, RevocationState, Rules,
+    Snapshot, SrvTarget, Verification, compile,
 };
 use entente::time::Now;
 
@@ -55,6 +55,7 @@ pub(crate) fn peer(names: &[&str]) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [7; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 

@@ -7,7 +7,7 @@ use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
     self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
-    RemoteUserSwitches, Rules, Snapshot,
+    RemoteUserSwitches, RevocationState, Rules, Snapshot,
 };
 use entente::time::Now;
 
@@ -47,10 +47,11 @@ pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 
-fn rules(organisation: usize) -> Rules {
+pub(crate) fn rules(organisation: usize) -> Rules {
     let own = DOMAINS[organisation];
     let other = DOMAINS[1 - organisation];
     let mut partner = PartnerRule::allowed_domain(domain(other));

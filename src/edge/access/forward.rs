@@ -152,11 +152,12 @@ impl Access {
             Crossing::PartnerToInside => {
                 let stamp = plan.admission.stamp;
                 let verified = stamp.verified(headers::asserted_verified(message));
-                self.trust.write(stamp, verified, edits.insert(end));
+                let remote = self.snapshot.remote_edge(plan.admission.partner);
+                self.trust.write(stamp, verified, remote, edits.insert(end));
             }
             Crossing::UserToInside => {
                 let out = edits.insert(end);
-                self.trust.write(plan.admission.stamp, false, out);
+                self.trust.write(plan.admission.stamp, false, None, out);
                 out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
                 self.replace_contact(leg, message, edits);
             }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::branch::{hex, unhex};
 use super::list::List;
 use crate::edge::{Class, LegId, Opened, OutletId};
-use crate::policy::PeerNames;
+use crate::policy::{Connection, PeerNames};
 use crate::time::Now;
 
 /// One leg.
@@ -29,6 +29,8 @@ pub(crate) struct Leg {
     pub(crate) local_ip: Box<str>,
     /// What is added to the top Via of a request from this leg (wire-protocols A.8).
     pub(crate) via_suffix: Box<str>,
+    /// The kind of federation that it carries, since its first request.
+    pub(crate) carries: Option<Connection>,
     /// Questions that messages of this leg wait for.
     pub(crate) lookups: usize,
     pub(crate) last_used: Now,
@@ -65,6 +67,7 @@ impl Legs {
             remote: opened.remote,
             local_ip: opened.local.ip().to_string().into_boxed_str(),
             via_suffix: via_suffix(id, opened.remote),
+            carries: None,
             lookups: 0,
             last_used: now,
             slots: List::default(),

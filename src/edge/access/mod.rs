@@ -56,7 +56,7 @@ use super::{
 };
 use crate::dns::{self, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{Scores, Snapshot, VerdictCache};
+use crate::policy::{PeerNames, Scores, Snapshot, VerdictCache};
 use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
 use crate::time::{Monotonic, Now};
 
@@ -549,6 +549,13 @@ impl Core for Access {
         self.legs.open(now, leg, opened);
         if let Some(outlet) = outlet {
             self.outlet_opened(now, outlet, leg, effects);
+        }
+    }
+
+    fn leg_judged(&mut self, _: Now, leg: LegId, peer: Arc<PeerNames>, _: &mut Effects) {
+        // The verdicts remembered of this peer have what was known of it in their keys.
+        if let Some(held) = self.legs.get_mut(leg) {
+            held.names = Some(peer);
         }
     }
 

@@ -1,7 +1,7 @@
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
 use super::super::{
-    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Rules, SourceNetwork,
-    SrvTarget,
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
+    RevocationState, Rules, SourceNetwork, SrvTarget,
 };
 use super::*;
 
@@ -461,6 +461,44 @@ fn an_outgoing_leg_expects_the_target_or_the_sip_domain_or_both() {
         let route = permit.route().unwrap();
         let names = route.expected_names(&route.targets()[0], &fabrikam_domain);
         assert_eq!((names.host.as_ref(), names.sip_domain.as_ref()), (host, sip_domain));
+    }
+}
+
+#[test]
+fn hard_wants_to_know_that_the_certificate_is_not_revoked() {
+    use RevocationState::{Good, Unknown};
+    for (demand, state, passes) in [
+        (Revocation::Off, Unknown, true),
+        (Revocation::Soft, Unknown, true),
+        (Revocation::Soft, Good, true),
+        (Revocation::Hard, Good, true),
+        (Revocation::Hard, Unknown, false),
+    ] {
+        let peer = PeerNames { revocation: state, ..peer(&["sip.fabrikam.example"]) };
+        let mut listed = allowed_domain();
+        listed.partners[0].revocation = demand;
+        let mut found = discovery();
+        found.federation.revocation = demand;
+        for (rules, place) in [(listed, "partner[0]"), (found, "tls.revocation")] {
+            let snapshot = snapshot(rules);
+            let decision =
+                inbound(&snapshot, &peer, "fabrikam.example", "contoso.example", &fabrikam());
+            if passes {
+                permit(decision);
+            } else {
+                let sentence = format!(
+                    "it is not known whether the certificate of fabrikam.example has been \
+                     revoked, which its entry demands (rule {place})"
+                );
+                refused(decision, RefusalRule::RevocationUnknown, 504, 1010, &sentence);
+            }
+            // Going out, TLS judges by the same demand.
+            let permit =
+                permit(outbound(&snapshot, "contoso.example", "fabrikam.example", &fabrikam()));
+            let route = permit.route().unwrap();
+            let expected = route.expected_names(&route.targets()[0], &domain("fabrikam.example"));
+            assert_eq!(expected.revocation, demand);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::policy::Anchors;
 
 /// Lets a peer with `theirs` connect to `material`; returns what the server made of it.
-fn admit(material: &Material, class: Class, theirs: &Pair) -> End {
+pub(super) fn admit(material: &Material, class: Class, theirs: &Pair) -> End {
     let config = bare::config(&[&TLS13], Some(theirs));
     let mut client = Bare::connect(&config, "sip.contoso.example");
     let mut server = End::server(material, class);
@@ -20,7 +20,7 @@ fn untrusted(why: Distrust) -> Result<State, Fault> {
 }
 
 /// An edge whose own certificate comes from `root`, which it trusts.
-fn edge(root: &Authority) -> Site {
+pub(super) fn edge(root: &Authority) -> Site {
     Site::new(&root.leaf(&Leaf::named("sip.contoso.example")), &[root])
 }
 
@@ -272,25 +272,26 @@ fn an_open_leg_is_judged_again_by_what_counts_now() {
     site.plan.partner_trust = vec![vec![path.clone()]];
     let leaf =
         Leaf { serial: 66, years: Some((2020, 2030)), ..Leaf::named("sip.fabrikam.example") };
-    let general = admit(&site.build(), Class::Federation, &root.leaf(&leaf)).session;
-    let own = admit(&site.build(), Class::Federation, &of_fabrikam.leaf(&leaf)).session;
-    let again = |session: &Session, site: &Site, now| session.rejudge(site.build().trust(), now);
-    assert_eq!(again(&general, &site, NOW_UNIX_S), Ok(()));
-    assert_eq!(again(&own, &site, NOW_UNIX_S), Ok(()));
-    assert_eq!(again(&general, &site, 1_893_456_001), Err(Fault::Expired));
+    let mut general = admit(&site.build(), Class::Federation, &root.leaf(&leaf)).session;
+    let mut own = admit(&site.build(), Class::Federation, &of_fabrikam.leaf(&leaf)).session;
+    let again =
+        |session: &mut Session, site: &Site, now| session.rejudge(site.build().trust(), now);
+    assert_eq!(again(&mut general, &site, NOW_UNIX_S), Ok(None));
+    assert_eq!(again(&mut own, &site, NOW_UNIX_S), Ok(None));
+    assert_eq!(again(&mut general, &site, 1_893_456_001), Err(Fault::Expired));
 
     // The partner's set has another index: the leg counted for whoever has the old one.
     let nobody = site.file("n.pem", &Authority::root("Nobody").pem);
     site.plan.partner_trust = vec![vec![nobody], vec![path]];
-    assert_eq!(again(&own, &site, NOW_UNIX_S), Err(Fault::AnchorsChanged));
+    assert_eq!(again(&mut own, &site, NOW_UNIX_S), Err(Fault::AnchorsChanged));
 
     let list = site.file("root.crl", &root.revoke(&[66]));
     site.plan.crl.push(list);
-    assert_eq!(again(&general, &site, NOW_UNIX_S), Err(Fault::Revoked));
+    assert_eq!(again(&mut general, &site, NOW_UNIX_S), Err(Fault::Revoked));
 
     let elsewhere = Site::new(&root.leaf(&leaf), &[&of_fabrikam]);
     let untrusted = Fault::CertificateUntrusted { why: Distrust::UnknownIssuer };
-    assert_eq!(again(&general, &elsewhere, NOW_UNIX_S), Err(untrusted));
+    assert_eq!(again(&mut general, &elsewhere, NOW_UNIX_S), Err(untrusted));
 }
 
 #[test]
@@ -300,7 +301,7 @@ fn a_leg_we_opened_is_judged_again_by_the_name_it_was_opened_for() {
     let theirs = root.leaf(&Leaf::named("sip.fabrikam.example"));
     let mut client = End::client(&site.build(), Class::Federation, "sip.fabrikam.example");
     run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
-    assert_eq!(client.session.rejudge(site.build().trust(), NOW_UNIX_S), Ok(()));
+    assert_eq!(client.session.rejudge(site.build().trust(), NOW_UNIX_S), Ok(None));
     client.session.close_notify(&mut client.out);
     assert_eq!(client.session.peer().unwrap().dns_names, [domain("sip.fabrikam.example")]);
 }

@@ -7,6 +7,8 @@ mod failover;
 mod limits;
 mod message;
 mod parking;
+mod providers;
 mod remote_user;
+mod revocation;
 mod users;
 mod world;

@@ -9,7 +9,9 @@ use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use crate::edge::{
     Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note, Opened,
 };
-use crate::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, Rules, Snapshot};
+use crate::policy::{
+    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot,
+};
 use crate::time::Now;
 
 pub(super) fn domain(text: &str) -> Domain {
@@ -85,6 +87,7 @@ pub(super) fn names(host: &str) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 
@@ -167,6 +170,12 @@ impl World {
     pub(super) fn deny(&mut self, why: ConnectFailure) {
         let connect = self.connects.remove(0);
         self.access.connect_failed(self.now, connect.outlet, why, &mut self.effects);
+        self.collect();
+    }
+
+    /// The shell has judged a leg's peer again.
+    pub(super) fn judged(&mut self, leg: LegId, peer: Arc<PeerNames>) {
+        self.access.leg_judged(self.now, leg, peer, &mut self.effects);
         self.collect();
     }
 

@@ -498,6 +498,18 @@ fn a_star_stands_for_whole_labels_and_only_in_lists_of_domains() {
 }
 
 #[test]
+fn a_list_that_changes_under_its_name_is_a_change() {
+    let old = load(&fixture("full.toml")).unwrap();
+    let mut new = old.clone();
+    let text = "domain\nspam.example\n".to_owned();
+    let list = lists::BlockedList::parse(Path::new("blocked.csv"), text).unwrap();
+    new.blocked_list = Some(Arc::new(list));
+    let changes = difference(&old, &new);
+    let told: Vec<_> = changes.iter().map(|c| (c.key.as_str(), c.reload)).collect();
+    assert_eq!(told, [("federation.blocked_csv", Reload::Live)]);
+}
+
+#[test]
 fn what_decided_is_found_by_file_and_line() {
     let config = load(&fixture("full.toml")).unwrap();
     let line = |place| {

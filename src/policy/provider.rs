@@ -226,8 +226,8 @@ pub(super) struct ProviderTable {
 }
 
 impl ProviderTable {
-    /// Compiles `rules`, in which no name, edge or domain is given twice; `revocation` is demanded of
-    /// all of them.
+    /// Compiles `rules`, in which no name, edge or domain is given twice; `revocation` is demanded
+    /// of all of them.
     pub(super) fn of(rules: &[ProviderRule], revocation: Revocation) -> Self {
         let enabled = || (0_u16..).zip(rules).filter(|(_, rule)| rule.enabled);
         let rooms = |count: fn(&ProviderRule) -> usize| enabled().map(|(_, r)| count(r)).sum();

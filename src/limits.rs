@@ -64,6 +64,9 @@ pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 /// How long sent bytes may go without acknowledgement (RFC 5482).
 pub const TCP_USER_TIMEOUT_MS: u64 = 80_000;
 
+/// How long the answer to a ping may take (RFC 5626 section 4.4.1).
+pub const PONG_MS: u64 = 10_000;
+
 /// Descriptors beside those of connections: listeners, rings, wakers, management, log.
 pub const OTHER_DESCRIPTORS: usize = 256;
 
@@ -218,8 +221,25 @@ pub const DNS_TTL_S_MAX: u32 = 86_400;
 pub const DNS_TTL_S_MIN: u32 = 1;
 /// Shortest and longest time a negative answer is used (RFC 2308 section 5).
 pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
-/// Distinct local users a discovered partner may address (the product's own default).
-pub const DISTINCT_USERS_MAX: usize = 1_000;
+/// Most distinct local users that can be counted for one partner under limits (the product's own
+/// default is 1,000): 8 bytes each under each of its two names, while it is heard of.
+pub const DISTINCT_USERS_MAX: u32 = 10_000;
+/// Names (SIP domains and certificates of partners under limits) with a score, in the whole
+/// process: 250 bytes each. When a name more comes, the one longest silent makes room, an
+/// unsuspicious one first, and begins afresh when it is back. A power of two times the set's ways.
+pub const SCORES: usize = 4096;
+/// Combinations of external access policy and home that users may have; 32 bytes each. Sixteen bits
+/// of a user's 10 bytes name his.
+pub const USER_CLASSES_MAX: usize = 4096;
+/// Longest time a message that comes too early may be held, below the time after which the sender's
+/// own transaction gives up on us ([`TIMER_F_MS`]).
+pub const HOLD_MS_MAX: u32 = 10_000;
+/// Messages one shard holds because they came too early; the next one is refused with 480.
+pub const HELD_MESSAGES_MAX: usize = 4096;
+/// Bytes of them.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of those that came by one leg.
+pub const HELD_BYTES_PER_LEG_MAX: usize = 256 * 1024;
 
 /// Differences between the policy in force and a candidate that one shard tells in a second; the
 /// rest are only counted.
@@ -231,3 +251,4 @@ const _: () = assert!(
         && TCP_USER_TIMEOUT_MS < 90_000
 );
 const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);
+const _: () = assert!(HOLD_MS_MAX as u64 + PARKED_MS < TIMER_F_MS);

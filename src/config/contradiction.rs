@@ -7,6 +7,7 @@ use super::report::{Code, Problem};
 use super::{Config, PartnerKind, SrvTarget, suggest};
 use crate::edge::Class;
 use crate::policy::Pattern;
+use crate::policy::users::AccessPolicy;
 
 /// Returns every contradiction of `config`.
 pub(super) fn find(config: &Config) -> Vec<Problem> {
@@ -20,6 +21,8 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     finder.partners();
     finder.providers();
     finder.default_route();
+    finder.limits_of_partners();
+    finder.access_policies();
     finder.problems
 }
 
@@ -260,6 +263,65 @@ impl Finder<'_> {
                 self.beside(blocked, "blocked here");
             }
             self.partner_edge(index, partner.kind);
+        }
+    }
+
+    fn limits_of_partners(&mut self) {
+        let config = self.config;
+        let kinds = config.federation_limits.iter().enumerate();
+        let kinds: Vec<_> = kinds
+            .map(|(at, limit)| {
+                let kind = match limit.kind {
+                    PartnerKind::AllowedDomain => "allowed_domain",
+                    PartnerKind::AllowedServer => "allowed_server",
+                };
+                (format!("federation_limit[{at}].kind"), kind)
+            })
+            .collect();
+        self.no_repetition(&kinds, "the limit of");
+        let federation = &config.federation;
+        if federation.suspicious_messages_per_s > federation.messages_per_s {
+            let message = "a suspicious partner may send more than another one";
+            let key = "federation.suspicious_messages_per_s";
+            self.at(key, message, "expected at most messages_per_s");
+            self.beside("federation.messages_per_s", "the ordinary rate");
+        }
+        let header = federation.archiving_notice_header.is_some();
+        let value = federation.archiving_notice_value.is_some();
+        if header != value {
+            let (there, missing) = if header { ("header", "value") } else { ("value", "header") };
+            let message = format!("an archiving notice without its {missing}");
+            let key = format!("federation.archiving_notice_{there}");
+            self.at(&key, message, format!("needs `archiving_notice_{missing}` too"));
+        }
+    }
+
+    fn access_policies(&mut self) {
+        let config = self.config;
+        let names = config.access_policies.iter().enumerate();
+        let names: Vec<_> = names
+            .map(|(at, policy)| (format!("external_access_policy[{at}].name"), policy.name.clone()))
+            .collect();
+        self.no_repetition(&names, "policy");
+        let global = config.access_policies.iter().any(|p| p.name == AccessPolicy::GLOBAL);
+        if let (Some((first, _)), false) = (names.first(), global) {
+            let message = "there are external access policies and no global one";
+            self.at(first, message, "what may those do who do not have this one?");
+            self.help("add one with name = \"global\"; what it does not open is closed");
+        }
+        for (at, policy) in config.access_policies.iter().enumerate() {
+            let without = [
+                ("xmpp", policy.xmpp && !policy.federation, "federation"),
+                ("public_av", policy.public_av && !policy.public_im, "public_im"),
+            ];
+            for (key, contradicts, needed) in without {
+                if contradicts {
+                    let key = format!("external_access_policy[{at}].{key}");
+                    let message = format!("the policy {} opens this without {needed}", policy.name);
+                    self.at(&key, message, "has no effect");
+                    self.help(format!("write {needed} = true, or leave this out"));
+                }
+            }
         }
     }
 

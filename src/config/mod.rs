@@ -22,21 +22,25 @@ mod secrets;
 mod section;
 mod shape;
 mod suggest;
+mod users;
 
 pub use difference::{Change, difference};
 pub use reference::reference;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
-    Addresses, Blocked, DefaultRoute, Dns, Edge, Federation, Identity, Internal, Limits, Listener,
-    Log, LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Poller, Preset, Provider,
-    RemoteUsers, SrvTarget, Tls, TlsVersion, Trust, Verification, header, sections,
+    Addresses, Blocked, DefaultRoute, Dns, Edge, ExternalAccessPolicy, Federation, FederationLimit,
+    Identity, Internal, Limits, Listener, Log, LogFormat, Management, NextHop, Partner,
+    PartnerKind, PeerName, Poller, Preset, Provider, RemoteUsers, SingleUser, SrvTarget, Tls,
+    TlsVersion, Trust, Users, Verification, header, sections,
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
+pub use shape::User;
 
 use crate::dns::Domain;
 use crate::edge::Class;
 use crate::policy::Place;
+use crate::policy::users::Directory;
 use lists::{BlockedList, PartnerList};
 use section::{Context, Reader, Section};
 
@@ -57,8 +61,18 @@ pub struct Config {
     pub next_hops: Vec<NextHop>,
     /// Federation with partners.
     pub federation: Federation,
+    /// Limits of kinds of listed partners.
+    pub federation_limits: Vec<FederationLimit>,
     /// The organisation's own users outside.
     pub remote_users: RemoteUsers,
+    /// What users may do beyond the organisation.
+    pub access_policies: Vec<ExternalAccessPolicy>,
+    /// Where users with a policy of their own are named.
+    pub users: Users,
+    /// Those that are named in the configuration itself.
+    pub single_users: Vec<SingleUser>,
+    /// Policies and users, compiled; once loaded with those of the file.
+    pub directory: Arc<Directory>,
     /// Listed partners.
     pub partners: Vec<Partner>,
     /// Domains nobody talks to.
@@ -150,7 +164,7 @@ impl Config {
     }
 }
 
-/// Reads the configuration at `path`, and the secrets and lists it names.
+/// Reads the configuration at `path`, and the secrets, lists and users it names.
 ///
 /// # Errors
 /// [`Report`]: everything that is wrong with it, as far as one reading shows.
@@ -165,6 +179,9 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     }
     if let Some(path) = &config.federation.blocked_csv {
         config.blocked_list = Some(Arc::new(BlockedList::load(path)?));
+    }
+    if let Some(file) = &config.users.file {
+        config.directory = Arc::new(users::with_file(&config, file)?);
     }
     Ok(config)
 }
@@ -192,7 +209,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Report> {
         return Err(Report::new(source, context.problems));
     };
     config.source = Arc::new(source);
-    let problems = contradiction::find(&config);
+    let mut problems = contradiction::find(&config);
+    let (directory, of_users) = users::of_configuration(&config);
+    config.directory = Arc::new(directory);
+    problems.extend(of_users);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -214,7 +234,11 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let internal = single(context, root);
     let next_hops = repeated(context, root);
     let federation = single(context, root);
+    let federation_limits = repeated(context, root);
     let remote_users = single(context, root);
+    let access_policies = repeated(context, root);
+    let users = single(context, root);
+    let single_users = repeated(context, root);
     let partners = repeated(context, root);
     let blocked = repeated(context, root);
     let providers = repeated(context, root);
@@ -232,7 +256,12 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         internal: internal?,
         next_hops: next_hops?,
         federation: federation?,
+        federation_limits: federation_limits?,
         remote_users: remote_users?,
+        access_policies: access_policies?,
+        users: users?,
+        single_users: single_users?,
+        directory: Arc::default(),
         partners: partners?,
         blocked: blocked?,
         providers: providers?,

@@ -11,8 +11,9 @@ use super::section::{
     Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
 };
 use super::shape::{
-    Shape, address, boolean, bytes, date, domain, integer, label, list, log_level, microseconds,
-    milliseconds, network, one_of, path, pattern, remark, seconds, socket_address, word_or_list,
+    Shape, address, boolean, bytes, date, domain, header_name, header_value, integer, label, list,
+    log_level, microseconds, milliseconds, network, one_of, path, pattern, remark, seconds,
+    socket_address, word_or_list,
 };
 use crate::dns::Domain;
 use crate::edge::Class;
@@ -22,8 +23,10 @@ use toml::Spanned;
 #[cfg(test)]
 use toml::de::DeValue;
 
+mod access;
 mod provider;
 
+pub use access::{ExternalAccessPolicy, FederationLimit, SingleUser, Users};
 pub use provider::{DefaultRoute, Preset, Provider};
 
 /// How readiness is learnt.
@@ -163,9 +166,16 @@ section! {
         }
         /// How long a connection without traffic is kept.
         idle_timeout_s: u64 = seconds(30, 86_400), default("600"), Restart {
-            beyond: "exceeded: the connection is closed in order",
+            beyond: "exceeded: closed in order, to or from a partner; not while its pings are answered",
             example: "900",
-            see: [],
+            see: ["edge.ping_interval_s"],
+        }
+        /// How long a connection this edge has opened may be silent before it is pinged (RFC 5626);
+        /// below the time after which balancers in between forget it.
+        ping_interval_s: u64 = seconds(0, 3_600), default("60"), Restart {
+            beyond: "0: no pings; a peer that never answers keeps its connection for the idle time",
+            example: "75",
+            see: ["edge.idle_timeout_s"],
         }
         /// How long readiness fails before listeners close, so that balancers take notice.
         drain_notice_s: u64 = seconds(0, 3_600), default("5"), Live {
@@ -178,6 +188,12 @@ section! {
             beyond: "exceeded: what is left is closed and the process ends",
             example: "120",
             see: ["edge.drain_notice_s"],
+        }
+        /// Edges of the pool. Each counts for itself, so a partner may do as many times as much.
+        pool_members: u32 = integer(1, 64), default("1"), Live {
+            beyond: "`entente check` prints what the limits amount to; nothing else depends on it",
+            example: "4",
+            see: ["federation.messages_per_s"],
         }
         /// File with the secrets of the pool, each with a key id.
         secrets: PathBuf = path(), optional, Restart {
@@ -431,11 +447,75 @@ section! {
             example: "\"blocked.csv\"",
             see: ["blocked.domain", "federation.partners_csv"],
         }
-        /// Messages a discovered partner may send.
+        /// Messages a discovered partner may send. Like all its limits this counts the partner over
+        /// all its connections to this edge, under its SIP domain and its certificate each.
         messages_per_s: u32 = integer(1, 1_000_000), default("20"), Live {
             beyond: "exceeded: held, then 480 with Retry-After",
             example: "50",
-            see: ["federation.discovery"],
+            see: ["federation.discovery", "federation_limit.kind", "edge.pool_members"],
+        }
+        /// The same while the partner is suspicious, because too many of its requests fail.
+        suspicious_messages_per_s: u32 = integer(1, 1_000_000), default("1"), Live {
+            beyond: "exceeded: held, then 480 with Retry-After",
+            example: "2",
+            see: ["federation.failed_percent"],
+        }
+        /// How long a message that comes too early is held.
+        hold_ms: u64 = milliseconds(0, 10_000), default("2000"), Live {
+            beyond: "would be exceeded: 480 with Retry-After at once; 0: nothing is held",
+            example: "500",
+            see: ["federation.messages_per_s"],
+        }
+        /// Distinct local users a discovered partner may address within the window, whether or not
+        /// they exist.
+        distinct_users: u32 = integer(0, 10_000), default("1000"), Live {
+            beyond: "exceeded: messages to additional users get 480; 0: any number",
+            example: "200",
+            see: ["federation.distinct_users_window_s"],
+        }
+        /// The window: a grid that begins with the process; at its end everybody is forgotten.
+        distinct_users_window_s: u64 = seconds(60, 2_592_000), default("86400"), Live {
+            beyond: "unset: a day",
+            example: "3600",
+            see: ["federation.distinct_users"],
+        }
+        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on
+        /// a partner is suspicious.
+        failed_percent: u8 = integer(0, 100), default("50"), Live {
+            beyond: "reached: suspicious_messages_per_s holds until the share has fallen; 0: never",
+            example: "80",
+            see: ["federation.failed_least", "federation.failed_half_life_s"],
+        }
+        /// Answered requests from which on that share says anything.
+        failed_least: u32 = integer(1, 100_000), default("20"), Live {
+            beyond: "fewer: not suspicious",
+            example: "50",
+            see: ["federation.failed_percent"],
+        }
+        /// Decay of that share: whenever so much time has passed, answers count half as much.
+        failed_half_life_s: u64 = seconds(1, 86_400), default("300"), Live {
+            beyond: "unset: five minutes",
+            example: "900",
+            see: ["federation.failed_percent"],
+        }
+        /// Whether own users are marked as verified towards partners.
+        mark_verifiable: bool = boolean(), default("true"), Live {
+            beyond: "false: partners that go by the mark take our users as unverified",
+            example: "false",
+            see: ["partner.verification"],
+        }
+        /// Header of the notice to partners that messages may be archived. No document names the
+        /// product's own header, so it has to be agreed with them.
+        archiving_notice_header: String = header_name(), optional, Live {
+            beyond: "unset: no notice",
+            example: "\"X-Archiving-Notice\"",
+            see: ["federation.archiving_notice_value"],
+        }
+        /// Its value, put on every MESSAGE and INVITE to a partner.
+        archiving_notice_value: String = header_value(), optional, Live {
+            beyond: "unset: no notice",
+            example: "\"this conversation may be archived\"",
+            see: ["federation.archiving_notice_header"],
         }
     }
 }
@@ -553,15 +633,6 @@ section! {
             example: "\"lync2013\"",
             see: [],
         }
-        /// What holds while it is not known whether its certificate has been revoked.
-        revocation: Revocation = one_of(&[
-            ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
-        ]), optional, Live {
-            beyond: "unset: tls.revocation; off: nothing is fetched where this edge connects to \
-                it; a certificate that a known list revokes is refused in any case",
-            example: "\"hard\"",
-            see: ["tls.revocation"],
-        }
         /// The last day on which the entry allows anything.
         expires: Date = date(), optional, Live {
             beyond: "unset: never; past: refused, by discovery and providers too",
@@ -579,6 +650,27 @@ section! {
             beyond: "only shown",
             example: "\"UC-1042\"",
             see: ["partner.owner"],
+        }
+        /// Messages it may send a second, for this partner alone.
+        messages_per_s: u32 = integer(1, 1_000_000), optional, Live {
+            beyond: "unset: as its kind, which has no limit unless federation_limit gives it one",
+            example: "100",
+            see: ["federation.messages_per_s", "federation_limit.kind"],
+        }
+        /// Distinct local users it may address within the window, for this partner alone.
+        distinct_users: u32 = integer(0, 10_000), optional, Live {
+            beyond: "unset: as its kind, which has no limit unless federation_limit gives it one",
+            example: "5000",
+            see: ["federation.distinct_users", "federation_limit.kind"],
+        }
+        /// What holds while it is not known whether its certificate has been revoked.
+        revocation: Revocation = one_of(&[
+            ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
+        ]), optional, Live {
+            beyond: "unset: tls.revocation; off: nothing is fetched where this edge connects to \
+                it; a certificate that a known list revokes is refused in any case",
+            example: "\"hard\"",
+            see: ["tls.revocation"],
         }
     }
 }
@@ -670,6 +762,13 @@ section! {
             example: "2000",
             see: ["tls.handshake_timeout_ms"],
         }
+        /// Of these, connections of one source: an IPv4 address, or a /64 of IPv6. Behind a
+        /// balancer that is the address of its PROXY header.
+        half_open_per_source: usize = integer(1, 1_000_000), default("100"), Restart {
+            beyond: "exceeded: the connection is closed and counted, once told; above half_open: no limit",
+            example: "50",
+            see: ["limits.half_open", "listener.proxy_protocol_from"],
+        }
         /// Transactions under way.
         transactions: usize = integer(64, 16_000_000), default("100000"), Restart {
             beyond: "exceeded: 503 with Retry-After",
@@ -735,7 +834,11 @@ pub fn sections() -> Vec<SectionEntry> {
         Internal::entry(),
         NextHop::entry(),
         Federation::entry(),
+        FederationLimit::entry(),
         RemoteUsers::entry(),
+        ExternalAccessPolicy::entry(),
+        Users::entry(),
+        SingleUser::entry(),
         Partner::entry(),
         Blocked::entry(),
         Provider::entry(),

@@ -12,7 +12,9 @@ use super::report::{Code, Problem};
 use super::section::Context;
 use super::suggest;
 use crate::dns::Domain;
-use crate::policy::{Date, Pattern};
+use crate::policy::users::{AccessPolicy, user_and_domain};
+use crate::policy::{ArchivingNotice, Date, Pattern};
+use crate::sip::HeaderName;
 
 /// Reads a value written at a path such as `edge.domains[0]`; what is wrong goes to the context.
 type Read<T> = Box<dyn Fn(&mut Context, &str, &Spanned<DeValue<'_>>) -> Option<T>>;
@@ -269,6 +271,67 @@ pub(super) fn label() -> Shape<String> {
         let usable = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if written.is_empty() || written.len() > 64 || !written.bytes().all(usable) {
             return Err("expected 1 to 64 letters, digits, `-`, `_` or `.`");
+        }
+        Ok(written.to_owned())
+    })
+}
+
+/// The name of an external access policy.
+pub(super) fn policy_name() -> Shape<String> {
+    let range = "1 to 64 letters, digits, `-`, `_` or `.`; `site:` before the name of a site";
+    text("policy name", range, |_, written| {
+        let name = written.strip_prefix(AccessPolicy::SITE).unwrap_or(written);
+        let usable = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(usable) {
+            return Err("expected global, site:name, or a name of letters, digits, `-`, `_`, `.`");
+        }
+        Ok(written.to_owned())
+    })
+}
+
+/// An own user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The part before the `@`, in lower case.
+    pub user: String,
+    /// The part behind it.
+    pub domain: Domain,
+}
+
+/// Reads the address of a user, with or without `sip:`.
+pub(super) fn read_user(written: &str) -> Result<User, &'static str> {
+    let expected = "expected an address such as kim@contoso.example";
+    let (user, host) = written.rsplit_once('@').ok_or(expected)?;
+    let ascii = idna::domain_to_ascii(host).map_err(|_| "not a name under IDNA (UTS 46)")?;
+    let (user, domain) = user_and_domain(&format!("{user}@{ascii}")).ok_or(expected)?;
+    Ok(User { user, domain })
+}
+
+/// A user's address.
+pub(super) fn user() -> Shape<User> {
+    text("address of a user", "user@domain, with or without `sip:`", |_, written| {
+        read_user(written)
+    })
+}
+
+/// The name of a SIP header that the edge itself has no use for.
+pub(super) fn header_name() -> Shape<String> {
+    text("header name", "a token (RFC 3261 section 25.1)", |_, written| {
+        if ArchivingNotice::new(written, "x").is_none() {
+            return Err("expected letters, digits and hyphens");
+        }
+        if HeaderName::of(written.as_bytes()) != HeaderName::Other {
+            return Err("the edge reads or strips this header itself");
+        }
+        Ok(written.to_owned())
+    })
+}
+
+/// The value of a SIP header.
+pub(super) fn header_value() -> Shape<String> {
+    text("header value", "1 to 256 bytes on one line", |_, written| {
+        if written.len() > 256 || ArchivingNotice::new("x", written).is_none() {
+            return Err("expected 1 to 256 bytes without line breaks");
         }
         Ok(written.to_owned())
     })

@@ -528,6 +528,90 @@ fn contradictions_of_next_hops_are_refused() {
 }
 
 #[test]
+fn contradictions_of_limits_and_access_policies_are_refused() {
+    let policy = |rest: &str| format!("[[external_access_policy]]\nname = {rest}\n");
+    let global = policy("\"global\"");
+    assert_eq!(
+        one(&policy("\"sales\"")),
+        triple(
+            "there are external access policies and no global one",
+            "what may those do who do not have this one?",
+            "add one with name = \"global\"; what it does not open is closed",
+        )
+    );
+    assert_eq!(
+        one(&format!("{global}{global}")),
+        triple("policy global is given twice", "given again here", "")
+    );
+    assert_eq!(
+        one(&policy("\"global\"\nxmpp = true")),
+        triple(
+            "the policy global opens this without federation",
+            "has no effect",
+            "write federation = true, or leave this out",
+        )
+    );
+    assert_eq!(
+        one(&policy("\"site: redmond\"")),
+        triple(
+            "`site: redmond` is not a policy name",
+            "expected global, site:name, or a name of letters, digits, `-`, `_`, `.`",
+            "",
+        )
+    );
+    assert_eq!(
+        one("[federation]\nsuspicious_messages_per_s = 30\n"),
+        triple(
+            "a suspicious partner may send more than another one",
+            "expected at most messages_per_s",
+            "",
+        )
+    );
+    assert_eq!(
+        one("[federation]\narchiving_notice_value = \"x\"\n"),
+        triple("an archiving notice without its header", "needs `archiving_notice_header` too", "",)
+    );
+    assert_eq!(
+        one("[federation]\narchiving_notice_header = \"via\"\narchiving_notice_value = \"x\"\n"),
+        triple("`via` is not a header name", "the edge reads or strips this header itself", "",)
+    );
+    let limit = "[[federation_limit]]\nkind = \"allowed_server\"\n";
+    assert_eq!(
+        one(&format!("{limit}{limit}")),
+        triple("the limit of allowed_server is given twice", "given again here", "")
+    );
+}
+
+#[test]
+fn users_of_the_configuration_must_be_own_and_their_policies_known() {
+    let policy = "[[external_access_policy]]\nname = \"global\"\n";
+    assert_eq!(
+        one("[[user]]\nuri = \"kim@fabrikam.example\"\n"),
+        triple(
+            "fabrikam.example is not an own domain",
+            "not served here",
+            "add \"fabrikam.example\" to edge.domains",
+        )
+    );
+    assert_eq!(
+        one(&format!("{policy}[[user]]\nuri = \"kim@contoso.example\"\npolicy = \"sales\"\n")),
+        triple(
+            "there is no external access policy `sales`",
+            "unknown policy",
+            "policies are declared with [[external_access_policy]]",
+        )
+    );
+    assert_eq!(
+        one("[[user]]\nuri = \"kim\"\n"),
+        triple(
+            "`kim` is not an address of a user",
+            "expected an address such as kim@contoso.example",
+            ""
+        )
+    );
+}
+
+#[test]
 fn what_must_be_there_is_asked_for() {
     let text = "[edge]\nexternal_fqdn = \"sip.contoso.example\"\ndomains = []\n";
     let report = parse(Path::new("e.toml"), text).unwrap_err();

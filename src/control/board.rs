@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::crl;
-use super::process;
+use super::{crl, process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
 use crate::metrics::{Buckets, Exporter, catalogue};
+use crate::policy::Scores;
 use crate::shard::{self, Fabric};
 use crate::time::Clock;
 
@@ -68,6 +68,8 @@ pub(super) struct Board {
     pub(super) fabric: Arc<Fabric>,
     pub(super) access: Box<[AccessCells]>,
     pub(super) config: ArcSwap<Config>,
+    /// How partners under limits behave; the shards write it.
+    pub(super) scores: Arc<Scores>,
     pub(super) certificates: ArcSwap<Vec<Certificate>>,
     pub(super) log_dropped: Option<ErrorCounter>,
     pub(super) lines_suppressed: AtomicU64,
@@ -118,6 +120,7 @@ impl Board {
         clock: Clock,
         fabric: Arc<Fabric>,
         config: Config,
+        scores: Arc<Scores>,
         log_dropped: Option<ErrorCounter>,
         lists: Arc<crl::Lists>,
     ) -> Self {
@@ -131,6 +134,7 @@ impl Board {
             access: (0..shards).map(|_| AccessCells::new()).collect(),
             fabric,
             config: ArcSwap::from_pointee(config),
+            scores,
             certificates: ArcSwap::default(),
             log_dropped,
             lines_suppressed: AtomicU64::new(0),
@@ -211,6 +215,7 @@ impl Board {
         self.export_shards(exporter);
         self.export_access(exporter);
         self.export_control(exporter);
+        scores::export(&self.scores, exporter);
         self.export_revocation(exporter);
         process::export(exporter);
     }
@@ -389,6 +394,7 @@ impl admin::View for Board {
             "listeners": listeners,
             "partners": config.partners.len(),
             "certificates": certificates,
+            "scores": scores::status(&self.scores, self.clock.now()),
             "revocation_lists": self.revocation_status(),
             "reloads": {
                 "accepted": self.reloads_accepted.load(Ordering::Relaxed),

@@ -68,8 +68,8 @@ pub fn rules(config: &Config) -> policy::Rules {
             discovery: config.federation.discovery,
             connections_per_partner: config.federation.connections_per_partner,
             messages_per_s: config.federation.messages_per_s,
-            revocation: config.tls.revocation,
             discovered_verification: config.federation.discovered_verification.into(),
+            revocation: config.tls.revocation,
         },
         remote_users: policy::RemoteUserSwitches {
             enabled: config.remote_users.enabled,

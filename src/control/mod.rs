@@ -16,13 +16,16 @@ mod convert;
 mod crl;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod limits;
 mod listeners;
 mod log;
 mod notes;
 mod process;
+mod scores;
 mod start;
 
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use limits::{outgoing, throttles};
 pub use log::Log;
 pub use start::{Options, Running, start};
 

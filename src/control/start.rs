@@ -17,7 +17,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::board::{self, AccessCells, Board, Stage};
 use super::crl;
 use super::listeners::listen;
-use super::{convert, notes};
+use super::{convert, notes, scores};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config, Reload};
 use crate::dns::resolver::{self, Asked, Resolver};
@@ -34,6 +34,8 @@ use crate::tls;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two moments at which idle shards are woken, so that one that hangs is noticed.
 const WAKE_EVERY_TICKS: u64 = 5;
+/// Ticks between two reports on the partners under limits: an hour, the product's own period.
+const REPORT_EVERY_TICKS: u64 = 3_600;
 /// One in so many connections is kept for outgoing ones.
 const OUTGOING_SHARE: usize = 8;
 
@@ -89,10 +91,12 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let (sockets, locks) = listen(&config, shards, passed)?;
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
+    let scores = Arc::new(policy::Scores::new(options.discovery_key));
     let (reports, reported) = tls::Reports::new();
     let lists = Arc::new(crl::Lists::new(Arc::clone(&fabric), Arc::new(reports)));
     let material = lists.first(&material, &config);
-    let board = Board::new(clock, Arc::clone(&fabric), config, log_dropped, Arc::clone(&lists));
+    let board =
+        Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped, Arc::clone(&lists));
     let board = Arc::new(board);
     board.set_epoch(1);
     board.certificates.store(Arc::new(super::certificates(&board.config.load())));
@@ -283,8 +287,12 @@ impl Running {
                 settings: settings(&config, of_core.shard),
             };
             let body_bytes_max = config.limits.message_bytes;
-            let make =
-                move |snapshot| Access::new(of_core, snapshot).with_body_bytes_max(body_bytes_max);
+            let scores = Arc::clone(&self.board.scores);
+            let make = move |snapshot| {
+                Access::new(of_core, snapshot)
+                    .with_body_bytes_max(body_bytes_max)
+                    .with_scores(scores)
+            };
             let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
                 .with_context(|| format!("shard {number} cannot start"))?;
             self.shards.push(thread);
@@ -318,8 +326,13 @@ fn compile(
     let now_unix_s = clock.now().unix_s;
     let plan = convert::tls_plan(config, epoch, now_unix_s, options.key_log.clone());
     let material = tls::Material::build(&plan)?;
-    // Without a secret a stranger could search for a domain that shares a partner's key.
-    Ok((snapshot.keyed(options.discovery_key), material))
+    let snapshot = snapshot
+        // Without a secret a stranger could search for a domain that shares a partner's key.
+        .keyed(options.discovery_key)
+        .with_throttles(super::throttles(config))
+        .with_outgoing(super::outgoing(config))
+        .with_directory(Arc::clone(&config.directory));
+    Ok((snapshot, material))
 }
 
 fn shard_count(config: &Config) -> anyhow::Result<usize> {
@@ -350,6 +363,7 @@ fn budget(config: &Config) -> Budget {
     let connections = config.limits.connections;
     // The configuration has at least 16, so that something is left to accept.
     Budget::new(connections, connections.div_ceil(OUTGOING_SHARE), config.limits.half_open)
+        .with_half_open_per_source(config.limits.half_open_per_source)
 }
 
 fn settings(config: &Config, shard: u16) -> shard::Settings {
@@ -418,6 +432,7 @@ fn access_setup(
         pool_keys: keys.pool.clone(),
         seed: keys.seed.wrapping_add(shard as u64),
         idle_timeout_ms: config.edge.idle_timeout_s * 1000,
+        ping_interval_ms: config.edge.ping_interval_s * 1000,
         explain: options.explain,
     })
 }
@@ -510,6 +525,9 @@ async fn watch(board: &Board, retirees: &channel::Receiver<Arc<Snapshot>>) {
         board.watch();
         if count.is_multiple_of(WAKE_EVERY_TICKS) {
             board.fabric.wake_all();
+        }
+        if count.is_multiple_of(REPORT_EVERY_TICKS) {
+            scores::report(&board.scores, board.clock.now());
         }
     }
 }

@@ -69,6 +69,10 @@ catalogue! {
     STAGE: Gauge, "entente_control_stage", [];
     /// Partners that the configuration lists.
     PARTNERS: Gauge, "entente_control_partners", [];
+    /// Names of partners under limits that have a score, by standing: ordinary or suspicious.
+    SCORES: Gauge, "entente_policy_scores", ["standing"];
+    /// Scores that made room for others.
+    SCORES_EVICTED: Counter, "entente_policy_scores_evicted_total", [];
     /// When an identity's certificate ends, in seconds since 1970.
     CERTIFICATE_ENDS: Gauge, "entente_tls_certificate_not_after_seconds", ["identity"];
     /// Fetches of revocation lists by what came of them.

@@ -12,7 +12,9 @@ use super::contradiction::{
 use super::domain::DomainTable;
 use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
-use super::{DefaultRoute, NextHop, PartnerKey, PeerNames, Rules};
+use super::throttle::Throttling;
+use super::users::Directory;
+use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, ProviderKind, Rules};
 use crate::dns::Domain;
 
 /// One immutable compiled policy.
@@ -30,6 +32,9 @@ pub struct Snapshot {
     pub(super) providers: ProviderTable,
     default_route_terms: Option<Terms>,
     pub(super) discovered: Terms,
+    pub(super) throttling: Throttling,
+    directory: Arc<Directory>,
+    outgoing: Outgoing,
     discovery_key: [u64; 2],
     /// A candidate that is asked the same questions, without effect.
     candidate: Option<Arc<Self>>,
@@ -54,11 +59,12 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     }
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
+    let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
     let internal_names = DomainTable::of(rules.internal_names.iter());
-    let demand = rules.federation.revocation;
-    let providers = ProviderTable::of(&rules.providers, demand);
-    let default_route_terms = rules.default_route.as_ref().map(|route| route.terms(demand));
-    let discovered = Terms::discovered(rules.federation.discovered_verification, demand);
+    let revocation = rules.federation.revocation;
+    let providers = ProviderTable::of(&rules.providers, revocation);
+    let default_route_terms = rules.default_route.as_ref().map(|route| route.terms(revocation));
+    let discovered = Terms::discovered(rules.federation.discovered_verification, revocation);
     Ok(Snapshot {
         epoch,
         rules,
@@ -70,6 +76,9 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         providers,
         default_route_terms,
         discovered,
+        throttling,
+        directory: Arc::default(),
+        outgoing: Outgoing::default(),
         discovery_key: [0, 0],
         candidate: None,
     })
@@ -97,6 +106,32 @@ impl Snapshot {
     #[must_use]
     pub const fn candidate(&self) -> Option<&Arc<Self>> {
         self.candidate.as_ref()
+    }
+
+    /// Sets what single users may do; without it they may do all that the organisation may.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Arc<Directory>) -> Self {
+        self.directory = directory;
+        self
+    }
+
+    /// Returns what single users may do.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Sets what is added to requests that go to partners.
+    #[must_use]
+    pub fn with_outgoing(mut self, outgoing: Outgoing) -> Self {
+        self.outgoing = outgoing;
+        self
+    }
+
+    /// Returns what is added to requests that go to partners.
+    #[must_use]
+    pub const fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.
@@ -164,6 +199,23 @@ impl Snapshot {
             | PartnerKey::Subdomain(_)
             | PartnerKey::DefaultRoute
             | PartnerKey::NextHop => None,
+        }
+    }
+
+    /// Returns the edge of a public service, which many domains share.
+    #[must_use]
+    pub fn remote_edge(&self, key: PartnerKey) -> Option<&Domain> {
+        match key {
+            PartnerKey::Provider(index) => self
+                .providers
+                .get(index)
+                .filter(|provider| provider.kind == ProviderKind::Public)
+                .map(|provider| &provider.edge),
+            PartnerKey::DefaultRoute => {
+                let (route, _) = self.default_route().filter(|(route, _)| route.public)?;
+                Some(&route.edge)
+            }
+            _ => None,
         }
     }
 

@@ -13,12 +13,12 @@ use entente::policy::{
 };
 use entente::time::Now;
 
-fn domain(text: &str) -> Domain {
+pub(crate) fn domain(text: &str) -> Domain {
     Domain::parse(text.as_bytes()).expect("a domain")
 }
 
 /// Contoso's rules with these partners; discovery as stated.
-fn contoso(partners: Vec<PartnerRule>, discovery: bool) -> Rules {
+pub(crate) fn contoso(partners: Vec<PartnerRule>, discovery: bool) -> Rules {
     Rules {
         node: domain("edge1.contoso.example"),
         external_fqdn: domain("sip.contoso.example"),
@@ -46,7 +46,7 @@ fn allowed_domain(of: &str) -> PartnerRule {
     PartnerRule::allowed_domain(domain(of))
 }
 
-fn peer(names: &[&str]) -> PeerNames {
+pub(crate) fn peer(names: &[&str]) -> PeerNames {
     PeerNames {
         dns_names: names.iter().map(|name| domain(name)).collect(),
         sip_domains: Vec::new(),

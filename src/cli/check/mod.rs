@@ -14,6 +14,7 @@ mod certificates;
 mod host;
 mod names;
 mod policy;
+mod pool;
 
 /// Arguments of `entente check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -99,6 +100,7 @@ struct Printed<'a> {
     ok: bool,
     findings: &'a [Finding],
     memory: &'a [MemoryRow],
+    limits: &'a [pool::PoolRow],
 }
 
 /// Runs `entente check`; fails (exit code 1) when there is an error among the findings.
@@ -126,7 +128,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let memory = host::memory(&config);
     let ok = !findings.iter().any(|finding| finding.severity == Severity::Error);
     if args.json {
-        let printed = Printed { ok, findings: &findings, memory: &memory };
+        let limits = pool::rows(&config);
+        let printed = Printed { ok, findings: &findings, memory: &memory, limits: &limits };
         writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
     } else {
         write!(out, "{}", text(&config, &findings, &memory))?;
@@ -165,7 +168,7 @@ fn print_report(out: &mut impl std::io::Write, report: &Report, json: bool) -> a
             advice: problem.help.clone().unwrap_or_else(|| problem.label.clone()),
         })
         .collect();
-    let printed = Printed { ok: false, findings: &findings, memory: &[] };
+    let printed = Printed { ok: false, findings: &findings, memory: &[], limits: &[] };
     writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
     Ok(())
 }
@@ -193,6 +196,7 @@ fn text(config: &Config, findings: &[Finding], memory: &[MemoryRow]) -> String {
         let _ = writeln!(text, "{:<44} {:>10} {each:>12} {all:>12}", row.what, row.count);
     }
     let _ = writeln!(text, "{:<44} {:>10} {:>12} {:>12}\n", "together", "", "", sized(total));
+    text.push_str(&pool::text(&pool::rows(config)));
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let _ = writeln!(
         text,

@@ -101,6 +101,12 @@ counters! {
     answered_locally,
     /// Keep-alive pings answered.
     pings,
+    /// Keep-alive pings sent on own connections.
+    pings_sent,
+    /// Answers to them.
+    pongs,
+    /// Connections closed because a peer that answered pings did not any more.
+    pings_unanswered,
     /// Messages that could not be framed; the leg was closed.
     framing_lost,
     /// Verdicts found in the cache.
@@ -139,6 +145,12 @@ counters! {
     flows_lost,
     /// Sign-in attempts refused because too many failed.
     sign_ins_throttled,
+    /// Messages held because their sender was beyond its rate.
+    held,
+    /// Messages refused because a partner addressed one local user too many.
+    users_blocked,
+    /// Times a partner turned suspicious because too many of its requests fail.
+    suspicions,
 }
 
 #[cfg(test)]

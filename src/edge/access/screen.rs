@@ -13,8 +13,8 @@ use crate::edge::{Class, LegId};
 use crate::limits;
 use crate::policy::shadow::{self, Difference};
 use crate::policy::{
-    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot, Verdict,
-    VerdictKey,
+    Connection, Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot,
+    Verdict, VerdictKey,
 };
 use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
@@ -28,6 +28,8 @@ pub(crate) enum Stop {
     Local,
     /// It waits for this answer.
     Ask(Question),
+    /// It came too early for its sender's limits and is held.
+    Hold { wait_ms: u64 },
 }
 
 impl From<Fault> for Stop {
@@ -57,6 +59,8 @@ pub(crate) struct Plan {
     /// A route token, not the Request-URI, said which domain it goes to.
     pub(crate) by_token: bool,
     pub(crate) places: Places,
+    /// The score its answer counts for, once its sender's limits have been judged.
+    pub(crate) score: Option<u64>,
 }
 
 /// What forwarding changes, as screening found it.
@@ -75,6 +79,8 @@ pub(crate) struct Admission {
     pub(crate) partner: PartnerKey,
     pub(crate) kind: PartnerKind,
     pub(crate) stamp: Stamp,
+    /// What a connection carries with it; `None` where no partner is involved.
+    pub(crate) connection: Option<Connection>,
 }
 
 impl Admission {
@@ -82,6 +88,7 @@ impl Admission {
         Self {
             partner: permit.partner(),
             kind: permit.kind(),
+            connection: Some(permit.connection()),
             stamp: Stamp {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
@@ -241,6 +248,7 @@ impl Access {
         }
         let to = if good { parts.to_host } else { parts.uri.host };
         let admission = self.admit_partner(now, leg, parts.from_host, to)?;
+        self.screen_connection(leg, admission, parts.from_host)?;
         let egress = self.next_hop(now, to)?;
         Ok(Plan {
             crossing: Crossing::PartnerToInside,
@@ -249,7 +257,28 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: good,
             places: parts.places,
+            score: None,
         })
+    }
+
+    /// One connection carries one kind of federation, set by its first request
+    /// (lync-federation 4.2 rule 10).
+    fn screen_connection(
+        &mut self,
+        leg: LegId,
+        admission: Admission,
+        from: &[u8],
+    ) -> Result<(), Stop> {
+        let (Some(held), Some(permitted)) = (self.legs.get_mut(leg), admission.connection) else {
+            return Ok(());
+        };
+        match self.snapshot.one_kind(held.carries, permitted, from) {
+            Ok(carries) => {
+                held.carries = Some(carries);
+                Ok(())
+            }
+            Err(refusal) => Err(Fault::policy(&refusal).into()),
+        }
     }
 
     fn screen_inside(
@@ -278,17 +307,20 @@ impl Access {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
                         stamp: Stamp::default(),
+                        connection: None,
                     },
                     dialog_forming,
                     by_token: false,
                     places: parts.places,
+                    score: None,
                 });
             }
             None => {}
         }
         let good = parts.routes.token == Token::Good;
         let to = if good { parts.to_host } else { parts.uri.host };
-        if self.snapshot.is_own(to) {
+        // Users of a shared address space may live with a hosting provider.
+        if self.snapshot.is_own(to) && !self.snapshot.shares(to) {
             return Err(Fault::unknown_user().into());
         }
         let (admission, group) = self.admit_outbound(now, parts.from_host, to)?;
@@ -299,6 +331,7 @@ impl Access {
             dialog_forming,
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -340,6 +373,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -354,23 +388,19 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        let admission = match self.cached(now, key)? {
-            Some(admission) => admission,
-            None => {
-                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
-                    return Err(Fault::not_for_us().into());
-                };
-                let (from, to) = (domain(from)?, domain(to)?);
-                let question = Inbound { peer: &peer, from: &from, to: &to };
-                let decision = self.snapshot.inbound(now, &question, &self.dns);
-                self.compare(&decision, [&from, &to], |candidate, dns| {
-                    candidate.inbound(now, &question, dns)
-                });
-                self.remember(now, key, &decision)?
-            }
+        if let Some(admission) = self.cached(now, key)? {
+            return Ok(admission);
+        }
+        let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+            return Err(Fault::not_for_us().into());
         };
-        self.screen_rate(now, admission)?;
-        Ok(admission)
+        let (from, to) = (domain(from)?, domain(to)?);
+        let question = Inbound { peer: &peer, from: &from, to: &to };
+        let decision = self.snapshot.inbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.inbound(now, &question, dns)
+        });
+        self.remember(now, key, &decision)
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -456,16 +486,6 @@ impl Access {
 }
 
 impl Access {
-    /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
-    fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
-        let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };
-        let rate = self.snapshot.rules().federation.messages_per_s;
-        if self.rates.take(now, partner, rate) {
-            return Ok(());
-        }
-        Err(Fault::too_fast().into())
-    }
-
     /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
     ///
     /// Once per verdict, not per message: what the cache answers was compared when it came there.

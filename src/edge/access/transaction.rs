@@ -123,6 +123,8 @@ pub(crate) struct Slot {
     /// Hash of the Call-ID, which keeps a call on one connection.
     pub(crate) spread: u64,
     pub(crate) partner: PartnerKey,
+    /// The score its answer counts for, if its sender has limits.
+    pub(crate) score: Option<u64>,
     /// When its request came.
     pub(crate) began: Monotonic,
     /// How responses from this partner are stamped.
@@ -165,6 +167,7 @@ impl Slot {
             group: None,
             spread: 0,
             partner: PartnerKey::NextHop,
+            score: None,
             began: Monotonic::default(),
             stamp: Stamp::default(),
             written: false,

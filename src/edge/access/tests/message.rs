@@ -252,7 +252,7 @@ fn a_candidate_policy_is_asked_beside_the_one_in_force_and_changes_nothing() {
     candidate.blocked.push(domain("northwind.example").into());
     candidate.partners.retain(|rule| rule.domain.name().as_str() != "northwind.example");
     let live = policy::compile(rules(), 2).unwrap();
-    world.adopt_snapshot(live.shadowed_by(Some(snapshot(candidate, 2))));
+    world.publish(live.shadowed_by(Some(snapshot(candidate, 2))));
     for id in ["s1", "s2"] {
         world.send(partner, &request("MESSAGE", JOHN, KIM, id));
         assert!(world.read(pool).starts_with("MESSAGE "), "traffic is untouched");

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod ctl;
+pub mod explain;
 pub mod quickstart;
 pub mod run;
 
@@ -27,6 +29,10 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
+    /// Says why a message would pass or not, screen by screen.
+    Explain(explain::Args),
+    /// Asks the running edge: status, reload, what a reload would change; edits its partners.
+    Ctl(ctl::Args),
     /// Lets two organisations federate on this machine, in one command.
     ///
     /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
@@ -43,6 +49,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Ctl(args) => ctl::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }
 }

@@ -785,7 +785,7 @@ section! {
 }
 
 section! {
-    /// Where metrics and health are asked.
+    /// Where metrics and health are asked, and where commands are taken.
     Management = "management", repeated: false {
         /// Addresses with ports; port 0 lets the kernel choose.
         listen: Vec<SocketAddr> = list(socket_address(0), 16),
@@ -798,6 +798,12 @@ section! {
         allow: Vec<IpNet> = list(network(), 256), default("[\"127.0.0.0/8\", \"::1\"]"), Live {
             beyond: "others get 403",
             example: "[\"127.0.0.0/8\", \"10.0.0.0/24\"]",
+            see: ["management.listen"],
+        }
+        /// Unix socket for `entente ctl`; only its owner and root may use it.
+        socket: PathBuf = path(), optional, Restart {
+            beyond: "unset: no socket; reload by SIGHUP, drain by SIGTERM",
+            example: "\"/run/entente/admin.sock\"",
             see: ["management.listen"],
         }
     }

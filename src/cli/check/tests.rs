@@ -213,3 +213,16 @@ fn the_table_of_memory_has_its_sum() {
     assert_eq!(sized(1536), "1.5 KiB");
     assert_eq!(sized(3 << 30), "3.0 GiB");
 }
+
+#[test]
+fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port());
+    let with = |name: &str| {
+        let line = format!("trust = [\"ca.pem\"]\nrevocation_cache = \"{name}\"");
+        let findings = found(directory.path(), &text.replace("trust = [\"ca.pem\"]", &line), now());
+        findings.iter().any(|finding| finding.code == "revocation-cache-unusable")
+    };
+    assert!(with("nowhere"));
+    assert!(!with("."));
+}

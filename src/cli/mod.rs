@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod plan;
 pub mod quickstart;
 pub mod run;
 
@@ -27,6 +28,8 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
+    /// Prints the firewall rules, DNS records, certificates and balancer rules it needs.
+    Plan(plan::Args),
     /// Lets two organisations federate on this machine, in one command.
     ///
     /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
@@ -43,6 +46,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }
 }

@@ -8,6 +8,8 @@ use super::{Config, PartnerKind, SrvTarget, suggest};
 use crate::dns::Domain;
 use crate::edge::Class;
 
+mod plan;
+
 /// Returns every contradiction of `config`.
 pub(super) fn find(config: &Config) -> Vec<Problem> {
     let mut finder = Finder { config, problems: Vec::new() };
@@ -18,6 +20,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     finder.identities();
     finder.next_hops();
     finder.partners();
+    plan::find(&mut finder);
     finder.problems
 }
 

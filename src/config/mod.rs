@@ -26,8 +26,8 @@ pub use reference::reference;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
     Addresses, Blocked, Dns, Edge, Federation, Identity, Internal, Limits, Listener, Log,
-    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Poller, RemoteUsers, SrvTarget,
-    Tls, TlsVersion, Trust, Verification, header, sections,
+    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller,
+    RemoteUsers, SrvTarget, Tls, TlsVersion, Trust, Verification, header, sections,
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
@@ -69,6 +69,10 @@ pub struct Config {
     pub management: Management,
     /// The log.
     pub log: Log,
+    /// What is planned around this edge.
+    pub plan: Plan,
+    /// Edges of the pool, for the plan.
+    pub plan_nodes: Vec<PlanNode>,
     /// Secrets of the pool, if there is a file of them.
     pub secrets: Option<Secrets>,
     /// The text it was read from, for messages that point into it.
@@ -185,6 +189,8 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let limits = single(context, root);
     let management = single(context, root);
     let log = single(context, root);
+    let plan = single(context, root);
+    let plan_nodes = repeated(context, root);
     Some(Config {
         edge: edge?,
         listeners: listeners?,
@@ -201,6 +207,8 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         limits: limits?,
         management: management?,
         log: log?,
+        plan: plan?,
+        plan_nodes: plan_nodes?,
         secrets: None,
         source: Arc::new(source.clone()),
     })

@@ -111,6 +111,8 @@ fn every_example_and_default_of_the_reference_is_accepted() {
     check_examples::<Limits>();
     check_examples::<Management>();
     check_examples::<Log>();
+    check_examples::<Plan>();
+    check_examples::<PlanNode>();
 }
 
 #[test]

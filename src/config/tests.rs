@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+mod plan;
+
 use super::*;
 
 const FILES: [&str; 4] =

@@ -7,7 +7,7 @@ use super::{Allowed, BalancerRow, Deployment, Planned, Role, Side, Topology, Tra
 /// Idle time that the guide states for web services, and that longer flows may count on.
 const WEB_IDLE_S: u64 = 1_800;
 
-const CONNECTION: &str = "none: a connection stays at the edge it was opened to";
+const CONNECTION: &str = "none: each connection by itself";
 const BY_SOURCE: &str = "source address";
 
 /// Returns the rules: none for an edge alone, those of web services wherever they are planned,
@@ -45,8 +45,9 @@ fn tcp(side: Side, role: Role, port: u16, addresses: &[IpAddr], why: &str) -> Ba
 }
 
 /// Returns how a balancer asks an edge: over the management address if there is one it can reach.
-fn health(d: &Deployment, port: u16) -> String {
+fn health(d: &Deployment, role: Role, port: u16) -> String {
     match d.management.first() {
+        _ if !role.served() => format!("a connection to {port} opens"),
         Some(address) => format!("GET http://<edge>:{}/readyz is 200", address.port()),
         None => format!("a connection to {port} opens; better /readyz, see management.listen"),
     }
@@ -59,7 +60,8 @@ fn access(d: &Deployment) -> Vec<BalancerRow> {
     let mut add = |side, role, port: Option<u16>, addresses: &[IpAddr], why: &str| {
         let Some(port) = port else { return };
         let row = tcp(side, role, port, addresses, why);
-        rows.push(BalancerRow { idle_timeout_s: idle, health: health(d, port), ..row });
+        let health = health(d, role, port);
+        rows.push(BalancerRow { idle_timeout_s: idle, health, ..row });
     };
     let vip = &d.vips.access;
     let partners = "partners; the real source comes by a PROXY header where the balancer puts its \

@@ -81,7 +81,7 @@ fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
              Edge, which OCS partners still look at"
         }
         (false, _) => "shown to servers inside when they connect, and when the edge does",
-        (true, true) => "one certificate for both sides: it tells strangers the internal names",
+        (true, true) => "one certificate for both sides: strangers read its internal names too",
     };
     let both = d.client_eku && classes.contains(&Class::Federation);
     let mut why = why.to_owned();

@@ -14,13 +14,8 @@ use super::{
 const MEDIA: Ports = Ports::Fixed(50_000, 59_999);
 
 /// Versions that reach an edge of this organisation by STUN on UDP 3478.
-const BY_STUN: &[Version] = &[
-    Version::Ocs2007R2,
-    Version::Lync2010,
-    Version::Lync2013,
-    Version::Messenger,
-    Version::Other,
-];
+const BY_STUN: &[Version] =
+    &[Version::Ocs2007R2, Version::Lync2010, Version::Lync2013, Version::Messenger, Version::Other];
 
 /// Which ports a rule is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -336,7 +331,10 @@ fn stands(d: &Deployment, place: Where, at: At) -> bool {
 impl Spec {
     fn rows(&self, d: &Deployment, at: At, rows: &mut Vec<FirewallRow>) {
         for (side, peer, ports) in self.peers(d) {
-            let edge = edge_end(d, self.edge, at, self.direction);
+            // Name servers inside are asked from the internal side.
+            let inside = side != self.side;
+            let edge = if inside { Place::InternalEdge } else { self.edge };
+            let edge = edge_end(d, edge, at, self.direction);
             let (source, destination) = match self.direction {
                 Direction::In => (peer, edge),
                 Direction::Out => (edge, peer),

@@ -109,10 +109,9 @@ fn balancing(d: &Deployment, note: &mut impl FnMut(Section, &'static str, String
         );
         note(balancer, "partners-without-failover", sentence);
     }
-    for (role, who) in [
-        (Planned::Xmpp, "XMPP partners"),
-        (Planned::PublicIm, "public IM providers"),
-    ] {
+    for (role, who) in
+        [(Planned::Xmpp, "XMPP partners"), (Planned::PublicIm, "public IM providers")]
+    {
         if d.has(role) {
             let sentence = format!("{who} do not follow DNS load balancing either");
             note(balancer, "partners-without-failover", sentence);

@@ -48,8 +48,7 @@ pub fn deployment(config: &Config) -> Deployment {
         },
         federation_port: port(config, Class::Federation).filter(|_| config.federation.enabled),
         partner_ports: partner_ports(config),
-        remote_user_port: port(config, Class::RemoteUsers)
-            .filter(|_| config.remote_users.enabled),
+        remote_user_port: port(config, Class::RemoteUsers).filter(|_| config.remote_users.enabled),
         internal_port: port(config, Class::Internal),
         identities: identities(config),
         next_hops: config

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::plan::{
-    At, BalancerRow, CertificateRow, Direction, DnsRow, Endpoint, FirewallRow, NatRow, Plan, PortOf,
-    Record, Section, Side, Topology,
+    At, BalancerRow, CertificateRow, Direction, DnsRow, Endpoint, FirewallRow, NatRow, Plan,
+    PortOf, Record, Section, Side, Topology,
 };
 
 /// One table: a title, columns, and for each row its cells and its reason.
@@ -46,7 +46,7 @@ pub(super) fn sheets(plan: &Plan) -> Vec<Sheet> {
     attach(&mut sheets, notes(plan, Section::Dns));
     sheets.push(Sheet {
         title: "Certificates".to_owned(),
-        columns: vec!["certificate", "shown to", "subject", "names", "usage", "issuer", "pool"],
+        columns: vec!["certificate", "shown to", "subject", "usage", "issuer", "pool"],
         rows: plan.certificates.iter().map(certificate).collect(),
         notes: notes(plan, Section::Certificates),
     });
@@ -171,17 +171,14 @@ fn dns(row: &DnsRow) -> (Vec<String>, String) {
 }
 
 fn certificate(row: &CertificateRow) -> (Vec<String>, String) {
-    let names: Vec<&str> = row.names.iter().map(|san| san.name.as_str()).collect();
     let pool = if row.shared { "same key on every edge" } else { "" };
-    let mut why = row.why.clone();
-    for san in &row.names {
-        why.push_str(&format!("\n{}: {}", san.name, san.why));
-    }
+    let names = row.names.iter().map(|san| format!("DNS:{}  {}", san.name, san.why));
+    let why: Vec<String> = std::iter::once(row.why.clone()).chain(names).collect();
+    let why = why.join("\n");
     let cells = vec![
         row.name.clone(),
         row.shown.clone(),
         format!("CN={}", row.subject),
-        names.join(" "),
         row.eku.label().to_owned(),
         row.issuer.label().to_owned(),
         pool.to_owned(),

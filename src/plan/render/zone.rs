@@ -10,9 +10,8 @@ use crate::plan::{DnsRow, Plan, Side};
 /// `domains`: the own domains; names outside them are put into the zone directly above them.
 #[must_use]
 pub fn zone(plan: &Plan, domains: &[&str]) -> String {
-    let mut text = String::from(
-        "; Records for the zones of the organisation. Serials are yours to raise.\n",
-    );
+    let mut text =
+        String::from("; Records for the zones of the organisation. Serials are yours to raise.\n");
     for (side, name) in [(Side::External, "external"), (Side::Internal, "internal")] {
         let rows: Vec<&DnsRow> = plan.dns.iter().filter(|row| row.side == side).collect();
         let mut zones: Vec<&str> = Vec::new();

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Exit codes, the same for every command: 0 it did what it should; 1 it did not, or `check` found
-//! an error; 2 it was called wrongly.
+//! an error; 2 it was called wrongly. `check --fail-on` adds 3 for warnings and 4 for notes.
 
 use std::process::ExitCode;
 

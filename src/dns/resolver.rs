@@ -106,6 +106,18 @@ impl Resolver {
         Answer { question: question.clone(), outcome, ttl_s }
     }
 
+    /// Returns where any SRV record points, best priority first, without addresses.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub async fn service(&self, name: &str) -> Result<Vec<Target>, Failure> {
+        let deadline = Duration::from_millis(limits::DNS_QUESTION_MS);
+        let question = self.inner.lookup(format!("{name}."), RecordType::SRV);
+        let asked = tokio::time::timeout(deadline, question).await;
+        let lookup = asked.map_err(|_| Failure::Timeout)?.map_err(|error| gone(&error).failure)?;
+        srv_targets(&lookup).map(|(targets, _)| targets).map_err(|gone| gone.failure)
+    }
+
     async fn federation(&self, domain: &Domain) -> Result<Found, Gone> {
         let name = format!("_sipfederationtls._tcp.{domain}.");
         let lookup = self.inner.lookup(name, RecordType::SRV).await.map_err(|e| gone(&e))?;

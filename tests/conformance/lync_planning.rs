@@ -2,7 +2,9 @@
 //! three topologies. The rows are in `tests/fixtures/plan`, the deployments beside them.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use entente::cli::plan::deployment;
 use entente::config;
@@ -391,4 +393,76 @@ fn what_this_program_does_not_serve_is_labelled() {
         }
     }
     assert!(labelled > 20, "{labelled}");
+}
+
+/// Runs a program with `input`; `None` where it is not installed (`tests/run` installs it).
+fn program(name: &str, args: &[&str], input: &str) -> Option<String> {
+    let child = Command::new(name)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("{name} is not installed");
+            return None;
+        }
+        Err(error) => panic!("{name}: {error}"),
+    };
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().expect("ended");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {args:?}: {told}\n{input}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn nft_accepts_the_ruleset_of_every_topology() {
+    // Checking needs the right to configure a network: one of its own, where nothing else is.
+    if program("unshare", &["--user", "--map-root-user", "--net", "true"], "").is_none()
+        || program("nft", &["--version"], "").is_none()
+    {
+        return;
+    }
+    for topology in TOPOLOGIES {
+        let text = render::nftables(&plan::plan(&deployed(topology)));
+        let args = ["--user", "--map-root-user", "--net", "nft", "--check", "--file", "-"];
+        program("unshare", &args, &text);
+    }
+}
+
+#[test]
+fn openssl_makes_a_request_of_every_certificate() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, key) = (directory.path().join("plan.cnf"), directory.path().join("plan.key"));
+    let (file, key) = (file.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+    let plan = plan::plan(&deployed("pool_hlb"));
+    std::fs::write(file, render::csr(&plan)).expect("written");
+    for row in &plan.certificates {
+        let args = [
+            "req",
+            "-new",
+            "-config",
+            file,
+            "-section",
+            &row.name,
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-noenc",
+            "-keyout",
+            key,
+            "-text",
+        ];
+        let Some(text) = program("openssl", &args, "") else { return };
+        assert!(text.contains(&format!("Subject: CN = {}\n", row.subject)), "{text}");
+        let names: Vec<String> = row.names.iter().map(|san| format!("DNS:{}", san.name)).collect();
+        assert!(text.contains(&names.join(", ")), "{text}");
+        assert!(text.contains("TLS Web Server Authentication"), "{text}");
+    }
 }

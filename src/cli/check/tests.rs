@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+mod live;
+mod published;
+
 use super::*;
 use crate::control::fixture::{free_port, world};
 
@@ -46,10 +49,10 @@ listen = ["127.0.0.1:0"]
 
 fn found(directory: &Path, text: &str, now_unix_s: u64) -> Vec<Finding> {
     let config = config::parse(&directory.join("e.toml"), text).unwrap_or_else(|r| panic!("{r}"));
-    let mut findings = check(&config, now_unix_s);
+    let mut findings = check(&config, now_unix_s, Look::Asking);
     // Whether this host keeps its clock, and has the descriptors, is not what is tested here.
     findings.retain(|finding| {
-        !["clock-not-synchronised", "descriptors-too-few"].contains(&finding.code)
+        !["clock-not-synchronised", "clock-unkept", "descriptors-too-few"].contains(&finding.code)
     });
     findings
 }
@@ -173,4 +176,67 @@ fn the_table_of_memory_has_its_sum() {
     assert!(printed.ends_with("e.toml: 0 errors, 0 warnings, 0 notes\n"), "{printed}");
     assert_eq!(sized(1536), "1.5 KiB");
     assert_eq!(sized(3 << 30), "3.0 GiB");
+}
+
+#[test]
+fn a_certificate_must_be_for_servers_and_lead_to_a_known_authority() {
+    let directory = world(&["sip.contoso.example"]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut name = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    name.distinguished_name.push(rcgen::DnType::CommonName, "Somebody's CA");
+    let issuer = rcgen::Issuer::from_params(&name, &key);
+    let own = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["sip.contoso.example".to_owned()];
+    let mut leaf = rcgen::CertificateParams::new(names).unwrap();
+    leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let leaf = leaf.signed_by(&own, &issuer).unwrap();
+    fs::write(directory.path().join("sip.pem"), leaf.pem()).unwrap();
+    fs::write(directory.path().join("sip.key"), own.serialize_pem()).unwrap();
+    let findings = found(directory.path(), &text_for(free_port()), now());
+    let found = codes(&findings);
+    assert!(found.contains(&("certificate-not-for-servers", Severity::Error)), "{findings:?}");
+    let chain = findings.iter().find(|f| f.code == "certificate-chain-incomplete").unwrap();
+    assert!(chain.sentence.ends_with("knows: CN=Somebody's CA"), "{chain:?}");
+}
+
+#[test]
+fn a_name_of_the_plan_that_no_certificate_carries_is_a_warning() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port()).replace(
+        "domains = [\"contoso.example\"]",
+        "domains = [\"contoso.example\", \"fabrikam.example\"]",
+    );
+    let findings = found(directory.path(), &text, now());
+    let planned = findings.iter().find(|f| f.code == "certificate-name-planned").unwrap();
+    assert_eq!(planned.severity, Severity::Warning);
+    assert_eq!(
+        planned.sentence,
+        "the certificate of default does not carry sip.fabrikam.example: strict peers of \
+         fabrikam.example are told this name by DNS"
+    );
+    assert_eq!(
+        planned.advice,
+        "order it with that name: entente plan --format csr --certificate default"
+    );
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_worst_finding_from_the_asked_severity_on() {
+    let finding = |severity| Finding {
+        code: "x",
+        severity,
+        sentence: String::new(),
+        place: String::new(),
+        advice: String::new(),
+    };
+    let (note, warning) = (finding(Severity::Note), finding(Severity::Warning));
+    let error = finding(Severity::Error);
+    let both = [warning.clone(), note.clone()];
+    assert_eq!(exit_code(&[], Severity::Note), 0);
+    assert_eq!(exit_code(&both, Severity::Error), 0);
+    assert_eq!(exit_code(&both, Severity::Warning), 3);
+    assert_eq!(exit_code(&both, Severity::Note), 3);
+    assert_eq!(exit_code(&[note.clone()], Severity::Warning), 0);
+    assert_eq!(exit_code(&[note], Severity::Note), 4);
+    assert_eq!(exit_code(&[warning, error], Severity::Note), 1);
 }

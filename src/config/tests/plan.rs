@@ -73,8 +73,8 @@ fn an_edge_is_listed_once_and_its_addresses_pair_up() {
     assert_eq!(
         problems,
         [
-            triple("edge edge1.contoso.example is given twice", "given again here", ""),
             triple("2 public addresses for 1", "one for each is needed", ""),
+            triple("edge edge1.contoso.example is given twice", "given again here", ""),
         ]
     );
 }

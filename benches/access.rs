@@ -16,7 +16,7 @@ use criterion::{Criterion, Throughput};
 use entente::dns::{Answer, Domain, Target};
 use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Class, Command, Core, Effects, Fed, LegId, Opened, OutletId};
-use entente::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, Rules};
+use entente::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules};
 use entente::time::Now;
 
 #[global_allocator]
@@ -79,8 +79,10 @@ fn rules() -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),
@@ -102,6 +104,7 @@ fn names(host: &str) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint: [host.len() as u8; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use entente::dns::Domain;
 use entente::edge::Class;
+use entente::policy::ExpectedNames;
 use entente::time::Clock;
 use entente::tls::{IdentityPlan, ListenerPlan, Material, Plan, Session, State, TrustSource};
 use rustls::pki_types::pem::PemObject as _;
@@ -79,7 +80,7 @@ impl Bench {
 
     fn our_client(&self) -> Session {
         let name = Domain::parse(NAME.as_bytes()).unwrap();
-        let expected = std::slice::from_ref(&name);
+        let expected = &ExpectedNames::host(name.clone());
         let (client, sni) = self.material.client(Class::Federation, None, &name, expected).unwrap();
         Session::client(&client, sni).unwrap()
     }

@@ -1,7 +1,7 @@
 //! What a decision costs: remembered, fresh, and among a million partners.
 //!
 //! Budgets (DESIGN 12): `policy/verdict_warm` 100 ns, `policy/compile_1m` 2 s, 64 bytes a domain
-//! (printed once by `compile_1m`).
+//! (printed once by `compile_1m`). A user costs 14 bytes (printed by `users/build_1m`).
 
 use std::cell::{Cell, LazyCell};
 use std::hint::black_box;
@@ -9,9 +9,14 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use entente::dns::{Cache, Domain};
+use entente::policy::scores::Parties;
+use entente::policy::users::{
+    AccessPolicy, Directory, DirectoryBuilder, Gate, Home, Marks, MarksCount, Role,
+};
 use entente::policy::{
-    AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Outbound, PartnerRule,
-    PeerNames, RemoteUserSwitches, Rules, Snapshot, Verdict, VerdictCache, compile,
+    AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Limits, Outbound,
+    PartnerRule, PeerNames, RemoteUserSwitches, RevocationState, Rules, Scores, Snapshot, Verdict,
+    VerdictCache, compile,
 };
 use entente::time::Now;
 
@@ -45,8 +50,10 @@ fn rules(partners: usize) -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners,
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: Vec::new(),
         addresses: AddressRule::default(),
@@ -62,6 +69,7 @@ fn peer(name: &str) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [9; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 
@@ -138,5 +146,83 @@ fn compile_million(criterion: &mut Criterion) {
     println!("policy/compile_1m: {bytes} bytes, {} a domain", bytes / MILLION);
 }
 
-criterion_group!(benches, warm, cold, compile_million);
+/// A million users of five sites, half of them with a policy of their own.
+fn directory(users: usize) -> Directory {
+    let policy = |name: &str, federation| AccessPolicy {
+        name: name.to_owned(),
+        federation,
+        ..AccessPolicy::default()
+    };
+    let policies = vec![
+        policy("global", false),
+        policy("site:site1", true),
+        policy("site:site2", false),
+        policy("sales", true),
+    ];
+    let mut builder = DirectoryBuilder::new([5, 6], policies, MarksCount::Decide, users);
+    let mut user = String::new();
+    for place in 0..users {
+        use std::fmt::Write as _;
+        user.clear();
+        let _ = write!(user, "first.last{place}");
+        let policy = if place % 2 == 0 { "sales" } else { "" };
+        let site = ["site0", "site1", "site2", "site3", "site4"][place % 5];
+        builder.add(&user, "contoso.example", site, policy, Home::Pool).expect("told apart");
+    }
+    builder.finish()
+}
+
+fn users(criterion: &mut Criterion) {
+    let users = LazyCell::new(|| directory(MILLION));
+    let names: Vec<String> =
+        (0..1_000).map(|place| format!("First.Last{}", place * 7_919 % MILLION)).collect();
+    let mut place = 0;
+    criterion.bench_function("users/judge_1m", |bencher| {
+        bencher.iter(|| {
+            place = (place + 1) % names.len();
+            let (user, host) = (names[place].as_bytes(), b"Contoso.example");
+            black_box(users.judge(user, host, Gate::Federation, Role::Sender, Marks::default()))
+                .is_ok()
+        });
+    });
+    let memory = Cell::new(0);
+    let mut group = criterion.benchmark_group("users");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    group.bench_function("build_1m", |bencher| {
+        bencher.iter(|| {
+            let directory = directory(MILLION);
+            memory.set(directory.memory_bytes());
+            directory
+        });
+    });
+    group.finish();
+    println!("users/build_1m: {} tenths of a byte a user", memory.get() * 10 / MILLION);
+}
+
+/// What a message of a partner under limits costs above one without.
+fn scores(criterion: &mut Criterion) {
+    let scores = Scores::new([7, 8]);
+    let limits = Limits { messages_per_s: 1_000_000, ..Limits::default() };
+    let parties: Vec<(String, u64)> =
+        (0..1_000).map(|place| (format!("stranger{place}.example"), place)).collect();
+    let mut tick = 0_u64;
+    criterion.bench_function("scores/charge_and_address", |bencher| {
+        bencher.iter(|| {
+            tick += 1;
+            let (domain, certificate) = &parties[(tick % 1_000) as usize];
+            let now = Now::default().plus_ms(tick);
+            let parties = Parties {
+                domain: domain.as_bytes(),
+                domain_key: scores.domain_key(domain.as_bytes()),
+                certificate: *certificate,
+                host: "sip.stranger.example",
+            };
+            let toll = scores.charge(now, &parties, &limits);
+            let user = scores.address(now, &parties, b"first.last", b"contoso.example", &limits);
+            black_box((toll, user))
+        });
+    });
+}
+
+criterion_group!(benches, warm, cold, compile_million, users, scores);
 criterion_main!(benches);

@@ -93,6 +93,32 @@ pub const CERTIFICATE_NAMES_MAX: usize = 256;
 /// How long a remote user's session ticket is good (DESIGN 7.3); none outlives its material.
 pub const TICKET_LIFETIME_S: u32 = 3600;
 
+/// Distribution points whose lists are kept. Memory: about 1 KiB each without what is on the list;
+/// only chains that lead to an anchor name any.
+pub const CRL_POINTS_MAX: usize = 1024;
+/// Distribution points on their way from the shards to the control thread.
+pub const CRL_REPORTS_MAX: usize = 256;
+/// Places of one list that are kept of a certificate.
+pub const CRL_URLS_MAX: usize = 8;
+/// Bytes of one such place; longer ones are left out.
+pub const CRL_URL_BYTES_MAX: usize = 2048;
+/// Certificates on all fetched lists together, 16 bytes each: 128 MiB.
+pub const CRL_REVOKED_MAX: usize = 8 * 1024 * 1024;
+/// Fetches under way at once, each with up to `tls.revocation_list_bytes` of memory.
+pub const CRL_FETCHES_MAX: usize = 4;
+/// Pause before a list that could not be fetched is asked for again; it doubles with each failure
+/// up to [`CRL_RETRY_MS_MAX`].
+pub const CRL_RETRY_MS_MIN: u64 = 5_000;
+/// See [`CRL_RETRY_MS_MIN`].
+pub const CRL_RETRY_MS_MAX: u64 = 600_000;
+/// Shortest time between two fetches of a list that is in force, however short-lived it is.
+pub const CRL_REFRESH_MS_MIN: u64 = 1_000;
+/// A list that nobody asked about for this long is forgotten: a week, as peers come and go.
+pub const CRL_FORGET_MS: u64 = 7 * 86_400_000;
+/// New lists that come within this time are published together, since each publication makes the
+/// shards judge every open leg again.
+pub const CRL_PUBLISH_MS: u64 = 200;
+
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
 pub const LEG_OUT_BYTES_MAX: usize = 256 * 1024;
 /// Kept free on every leg for responses, which must not be refused for want of room.
@@ -158,6 +184,14 @@ const _: () = assert!(READ_BYTES_PER_TURN_MAX >= TLS_RECORD_WIRE_BYTES_MAX);
 /// Contradictions of one configuration that are reported; a list of a million wrong lines helps
 /// nobody.
 pub const CONTRADICTIONS_MAX: usize = 100;
+/// Providers of one configuration; each decision that DNS had a part in walks through them.
+pub const PROVIDERS_MAX: usize = 256;
+/// Rows of a list in a file of its own, about 100 bytes each while the configuration is held.
+pub const LIST_ROWS_MAX: usize = 4_000_000;
+/// Wrong rows of such a list that are told of before its reading ends.
+pub const LIST_PROBLEMS_MAX: usize = 100;
+/// Warnings of one kind that `check` prints of one policy; the rest is counted.
+pub const LINT_WARNINGS_MAX: usize = 20;
 /// Permits a shard remembers, about 250 bytes each: 1 MiB. A power of two times the ways of a set.
 pub const VERDICT_PERMITS: usize = 4096;
 /// Refusals a shard remembers, about 150 bytes each; apart, so that strangers push no partner out.
@@ -184,8 +218,29 @@ pub const DNS_TTL_S_MAX: u32 = 86_400;
 pub const DNS_TTL_S_MIN: u32 = 1;
 /// Shortest and longest time a negative answer is used (RFC 2308 section 5).
 pub const DNS_NEGATIVE_TTL_S: std::ops::RangeInclusive<u32> = 5..=900;
-/// Distinct local users a discovered partner may address (the product's own default).
-pub const DISTINCT_USERS_MAX: usize = 1_000;
+/// Most distinct local users that can be counted for one partner under limits (the product's own
+/// default is 1,000): 8 bytes each under each of its two names, while it is heard of.
+pub const DISTINCT_USERS_MAX: u32 = 10_000;
+/// Names (SIP domains and certificates of partners under limits) with a score, in the whole
+/// process: 250 bytes each. When a name more comes, the one longest silent makes room, an
+/// unsuspicious one first, and begins afresh when it is back. A power of two times the set's ways.
+pub const SCORES: usize = 4096;
+/// Combinations of external access policy and home that users may have; 32 bytes each. Sixteen bits
+/// of a user's 10 bytes name his.
+pub const USER_CLASSES_MAX: usize = 4096;
+/// Longest time a message that comes too early may be held, below the time after which the sender's
+/// own transaction gives up on us ([`TIMER_F_MS`]).
+pub const HOLD_MS_MAX: u32 = 10_000;
+/// Messages one shard holds because they came too early; the next one is refused with 480.
+pub const HELD_MESSAGES_MAX: usize = 4096;
+/// Bytes of them.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of those that came by one leg.
+pub const HELD_BYTES_PER_LEG_MAX: usize = 256 * 1024;
+
+/// Differences between the policy in force and a candidate that one shard tells in a second; the
+/// rest are only counted.
+pub const SHADOW_FINDINGS_MAX: usize = 8;
 
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
@@ -193,3 +248,4 @@ const _: () = assert!(
         && TCP_USER_TIMEOUT_MS < 90_000
 );
 const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);
+const _: () = assert!(HOLD_MS_MAX as u64 + PARKED_MS < TIMER_F_MS);

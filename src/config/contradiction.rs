@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use super::report::{Code, Problem};
 use super::{Config, PartnerKind, SrvTarget, suggest};
-use crate::dns::Domain;
 use crate::edge::Class;
+use crate::policy::Pattern;
+use crate::policy::users::AccessPolicy;
 
 mod plan;
 
@@ -21,6 +22,10 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     finder.next_hops();
     finder.partners();
     plan::find(&mut finder);
+    finder.providers();
+    finder.default_route();
+    finder.limits_of_partners();
+    finder.access_policies();
     finder.problems
 }
 
@@ -241,20 +246,17 @@ impl Finder<'_> {
             .map(|(index, blocked)| (format!("blocked[{index}].domain"), blocked.domain.clone()))
             .collect();
         self.no_repetition(&blocked, "blocked domain");
-        let blocked: BTreeMap<&Domain, &str> =
-            blocked.iter().map(|(key, domain)| (domain, key.as_str())).collect();
         for domain in &config.edge.domains {
-            if let Some(key) = blocked.get(domain) {
-                self.at(
-                    key,
-                    format!("{domain} is an own domain"),
-                    "blocks the organisation itself",
-                );
+            for (key, _) in blocked.iter().filter(|(_, pattern)| pattern.covers(domain)) {
+                let message = format!("{domain} is an own domain");
+                self.at(key, message, "blocks the organisation itself");
             }
         }
+        let blocked: BTreeMap<&Pattern, &str> =
+            blocked.iter().map(|(key, domain)| (domain, key.as_str())).collect();
         for (index, partner) in config.partners.iter().enumerate() {
             let domain = &partner.domain;
-            if config.edge.domains.contains(domain) {
+            if domain.exact().is_some_and(|domain| config.edge.domains.contains(domain)) {
                 let message = format!("{domain} is an own domain");
                 self.at(&keyed(index, "domain"), message, "cannot be a partner too");
             }
@@ -267,6 +269,65 @@ impl Finder<'_> {
         }
     }
 
+    fn limits_of_partners(&mut self) {
+        let config = self.config;
+        let kinds = config.federation_limits.iter().enumerate();
+        let kinds: Vec<_> = kinds
+            .map(|(at, limit)| {
+                let kind = match limit.kind {
+                    PartnerKind::AllowedDomain => "allowed_domain",
+                    PartnerKind::AllowedServer => "allowed_server",
+                };
+                (format!("federation_limit[{at}].kind"), kind)
+            })
+            .collect();
+        self.no_repetition(&kinds, "the limit of");
+        let federation = &config.federation;
+        if federation.suspicious_messages_per_s > federation.messages_per_s {
+            let message = "a suspicious partner may send more than another one";
+            let key = "federation.suspicious_messages_per_s";
+            self.at(key, message, "expected at most messages_per_s");
+            self.beside("federation.messages_per_s", "the ordinary rate");
+        }
+        let header = federation.archiving_notice_header.is_some();
+        let value = federation.archiving_notice_value.is_some();
+        if header != value {
+            let (there, missing) = if header { ("header", "value") } else { ("value", "header") };
+            let message = format!("an archiving notice without its {missing}");
+            let key = format!("federation.archiving_notice_{there}");
+            self.at(&key, message, format!("needs `archiving_notice_{missing}` too"));
+        }
+    }
+
+    fn access_policies(&mut self) {
+        let config = self.config;
+        let names = config.access_policies.iter().enumerate();
+        let names: Vec<_> = names
+            .map(|(at, policy)| (format!("external_access_policy[{at}].name"), policy.name.clone()))
+            .collect();
+        self.no_repetition(&names, "policy");
+        let global = config.access_policies.iter().any(|p| p.name == AccessPolicy::GLOBAL);
+        if let (Some((first, _)), false) = (names.first(), global) {
+            let message = "there are external access policies and no global one";
+            self.at(first, message, "what may those do who do not have this one?");
+            self.help("add one with name = \"global\"; what it does not open is closed");
+        }
+        for (at, policy) in config.access_policies.iter().enumerate() {
+            let without = [
+                ("xmpp", policy.xmpp && !policy.federation, "federation"),
+                ("public_av", policy.public_av && !policy.public_im, "public_im"),
+            ];
+            for (key, contradicts, needed) in without {
+                if contradicts {
+                    let key = format!("external_access_policy[{at}].{key}");
+                    let message = format!("the policy {} opens this without {needed}", policy.name);
+                    self.at(&key, message, "has no effect");
+                    self.help(format!("write {needed} = true, or leave this out"));
+                }
+            }
+        }
+    }
+
     fn partner_edge(&mut self, index: usize, kind: PartnerKind) {
         let keyed = |key: &str| format!("partner[{index}].{key}");
         let partner = &self.config.partners[index];
@@ -274,7 +335,7 @@ impl Finder<'_> {
             (PartnerKind::AllowedServer, None) => {
                 let message = "an allowed server without the name of its edge";
                 self.at(&keyed("kind"), message, "needs `edge` too");
-                self.help(format!("add for example: edge = \"sip.{}\"", partner.domain));
+                self.help(format!("add for example: edge = \"sip.{}\"", partner.domain.name()));
             }
             (PartnerKind::AllowedDomain, Some(_)) => {
                 let message = "the edge of an allowed domain is found by DNS SRV";
@@ -298,6 +359,56 @@ impl Finder<'_> {
         if kind == PartnerKind::AllowedServer && self.config.source.says(&keyed("srv_target")) {
             let message = "an allowed server is not looked up by SRV";
             self.at(&keyed("srv_target"), message, "has no effect");
+        }
+    }
+}
+
+impl Finder<'_> {
+    /// What a provider's own entry leaves open; how entries go together policy judges.
+    fn providers(&mut self) {
+        let config = self.config;
+        for (index, provider) in config.providers.iter().enumerate() {
+            let section = format!("provider[{index}]");
+            let keyed = |key: &str| format!("{section}.{key}");
+            let missing = [
+                ("name", provider.name.is_none(), "\"online\""),
+                ("kind", provider.kind.is_none(), "\"hosting\""),
+                ("edge", provider.edge.is_none(), "\"sipfed.hoster.example\""),
+            ];
+            let missing = missing.into_iter().filter(|_| provider.preset.is_none());
+            for (key, _, example) in missing.filter(|(_, missing, _)| *missing) {
+                let message = format!("a provider needs `{key}`, or a preset");
+                self.at(&section, message, format!("`{key}` is missing here"));
+                self.help(format!("add for example: {key} = {example}"));
+            }
+            let excluded = provider.name_decoration_excluded.is_some();
+            let decorated = provider.resolved().is_some_and(|rule| rule.decoration.is_some());
+            if excluded && !decorated {
+                let message = "domains excluded from a decoration that there is not";
+                self.at(&keyed("name_decoration_excluded"), message, "has no effect");
+                self.help("add name_decoration_domain");
+            }
+            for (key, domain) in paths(&keyed("shared_address_space"), provider.shared()) {
+                if !config.edge.domains.contains(domain) {
+                    self.at(&key, format!("{domain} is not an own domain"), "not ours to share");
+                    self.help("a domain that only the provider serves belongs to `domains`");
+                }
+            }
+        }
+    }
+
+    fn default_route(&mut self) {
+        let route = &self.config.default_route;
+        let says = |key: &str| self.config.source.says(key);
+        if route.edge.is_none() && says("default_route") {
+            let message = "a default route without the name of its edge";
+            self.at("default_route", message, "needs `edge`");
+            self.help("add for example: edge = \"hub.clearing.example\"");
+        }
+        if route.edge.is_some() && self.config.federation.discovery {
+            let message = "a default route and discovery of partners exclude each other";
+            self.at("default_route.edge", message, "takes what discovery would find");
+            self.beside("federation.discovery", "turned on here");
         }
     }
 }

@@ -37,7 +37,17 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
             changes.push(Change { key: path.clone(), reload: key.reload, whereabouts });
         }
     }
+    // The file of users may change while its name does not.
+    if old.directory != new.directory && changes.iter().all(|change| !is_of_users(&change.key)) {
+        let key = "users.file".to_owned();
+        let whereabouts = new.source.whereabouts(&key);
+        changes.push(Change { key, reload: Reload::Live, whereabouts });
+    }
     changes
+}
+
+fn is_of_users(key: &str) -> bool {
+    ["users.", "user[", "external_access_policy["].iter().any(|start| key.starts_with(start))
 }
 
 fn written<'a>(config: &'a Config, path: &str) -> Option<&'a str> {

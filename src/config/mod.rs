@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 mod contradiction;
 mod difference;
+pub mod lists;
+mod preset;
 mod reference;
 mod report;
 mod schema;
@@ -20,20 +22,26 @@ mod secrets;
 mod section;
 mod shape;
 mod suggest;
+mod users;
 
 pub use difference::{Change, difference};
 pub use reference::reference;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
-    Addresses, Blocked, Dns, Edge, Federation, Identity, Internal, Limits, Listener, Log,
-    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller,
-    RemoteUsers, SrvTarget, Tls, TlsVersion, Trust, Verification, header, sections,
+    Addresses, Blocked, DefaultRoute, Dns, Edge, ExternalAccessPolicy, Federation, FederationLimit,
+    Identity, Internal, Limits, Listener, Log, LogFormat, Management, NextHop, Partner,
+    PartnerKind, PeerName, Plan, PlanNode, Poller, Preset, Provider, RemoteUsers, SingleUser,
+    SrvTarget, Tls, TlsVersion, Trust, Users, Verification, header, sections,
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
+pub use shape::User;
 
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::policy::Place;
+use crate::policy::users::Directory;
+use lists::{BlockedList, PartnerList};
 use section::{Context, Reader, Section};
 
 /// A configuration that contradicts itself nowhere.
@@ -53,12 +61,30 @@ pub struct Config {
     pub next_hops: Vec<NextHop>,
     /// Federation with partners.
     pub federation: Federation,
+    /// Limits of kinds of listed partners.
+    pub federation_limits: Vec<FederationLimit>,
     /// The organisation's own users outside.
     pub remote_users: RemoteUsers,
+    /// What users may do beyond the organisation.
+    pub access_policies: Vec<ExternalAccessPolicy>,
+    /// Where users with a policy of their own are named.
+    pub users: Users,
+    /// Those that are named in the configuration itself.
+    pub single_users: Vec<SingleUser>,
+    /// Policies and users, compiled; once loaded with those of the file.
+    pub directory: Arc<Directory>,
     /// Listed partners.
     pub partners: Vec<Partner>,
     /// Domains nobody talks to.
     pub blocked: Vec<Blocked>,
+    /// Hosting and public IM providers.
+    pub providers: Vec<Provider>,
+    /// Whoever takes what nothing else names.
+    pub default_route: DefaultRoute,
+    /// Further partners, from a file of their own.
+    pub partner_list: Option<Arc<PartnerList>>,
+    /// Further blocked domains, from a file of their own.
+    pub blocked_list: Option<Arc<BlockedList>>,
     /// Which addresses the edge connects to.
     pub addresses: Addresses,
     /// Name servers.
@@ -117,13 +143,32 @@ impl Config {
         self.tls.internal_trust.as_ref().unwrap_or(&self.tls.trust)
     }
 
+    /// Returns `file:line` of what decided.
+    ///
+    /// Entries of a list in a file of its own are numbered on from those of the configuration.
+    #[must_use]
+    pub fn whereabouts(&self, place: Place) -> String {
+        let row = match place {
+            Place::Partner(index) => {
+                let row = (index as usize).checked_sub(self.partners.len());
+                self.partner_list.as_ref().zip(row).and_then(|(list, row)| list.whereabouts(row))
+            }
+            Place::Blocked(index) => {
+                let row = (index as usize).checked_sub(self.blocked.len());
+                self.blocked_list.as_ref().zip(row).and_then(|(list, row)| list.whereabouts(row))
+            }
+            Place::Provider(_) | Place::DefaultRoute | Place::Key(_) => None,
+        };
+        row.unwrap_or_else(|| self.source.whereabouts(&place.to_string()))
+    }
+
     /// Returns the listeners of `class`.
     pub fn listeners_of(&self, class: Class) -> impl Iterator<Item = &Listener> {
         self.listeners.iter().filter(move |listener| listener.class == class)
     }
 }
 
-/// Reads the configuration at `path`, and the secrets it names.
+/// Reads the configuration at `path`, and the secrets, lists and users it names.
 ///
 /// # Errors
 /// [`Report`]: everything that is wrong with it, as far as one reading shows.
@@ -132,6 +177,15 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     let mut config = parse(path, &text)?;
     if let Some(secrets) = &config.edge.secrets {
         config.secrets = Some(Secrets::load(secrets)?);
+    }
+    if let Some(path) = &config.federation.partners_csv {
+        config.partner_list = Some(Arc::new(PartnerList::load(path)?));
+    }
+    if let Some(path) = &config.federation.blocked_csv {
+        config.blocked_list = Some(Arc::new(BlockedList::load(path)?));
+    }
+    if let Some(file) = &config.users.file {
+        config.directory = Arc::new(users::with_file(&config, file)?);
     }
     Ok(config)
 }
@@ -159,7 +213,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Report> {
         return Err(Report::new(source, context.problems));
     };
     config.source = Arc::new(source);
-    let problems = contradiction::find(&config);
+    let mut problems = contradiction::find(&config);
+    let (directory, of_users) = users::of_configuration(&config);
+    config.directory = Arc::new(directory);
+    problems.extend(of_users);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -181,9 +238,15 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let internal = single(context, root);
     let next_hops = repeated(context, root);
     let federation = single(context, root);
+    let federation_limits = repeated(context, root);
     let remote_users = single(context, root);
+    let access_policies = repeated(context, root);
+    let users = single(context, root);
+    let single_users = repeated(context, root);
     let partners = repeated(context, root);
     let blocked = repeated(context, root);
+    let providers = repeated(context, root);
+    let default_route = single(context, root);
     let addresses = single(context, root);
     let dns = single(context, root);
     let limits = single(context, root);
@@ -199,9 +262,18 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         internal: internal?,
         next_hops: next_hops?,
         federation: federation?,
+        federation_limits: federation_limits?,
         remote_users: remote_users?,
+        access_policies: access_policies?,
+        users: users?,
+        single_users: single_users?,
+        directory: Arc::default(),
         partners: partners?,
         blocked: blocked?,
+        providers: providers?,
+        default_route: default_route?,
+        partner_list: None,
+        blocked_list: None,
         addresses: addresses?,
         dns: dns?,
         limits: limits?,

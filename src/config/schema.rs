@@ -15,15 +15,23 @@ use super::section::{
     Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
 };
 use super::shape::{
-    Shape, address, boolean, bytes, domain, integer, label, list, log_level, microseconds,
-    milliseconds, network, one_of, path, seconds, socket_address, word_or_list,
+    Shape, address, boolean, bytes, date, domain, header_name, header_value, integer, label, list,
+    log_level, microseconds, milliseconds, network, one_of, path, pattern, remark, seconds,
+    socket_address, word_or_list,
 };
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::policy::{Date, Pattern, Revocation, Version};
 #[cfg(test)]
 use toml::Spanned;
 #[cfg(test)]
 use toml::de::DeValue;
+
+mod access;
+mod provider;
+
+pub use access::{ExternalAccessPolicy, FederationLimit, SingleUser, Users};
+pub use provider::{DefaultRoute, Preset, Provider};
 
 /// How readiness is learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +72,7 @@ pub enum PartnerKind {
 }
 
 /// Which SRV targets are believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SrvTarget {
     /// Directly below the SIP domain, one label deep.
     Strict,
@@ -108,7 +116,9 @@ pub enum LogFormat {
 section! {
     /// The node, its names and its threads.
     Edge = "edge", repeated: false {
-        /// This node's own FQDN, in internal Via headers and in flows of remote users.
+        /// This node's own FQDN, in internal Via headers and in flows and dialogs of remote users,
+        /// whose connection only this node has: their clients must find it in DNS, and the
+        /// certificate they are shown must carry it.
         node: Domain = domain(), optional, Restart {
             beyond: "unset: external_fqdn, which is right for a pool of one",
             example: "\"edge1.contoso.example\"",
@@ -175,6 +185,12 @@ section! {
             beyond: "exceeded: what is left is closed and the process ends",
             example: "120",
             see: ["edge.drain_notice_s"],
+        }
+        /// Edges of the pool. Each counts for itself, so a partner may do as many times as much.
+        pool_members: u32 = integer(1, 64), default("1"), Live {
+            beyond: "`entente check` prints what the limits amount to; nothing else depends on it",
+            example: "4",
+            see: ["federation.messages_per_s"],
         }
         /// File with the secrets of the pool, each with a key id.
         secrets: PathBuf = path(), optional, Restart {
@@ -276,9 +292,47 @@ section! {
         }
         /// Revocation lists, PEM or DER.
         crl: Vec<PathBuf> = list(path(), 1_000), default("[]"), NewConnections {
-            beyond: "an issuer without a list is not checked; a list past its date is refused",
+            beyond: "what a list past its date revoked stays revoked; an issuer without one: see \
+                tls.revocation",
             example: "[\"pki/ca.crl\"]",
-            see: [],
+            see: ["tls.revocation"],
+        }
+        /// Whether lists are fetched from where partners' certificates say, by HTTP, and what holds
+        /// while one is lacking. Delta and indirect lists, lists for some reasons only, and places
+        /// other than http:// are not supported and count as lacking.
+        revocation: Revocation = one_of(&[
+            ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
+        ]), default("\"soft\""), Live {
+            beyond: "soft: the partner passes, counted and with a warning; hard: its requests get \
+                504 with ms-diagnostics 1010; off: nothing is fetched, tls.crl counts still",
+            example: "\"hard\"",
+            see: ["partner.revocation", "addresses.allow_networks"],
+        }
+        /// Directory where fetched lists are kept over a restart.
+        revocation_cache: PathBuf = path(), optional, Live {
+            beyond: "unset: in memory alone, so partners under hard wait for their lists at start",
+            example: "\"crls\"",
+            see: ["tls.revocation"],
+        }
+        /// Longest time between two fetches of a list; a list whose own time is shorter is fetched
+        /// again before it ends.
+        revocation_refresh_s: u64 = seconds(60, 604_800), default("14400"), Live {
+            beyond: "how late a revocation is seen that is published before the old list ends",
+            example: "3600",
+            see: ["tls.revocation"],
+        }
+        /// How long a fetch may take: name, connection and list.
+        revocation_timeout_ms: u64 = milliseconds(500, 60_000), default("10000"), Live {
+            beyond: "exceeded: the list is lacking; asked for again after 5 s, then ever later up \
+                to 10 min",
+            example: "5000",
+            see: ["tls.revocation"],
+        }
+        /// Size of a list.
+        revocation_list_bytes: usize = bytes(65_536, 134_217_728), default("16777216"), Live {
+            beyond: "exceeded: the list is lacking",
+            example: "33554432",
+            see: ["tls.revocation"],
         }
         /// How long a handshake may take from the first byte.
         handshake_timeout_ms: u64 = milliseconds(500, 60_000), default("10000"), Restart {
@@ -366,11 +420,99 @@ section! {
             example: "2",
             see: [],
         }
-        /// Messages a discovered partner may send.
+        /// Whether the word of a discovered partner on who its user is counts.
+        discovered_verification: Verification = one_of(&[
+            ("always", Verification::Always),
+            ("source", Verification::Source),
+            ("never", Verification::Never),
+        ]), default("\"source\""), Live {
+            beyond: "as partner.verification; always believes anybody with an SRV record",
+            example: "\"never\"",
+            see: ["federation.discovery", "partner.verification"],
+        }
+        /// File with more partners, one a line: CSV whose first line names its columns, of domain,
+        /// edge, port, srv_target, names, require_client_eku, verification, version, expires,
+        /// owner, ticket and comment, each as the key of [[partner]].
+        partners_csv: PathBuf = path(), optional, Live {
+            beyond: "unset: [[partner]] alone; a row that is wrong is shown and nothing is changed",
+            example: "\"partners.csv\"",
+            see: ["partner.domain", "federation.blocked_csv"],
+        }
+        /// File with more blocked domains: CSV with the columns domain, owner, ticket and comment.
+        blocked_csv: PathBuf = path(), optional, Live {
+            beyond: "unset: [[blocked]] alone; a row that is wrong is shown and nothing is changed",
+            example: "\"blocked.csv\"",
+            see: ["blocked.domain", "federation.partners_csv"],
+        }
+        /// Messages a discovered partner may send. Like all its limits this counts the partner over
+        /// all its connections to this edge, under its SIP domain and its certificate each.
         messages_per_s: u32 = integer(1, 1_000_000), default("20"), Live {
             beyond: "exceeded: held, then 480 with Retry-After",
             example: "50",
-            see: ["federation.discovery"],
+            see: ["federation.discovery", "federation_limit.kind", "edge.pool_members"],
+        }
+        /// The same while the partner is suspicious, because too many of its requests fail.
+        suspicious_messages_per_s: u32 = integer(1, 1_000_000), default("1"), Live {
+            beyond: "exceeded: held, then 480 with Retry-After",
+            example: "2",
+            see: ["federation.failed_percent"],
+        }
+        /// How long a message that comes too early is held.
+        hold_ms: u64 = milliseconds(0, 10_000), default("2000"), Live {
+            beyond: "would be exceeded: 480 with Retry-After at once; 0: nothing is held",
+            example: "500",
+            see: ["federation.messages_per_s"],
+        }
+        /// Distinct local users a discovered partner may address within the window, whether or not
+        /// they exist.
+        distinct_users: u32 = integer(0, 10_000), default("1000"), Live {
+            beyond: "exceeded: messages to additional users get 480 with Retry-After; 0: any number",
+            example: "200",
+            see: ["federation.distinct_users_window_s"],
+        }
+        /// The window: a grid that begins with the process; at its end everybody is forgotten.
+        distinct_users_window_s: u64 = seconds(60, 2_592_000), default("86400"), Live {
+            beyond: "unset: a day",
+            example: "3600",
+            see: ["federation.distinct_users"],
+        }
+        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on a
+        /// partner is suspicious.
+        failed_percent: u8 = integer(0, 100), default("50"), Live {
+            beyond: "reached: suspicious_messages_per_s holds until the share has fallen; 0: never",
+            example: "80",
+            see: ["federation.failed_least", "federation.failed_half_life_s"],
+        }
+        /// Answered requests from which on that share says anything.
+        failed_least: u32 = integer(1, 100_000), default("20"), Live {
+            beyond: "fewer: not suspicious",
+            example: "50",
+            see: ["federation.failed_percent"],
+        }
+        /// Decay of that share: whenever so much time has passed, answers count half as much.
+        failed_half_life_s: u64 = seconds(1, 86_400), default("300"), Live {
+            beyond: "unset: five minutes",
+            example: "900",
+            see: ["federation.failed_percent"],
+        }
+        /// Whether own users are marked as verified towards partners.
+        mark_verifiable: bool = boolean(), default("true"), Live {
+            beyond: "false: partners that go by the mark take our users as unverified",
+            example: "false",
+            see: ["partner.verification"],
+        }
+        /// Header of the notice to partners that messages may be archived. No document names the
+        /// product's own header, so it has to be agreed with them.
+        archiving_notice_header: String = header_name(), optional, Live {
+            beyond: "unset: no notice",
+            example: "\"X-Archiving-Notice\"",
+            see: ["federation.archiving_notice_value"],
+        }
+        /// Its value, put on every MESSAGE and INVITE to a partner.
+        archiving_notice_value: String = header_value(), optional, Live {
+            beyond: "unset: no notice",
+            example: "\"this conversation may be archived\"",
+            see: ["federation.archiving_notice_header"],
         }
     }
 }
@@ -396,9 +538,9 @@ section! {
 section! {
     /// A listed partner.
     Partner = "partner", repeated: true {
-        /// Its SIP domain.
-        domain: Domain = domain(), required, Live {
-            beyond: "unset: refused; an own or blocked domain: refused",
+        /// Its SIP domain, exactly; `*.` before it: all domains below it, and not itself.
+        domain: Pattern = pattern(), required, Live {
+            beyond: "unset, an own or a blocked one: refused; of several the narrowest counts",
             example: "\"fabrikam.example\"",
             see: ["blocked.domain"],
         }
@@ -472,9 +614,60 @@ section! {
             ("source", Verification::Source),
             ("never", Verification::Never),
         ]), default("\"source\""), Live {
-            beyond: "decides what the inside is told of the user: verified or not",
+            beyond: "source: a user whose edge says nothing counts as not verified, and is not refused",
             example: "\"never\"",
+            see: ["federation.discovered_verification"],
+        }
+        /// What its edge runs.
+        version: Version = one_of(&[
+            ("ocs2007", Version::Ocs2007),
+            ("ocs2007r2", Version::Ocs2007R2),
+            ("lync2010", Version::Lync2010),
+            ("lync2013", Version::Lync2013),
+            ("other", Version::Other),
+        ]), optional, Live {
+            beyond: "unset: unknown; decides which ports media needs, and warnings",
+            example: "\"lync2013\"",
             see: [],
+        }
+        /// The last day on which the entry allows anything.
+        expires: Date = date(), optional, Live {
+            beyond: "unset: never; past: refused, by discovery and providers too",
+            example: "2027-12-31",
+            see: [],
+        }
+        /// Who answers for the entry.
+        owner: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"unified communications\"",
+            see: ["partner.ticket"],
+        }
+        /// Where it was asked for.
+        ticket: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"UC-1042\"",
+            see: ["partner.owner"],
+        }
+        /// Messages it may send a second, for this partner alone.
+        messages_per_s: u32 = integer(1, 1_000_000), optional, Live {
+            beyond: "unset: as its kind, which has no limit unless federation_limit gives it one",
+            example: "100",
+            see: ["federation.messages_per_s", "federation_limit.kind"],
+        }
+        /// Distinct local users it may address within the window, for this partner alone.
+        distinct_users: u32 = integer(0, 10_000), optional, Live {
+            beyond: "unset: as its kind, which has no limit unless federation_limit gives it one",
+            example: "5000",
+            see: ["federation.distinct_users", "federation_limit.kind"],
+        }
+        /// What holds while it is not known whether its certificate has been revoked.
+        revocation: Revocation = one_of(&[
+            ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
+        ]), optional, Live {
+            beyond: "unset: tls.revocation; off: nothing is fetched where this edge connects to \
+                it; a certificate that a known list revokes is refused in any case",
+            example: "\"hard\"",
+            see: ["tls.revocation"],
         }
     }
 }
@@ -482,11 +675,23 @@ section! {
 section! {
     /// A domain nobody here talks to, whatever else is said of it.
     Blocked = "blocked", repeated: true {
-        /// Its name.
-        domain: Domain = domain(), required, Live {
-            beyond: "refused in both directions, in open dialogs too",
+        /// Its name, exactly; `*.` before it: all domains below it, and not itself.
+        domain: Pattern = pattern(), required, Live {
+            beyond: "refused in both directions, in open dialogs too, whatever is allowed",
             example: "\"litware.example\"",
             see: ["partner.domain"],
+        }
+        /// Who answers for the entry.
+        owner: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"abuse desk\"",
+            see: ["blocked.ticket"],
+        }
+        /// Where it was asked for.
+        ticket: String = remark(), optional, Live {
+            beyond: "only shown",
+            example: "\"SEC-7\"",
+            see: ["blocked.owner"],
         }
     }
 }
@@ -523,6 +728,12 @@ section! {
             beyond: "exceeded: the question failed",
             example: "3",
             see: ["dns.hold_down_s"],
+        }
+        /// Whether `_sips._tcp` (RFC 3263) counts where a domain has no `_sipfederationtls._tcp`.
+        sips_srv: bool = boolean(), default("false"), Restart {
+            beyond: "false: such a domain does not federate, as the product has it",
+            example: "true",
+            see: ["federation.discovery"],
         }
         /// How long a name that failed is not asked again.
         hold_down_s: u32 = integer(1, 3_600), default("30"), Restart {
@@ -592,7 +803,8 @@ section! {
             example: "\"json\"",
             see: [],
         }
-        /// What is told; user parts of addresses only at debug.
+        /// What is told; user parts of addresses only at debug. A level without a part is this
+        /// program's; its libraries then tell warnings at most.
         level: String = log_level(), default("\"info\""), Live {
             beyond: "lines that the writer cannot keep up with are dropped and counted",
             example: "\"info,entente::tls=debug\"",
@@ -612,9 +824,15 @@ pub fn sections() -> Vec<SectionEntry> {
         Internal::entry(),
         NextHop::entry(),
         Federation::entry(),
+        FederationLimit::entry(),
         RemoteUsers::entry(),
+        ExternalAccessPolicy::entry(),
+        Users::entry(),
+        SingleUser::entry(),
         Partner::entry(),
         Blocked::entry(),
+        Provider::entry(),
+        DefaultRoute::entry(),
         Addresses::entry(),
         Dns::entry(),
         Limits::entry(),

@@ -6,8 +6,13 @@ mod plan;
 
 use super::*;
 
-const FILES: [&str; 4] =
-    ["minimal.toml", "full.toml", "pool_behind_balancer.toml", "remote_users.toml"];
+const FILES: [&str; 5] = [
+    "minimal.toml",
+    "full.toml",
+    "pool_behind_balancer.toml",
+    "remote_users.toml",
+    "clearing_house.toml",
+];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs").join(name)
@@ -67,7 +72,10 @@ fn the_minimal_example_has_ten_lines() {
 #[test]
 fn the_full_example_names_every_key() {
     let config = load(&fixture("full.toml")).unwrap();
+    let other = load(&fixture("clearing_house.toml")).unwrap();
     for section in sections() {
+        // It excludes what the full example says.
+        let config = if section.name == "default_route" { &other } else { &config };
         for key in &section.keys {
             let said = (0..4).any(|index| {
                 config.source.says(&format!("{}[{index}].{}", section.name, key.name))
@@ -108,6 +116,8 @@ fn every_example_and_default_of_the_reference_is_accepted() {
     check_examples::<RemoteUsers>();
     check_examples::<Partner>();
     check_examples::<Blocked>();
+    check_examples::<Provider>();
+    check_examples::<DefaultRoute>();
     check_examples::<Addresses>();
     check_examples::<Dns>();
     check_examples::<Limits>();
@@ -388,6 +398,126 @@ fn contradictions_of_threads_times_and_limits_are_refused() {
 }
 
 #[test]
+fn contradictions_of_providers_are_refused() {
+    let provider = |keys: &str| one(&format!("[[provider]]\n{keys}"));
+    assert_eq!(
+        provider("name = \"a\"\nkind = \"hosting\"\n"),
+        triple(
+            "a provider needs `edge`, or a preset",
+            "`edge` is missing here",
+            "add for example: edge = \"sipfed.hoster.example\""
+        )
+    );
+    assert_eq!(
+        provider("preset = \"aol\"\nname_decoration_excluded = []\n"),
+        triple(
+            "domains excluded from a decoration that there is not",
+            "has no effect",
+            "add name_decoration_domain"
+        )
+    );
+    assert_eq!(
+        provider("preset = \"push\"\nshared_address_space = [\"fabrikam.example\"]\n"),
+        triple(
+            "fabrikam.example is not an own domain",
+            "not ours to share",
+            "a domain that only the provider serves belongs to `domains`"
+        )
+    );
+    assert_eq!(
+        provider("preset = \"icq\"\n"),
+        triple(
+            "`provider[0].preset` cannot be `icq`",
+            "expected one of: messenger, aol, yahoo, skype, lync_online, push",
+            ""
+        )
+    );
+}
+
+#[test]
+fn a_default_route_excludes_discovery_and_needs_an_edge() {
+    assert_eq!(
+        one("[federation]\ndiscovery = true\n[default_route]\nedge = \"hub.example\"\n"),
+        triple(
+            "a default route and discovery of partners exclude each other",
+            "takes what discovery would find",
+            ""
+        )
+    );
+    assert_eq!(
+        one("[default_route]\npublic = true\n"),
+        triple(
+            "a default route without the name of its edge",
+            "needs `edge`",
+            "add for example: edge = \"hub.clearing.example\""
+        )
+    );
+}
+
+#[test]
+fn a_date_is_a_day_of_the_calendar_without_quotes() {
+    let expires =
+        |value: &str| one(&format!("[[partner]]\ndomain = \"a.example\"\nexpires = {value}\n"));
+    assert_eq!(
+        expires("\"2027-12-31\""),
+        triple(
+            "`partner[0].expires` must be a date, not a string",
+            "expected a date",
+            "write it without quotes: 2027-12-31"
+        )
+    );
+    assert_eq!(
+        expires("2027-12-31T10:00:00Z"),
+        triple(
+            "`partner[0].expires` is not a day from 1970 on",
+            "expected a date such as 2026-12-31",
+            ""
+        )
+    );
+    assert_eq!(
+        expires("5").0,
+        "`partner[0].expires` must be a date such as 2026-12-31, not an integer"
+    );
+}
+
+#[test]
+fn a_star_stands_for_whole_labels_and_only_in_lists_of_domains() {
+    let text = "[[partner]]\ndomain = \"*.adatum.example\"\n[[blocked]]\ndomain = \"*.top\"\n";
+    let config = parse(Path::new("e.toml"), &format!("{LEAST}{text}")).unwrap();
+    assert_eq!(config.partners[0].domain.to_string(), "*.adatum.example");
+    assert_eq!(config.blocked[0].domain.to_string(), "*.top");
+    assert_eq!(
+        one("[[partner]]\ndomain = \"*adatum.example\"\n"),
+        triple(
+            "`*adatum.example` is not a domain name",
+            "the star stands for whole labels: *.contoso.example",
+            ""
+        )
+    );
+    assert_eq!(one("[[blocked]]\ndomain = \"*.example\"\n").0, "contoso.example is an own domain");
+    assert_eq!(
+        one("[[partner]]\ndomain = \"a.example\"\nkind = \"allowed_server\"\nedge = \"*.a.example\"\n").0,
+        "`*.a.example` is not a domain name"
+    );
+}
+
+#[test]
+fn what_decided_is_found_by_file_and_line() {
+    let config = load(&fixture("full.toml")).unwrap();
+    let line = |place| {
+        let whereabouts = config.whereabouts(place);
+        let (path, line) = whereabouts.rsplit_once(':').unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().nth(line.parse::<usize>().unwrap() - 1).unwrap().to_owned()
+    };
+    assert_eq!(line(Place::Partner(0)), "[[partner]]");
+    assert_eq!(line(Place::Provider(1)), "[[provider]]");
+    assert!(line(Place::Partner(3)).starts_with("northwind.example,"));
+    assert!(line(Place::Blocked(2)).starts_with("*.spam.example,"));
+    assert!(line(Place::Key("federation.discovery")).starts_with("discovery = true"));
+}
+
+#[test]
 fn contradictions_of_next_hops_are_refused() {
     assert_eq!(
         one("[[next_hop]]\nname = \"other.contoso.example\"\n").0,
@@ -399,6 +529,90 @@ fn contradictions_of_next_hops_are_refused() {
     );
     let text = LEAST.replace("pool.contoso.example\"\n", "pool.contoso.example\"\ndomains = []\n");
     assert!(parse(Path::new("e.toml"), &text).is_ok());
+}
+
+#[test]
+fn contradictions_of_limits_and_access_policies_are_refused() {
+    let policy = |rest: &str| format!("[[external_access_policy]]\nname = {rest}\n");
+    let global = policy("\"global\"");
+    assert_eq!(
+        one(&policy("\"sales\"")),
+        triple(
+            "there are external access policies and no global one",
+            "what may those do who do not have this one?",
+            "add one with name = \"global\"; what it does not open is closed",
+        )
+    );
+    assert_eq!(
+        one(&format!("{global}{global}")),
+        triple("policy global is given twice", "given again here", "")
+    );
+    assert_eq!(
+        one(&policy("\"global\"\nxmpp = true")),
+        triple(
+            "the policy global opens this without federation",
+            "has no effect",
+            "write federation = true, or leave this out",
+        )
+    );
+    assert_eq!(
+        one(&policy("\"site: redmond\"")),
+        triple(
+            "`site: redmond` is not a policy name",
+            "expected global, site:name, or a name of letters, digits, `-`, `_`, `.`",
+            "",
+        )
+    );
+    assert_eq!(
+        one("[federation]\nsuspicious_messages_per_s = 30\n"),
+        triple(
+            "a suspicious partner may send more than another one",
+            "expected at most messages_per_s",
+            "",
+        )
+    );
+    assert_eq!(
+        one("[federation]\narchiving_notice_value = \"x\"\n"),
+        triple("an archiving notice without its header", "needs `archiving_notice_header` too", "",)
+    );
+    assert_eq!(
+        one("[federation]\narchiving_notice_header = \"via\"\narchiving_notice_value = \"x\"\n"),
+        triple("`via` is not a header name", "the edge reads or strips this header itself", "",)
+    );
+    let limit = "[[federation_limit]]\nkind = \"allowed_server\"\n";
+    assert_eq!(
+        one(&format!("{limit}{limit}")),
+        triple("the limit of allowed_server is given twice", "given again here", "")
+    );
+}
+
+#[test]
+fn users_of_the_configuration_must_be_own_and_their_policies_known() {
+    let policy = "[[external_access_policy]]\nname = \"global\"\n";
+    assert_eq!(
+        one("[[user]]\nuri = \"kim@fabrikam.example\"\n"),
+        triple(
+            "fabrikam.example is not an own domain",
+            "not served here",
+            "add \"fabrikam.example\" to edge.domains",
+        )
+    );
+    assert_eq!(
+        one(&format!("{policy}[[user]]\nuri = \"kim@contoso.example\"\npolicy = \"sales\"\n")),
+        triple(
+            "there is no external access policy `sales`",
+            "unknown policy",
+            "policies are declared with [[external_access_policy]]",
+        )
+    );
+    assert_eq!(
+        one("[[user]]\nuri = \"kim\"\n"),
+        triple(
+            "`kim` is not an address of a user",
+            "expected an address such as kim@contoso.example",
+            ""
+        )
+    );
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::process;
+use super::{crl, process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
 use crate::metrics::{Buckets, Exporter, catalogue};
+use crate::policy::Scores;
 use crate::shard::{self, Fabric};
 use crate::time::Clock;
 
@@ -67,9 +68,12 @@ pub(super) struct Board {
     pub(super) fabric: Arc<Fabric>,
     pub(super) access: Box<[AccessCells]>,
     pub(super) config: ArcSwap<Config>,
+    /// How partners under limits behave; the shards write it.
+    pub(super) scores: Arc<Scores>,
     pub(super) certificates: ArcSwap<Vec<Certificate>>,
     pub(super) log_dropped: Option<ErrorCounter>,
     pub(super) lines_suppressed: AtomicU64,
+    lists: Arc<crl::Lists>,
     pub(super) reloads_accepted: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
     epoch: AtomicU64,
@@ -116,7 +120,9 @@ impl Board {
         clock: Clock,
         fabric: Arc<Fabric>,
         config: Config,
+        scores: Arc<Scores>,
         log_dropped: Option<ErrorCounter>,
+        lists: Arc<crl::Lists>,
     ) -> Self {
         let now = clock.now();
         let now_ms = now.monotonic.0 / 1_000_000;
@@ -128,9 +134,11 @@ impl Board {
             access: (0..shards).map(|_| AccessCells::new()).collect(),
             fabric,
             config: ArcSwap::from_pointee(config),
+            scores,
             certificates: ArcSwap::default(),
             log_dropped,
             lines_suppressed: AtomicU64::new(0),
+            lists,
             reloads_accepted: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -207,6 +215,8 @@ impl Board {
         self.export_shards(exporter);
         self.export_access(exporter);
         self.export_control(exporter);
+        scores::export(&self.scores, exporter);
+        self.export_revocation(exporter);
         process::export(exporter);
     }
 
@@ -269,6 +279,23 @@ impl Board {
             };
             exporter.set_buckets(&catalogue::REQUEST_SECONDS, name, buckets);
         }
+    }
+
+    fn export_revocation(&self, exporter: &mut Exporter) {
+        for (result, value) in self.lists.tally.fetches() {
+            exporter.set(&catalogue::REVOCATION_FETCHES, &[result], value);
+        }
+        let totals = self.lists.tally.totals();
+        let states =
+            [("in_force", totals.in_force), ("lapsed", totals.lapsed), ("missing", totals.missing)];
+        for (state, value) in states {
+            exporter.set(&catalogue::REVOCATION_LISTS, &[state], value);
+        }
+        exporter.set(&catalogue::REVOCATION_ENTRIES, &[], totals.revoked);
+        exporter.set(&catalogue::REVOCATION_ENDS, &[], totals.next_update_unix_s);
+        let reports = &self.lists.reports;
+        exporter.set(&catalogue::REVOCATION_UNKNOWN, &[], reports.unknown());
+        exporter.set(&catalogue::REVOCATION_REPORTS_DROPPED, &[], reports.dropped());
     }
 
     fn export_control(&self, exporter: &mut Exporter) {
@@ -367,6 +394,8 @@ impl admin::View for Board {
             "listeners": listeners,
             "partners": config.partners.len(),
             "certificates": certificates,
+            "scores": scores::status(&self.scores, self.clock.now()),
+            "revocation_lists": self.revocation_status(),
             "reloads": {
                 "accepted": self.reloads_accepted.load(Ordering::Relaxed),
                 "refused": self.reloads_refused.load(Ordering::Relaxed),
@@ -377,6 +406,19 @@ impl admin::View for Board {
 
     fn allows(&self, peer: IpAddr) -> bool {
         self.config.load().management.allow.iter().any(|network| network.contains(&peer))
+    }
+}
+
+impl Board {
+    fn revocation_status(&self) -> serde_json::Value {
+        let totals = self.lists.tally.totals();
+        serde_json::json!({
+            "in_force": totals.in_force,
+            "lapsed": totals.lapsed,
+            "missing": totals.missing,
+            "revoked_certificates": totals.revoked,
+            "first_next_update_unix_s": totals.next_update_unix_s,
+        })
     }
 }
 

@@ -5,43 +5,59 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::config::lists::{PartnerRow, RowTerms};
 use crate::config::{self, Config};
+use crate::dns::Domain;
 use crate::{policy, tls};
 
 /// Partners' own sets of trust anchors: the sets, and which of them each partner has.
 ///
 /// Partners that name the same files share a set, because an authority may be in one set only.
+#[derive(Default)]
 struct PartnerTrust {
     sets: Vec<Vec<PathBuf>>,
     of_partner: Vec<Option<u16>>,
+    of_provider: Vec<Option<u16>>,
+    of_default_route: Option<u16>,
 }
 
-fn partner_trust(config: &Config) -> PartnerTrust {
-    let mut sets: Vec<Vec<PathBuf>> = Vec::new();
-    let mut of_partner = Vec::with_capacity(config.partners.len());
-    for partner in &config.partners {
-        if partner.trust.is_empty() {
-            of_partner.push(None);
-            continue;
+impl PartnerTrust {
+    fn of(config: &Config) -> Self {
+        let mut trust = Self::default();
+        for partner in &config.partners {
+            let set = trust.set(&partner.trust);
+            trust.of_partner.push(set);
         }
-        let mut files = partner.trust.clone();
+        for provider in &config.providers {
+            let set = trust.set(&provider.trust);
+            trust.of_provider.push(set);
+        }
+        trust.of_default_route = trust.set(&config.default_route.trust);
+        trust
+    }
+
+    /// Returns the number of a set, which may be one that is known.
+    fn set(&mut self, files: &[PathBuf]) -> Option<u16> {
+        if files.is_empty() {
+            return None;
+        }
+        let mut files = files.to_vec();
         files.sort();
         files.dedup();
-        let index = sets.iter().position(|set| *set == files).unwrap_or_else(|| {
-            sets.push(files);
-            sets.len() - 1
+        let index = self.sets.iter().position(|set| *set == files).unwrap_or_else(|| {
+            self.sets.push(files);
+            self.sets.len() - 1
         });
         // The configuration refuses more sets than an index can name.
-        of_partner.push(u16::try_from(index).ok());
+        u16::try_from(index).ok()
     }
-    PartnerTrust { sets, of_partner }
 }
 
-/// Returns the policy of `config` as plain rules.
+/// Returns the policy of `config` as plain rules; rows of lists in files of their own come after
+/// the entries of the configuration, as [`Config::whereabouts`] counts them.
 #[must_use]
 pub fn rules(config: &Config) -> policy::Rules {
-    let trust = partner_trust(config);
-    let partners = config.partners.iter().zip(trust.of_partner);
+    let trust = PartnerTrust::of(config);
     policy::Rules {
         node: config.node().clone(),
         external_fqdn: config.edge.external_fqdn.clone(),
@@ -52,47 +68,133 @@ pub fn rules(config: &Config) -> policy::Rules {
             discovery: config.federation.discovery,
             connections_per_partner: config.federation.connections_per_partner,
             messages_per_s: config.federation.messages_per_s,
+            discovered_verification: config.federation.discovered_verification.into(),
+            revocation: config.tls.revocation,
         },
         remote_users: policy::RemoteUserSwitches {
             enabled: config.remote_users.enabled,
             anonymous: config.remote_users.anonymous,
         },
-        blocked: config.blocked.iter().map(|blocked| blocked.domain.clone()).collect(),
-        partners: partners.map(|(partner, anchors)| partner_rule(partner, anchors)).collect(),
+        blocked: blocked(config),
+        partners: partners(config, &trust),
+        providers: providers(config, &trust),
+        default_route: default_route(&config.default_route, trust.of_default_route),
         internal_names: config.internal_names(),
         next_hops: config.next_hops.iter().map(next_hop).collect(),
         addresses: address_rule(config),
     }
 }
 
-fn partner_rule(partner: &config::Partner, anchors: Option<u16>) -> policy::PartnerRule {
-    let kind = match &partner.edge {
-        Some(edge) => policy::Listed::AllowedServer { edge: edge.clone(), port: partner.port },
-        None => policy::Listed::AllowedDomain,
-    };
+/// Returns a contradiction with the lines it is about.
+pub(super) fn contradiction(config: &Config, found: &policy::Contradiction) -> String {
+    let places = found.places().into_iter().map(|place| config.whereabouts(place));
+    let places: Vec<String> = places.collect();
+    match places.as_slice() {
+        [] => found.to_string(),
+        _ => format!("{found} at {}", places.join(" and ")),
+    }
+}
+
+fn blocked(config: &Config) -> Vec<policy::Pattern> {
+    let rows = config.blocked_list.iter().flat_map(|list| &list.rows);
+    let stated = config.blocked.iter().map(|blocked| blocked.domain.clone());
+    stated.chain(rows.map(|(domain, _)| domain.clone())).collect()
+}
+
+fn partners(config: &Config, trust: &PartnerTrust) -> Vec<policy::PartnerRule> {
+    let listed = config.partner_list.as_ref().map_or(0, |list| list.rows.len());
+    let mut partners = Vec::with_capacity(config.partners.len() + listed);
+    for (partner, anchors) in config.partners.iter().zip(&trust.of_partner) {
+        partners.push(partner_rule(config, partner, *anchors));
+    }
+    if let Some(list) = &config.partner_list {
+        let rule = |row: &PartnerRow| row_rule(config, row, &list.terms[row.terms as usize]);
+        partners.extend(list.rows.iter().map(rule));
+    }
+    partners
+}
+
+fn partner_rule(
+    config: &Config,
+    partner: &config::Partner,
+    anchors: Option<u16>,
+) -> policy::PartnerRule {
     policy::PartnerRule {
         domain: partner.domain.clone(),
-        kind,
-        srv_target: match &partner.srv_target {
-            config::SrvTarget::Strict => policy::SrvTarget::Strict,
-            config::SrvTarget::SameDomain => policy::SrvTarget::SameDomain,
-            config::SrvTarget::Names(names) => policy::SrvTarget::Names(names.clone()),
-        },
-        names: match partner.names {
-            config::PeerName::Fqdn => policy::NameCheck::Fqdn,
-            config::PeerName::SipDomain => policy::NameCheck::SipDomain,
-            config::PeerName::Both => policy::NameCheck::Both,
-        },
+        kind: listed(partner.edge.as_ref(), partner.port),
+        srv_target: srv_target(&partner.srv_target),
+        names: names(partner.names),
         common_name: partner.common_name,
         require_client_eku: partner.require_client_eku,
         anchors,
         allow_networks: partner.allow_networks.clone(),
-        verification: match partner.verification {
-            config::Verification::Always => policy::Verification::Always,
-            config::Verification::Source => policy::Verification::Source,
-            config::Verification::Never => policy::Verification::Never,
-        },
+        verification: partner.verification.into(),
+        expires: partner.expires,
+        version: partner.version,
+        revocation: partner.revocation.unwrap_or(config.tls.revocation),
     }
+}
+
+fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
+    policy::PartnerRule {
+        kind: listed(row.edge.as_ref(), row.port),
+        srv_target: srv_target(&terms.srv_target),
+        names: names(terms.names),
+        require_client_eku: terms.require_client_eku,
+        verification: terms.verification.into(),
+        expires: terms.expires,
+        version: terms.version,
+        revocation: config.tls.revocation,
+        ..policy::PartnerRule::allowed_domain(row.domain.clone())
+    }
+}
+
+fn listed(edge: Option<&Domain>, port: u16) -> policy::Listed {
+    match edge {
+        Some(edge) => policy::Listed::AllowedServer { edge: edge.clone(), port },
+        None => policy::Listed::AllowedDomain,
+    }
+}
+
+fn srv_target(said: &config::SrvTarget) -> policy::SrvTarget {
+    match said {
+        config::SrvTarget::Strict => policy::SrvTarget::Strict,
+        config::SrvTarget::SameDomain => policy::SrvTarget::SameDomain,
+        config::SrvTarget::Names(names) => policy::SrvTarget::Names(names.clone()),
+    }
+}
+
+const fn names(said: config::PeerName) -> policy::NameCheck {
+    match said {
+        config::PeerName::Fqdn => policy::NameCheck::Fqdn,
+        config::PeerName::SipDomain => policy::NameCheck::SipDomain,
+        config::PeerName::Both => policy::NameCheck::Both,
+    }
+}
+
+fn providers(config: &Config, trust: &PartnerTrust) -> Vec<policy::ProviderRule> {
+    let rule = |(provider, anchors): (&config::Provider, &Option<u16>)| {
+        // The configuration refuses a provider that does not say who it is.
+        let rule = provider.resolved()?;
+        Some(policy::ProviderRule { anchors: *anchors, ..rule })
+    };
+    config.providers.iter().zip(&trust.of_provider).filter_map(rule).collect()
+}
+
+fn default_route(
+    route: &config::DefaultRoute,
+    anchors: Option<u16>,
+) -> Option<policy::DefaultRoute> {
+    Some(policy::DefaultRoute {
+        edge: route.edge.clone()?,
+        port: route.port,
+        public: route.public,
+        common_name: route.common_name,
+        require_client_eku: route.require_client_eku,
+        anchors,
+        allow_networks: route.allow_networks.clone(),
+        verification: route.verification.into(),
+    })
 }
 
 fn next_hop(hop: &config::NextHop) -> policy::NextHop {
@@ -105,7 +207,7 @@ fn next_hop(hop: &config::NextHop) -> policy::NextHop {
     }
 }
 
-fn address_rule(config: &Config) -> policy::AddressRule {
+pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
     let own: Vec<IpAddr> =
@@ -139,7 +241,7 @@ pub fn tls_plan(
             .collect(),
         trust: trust_sources(&config.tls.trust),
         internal_trust: trust_sources(config.internal_trust()),
-        partner_trust: partner_trust(config).sets,
+        partner_trust: PartnerTrust::of(config).sets,
         crl: config.tls.crl.clone(),
         internal_names: config.internal_names(),
         min_tls13: config.tls.min_version == config::TlsVersion::Tls13,
@@ -179,8 +281,9 @@ mod tests {
 
     #[test]
     fn every_example_compiles_to_a_policy() {
-        for name in ["minimal.toml", "full.toml", "pool_behind_balancer.toml", "remote_users.toml"]
-        {
+        let files = ["minimal", "full", "pool_behind_balancer", "remote_users", "clearing_house"];
+        for name in files.map(|name| format!("{name}.toml")) {
+            let name = name.as_str();
             let compiled = policy::compile(rules(&fixture(name)), 1);
             assert!(compiled.is_ok(), "{name}: {compiled:?}");
         }
@@ -193,6 +296,35 @@ mod tests {
         assert!(matches!(rules.partners[1].kind, policy::Listed::AllowedServer { port: 5061, .. }));
         assert_eq!(rules.partners[1].anchors, Some(0));
         assert_eq!(rules.addresses.own.len(), 5);
+        assert_eq!(rules.providers[0].anchors, Some(1));
+    }
+
+    #[test]
+    fn rows_of_lists_come_after_the_entries_of_the_configuration() {
+        let rules = rules(&fixture("full.toml"));
+        let names: Vec<String> =
+            rules.partners.iter().map(|partner| partner.domain.to_string()).collect();
+        let listed = ["northwind.example", "wingtip.example", "*.proseware.example"];
+        assert_eq!(names[3..], listed);
+        let policy::Listed::AllowedServer { edge, .. } = &rules.partners[4].kind else {
+            panic!("its edge is stated");
+        };
+        assert_eq!(edge.as_str(), "edge.wingtip.example");
+        assert_eq!(rules.partners[4].version, Some(policy::Version::Ocs2007R2));
+        assert_eq!(rules.blocked.len(), 3);
+    }
+
+    #[test]
+    fn a_contradiction_between_files_is_told_with_both_lines() {
+        let mut config = fixture("full.toml");
+        let text = "domain\nfabrikam.example\n".to_owned();
+        let list = config::lists::PartnerList::parse(Path::new("more.csv"), text).unwrap();
+        config.partner_list = Some(std::sync::Arc::new(list));
+        let found = policy::compile(rules(&config), 1).unwrap_err();
+        let told = contradiction(&config, &found[0]);
+        let listed_twice = "partner fabrikam.example is listed twice (partner[0] and partner[3]) \
+                            at more.csv:2 and ";
+        assert!(told.starts_with(listed_twice), "{told}");
     }
 
     #[test]
@@ -200,9 +332,9 @@ mod tests {
         let mut config = fixture("full.toml");
         config.partners[0].trust = vec!["b.pem".into(), "a.pem".into()];
         config.partners[1].trust = vec!["a.pem".into(), "b.pem".into()];
-        let trust = partner_trust(&config);
-        assert_eq!(trust.sets, [[PathBuf::from("a.pem"), PathBuf::from("b.pem")]]);
-        assert_eq!(trust.of_partner, [Some(0), Some(0)]);
+        let trust = PartnerTrust::of(&config);
+        assert_eq!(trust.sets[0], [PathBuf::from("a.pem"), PathBuf::from("b.pem")]);
+        assert_eq!(trust.of_partner, [Some(0), Some(0), None]);
     }
 
     #[test]

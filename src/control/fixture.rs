@@ -29,5 +29,12 @@ pub(crate) fn world(names: &[&str]) -> tempfile::TempDir {
 
 /// Returns a port of loopback that nobody has.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    free_ports::<1>()[0]
+}
+
+/// Returns ports of loopback that nobody has, all different.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    // Held together, or the kernel may give the same one again.
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
 }

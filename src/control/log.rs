@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt, reload};
@@ -69,6 +69,50 @@ impl Log {
 }
 
 /// Reads a level that the configuration has accepted.
+///
+/// A level without a part is meant for this program: libraries then tell their warnings at most,
+/// because at `debug` they would bury the edge's own lines. Who wants them names them.
 fn targets(level: &str) -> Targets {
-    level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
+    let mut targets = Targets::new().with_default(LevelFilter::WARN);
+    for directive in level.split(',').map(str::trim) {
+        match directive.split_once('=') {
+            Some((part, level)) => targets = targets.with_target(part, filter(level)),
+            None => {
+                let own = filter(directive);
+                let libraries = own.min(LevelFilter::WARN);
+                targets = targets.with_default(libraries).with_target("entente", own);
+            }
+        }
+    }
+    targets
+}
+
+fn filter(level: &str) -> LevelFilter {
+    level.trim().parse().unwrap_or(LevelFilter::INFO)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_level_without_a_part_is_for_this_program() {
+        let debug = targets("debug");
+        assert!(debug.would_enable("entente::shard", &Level::DEBUG));
+        assert!(!debug.would_enable("hickory_proto", &Level::INFO));
+        assert!(debug.would_enable("hickory_proto", &Level::WARN));
+        let error = targets("error");
+        assert!(!error.would_enable("rustls", &Level::WARN));
+        assert!(!error.would_enable("entente", &Level::WARN));
+    }
+
+    #[test]
+    fn a_part_is_told_at_its_own_level() {
+        let level = targets("info, entente::tls=debug, hickory_proto=trace");
+        assert!(level.would_enable("entente::tls", &Level::DEBUG));
+        assert!(!level.would_enable("entente::shard", &Level::DEBUG));
+        assert!(level.would_enable("hickory_proto", &Level::TRACE));
+    }
 }

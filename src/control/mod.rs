@@ -3,6 +3,7 @@
 //! ```text
 //! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload)
 //! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
+//! shards ─ lists wanted ─> control thread ─ HTTP ─> Material of another edition ──> Published
 //! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
 //! ```
 //!
@@ -12,15 +13,19 @@
 mod board;
 mod certificates;
 mod convert;
+mod crl;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod limits;
 mod listeners;
 mod log;
 mod notes;
 mod process;
+mod scores;
 mod start;
 
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use limits::{outgoing, throttles};
 pub use log::Log;
 pub use start::{Options, Running, start};
 

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::board::{self, AccessCells, Board, Stage};
+use super::crl;
 use super::listeners::listen;
-use super::{convert, notes};
+use super::{convert, notes, scores};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config, Reload};
 use crate::dns::resolver::{self, Asked, Resolver};
@@ -33,6 +34,8 @@ use crate::tls;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two moments at which idle shards are woken, so that one that hangs is noticed.
 const WAKE_EVERY_TICKS: u64 = 5;
+/// Ticks between two reports on the partners under limits: an hour, the product's own period.
+const REPORT_EVERY_TICKS: u64 = 3_600;
 /// One in so many connections is kept for outgoing ones.
 const OUTGOING_SHARE: usize = 8;
 
@@ -57,6 +60,7 @@ pub struct Options {
 pub struct Running {
     board: Arc<Board>,
     published: Arc<Published>,
+    lists: Arc<crl::Lists>,
     options: Options,
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -87,19 +91,26 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let (sockets, locks) = listen(&config, shards, passed)?;
     let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
-    let board = Board::new(clock, Arc::clone(&fabric), config, log_dropped);
+    let scores = Arc::new(policy::Scores::new(options.discovery_key));
+    let (reports, reported) = tls::Reports::new();
+    let lists = Arc::new(crl::Lists::new(Arc::clone(&fabric), Arc::new(reports)));
+    let material = lists.first(&material, &config);
+    let board =
+        Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped, Arc::clone(&lists));
     let board = Arc::new(board);
     board.set_epoch(1);
     board.certificates.store(Arc::new(super::certificates(&board.config.load())));
     let published = Arc::new(Published::new(Arc::new(snapshot), Arc::new(material)));
+    lists.publish_to(Arc::clone(&published));
 
     let view: Arc<dyn admin::View> = Arc::clone(&board) as Arc<dyn admin::View>;
     let admin = admin::start(&board.config.load().management.listen, view)?;
     let (notes_to, notes) = notes_channel(&options, &board)?;
-    let (control, questions, retired) = spawn_control(&board, shards)?;
+    let (control, questions, retired) = spawn_control(&board, shards, &lists, reported)?;
     let mut running = Running {
         board,
         published,
+        lists,
         options,
         shards: Vec::with_capacity(shards),
         control: Some(control),
@@ -196,7 +207,7 @@ impl Running {
         }
         let epoch = self.board.epoch() + 1;
         let (snapshot, material) = compile(&config, epoch, &self.board.clock, &self.options)?;
-        self.published.material.store(Arc::new(material));
+        self.lists.put_in_force(&material, &config);
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);
@@ -276,8 +287,12 @@ impl Running {
                 settings: settings(&config, of_core.shard),
             };
             let body_bytes_max = config.limits.message_bytes;
-            let make =
-                move |snapshot| Access::new(of_core, snapshot).with_body_bytes_max(body_bytes_max);
+            let scores = Arc::clone(&self.board.scores);
+            let make = move |snapshot| {
+                Access::new(of_core, snapshot)
+                    .with_body_bytes_max(body_bytes_max)
+                    .with_scores(scores)
+            };
             let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
                 .with_context(|| format!("shard {number} cannot start"))?;
             self.shards.push(thread);
@@ -304,14 +319,20 @@ fn compile(
     options: &Options,
 ) -> anyhow::Result<(Snapshot, tls::Material)> {
     let snapshot = policy::compile(convert::rules(config), epoch).map_err(|contradictions| {
-        let told: Vec<String> = contradictions.iter().map(ToString::to_string).collect();
+        let told: Vec<String> =
+            contradictions.iter().map(|found| convert::contradiction(config, found)).collect();
         anyhow::anyhow!("the policy contradicts itself: {}", told.join("; "))
     })?;
     let now_unix_s = clock.now().unix_s;
     let plan = convert::tls_plan(config, epoch, now_unix_s, options.key_log.clone());
     let material = tls::Material::build(&plan)?;
-    // Without a secret a stranger could search for a domain that shares a partner's key.
-    Ok((snapshot.keyed(options.discovery_key), material))
+    let snapshot = snapshot
+        // Without a secret a stranger could search for a domain that shares a partner's key.
+        .keyed(options.discovery_key)
+        .with_throttles(super::throttles(config))
+        .with_outgoing(super::outgoing(config))
+        .with_directory(Arc::clone(&config.directory));
+    Ok((snapshot, material))
 }
 
 fn shard_count(config: &Config) -> anyhow::Result<usize> {
@@ -434,10 +455,12 @@ fn notes_channel(
 type Control = (oneshot::Sender<()>, JoinHandle<()>);
 type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
 
-/// Starts the thread that resolves names, frees retired policies and watches the shards.
+/// Starts the thread that resolves names, fetches revocation lists, frees retired policies and watches the shards.
 fn spawn_control(
     board: &Arc<Board>,
     shards: usize,
+    lists: &Arc<crl::Lists>,
+    reported: mpsc::Receiver<tls::Point>,
 ) -> anyhow::Result<(Control, Questions, channel::Sender<Arc<Snapshot>>)> {
     let dns = &board.config.load().dns;
     let settings = resolver::Settings {
@@ -445,6 +468,7 @@ fn spawn_control(
         timeout_ms: dns.timeout_ms,
         attempts: dns.attempts,
         hold_down_s: dns.hold_down_s,
+        sips_srv: dns.sips_srv,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;
@@ -452,7 +476,7 @@ fn spawn_control(
     let (retired, retirees) = channel::unbounded::<Arc<Snapshot>>();
     let (stop, stopped) = oneshot::channel::<()>();
     let (made, making) = channel::bounded(1);
-    let board = Arc::clone(board);
+    let (board, lists) = (Arc::clone(board), Arc::clone(lists));
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             // The resolver belongs to the runtime it is made in.
@@ -470,6 +494,8 @@ fn spawn_control(
                     }
                 }
             });
+            let fetcher = resolver.clone();
+            tokio::spawn(crl::serve(Arc::clone(&board), lists, fetcher, seed[1], reported));
             let fabric = Arc::clone(&board.fabric);
             let deliver = move |shard, answer| fabric.answer(shard, answer);
             tokio::spawn(resolver::serve(resolver, board.clock, seed, handed, deliver));
@@ -496,6 +522,9 @@ async fn watch(board: &Board, retirees: &channel::Receiver<Arc<Snapshot>>) {
         board.watch();
         if count.is_multiple_of(WAKE_EVERY_TICKS) {
             board.fabric.wake_all();
+        }
+        if count.is_multiple_of(REPORT_EVERY_TICKS) {
+            scores::report(&board.scores, board.clock.now());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::fixture::{free_port, world};
+use super::fixture::{free_ports, world};
 use super::*;
 use crate::config::{self, Config, Poller};
 
@@ -15,6 +15,7 @@ fn text(poller: Poller) -> String {
         Poller::IoUring => "io_uring",
         Poller::Epoll => "epoll",
     };
+    let [federation, internal] = free_ports();
     format!(
         r#"[edge]
 external_fqdn = "sip.contoso.example"
@@ -41,8 +42,7 @@ servers = ["127.0.0.1:53"]
 [management]
 listen = ["127.0.0.1:0"]
 "#,
-        free_port(),
-        free_port()
+        federation, internal
     )
 }
 

@@ -38,11 +38,14 @@ pub struct Settings {
     pub attempts: usize,
     /// How long a failure of the servers is held down, seconds; jittered by a quarter.
     pub hold_down_s: u32,
+    /// `_sips._tcp` (RFC 3263) counts where there is no `_sipfederationtls._tcp`.
+    pub sips_srv: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { servers: Vec::new(), timeout_ms: 2_000, attempts: 2, hold_down_s: 30 }
+        let servers = Vec::new();
+        Self { servers, timeout_ms: 2_000, attempts: 2, hold_down_s: 30, sips_srv: false }
     }
 }
 
@@ -56,6 +59,7 @@ pub struct SetupFailed(String);
 pub struct Resolver {
     inner: TokioResolver,
     hold_down_s: u32,
+    sips_srv: bool,
     seed: u64,
 }
 
@@ -81,7 +85,8 @@ impl Resolver {
         };
         set_options(builder.options_mut(), settings);
         let inner = builder.build().map_err(failed)?;
-        Ok(Self { inner, hold_down_s: settings.hold_down_s.max(1), seed })
+        let (hold_down_s, sips_srv) = (settings.hold_down_s.max(1), settings.sips_srv);
+        Ok(Self { inner, hold_down_s, sips_srv, seed })
     }
 
     /// Answers `question`; a failure is an answer too, with the time it is held down.
@@ -110,7 +115,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Why there is nothing.
-    pub async fn service(&self, name: &str) -> Result<Vec<Target>, Failure> {
+    pub async fn srv(&self, name: &str) -> Result<Vec<Target>, Failure> {
         let deadline = Duration::from_millis(limits::DNS_QUESTION_MS);
         let question = self.inner.lookup(format!("{name}."), RecordType::SRV);
         let asked = tokio::time::timeout(deadline, question).await;
@@ -119,9 +124,13 @@ impl Resolver {
     }
 
     async fn federation(&self, domain: &Domain) -> Result<Found, Gone> {
-        let name = format!("_sipfederationtls._tcp.{domain}.");
-        let lookup = self.inner.lookup(name, RecordType::SRV).await.map_err(|e| gone(&e))?;
-        let (mut targets, mut ttl_s) = srv_targets(&lookup)?;
+        let (mut targets, mut ttl_s) = match self.service("_sipfederationtls", domain).await {
+            // A record that refuses the service is an answer; only where there is none we go on.
+            Err(none) if self.sips_srv && none.failure == Failure::NoSuchService => {
+                self.service("_sips", domain).await?
+            }
+            found => found?,
+        };
         let mut lookups = JoinSet::new();
         for (place, target) in targets.iter().enumerate() {
             let (this, fqdn) = (self.clone(), target.fqdn.clone());
@@ -149,6 +158,13 @@ impl Resolver {
             Some(failure) => Gone::for_now(failure),
             None => Gone { failure: Failure::NoAddress, negative_ttl_s },
         })
+    }
+
+    /// Looks up the SRV records of one service; the targets have no addresses yet.
+    async fn service(&self, service: &str, domain: &Domain) -> Result<(Vec<Target>, u32), Gone> {
+        let name = format!("{service}._tcp.{domain}.");
+        let lookup = self.inner.lookup(name, RecordType::SRV).await.map_err(|e| gone(&e))?;
+        srv_targets(&lookup)
     }
 
     async fn host(&self, fqdn: &Domain, port: u16) -> Result<Found, Gone> {

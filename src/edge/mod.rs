@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::dns::{Domain, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{PeerNames, Snapshot};
+use crate::policy::{ExpectedNames, PeerNames, Snapshot};
 use crate::time::{Monotonic, Now};
 
 pub mod access;
@@ -97,8 +97,8 @@ pub struct Connect {
     pub class: Class,
     /// Sent as SNI.
     pub server_name: Domain,
-    /// The certificate must carry one of these as an exact dNSName (or SIP domain, per partner).
-    pub expected_names: Vec<Domain>,
+    /// What the certificate must carry.
+    pub expected_names: ExpectedNames,
     /// In order of preference; the shell tries them by RFC 8305.
     pub addresses: Vec<SocketAddr>,
     /// Trust anchors: the partner's own set, by index into the snapshot's list, or the general one.
@@ -433,6 +433,12 @@ pub enum Drain {
 pub trait Core {
     /// A leg is up; its way out is open.
     fn leg_opened(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects);
+    /// The peer of an open leg was judged again, after a reload or new revocation lists, and
+    /// something else is known of it than when its leg was opened. A core that decides nothing by
+    /// what is known of peers need not care.
+    fn leg_judged(&mut self, now: Now, leg: LegId, peer: Arc<PeerNames>, effects: &mut Effects) {
+        let _ = (now, leg, peer, effects);
+    }
     /// Bytes of one leg, decrypted, in order. At most one message is consumed per call.
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed;
     /// A leg is gone; its way out is closed already.

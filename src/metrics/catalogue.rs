@@ -69,8 +69,25 @@ catalogue! {
     STAGE: Gauge, "entente_control_stage", [];
     /// Partners that the configuration lists.
     PARTNERS: Gauge, "entente_control_partners", [];
+    /// Names of partners under limits that have a score, by standing: ordinary or suspicious.
+    SCORES: Gauge, "entente_policy_scores", ["standing"];
+    /// Scores that made room for others.
+    SCORES_EVICTED: Counter, "entente_policy_scores_evicted_total", [];
     /// When an identity's certificate ends, in seconds since 1970.
     CERTIFICATE_ENDS: Gauge, "entente_tls_certificate_not_after_seconds", ["identity"];
+    /// Fetches of revocation lists by what came of them.
+    REVOCATION_FETCHES: Counter, "entente_tls_revocation_fetches_total", ["result"];
+    /// Revocation lists that are held or wanted: in force, out of date, or never fetched.
+    REVOCATION_LISTS: Gauge, "entente_tls_revocation_lists", ["state"];
+    /// Certificates on all fetched revocation lists.
+    REVOCATION_ENTRIES: Gauge, "entente_tls_revocation_entries", [];
+    /// When the first of the fetched revocation lists in force ends, in seconds since 1970; 0
+    /// without one.
+    REVOCATION_ENDS: Gauge, "entente_tls_revocation_next_update_seconds", [];
+    /// Partners' chains that passed TLS although it is not known whether they are revoked.
+    REVOCATION_UNKNOWN: Counter, "entente_tls_revocation_unknown_total", [];
+    /// Wishes for a revocation list that found the control thread busy; they come again.
+    REVOCATION_REPORTS_DROPPED: Counter, "entente_tls_revocation_reports_dropped_total", [];
     /// Lines of the log that were sampled away above a rate.
     LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
     /// Lines of the log that its writer could not keep up with.

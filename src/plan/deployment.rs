@@ -187,6 +187,8 @@ pub struct Deployment {
     pub management: Vec<SocketAddr>,
     /// Networks that may ask, loopback left out.
     pub management_allow: Vec<IpNet>,
+    /// Whether revocation lists are fetched.
+    pub fetches_lists: bool,
     /// Whether the external certificate must be for clients too.
     pub client_eku: bool,
     /// How long an idle connection is kept.

@@ -32,6 +32,8 @@ enum Ports {
 #[derive(Clone, Copy)]
 enum Need {
     Always,
+    /// Revocation lists are fetched.
+    Lists,
     Federation,
     RemoteUsers,
     Inside,
@@ -109,9 +111,9 @@ const OUTSIDE: &[Spec] = &[
         (External, Where::Node, Role::Access),
         ("HTTP", Tcp, Ports::Fixed(80, 80)),
         (Out, Place::AccessEdge, Place::Any),
-        Need::Always,
-        "revocation lists of peers' certificates are fetched over HTTP, by the edge or by \
-         whatever keeps its files of them fresh",
+        Need::Lists,
+        "revocation lists of peers' certificates are fetched over HTTP, wherever their issuers \
+         publish them",
     ),
     spec(
         (External, Where::Node, Role::Access),
@@ -308,6 +310,7 @@ fn needed(d: &Deployment, need: Need) -> bool {
     let av = d.has(Planned::Av);
     match need {
         Need::Always => true,
+        Need::Lists => d.fetches_lists,
         Need::Federation => d.federation_port.is_some(),
         Need::RemoteUsers => d.remote_user_port.is_some(),
         Need::Inside => d.internal_port.is_some(),

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use super::address::permitted;
 use super::partner::{Partner, Terms};
+use super::permit::Connection;
+use super::provider::Provider;
 use super::refusal::About;
 use super::{
-    AddressRefusal, Anchors, Listed, NameCheck, PartnerKey, PeerNames, Permit, Refusal,
-    RefusalRule, Route, Rule, Snapshot, Verification,
+    AddressRefusal, Anchors, Listed, NameCheck, PartnerKey, PeerNames, Permit, Place, ProviderKind,
+    Refusal, RefusalRule, Route, Rule, Snapshot, Verification,
 };
 use crate::dns::{Answer, DnsView, Domain, Failure, Question, SharedAnswer, Target};
 use crate::time::{Monotonic, Now};
@@ -70,23 +72,109 @@ impl From<Result<Permit, Stop>> for Decision {
     }
 }
 
-/// The partner a decision is about, listed or discovered.
-struct Party<'a> {
-    domain: &'a Domain,
-    entry: Option<u32>,
-    terms: &'a Terms,
-    kind: Listed,
+/// What a decision may look at beside the domains.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    now: Now,
+    dns: &'a dyn DnsView,
+    /// Who sent it; `None` where it goes out.
+    peer: Option<&'a PeerNames>,
 }
 
-impl Party<'_> {
-    fn rule(&self) -> Rule {
+impl Asking<'_> {
+    fn until(&self, question: &Question) -> Monotonic {
+        self.dns.valid_until(self.now, question)
+    }
+}
+
+/// Under which statement of the policy a partner falls.
+enum Under<'a> {
+    Entry(u32),
+    /// An entry for what lies below a name.
+    Below(u32),
+    Discovery,
+    Provider(u16, &'a Provider),
+    /// A provider, for one of our own domains.
+    Shared(u16, &'a Provider),
+    DefaultRoute,
+}
+
+/// The partner a decision is about.
+struct Party<'a> {
+    domain: &'a Domain,
+    under: Under<'a>,
+    terms: &'a Terms,
+    kind: Listed,
+    /// How long it is this one that speaks for the domain.
+    until: Monotonic,
+}
+
+impl<'a> Party<'a> {
+    fn of_provider(
+        domain: &'a Domain,
+        under: Under<'a>,
+        provider: &'a Provider,
+        until: Monotonic,
+    ) -> Self {
+        let kind = Listed::AllowedServer { edge: provider.edge.clone(), port: provider.port };
+        Self { domain, under, terms: &provider.terms, kind, until }
+    }
+
+    fn rule(&self, snapshot: &Snapshot) -> Rule {
         let domain = self.domain.clone();
-        match (self.entry, &self.kind) {
-            (None, _) => Rule::Discovered { domain },
-            (Some(index), Listed::AllowedDomain) => Rule::AllowedDomain { index, domain },
-            (Some(index), Listed::AllowedServer { edge, .. }) => {
-                Rule::AllowedServer { index, domain, edge: edge.clone() }
+        match (&self.under, &self.kind) {
+            (Under::Entry(index) | Under::Below(index), Listed::AllowedDomain) => {
+                Rule::AllowedDomain { index: *index, domain }
             }
+            (Under::Entry(index) | Under::Below(index), Listed::AllowedServer { edge, .. }) => {
+                Rule::AllowedServer { index: *index, domain, edge: edge.clone() }
+            }
+            (Under::Discovery, _) => Rule::Discovered { domain },
+            (Under::Provider(index, provider), _) => Rule::Provider {
+                index: *index,
+                name: provider.name.clone(),
+                kind: provider.kind,
+                edge: provider.edge.clone(),
+                domain,
+                audio_video: provider.audio_video,
+            },
+            (Under::Shared(index, provider), _) => {
+                Rule::SharedAddressSpace { index: *index, name: provider.name.clone(), domain }
+            }
+            (Under::DefaultRoute, kind) => {
+                let edge = match kind {
+                    Listed::AllowedServer { edge, .. } => edge.clone(),
+                    Listed::AllowedDomain => domain.clone(),
+                };
+                let public = snapshot.rules.default_route.as_ref().is_some_and(|r| r.public);
+                Rule::DefaultRoute { edge, domain, public }
+            }
+        }
+    }
+
+    fn key(&self, snapshot: &Snapshot) -> PartnerKey {
+        match (&self.under, &self.kind) {
+            // Whatever lies below the name goes to the one edge that is stated.
+            (Under::Entry(index), _) | (Under::Below(index), Listed::AllowedServer { .. }) => {
+                PartnerKey::Listed(*index)
+            }
+            (Under::Below(_), Listed::AllowedDomain) => {
+                PartnerKey::Subdomain(snapshot.domain_key(self.domain))
+            }
+            (Under::Discovery, _) => PartnerKey::Discovered(snapshot.domain_key(self.domain)),
+            (Under::Provider(index, _) | Under::Shared(index, _), _) => {
+                PartnerKey::Provider(*index)
+            }
+            (Under::DefaultRoute, _) => PartnerKey::DefaultRoute,
+        }
+    }
+
+    fn place(&self) -> Option<Place> {
+        match self.under {
+            Under::Entry(index) | Under::Below(index) => Some(Place::Partner(index)),
+            Under::Discovery => None,
+            Under::Provider(index, _) | Under::Shared(index, _) => Some(Place::Provider(index)),
+            Under::DefaultRoute => Some(Place::DefaultRoute),
         }
     }
 
@@ -134,20 +222,22 @@ impl Snapshot {
         if !self.is_own_domain(q.to) {
             return Err(self.stop(RefusalRule::DestinationNotOurs, q.to));
         }
-        if self.is_own_domain(q.from) {
-            return Err(self.stop(RefusalRule::OwnDomainFromOutside, q.from));
-        }
-        let party = self.party(q.from)?;
+        let asking = Asking { now, dns, peer: Some(q.peer) };
+        let party = if self.is_own_domain(q.from) {
+            self.sharer(&asking, q.from, RefusalRule::OwnDomainFromOutside)?
+        } else {
+            self.party(&asking, q.from)?
+        };
         self.judge_certificate(q.peer, &party)?;
         let valid_until = match party.terms.names {
-            NameCheck::Fqdn => self.judge_host_name(now, q.peer, &party, dns)?,
+            NameCheck::Fqdn => self.judge_host_name(&asking, q.peer, &party)?,
             NameCheck::SipDomain => {
                 self.judge_domain_name(q.peer, &party)?;
                 FOREVER
             }
             NameCheck::Both => {
                 self.judge_domain_name(q.peer, &party)?;
-                self.judge_host_name(now, q.peer, &party, dns)?
+                self.judge_host_name(&asking, q.peer, &party)?
             }
         };
         Ok(self.permit(&party, valid_until, None))
@@ -163,11 +253,13 @@ impl Snapshot {
         if !self.is_own_domain(q.from) {
             return Err(self.stop(RefusalRule::SenderNotOurs, q.from));
         }
-        if self.is_own_domain(q.to) {
-            return Err(self.stop(RefusalRule::DestinationIsOurs, q.to));
-        }
-        let party = self.party(q.to)?;
-        let (answer, valid_until) = self.targets(now, &party, dns)?;
+        let asking = Asking { now, dns, peer: None };
+        let party = if self.is_own_domain(q.to) {
+            self.sharer(&asking, q.to, RefusalRule::DestinationIsOurs)?
+        } else {
+            self.party(&asking, q.to)?
+        };
+        let (answer, valid_until) = self.targets(&asking, &party)?;
         let targets = self.reachable(&party, answer, valid_until)?;
         let route = Route {
             targets,
@@ -175,6 +267,7 @@ impl Snapshot {
             connections: self.rules.federation.connections_per_partner,
             names: party.terms.names,
             common_name: party.terms.common_name,
+            revocation: party.terms.revocation,
         };
         Ok(self.permit(&party, valid_until, Some(route)))
     }
@@ -219,29 +312,169 @@ impl Snapshot {
     }
 
     fn judge_blocked(&self, domain: &Domain) -> Result<(), Stop> {
-        match self.blocked.find(domain.as_str().as_bytes()) {
+        match self.blocked.find_covering(domain.as_str().as_bytes()) {
             None => Ok(()),
             Some(index) => {
-                let mut refusal = self.refusal(RefusalRule::Blocked, domain);
-                refusal.entry = Some(index);
-                Err(Stop::Refuse(refusal))
+                let place = Place::Blocked(index);
+                Err(self.stop_at(RefusalRule::Blocked, domain, place, About::Nothing))
             }
         }
     }
 
-    /// Finds who `domain` is to us: listed, else discovered if that is allowed.
-    fn party<'a>(&'a self, domain: &'a Domain) -> Result<Party<'a>, Stop> {
-        if let Some(Partner { index, terms, kind }) = self.partners.find(domain) {
-            return Ok(Party { domain, entry: Some(index), terms, kind });
+    /// Finds who speaks for `domain`: an entry that names it, the provider whose edge its SRV
+    /// record names, an entry for what it lies below, discovery, the default route.
+    fn party<'a>(&'a self, asking: &Asking<'_>, domain: &'a Domain) -> Result<Party<'a>, Stop> {
+        if let Some(partner) = self.partners.find(domain) {
+            return self.listed(asking, domain, partner);
         }
-        if !self.rules.federation.discovery {
-            return Err(self.stop(RefusalRule::UnknownDomain, domain));
+        if let Some(number) = self.providers.stating(domain) {
+            return self.provided(asking.now, domain, number, FOREVER);
         }
-        let (terms, kind) = (&self.discovered, Listed::AllowedDomain);
-        Ok(Party { domain, entry: None, terms, kind })
+        if let Some(partner) = self.partners.find_below(domain) {
+            return self.listed(asking, domain, partner);
+        }
+        self.unlisted(asking, domain)
     }
 
-    /// Judges what needs no name: where the chain leads, and the usage.
+    fn listed<'a>(
+        &'a self,
+        asking: &Asking<'_>,
+        domain: &'a Domain,
+        partner: Partner<'a>,
+    ) -> Result<Party<'a>, Stop> {
+        let Partner { index, terms, kind, below } = partner;
+        let mut until = FOREVER;
+        if let Some(day) = terms.expires {
+            if day.is_past(asking.now) {
+                let place = Place::Partner(index);
+                return Err(self.stop_at(
+                    RefusalRule::EntryExpired,
+                    domain,
+                    place,
+                    About::Ended(day),
+                ));
+            }
+            until = day.end(asking.now);
+        }
+        if kind == Listed::AllowedDomain
+            && terms.admit_providers()
+            && let Some((number, found_until)) = self.provider_by_srv(asking, domain)?
+        {
+            return self.provided(asking.now, domain, number, until.min(found_until));
+        }
+        let under = if below { Under::Below(index) } else { Under::Entry(index) };
+        Ok(Party { domain, under, terms, kind, until })
+    }
+
+    fn unlisted<'a>(&'a self, asking: &Asking<'_>, domain: &'a Domain) -> Result<Party<'a>, Stop> {
+        if let Some((route, terms)) = self.default_route() {
+            // From outside it is only the default route itself that may speak for others.
+            if asking.peer.is_none_or(|peer| peer.carries_host(&route.edge, terms.common_name)) {
+                let kind = Listed::AllowedServer { edge: route.edge.clone(), port: route.port };
+                let under = Under::DefaultRoute;
+                return Ok(Party { domain, under, terms, kind, until: FOREVER });
+            }
+        }
+        let discovery = self.rules.federation.discovery;
+        // Without discovery a stranger gets no DNS question asked; a provider may.
+        let mut known_until = FOREVER;
+        if discovery || asking.peer.is_none_or(|peer| self.providers.carried_by(peer).is_some()) {
+            if let Some((number, until)) = self.provider_by_srv(asking, domain)? {
+                let provider = self.providers.get(number);
+                let hosting = provider.is_some_and(|p| p.kind == ProviderKind::Hosting);
+                if hosting && !discovery {
+                    let (rule, place) = (RefusalRule::HostedNotListed, Place::Provider(number));
+                    return Err(self.stop_for_now(rule, domain, Some(place), until));
+                }
+                return self.provided(asking.now, domain, number, until);
+            }
+            if self.providers.any() {
+                known_until = asking.until(&Question::Federation(domain.clone()));
+            }
+        }
+        if !discovery {
+            return Err(self.stop_for_now(RefusalRule::UnknownDomain, domain, None, known_until));
+        }
+        let (under, kind) = (Under::Discovery, Listed::AllowedDomain);
+        Ok(Party { domain, under, terms: &self.discovered, kind, until: FOREVER })
+    }
+
+    /// Returns the enabled provider whose edge the domain's SRV record names, and how long it does.
+    /// Asks nothing where no provider is enabled.
+    fn provider_by_srv(
+        &self,
+        asking: &Asking<'_>,
+        domain: &Domain,
+    ) -> Result<Option<(u16, Monotonic)>, Stop> {
+        if !self.providers.any() {
+            return Ok(None);
+        }
+        let question = Question::Federation(domain.clone());
+        let Some(answer) = asking.dns.look(asking.now, &question) else {
+            return Err(Stop::Ask(question));
+        };
+        let targets = answer.outcome.as_deref().unwrap_or_default();
+        let number = self.providers.among(targets);
+        Ok(number.map(|number| (number, asking.until(&question))))
+    }
+
+    /// Returns the provider `number` as the party that speaks for `domain`.
+    fn provided<'a>(
+        &'a self,
+        now: Now,
+        domain: &'a Domain,
+        number: u16,
+        until: Monotonic,
+    ) -> Result<Party<'a>, Stop> {
+        let provider = self.providers.get(number).expect("numbers are of this table");
+        let until = self.still_used(now, domain, number, provider)?.min(until);
+        let under = Under::Provider(number, provider);
+        Ok(Party::of_provider(domain, under, provider, until))
+    }
+
+    /// Returns the provider that shares the own domain `domain`; inbound only if it is the peer.
+    fn sharer<'a>(
+        &'a self,
+        asking: &Asking<'_>,
+        domain: &'a Domain,
+        otherwise: RefusalRule,
+    ) -> Result<Party<'a>, Stop> {
+        let shared = self.providers.sharing(domain);
+        let Some((number, provider)) = shared.and_then(|n| Some((n, self.providers.get(n)?)))
+        else {
+            return Err(self.stop(otherwise, domain));
+        };
+        if asking
+            .peer
+            .is_some_and(|peer| !peer.carries_host(&provider.edge, provider.terms.common_name))
+        {
+            return Err(self.stop(otherwise, domain));
+        }
+        let until = self.still_used(asking.now, domain, number, provider)?;
+        let under = Under::Shared(number, provider);
+        Ok(Party::of_provider(domain, under, provider, until))
+    }
+
+    /// Returns how long the operator wants to use a provider; refuses where that is over.
+    fn still_used(
+        &self,
+        now: Now,
+        domain: &Domain,
+        number: u16,
+        provider: &Provider,
+    ) -> Result<Monotonic, Stop> {
+        match provider.ends {
+            None => Ok(FOREVER),
+            Some(day) if !day.is_past(now) => Ok(day.end(now)),
+            Some(day) => {
+                let (rule, place) = (RefusalRule::ProviderEnded, Place::Provider(number));
+                Err(self.stop_at(rule, domain, place, About::Ended(day)))
+            }
+        }
+    }
+
+    /// Judges what needs no name: where the chain leads, the usage, and whether it is known not to
+    /// be revoked.
     ///
     /// Anchors of one partner speak for it alone, and a partner that has anchors of its own is
     /// spoken for by nobody else's.
@@ -253,34 +486,41 @@ impl Snapshot {
         if party.terms.require_client_eku && !peer.client_auth {
             return Err(self.stop_party(RefusalRule::ClientUsageMissing, party, About::Nothing));
         }
+        if !party.terms.revocation.accepts(peer.revocation) {
+            return Err(self.stop_party(RefusalRule::RevocationUnknown, party, About::Nothing));
+        }
         Ok(())
     }
 
     /// Judges the edge's FQDN, stated or by SRV; returns how long that holds.
     fn judge_host_name(
         &self,
-        now: Now,
+        asking: &Asking<'_>,
         peer: &PeerNames,
         party: &Party<'_>,
-        dns: &dyn DnsView,
     ) -> Result<Monotonic, Stop> {
         let (hosts, valid_until) = match &party.kind {
             Listed::AllowedServer { edge, .. } => (vec![edge.clone()], FOREVER),
             Listed::AllowedDomain => {
-                let (answer, valid_until) = self.targets(now, party, dns)?;
+                let (answer, valid_until) = self.targets(asking, party)?;
                 let admitted = self.admitted(party, &answer, valid_until)?;
                 (admitted.into_iter().map(|target| target.fqdn.clone()).collect(), valid_until)
             }
         };
-        if hosts.iter().any(|host| party.terms.carries_host(peer, host)) {
+        if hosts.iter().any(|host| peer.carries_host(host, party.terms.common_name)) {
             return Ok(valid_until);
         }
-        let about = About::Names(hosts);
-        Err(self.stop_until(RefusalRule::CertificateNameMismatch, party, about, valid_until))
+        let (rule, about) = match self.providers.carried_by(peer) {
+            Some(provider) => {
+                (RefusalRule::ProviderOfAnother, About::Provider(provider.name.to_string()))
+            }
+            None => (RefusalRule::CertificateNameMismatch, About::Names(hosts)),
+        };
+        Err(self.stop_until(rule, party, about, valid_until))
     }
 
     fn judge_domain_name(&self, peer: &PeerNames, party: &Party<'_>) -> Result<(), Stop> {
-        if party.terms.carries_domain(peer, party.domain) {
+        if peer.carries_sip_domain(party.domain, party.terms.common_name) {
             return Ok(());
         }
         let about = About::Names(vec![party.domain.clone()]);
@@ -290,15 +530,14 @@ impl Snapshot {
     /// Returns the answer about the party's edge, which has targets, and when it ends.
     fn targets(
         &self,
-        now: Now,
+        asking: &Asking<'_>,
         party: &Party<'_>,
-        dns: &dyn DnsView,
     ) -> Result<(SharedAnswer, Monotonic), Stop> {
         let question = party.question();
-        let Some(answer) = dns.look(now, &question) else {
+        let Some(answer) = asking.dns.look(asking.now, &question) else {
             return Err(Stop::Ask(question));
         };
-        let valid_until = dns.valid_until(now, &question);
+        let valid_until = asking.until(&question);
         let rule = match (&answer.outcome, &party.kind) {
             (Ok(_), _) => return Ok((answer, valid_until)),
             (Err(Failure::NoAddress), _) => RefusalRule::NoAddress,
@@ -327,7 +566,13 @@ impl Snapshot {
         if !admitted.is_empty() {
             return Ok(admitted);
         }
-        let about = targets.first().map_or(About::Nothing, |t| About::Target(t.fqdn.clone()));
+        let about = match targets.first().map(|target| target.fqdn.clone()) {
+            None => About::Nothing,
+            Some(fqdn) => match self.providers.disabled(&fqdn) {
+                Some(provider) => About::Disabled(fqdn, provider.name.to_string()),
+                None => About::Target(fqdn),
+            },
+        };
         Err(self.stop_until(RefusalRule::SrvTargetOutsideDomain, party, about, valid_until))
     }
 
@@ -382,18 +627,33 @@ impl Snapshot {
     }
 
     fn permit(&self, party: &Party<'_>, valid_until: Monotonic, route: Option<Route>) -> Permit {
-        let partner = match party.entry {
-            Some(index) => PartnerKey::Listed(index),
-            None => self.discovered_key(party.domain),
-        };
         Permit {
             epoch: self.epoch,
-            rule: party.rule(),
-            partner,
+            rule: party.rule(self),
+            partner: party.key(self),
             verification: party.terms.verification,
-            valid_until,
+            valid_until: valid_until.min(party.until),
             route,
         }
+    }
+
+    /// Judges whether a permitted request may come on a connection that carries `held`, and
+    /// returns what it carries from then on. `from`: the sender's domain as it stands on the wire.
+    ///
+    /// # Errors
+    /// [`RefusalRule::OtherKindOnConnection`] (lync-federation 4.2 rule 10).
+    pub fn one_kind(
+        &self,
+        held: Option<Connection>,
+        permitted: Connection,
+        from: &[u8],
+    ) -> Result<Connection, Refusal> {
+        if permitted.may_join(held) {
+            return Ok(permitted);
+        }
+        // Whoever has a permit has a domain; the edge's own name stands in for one that has none.
+        let from = Domain::parse(from).unwrap_or_else(|_| self.rules.external_fqdn.clone());
+        Err(self.refusal(RefusalRule::OtherKindOnConnection, &from))
     }
 
     fn refusal(&self, rule: RefusalRule, domain: &Domain) -> Refusal {
@@ -404,6 +664,21 @@ impl Snapshot {
 
     fn stop(&self, rule: RefusalRule, domain: &Domain) -> Stop {
         Stop::Refuse(self.refusal(rule, domain))
+    }
+
+    fn stop_at(&self, rule: RefusalRule, domain: &Domain, place: Place, about: About) -> Stop {
+        let refusal = self.refusal(rule, domain);
+        Stop::Refuse(Refusal { entry: Some(place), about, ..refusal })
+    }
+
+    fn stop_for_now(
+        &self,
+        rule: RefusalRule,
+        domain: &Domain,
+        entry: Option<Place>,
+        valid_until: Monotonic,
+    ) -> Stop {
+        Stop::Refuse(Refusal { entry, valid_until, ..self.refusal(rule, domain) })
     }
 
     fn stop_party(&self, rule: RefusalRule, party: &Party<'_>, about: About) -> Stop {
@@ -417,7 +692,7 @@ impl Snapshot {
         about: About,
         valid_until: Monotonic,
     ) -> Stop {
-        let entry = party.entry;
+        let (entry, valid_until) = (party.place(), valid_until.min(party.until));
         let refusal = self.refusal(rule, party.domain);
         Stop::Refuse(Refusal { entry, about, valid_until, ..refusal })
     }

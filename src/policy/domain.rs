@@ -1,38 +1,39 @@
 //! Sets of domain names that stay small by the million: one arena of text, one index over it.
 //!
-//! A name costs its length, 8 bytes of span and 6 to 11 bytes of index. The hash is not keyed: the
-//! names in the table are the operator's, and a peer that asks for names of its choice finds at
-//! most the run of slots that the operator's own names have made.
+//! A name costs its length, 4 bytes for where it ends and 6 to 11 bytes of index. The hash is not
+//! keyed: the names in the table are the operator's, and a peer that asks for names of its choice
+//! finds at most the run of slots that the operator's own names have made.
+//!
+//! A name with everything below it is kept as the text `*.name`, which no name on the wire can be.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::Pattern;
 use crate::dns::Domain;
 
 /// Longest name (RFC 1035 section 3.1, in text form).
 const NAME_BYTES_MAX: usize = 253;
 
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    at: u32,
-    length: u8,
-}
-
 /// A set of names, each with its number in order of insertion.
 #[derive(Debug)]
 pub(super) struct DomainTable {
     text: Vec<u8>,
-    spans: Vec<Span>,
+    /// Where each name ends in `text`; it begins where the one before ends.
+    ends: Vec<u32>,
     /// Number of the name plus one, zero is empty; linear probing, at most three quarters full.
     slots: Vec<u32>,
+    /// How many of the names stand for what lies below them.
+    patterns: usize,
 }
 
 impl DomainTable {
     /// Returns an empty table for at most `names` names.
     pub(super) fn with_room_for(names: usize) -> Self {
         let slots = (names + names / 3 + 2).next_power_of_two();
-        Self { text: Vec::new(), spans: Vec::with_capacity(names), slots: vec![0; slots] }
+        let ends = Vec::with_capacity(names);
+        Self { text: Vec::new(), ends, slots: vec![0; slots], patterns: 0 }
     }
 
     /// Returns the table of `names`; of a name given twice the first counts.
@@ -55,17 +56,38 @@ impl DomainTable {
     /// # Errors
     /// The number it already has.
     pub(super) fn insert(&mut self, name: &Domain) -> Result<u32, u32> {
-        let name = name.as_str().as_bytes();
-        assert!(self.spans.len() < self.slots.len() * 3 / 4, "table made for fewer names");
-        let slot = match self.probe(name) {
-            Probe::Found(number) => return Err(number),
+        self.insert_after(b"", name)
+    }
+
+    /// Adds a name, or a name with everything below it.
+    ///
+    /// # Errors
+    /// The number it already has.
+    pub(super) fn insert_pattern(&mut self, pattern: &Pattern) -> Result<u32, u32> {
+        match pattern {
+            Pattern::Exact(name) => self.insert_after(b"", name),
+            Pattern::Below(name) => {
+                let number = self.insert_after(b"*.", name)?;
+                self.patterns += 1;
+                Ok(number)
+            }
+        }
+    }
+
+    fn insert_after(&mut self, before: &[u8], name: &Domain) -> Result<u32, u32> {
+        assert!(self.ends.len() < self.slots.len() * 3 / 4, "table made for fewer names");
+        let start = self.text.len();
+        self.text.extend_from_slice(before);
+        self.text.extend_from_slice(name.as_str().as_bytes());
+        let slot = match self.probe(&self.text[start..]) {
+            Probe::Found(number) => {
+                self.text.truncate(start);
+                return Err(number);
+            }
             Probe::Free(slot) => slot,
         };
-        let number = u32::try_from(self.spans.len()).expect("fewer names than 2^32");
-        let at = u32::try_from(self.text.len()).expect("text below 4 GiB");
-        let length = u8::try_from(name.len()).expect("a domain is at most 253 bytes");
-        self.text.extend_from_slice(name);
-        self.spans.push(Span { at, length });
+        let number = u32::try_from(self.ends.len()).expect("fewer names than 2^32");
+        self.ends.push(u32::try_from(self.text.len()).expect("text below 4 GiB"));
         self.slots[slot] = number + 1;
         Ok(number)
     }
@@ -76,6 +98,39 @@ impl DomainTable {
             Probe::Found(number) => Some(number),
             Probe::Free(_) => None,
         }
+    }
+
+    /// Returns the number of exactly this pattern.
+    pub(super) fn find_pattern(&self, pattern: &Pattern) -> Option<u32> {
+        match pattern {
+            Pattern::Exact(name) => self.find(name.as_str().as_bytes()),
+            Pattern::Below(_) if self.patterns == 0 => None,
+            Pattern::Below(_) => self.find(pattern.to_string().as_bytes()),
+        }
+    }
+
+    /// Returns the number of the narrowest `*.name` that covers a name in lower case.
+    pub(super) fn find_below(&self, name: &[u8]) -> Option<u32> {
+        if self.patterns == 0 {
+            return None;
+        }
+        // The label before each dot becomes the star in turn, from the left.
+        let mut starred = [0_u8; NAME_BYTES_MAX];
+        let starred = starred.get_mut(..name.len())?;
+        starred.copy_from_slice(name);
+        for dot in memchr::memchr_iter(b'.', name) {
+            let star = dot.checked_sub(1)?;
+            starred[star] = b'*';
+            if let Some(number) = self.find(&starred[star..]) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Returns the number of a name in lower case, else of the narrowest `*.name` that covers it.
+    pub(super) fn find_covering(&self, name: &[u8]) -> Option<u32> {
+        self.find(name).or_else(|| self.find_below(name))
     }
 
     /// Returns the number of a name as it stands on the wire: any case, one trailing dot.
@@ -90,24 +145,28 @@ impl DomainTable {
 
     /// Returns the name with this number.
     pub(super) fn name(&self, number: u32) -> Option<&str> {
-        let span = self.spans.get(number as usize)?;
-        std::str::from_utf8(self.bytes(*span)).ok()
+        if number as usize >= self.ends.len() {
+            return None;
+        }
+        std::str::from_utf8(self.bytes(number)).ok()
     }
 
     /// Returns how many names there are.
     pub(super) fn len(&self) -> usize {
-        self.spans.len()
+        self.ends.len()
     }
 
     /// Returns the bytes this table occupies.
     pub(super) fn memory_bytes(&self) -> usize {
         self.text.capacity()
-            + self.spans.capacity() * size_of::<Span>()
+            + self.ends.capacity() * size_of::<u32>()
             + self.slots.capacity() * size_of::<u32>()
     }
 
-    fn bytes(&self, span: Span) -> &[u8] {
-        &self.text[span.at as usize..][..usize::from(span.length)]
+    fn bytes(&self, number: u32) -> &[u8] {
+        let number = number as usize;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start as usize..self.ends[number] as usize]
     }
 
     /// Walks from the slot of the name's hash; a quarter of the slots is empty, so the walk ends.
@@ -119,7 +178,7 @@ impl DomainTable {
             let Some(number) = self.slots[slot].checked_sub(1) else {
                 return Probe::Free(slot);
             };
-            if self.bytes(self.spans[number as usize]) == name {
+            if self.bytes(number) == name {
                 return Probe::Found(number);
             }
             slot = (slot + 1) & mask;
@@ -166,6 +225,37 @@ mod tests {
         let mut table = DomainTable::with_room_for(2);
         assert_eq!(table.insert(&domain("a.example")), Ok(0));
         assert_eq!(table.insert(&domain("A.example")), Err(0));
+    }
+
+    #[test]
+    fn the_narrowest_pattern_covers_and_a_name_comes_before_it() {
+        let below = |name: &str| Pattern::Below(domain(name));
+        let patterns = [
+            below("example"),
+            below("fabrikam.example"),
+            Pattern::Exact(domain("it.fabrikam.example")),
+        ];
+        let mut table = DomainTable::with_room_for(patterns.len());
+        for (number, pattern) in patterns.iter().enumerate() {
+            assert_eq!(table.insert_pattern(pattern).ok(), u32::try_from(number).ok());
+        }
+        let cases = [
+            ("it.fabrikam.example", Some(2)),
+            ("hr.fabrikam.example", Some(1)),
+            ("a.b.c.fabrikam.example", Some(1)),
+            ("fabrikam.example", Some(0)),
+            ("example", None),
+            ("fabrikam.other", None),
+            ("", None),
+        ];
+        for (name, number) in cases {
+            assert_eq!(table.find_covering(name.as_bytes()), number, "{name}");
+        }
+        assert_eq!(table.find_below(&[b'.'; 300]), None);
+        assert_eq!(table.find_below(b"..example"), None);
+        assert_eq!(table.insert_pattern(&below("example")), Err(0));
+        assert_eq!(table.name(1), Some("*.fabrikam.example"));
+        assert_eq!(table.name(2), Some("it.fabrikam.example"));
     }
 
     #[test]

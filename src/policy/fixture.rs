@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RemoteUserSwitches,
-    Rules, Snapshot, compile,
+    RevocationState, Rules, Snapshot, compile,
 };
 use crate::dns::{Answer, DnsView, Domain, Failure, Question, SharedAnswer, Target};
 use crate::time::{Monotonic, Now};
@@ -26,8 +26,10 @@ pub(super) fn rules(partners: Vec<PartnerRule>) -> Rules {
         own_domains: vec![domain("contoso.example"), domain("contoso-emea.example")],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners,
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),
@@ -54,6 +56,7 @@ pub(super) fn peer(names: &[&str]) -> PeerNames {
         anchors: Anchors::General,
         fingerprint: [0x5a; 32],
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     }
 }
 
@@ -75,6 +78,12 @@ impl Answers {
     pub(super) fn of(question: Question, outcome: Result<Vec<Target>, Failure>) -> Self {
         let answer = Arc::new(Answer { question: question.clone(), outcome, ttl_s: 60 });
         Self(BTreeMap::from([(question, answer)]))
+    }
+
+    /// Adds another answer.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
     pub(super) fn srv(of: &str, targets: &[Target]) -> Self {

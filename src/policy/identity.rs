@@ -1,5 +1,6 @@
-//! What a peer's certificate says, read once after the handshake.
+//! What a peer's certificate says, read once after the handshake, and what it ought to say.
 
+use super::{Revocation, RevocationState};
 use crate::dns::Domain;
 
 /// Which trust anchors a chain led to.
@@ -28,4 +29,58 @@ pub struct PeerNames {
     pub fingerprint: [u8; 32],
     /// The earliest notAfter of the chain, Unix seconds.
     pub expires_unix_s: u64,
+    /// What is known of its revocation; a chain that is known to be revoked has no names at all.
+    pub revocation: RevocationState,
+}
+
+impl PeerNames {
+    /// Tells whether the certificate carries `host` as a host name; `by_common_name`: the subject
+    /// common name counts like a dNSName.
+    #[must_use]
+    pub fn carries_host(&self, host: &Domain, by_common_name: bool) -> bool {
+        self.dns_names.contains(host) || (by_common_name && self.common_name.as_ref() == Some(host))
+    }
+
+    /// Tells whether the certificate carries the SIP domain itself (RFC 5922 section 7.1).
+    #[must_use]
+    pub fn carries_sip_domain(&self, domain: &Domain, by_common_name: bool) -> bool {
+        self.sip_domains.contains(domain) || self.carries_host(domain, by_common_name)
+    }
+}
+
+/// What the certificate at the other end of an outgoing leg must carry: all that is named here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedNames {
+    /// The host connected to.
+    pub host: Option<Domain>,
+    /// The SIP domain it serves (RFC 5922 section 7.1).
+    pub sip_domain: Option<Domain>,
+    /// The subject common name counts like a dNSName.
+    pub common_name: bool,
+    /// Whether it has to be known that it is not revoked.
+    pub revocation: Revocation,
+}
+
+impl ExpectedNames {
+    /// Returns the demand for a host name as exact dNSName.
+    #[must_use]
+    pub const fn host(host: Domain) -> Self {
+        Self {
+            host: Some(host),
+            sip_domain: None,
+            common_name: false,
+            revocation: Revocation::Soft,
+        }
+    }
+
+    /// Returns what `peer` lacks; nothing if it may be spoken to.
+    #[must_use]
+    pub fn missing_from(&self, peer: &PeerNames) -> Vec<Domain> {
+        let host = self.host.as_ref().filter(|host| !peer.carries_host(host, self.common_name));
+        let sip_domain = self
+            .sip_domain
+            .as_ref()
+            .filter(|domain| !peer.carries_sip_domain(domain, self.common_name));
+        host.into_iter().chain(sip_domain).cloned().collect()
+    }
 }

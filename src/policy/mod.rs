@@ -2,33 +2,57 @@
 //!
 //! [`compile`] turns [`Rules`] into a [`Snapshot`]; a shard asks it ([`Snapshot::inbound`],
 //! [`Snapshot::outbound`], [`Snapshot::remote_user`]) and gets a [`Permit`], a [`Refusal`] or the
-//! question that DNS has to answer first. [`VerdictCache`] remembers what was decided,
-//! [`throttle`] counts what no verdict may remember, [`address`] says where a connection may go.
+//! question that DNS has to answer first. [`VerdictCache`] remembers what was decided, [`Scores`]
+//! counts what no verdict may remember against the limits of [`throttle`], [`users`] says what single
+//! users may, [`address`] says where a connection may go.
 
 pub mod address;
+mod contradiction;
+mod date;
 mod decide;
 mod domain;
 #[cfg(test)]
 mod fixture;
 mod identity;
+mod lint;
+mod outgoing;
 mod partner;
+mod pattern;
 mod permit;
+mod place;
+mod provider;
 mod refusal;
+mod revocation;
 mod rules;
+pub mod scores;
+pub mod shadow;
 mod snapshot;
 pub mod throttle;
+mod trust;
+pub mod users;
 mod verdict;
 
 pub use address::{AddressRefusal, AddressRule};
+pub use contradiction::Contradiction;
+pub use date::{Date, NotADate};
 pub use decide::{Decision, Inbound, Outbound};
-pub use identity::{Anchors, PeerNames};
-pub use permit::{PartnerKey, PartnerKind, Permit, Route, Rule};
+pub use identity::{Anchors, ExpectedNames, PeerNames};
+pub use lint::{Surroundings, Warning, lint, lint_reference};
+pub use outgoing::{ArchivingNotice, Outgoing};
+pub use pattern::Pattern;
+pub use permit::{Connection, PartnerKey, PartnerKind, Permit, Route, Rule};
+pub use place::Place;
+pub use provider::{Decoration, DefaultRoute, ProviderKind, ProviderRule};
 pub use refusal::{Refusal, RefusalRule};
+pub use revocation::{Revocation, RevocationState};
 pub use rules::{
     FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches, Rules,
-    SrvTarget, Verification,
+    SrvTarget, Verification, Version,
 };
-pub use snapshot::{Contradiction, Snapshot, compile};
+pub use scores::Scores;
+pub use snapshot::{Snapshot, compile};
+pub use throttle::{Limits, Throttles};
+pub use trust::{SourceNetwork, Trust};
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
 
 pub use crate::dns::DnsView;

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Listed, NameCheck, PartnerRule, PeerNames, SrvTarget, Verification};
+use super::{Date, Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -19,11 +19,14 @@ pub(super) struct Terms {
     pub(super) anchors: Option<u16>,
     pub(super) allow_networks: Vec<IpNet>,
     pub(super) verification: Verification,
+    /// The last day on which they hold.
+    pub(super) expires: Option<Date>,
+    pub(super) revocation: Revocation,
 }
 
 impl Terms {
     /// Returns the terms of a discovered partner; no entry may loosen them.
-    pub(super) const fn discovered() -> Self {
+    pub(super) const fn discovered(verification: Verification, revocation: Revocation) -> Self {
         Self {
             srv_target: SrvTarget::Strict,
             names: NameCheck::Fqdn,
@@ -31,19 +34,16 @@ impl Terms {
             require_client_eku: false,
             anchors: None,
             allow_networks: Vec::new(),
-            verification: Verification::Source,
+            verification,
+            expires: None,
+            revocation,
         }
     }
 
-    /// Tells whether the certificate carries `host` as a host name.
-    pub(super) fn carries_host(&self, peer: &PeerNames, host: &Domain) -> bool {
-        peer.dns_names.contains(host)
-            || (self.common_name && peer.common_name.as_ref() == Some(host))
-    }
-
-    /// Tells whether the certificate carries the SIP domain itself (RFC 5922 section 7.1).
-    pub(super) fn carries_domain(&self, peer: &PeerNames, domain: &Domain) -> bool {
-        peer.sip_domains.contains(domain) || self.carries_host(peer, domain)
+    /// Tells whether a provider may speak for a partner with these terms: not where the entry
+    /// trusts other anchors or demands a name that a provider's certificate does not carry.
+    pub(super) const fn admit_providers(&self) -> bool {
+        self.anchors.is_none() && matches!(self.names, NameCheck::Fqdn)
     }
 }
 
@@ -63,6 +63,8 @@ pub(super) struct Partner<'a> {
     pub(super) index: u32,
     pub(super) terms: &'a Terms,
     pub(super) kind: Listed,
+    /// The entry is about the domains below its name, of which this is one.
+    pub(super) below: bool,
 }
 
 /// All listed partners.
@@ -95,6 +97,9 @@ impl PartnerTable {
                 anchors,
                 allow_networks,
                 verification,
+                expires,
+                version: _,
+                revocation,
             } = rule;
             let terms = Terms {
                 srv_target,
@@ -104,6 +109,8 @@ impl PartnerTable {
                 anchors,
                 allow_networks,
                 verification,
+                expires,
+                revocation,
             };
             let terms = match known.entry(terms) {
                 MapEntry::Occupied(entry) => *entry.get(),
@@ -133,9 +140,17 @@ impl PartnerTable {
         }
     }
 
-    /// Returns the entry of `domain`. Allocates only for the edge name of an allowed server.
+    /// Returns the entry of exactly `domain`. Allocates only for the edge of an allowed server.
     pub(super) fn find(&self, domain: &Domain) -> Option<Partner<'_>> {
-        let index = self.names.find(domain.as_str().as_bytes())?;
+        self.partner(self.names.find(domain.as_str().as_bytes())?, false)
+    }
+
+    /// Returns the narrowest entry for what lies below a name, that `domain` lies below.
+    pub(super) fn find_below(&self, domain: &Domain) -> Option<Partner<'_>> {
+        self.partner(self.names.find_below(domain.as_str().as_bytes())?, true)
+    }
+
+    fn partner(&self, index: u32, below: bool) -> Option<Partner<'_>> {
         let entry = self.entries.get(index as usize)?;
         let kind = if entry.edge_length == 0 {
             Listed::AllowedDomain
@@ -144,15 +159,15 @@ impl PartnerTable {
             let edge = Domain::parse(edge).expect("was a domain when it was stored");
             Listed::AllowedServer { edge, port: entry.port }
         };
-        Some(Partner { index, terms: &self.terms[entry.terms as usize], kind })
+        Some(Partner { index, terms: &self.terms[entry.terms as usize], kind, below })
     }
 
-    /// Returns the domain of the entry with this index.
+    /// Returns the domain of the entry with this index, `*.name` for what lies below a name.
     pub(super) fn domain(&self, index: u32) -> Option<&str> {
         self.names.name(index)
     }
 
-    /// Returns the index of the entry of a domain in lower case.
+    /// Returns the index of the entry with this name, as [`PartnerTable::domain`] tells it.
     pub(super) fn index(&self, domain: &str) -> Option<u32> {
         self.names.find(domain.as_bytes())
     }

@@ -1,6 +1,10 @@
 //! What only policy can make: the permission to forward, with its reason and its way out.
 
-use super::{NameCheck, PeerNames, Verification, partner::Terms};
+use std::sync::Arc;
+
+use super::{
+    ExpectedNames, NameCheck, Place, ProviderKind, Revocation, SourceNetwork, Verification,
+};
 use crate::dns::{Domain, SharedAnswer, Target};
 use crate::time::Monotonic;
 
@@ -43,6 +47,10 @@ impl Permit {
             Rule::AllowedDomain { .. } => PartnerKind::AllowedDomain,
             Rule::AllowedServer { .. } => PartnerKind::AllowedServer,
             Rule::Discovered { .. } => PartnerKind::Discovered,
+            Rule::Provider { kind: ProviderKind::Hosting, .. }
+            | Rule::SharedAddressSpace { .. } => PartnerKind::HostingProvider,
+            Rule::Provider { kind: ProviderKind::Public, .. } => PartnerKind::PublicProvider,
+            Rule::DefaultRoute { .. } => PartnerKind::DefaultRoute,
             Rule::RemoteUser { .. } | Rule::Anonymous => PartnerKind::RemoteUser,
         }
     }
@@ -50,21 +58,63 @@ impl Permit {
     /// Returns the `ms-source-type` to stamp (wire-protocols A.3).
     #[must_use]
     pub const fn source_type(&self) -> &'static str {
-        match self.kind() {
-            PartnerKind::AllowedServer => "DirectPartner",
-            PartnerKind::AllowedDomain | PartnerKind::Discovered => "AutoFederation",
-            PartnerKind::RemoteUser => "InternetUser",
+        self.kind().source_type()
+    }
+
+    /// Returns the `ms-source-network` to stamp.
+    #[must_use]
+    pub const fn source_network(&self) -> SourceNetwork {
+        match self.rule {
+            Rule::Provider { kind: ProviderKind::Public, .. }
+            | Rule::DefaultRoute { public: true, .. } => SourceNetwork::PublicCloud,
+            _ => SourceNetwork::Federation,
+        }
+    }
+
+    /// Returns the edge of the public service it is about.
+    pub(super) const fn remote_edge(&self) -> Option<&Domain> {
+        match &self.rule {
+            Rule::Provider { kind: ProviderKind::Public, edge, .. }
+            | Rule::DefaultRoute { public: true, edge, .. } => Some(edge),
+            _ => None,
         }
     }
 
     /// Returns whether the sender is stamped `verified`; `asserted`: its own edge said so.
     #[must_use]
     pub const fn source_verified(&self, asserted: bool) -> bool {
-        match self.verification {
-            Verification::Always => true,
-            Verification::Source => asserted,
-            Verification::Never => false,
+        self.verification.verified(asserted)
+    }
+
+    /// Returns whether audio and video may pass; a provider's entry may refuse them.
+    #[must_use]
+    pub const fn audio_video(&self) -> bool {
+        match self.rule {
+            Rule::Provider { audio_video, .. } => audio_video,
+            _ => true,
         }
+    }
+
+    /// Returns whether both ends are of our own domains, one of them with a provider: the headers
+    /// of the split then pass, which nobody else may send.
+    #[must_use]
+    pub const fn is_split_domain(&self) -> bool {
+        matches!(self.rule, Rule::SharedAddressSpace { .. })
+    }
+
+    /// Returns what a connection carries from the first request under this permit on.
+    #[must_use]
+    pub const fn connection(&self) -> Connection {
+        let carries = match self.rule {
+            Rule::AllowedServer { .. } => Carries::Direct,
+            Rule::AllowedDomain { .. } | Rule::Discovered { .. } => Carries::Automatic,
+            Rule::Provider { index, .. } | Rule::SharedAddressSpace { index, .. } => {
+                Carries::Provider(index)
+            }
+            Rule::DefaultRoute { .. } => Carries::DefaultRoute,
+            Rule::RemoteUser { .. } | Rule::Anonymous => Carries::Users,
+        };
+        Connection { epoch: self.epoch, carries }
     }
 
     /// Returns when the DNS answer it rests on ends; the end of time if it rests on none.
@@ -91,6 +141,7 @@ pub struct Route {
     pub connections: u8,
     pub(super) names: NameCheck,
     pub(super) common_name: bool,
+    pub(super) revocation: Revocation,
 }
 
 impl Route {
@@ -100,28 +151,16 @@ impl Route {
         self.targets.outcome.as_deref().unwrap_or_default()
     }
 
-    /// Returns the names of which the certificate of `target` must carry one.
-    ///
-    /// Where both host and SIP domain are demanded only the host is named here;
-    /// [`Route::accepts`] checks the other once the leg is up.
+    /// Returns what the certificate of `target` must carry if it is to serve `domain`.
     #[must_use]
-    pub fn expected_names(&self, target: &Target, domain: &Domain) -> Vec<Domain> {
-        match self.names {
-            NameCheck::Fqdn | NameCheck::Both => vec![target.fqdn.clone()],
-            NameCheck::SipDomain => vec![domain.clone()],
-        }
-    }
-
-    /// Tells whether the peer that answered at `target` may serve `domain`.
-    #[must_use]
-    pub fn accepts(&self, peer: &PeerNames, target: &Target, domain: &Domain) -> bool {
-        let terms = Terms { common_name: self.common_name, ..Terms::discovered() };
-        let host = terms.carries_host(peer, &target.fqdn);
-        let sip_domain = terms.carries_domain(peer, domain);
-        match self.names {
-            NameCheck::Fqdn => host,
-            NameCheck::SipDomain => sip_domain,
-            NameCheck::Both => host && sip_domain,
+    pub fn expected_names(&self, target: &Target, domain: &Domain) -> ExpectedNames {
+        let host = matches!(self.names, NameCheck::Fqdn | NameCheck::Both);
+        let sip_domain = matches!(self.names, NameCheck::SipDomain | NameCheck::Both);
+        ExpectedNames {
+            host: host.then(|| target.fqdn.clone()),
+            sip_domain: sip_domain.then(|| domain.clone()),
+            common_name: self.common_name,
+            revocation: self.revocation,
         }
     }
 }
@@ -134,11 +173,46 @@ pub enum PartnerKey {
     Listed(u32),
     /// By a keyed hash of its domain, the same under every snapshot of the process.
     Discovered(u64),
+    /// A domain that a `*.name` entry covers, found by SRV: by the same hash. No limits.
+    Subdomain(u64),
+    /// All domains of a provider, by its place in the list.
+    Provider(u16),
+    /// All that the default route takes.
+    DefaultRoute,
     /// No partner: the inside.
     NextHop,
 }
 
-/// The kinds of federation this cut knows, for limits and metrics.
+/// What one connection carries: one kind of federation, set by its first request
+/// (lync-federation 4.2 rule 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub(super) epoch: u64,
+    pub(super) carries: Carries,
+}
+
+/// The kinds a connection is held to. Allowed and discovered domains are one: their edges are
+/// found the same way, and the inside is told the same of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    Direct,
+    Automatic,
+    Provider(u16),
+    DefaultRoute,
+    Users,
+}
+
+impl Connection {
+    /// Tells whether a request of this kind may come on a connection that carries `held`.
+    ///
+    /// What was set under another policy counts no more: a partner may have been listed meanwhile.
+    #[must_use]
+    pub fn may_join(self, held: Option<Self>) -> bool {
+        held.is_none_or(|held| held.epoch != self.epoch || held.carries == self.carries)
+    }
+}
+
+/// The kinds of federation, for limits and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PartnerKind {
     /// Listed, edge stated.
@@ -147,11 +221,28 @@ pub enum PartnerKind {
     AllowedDomain,
     /// Not listed, edge by SRV; limited.
     Discovered,
+    /// A provider that hosts organisations.
+    HostingProvider,
+    /// A public instant messaging service.
+    PublicProvider,
+    /// Whoever takes what nothing else names.
+    DefaultRoute,
     /// An own user outside.
     RemoteUser,
 }
 
 impl PartnerKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 7] = [
+        Self::AllowedServer,
+        Self::AllowedDomain,
+        Self::Discovered,
+        Self::HostingProvider,
+        Self::PublicProvider,
+        Self::DefaultRoute,
+        Self::RemoteUser,
+    ];
+
     /// Returns the word metrics use.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -159,6 +250,9 @@ impl PartnerKind {
             Self::AllowedServer => "allowed_server",
             Self::AllowedDomain => "allowed_domain",
             Self::Discovered => "discovered",
+            Self::HostingProvider => "hosting_provider",
+            Self::PublicProvider => "public_provider",
+            Self::DefaultRoute => "default_route",
             Self::RemoteUser => "remote_user",
         }
     }
@@ -188,6 +282,39 @@ pub enum Rule {
         /// The partner's domain.
         domain: Domain,
     },
+    /// A provider, for a domain that resolves to it or that its entry names.
+    Provider {
+        /// Place in the list.
+        index: u16,
+        /// What it is called.
+        name: Arc<str>,
+        /// Which kind.
+        kind: ProviderKind,
+        /// Its edge.
+        edge: Domain,
+        /// The domain it speaks for.
+        domain: Domain,
+        /// Audio and video may pass.
+        audio_video: bool,
+    },
+    /// A hosting provider, for one of our own domains (split domain).
+    SharedAddressSpace {
+        /// Place in the list of providers.
+        index: u16,
+        /// What it is called.
+        name: Arc<str>,
+        /// The own domain.
+        domain: Domain,
+    },
+    /// The default route.
+    DefaultRoute {
+        /// Its edge.
+        edge: Domain,
+        /// The domain it takes.
+        domain: Domain,
+        /// What is behind it counts as public.
+        public: bool,
+    },
     /// An own user outside.
     RemoteUser {
         /// The own domain.
@@ -207,21 +334,43 @@ impl Rule {
                 format!("allowed partner server {edge} of {domain}")
             }
             Self::Discovered { domain } => format!("discovered partner domain {domain}"),
+            Self::Provider { name, domain, kind: ProviderKind::Hosting, .. } => {
+                format!("hosting provider {name} for {domain}")
+            }
+            Self::Provider { name, domain, kind: ProviderKind::Public, .. } => {
+                format!("public provider {name} for {domain}")
+            }
+            Self::SharedAddressSpace { name, domain, .. } => {
+                format!("hosting provider {name} for the shared own domain {domain}")
+            }
+            Self::DefaultRoute { edge, domain, .. } => {
+                format!("default route {edge} for {domain}")
+            }
             Self::RemoteUser { domain } => format!("remote user of {domain}"),
             Self::Anonymous => "anonymous remote user".to_owned(),
         }
     }
 
-    /// Returns the configuration entry that says so, as `partner[3]`, or the switch.
+    /// Returns the configuration entry that says so, or the switch.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub const fn entry(&self) -> Place {
         match self {
             Self::AllowedDomain { index, .. } | Self::AllowedServer { index, .. } => {
-                format!("partner[{index}]")
+                Place::Partner(*index)
             }
-            Self::Discovered { .. } => "federation.discovery".to_owned(),
-            Self::RemoteUser { .. } => "remote_users.enabled".to_owned(),
-            Self::Anonymous => "remote_users.anonymous".to_owned(),
+            Self::Discovered { .. } => Place::Key("federation.discovery"),
+            Self::Provider { index, .. } | Self::SharedAddressSpace { index, .. } => {
+                Place::Provider(*index)
+            }
+            Self::DefaultRoute { .. } => Place::DefaultRoute,
+            Self::RemoteUser { .. } => Place::Key("remote_users.enabled"),
+            Self::Anonymous => Place::Key("remote_users.anonymous"),
         }
+    }
+
+    /// Returns the same as text, as `partner[3]`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.entry().to_string()
     }
 }

@@ -1,6 +1,6 @@
 //! Why something may not pass, as a wire answer and as a sentence.
 
-use super::AddressRefusal;
+use super::{AddressRefusal, Date, Place};
 use crate::dns::Domain;
 use crate::time::Monotonic;
 
@@ -27,6 +27,12 @@ pub enum RefusalRule {
     NotOurUser,
     /// No entry names the domain and discovery is off.
     UnknownDomain,
+    /// The entry of the domain has expired.
+    EntryExpired,
+    /// The provider's time, as the operator set it, is over.
+    ProviderEnded,
+    /// The domain resolves to a hosting provider, discovery is off and no entry names the domain.
+    HostedNotListed,
     /// The peer's chain leads to anchors that may not speak for this domain.
     AnchorsOfAnother,
     /// The entry demands the clientAuth usage and the certificate lacks it.
@@ -47,6 +53,12 @@ pub enum RefusalRule {
     AddressesRefused,
     /// The certificate does not carry the name it should (lync-federation 4.2 rules 6 and 8).
     CertificateNameMismatch,
+    /// A provider sends for a domain that does not resolve to it (lync-federation 4.2 rule 9).
+    ProviderOfAnother,
+    /// The connection carries another kind of federation (lync-federation 4.2 rule 10).
+    OtherKindOnConnection,
+    /// The entry demands to know that the certificate is not revoked, and nobody says.
+    RevocationUnknown,
 }
 
 /// One row of the table of answers.
@@ -91,6 +103,15 @@ impl RefusalRule {
             Self::UnknownDomain => {
                 row(403, 1005, "Cannot route to destination domain", "unknown_domain")
             }
+            Self::EntryExpired => {
+                row(403, 1005, "Cannot route to destination domain", "entry_expired")
+            }
+            Self::ProviderEnded => {
+                row(403, 1005, "Cannot route to destination domain", "provider_ended")
+            }
+            Self::HostedNotListed => {
+                row(403, 1028, "Hosted domain is not on the allow list", "hosted_not_listed")
+            }
             Self::AnchorsOfAnother => {
                 row(403, 1016, "Asserted domain does not match source", "anchors_of_another")
             }
@@ -118,6 +139,15 @@ impl RefusalRule {
             Self::CertificateNameMismatch => {
                 row(403, 1016, "Asserted domain does not match source", "certificate_name_mismatch")
             }
+            Self::ProviderOfAnother => {
+                row(403, 1016, "Asserted domain does not match source", "provider_of_another")
+            }
+            Self::OtherKindOnConnection => {
+                row(403, 1016, "Asserted domain does not match source", "other_kind_on_connection")
+            }
+            Self::RevocationUnknown => {
+                row(504, 1010, "Certificate trust with partner failed", "revocation_unknown")
+            }
         }
     }
 
@@ -128,7 +158,7 @@ impl RefusalRule {
     }
 
     /// Every rule, in order, for tables and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::FederationOff,
         Self::RemoteUsersOff,
         Self::AnonymousOff,
@@ -139,6 +169,9 @@ impl RefusalRule {
         Self::DestinationIsOurs,
         Self::NotOurUser,
         Self::UnknownDomain,
+        Self::EntryExpired,
+        Self::ProviderEnded,
+        Self::HostedNotListed,
         Self::AnchorsOfAnother,
         Self::ClientUsageMissing,
         Self::NoSuchService,
@@ -149,6 +182,9 @@ impl RefusalRule {
         Self::SrvTargetOutsideDomain,
         Self::AddressesRefused,
         Self::CertificateNameMismatch,
+        Self::ProviderOfAnother,
+        Self::OtherKindOnConnection,
+        Self::RevocationUnknown,
     ];
 }
 
@@ -160,8 +196,14 @@ pub(super) enum About {
     Names(Vec<Domain>),
     /// An SRV target that did not pass.
     Target(Domain),
+    /// An SRV target that is the edge of a provider that is not enabled, and its name.
+    Disabled(Domain, String),
     /// An address that did not pass.
     Address(AddressRefusal),
+    /// The last day that something held.
+    Ended(Date),
+    /// The provider that the rule speaks of.
+    Provider(String),
 }
 
 /// A decision against forwarding.
@@ -169,8 +211,8 @@ pub(super) enum About {
 pub struct Refusal {
     pub(super) rule: RefusalRule,
     pub(super) domain: Domain,
-    /// Place in the list that the rule speaks of.
-    pub(super) entry: Option<u32>,
+    /// The entry that the rule speaks of.
+    pub(super) entry: Option<Place>,
     pub(super) about: About,
     pub(super) epoch: u64,
     pub(super) valid_until: Monotonic,
@@ -219,18 +261,23 @@ impl Refusal {
         self.valid_until
     }
 
-    /// Returns the configuration entry or switch that refused, as `blocked[0]`.
+    /// Returns the configuration entry or switch that refused.
+    #[must_use]
+    pub fn entry(&self) -> Option<Place> {
+        match self.rule {
+            RefusalRule::FederationOff => Some(Place::Key("federation.enabled")),
+            RefusalRule::RemoteUsersOff => Some(Place::Key("remote_users.enabled")),
+            RefusalRule::AnonymousOff => Some(Place::Key("remote_users.anonymous")),
+            RefusalRule::UnknownDomain => Some(Place::Key("federation.discovery")),
+            RefusalRule::RevocationUnknown => self.entry.or(Some(Place::Key("tls.revocation"))),
+            _ => self.entry,
+        }
+    }
+
+    /// Returns the same as text, as `blocked[0]`.
     #[must_use]
     pub fn place(&self) -> Option<String> {
-        match (self.rule, self.entry) {
-            (RefusalRule::FederationOff, _) => Some("federation.enabled".to_owned()),
-            (RefusalRule::RemoteUsersOff, _) => Some("remote_users.enabled".to_owned()),
-            (RefusalRule::AnonymousOff, _) => Some("remote_users.anonymous".to_owned()),
-            (RefusalRule::UnknownDomain, _) => Some("federation.discovery".to_owned()),
-            (RefusalRule::Blocked, Some(index)) => Some(format!("blocked[{index}]")),
-            (_, Some(index)) => Some(format!("partner[{index}]")),
-            _ => None,
-        }
+        self.entry().map(|place| place.to_string())
     }
 
     /// Returns what an operator reads after "refused: ".
@@ -270,12 +317,22 @@ impl Refusal {
             RefusalRule::UnknownDomain => {
                 format!("{domain} is no listed partner and discovery is off")
             }
+            RefusalRule::HostedNotListed => {
+                format!("{domain} is hosted by a provider, is not listed, and discovery is off")
+            }
+            RefusalRule::OtherKindOnConnection => {
+                format!("{domain} comes on a connection that carries another kind of federation")
+            }
             RefusalRule::AnchorsOfAnother => {
                 format!("the peer's certificate comes from anchors that may not speak for {domain}")
             }
             RefusalRule::ClientUsageMissing => {
                 format!("the certificate of {domain} lacks the clientAuth usage its entry demands")
             }
+            RefusalRule::RevocationUnknown => format!(
+                "it is not known whether the certificate of {domain} has been revoked, which its \
+                 entry demands"
+            ),
             RefusalRule::NoSuchService => format!("{domain} publishes no federation SRV record"),
             RefusalRule::ServiceRefused => format!("{domain} publishes that it does not federate"),
             RefusalRule::SrvLookupFailed => {
@@ -285,9 +342,12 @@ impl Refusal {
                 format!("the name servers did not answer for the edge of {domain}")
             }
             RefusalRule::NoAddress => format!("the edge of {domain} has no address in DNS"),
-            RefusalRule::SrvTargetOutsideDomain
+            RefusalRule::EntryExpired
+            | RefusalRule::ProviderEnded
+            | RefusalRule::SrvTargetOutsideDomain
             | RefusalRule::AddressesRefused
-            | RefusalRule::CertificateNameMismatch => self.finding_with_evidence(),
+            | RefusalRule::CertificateNameMismatch
+            | RefusalRule::ProviderOfAnother => self.finding_with_evidence(),
         }
     }
 
@@ -296,6 +356,19 @@ impl Refusal {
         match &self.about {
             About::Target(target) => {
                 format!("the SRV record of {domain} names {target}, which may not be its edge")
+            }
+            About::Disabled(target, name) => {
+                format!(
+                    "the SRV record of {domain} names {target}, the edge of provider {name}, \
+                     which is not enabled"
+                )
+            }
+            About::Ended(day) if self.rule == RefusalRule::ProviderEnded => {
+                format!("the provider of {domain} was to be used until {day}")
+            }
+            About::Ended(day) => format!("the entry of {domain} expired after {day}"),
+            About::Provider(name) => {
+                format!("provider {name} sends for {domain}, which does not resolve to it")
             }
             About::Address(address) => format!("the edge of {domain} is refused: {address}"),
             About::Names(names) => {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::AddressRule;
+use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule, Revocation};
 use crate::dns::Domain;
 
 /// Everything the policy is made from.
@@ -23,9 +23,13 @@ pub struct Rules {
     /// Switches for the organisation's own users outside.
     pub remote_users: RemoteUserSwitches,
     /// Domains that are refused whatever else is said of them.
-    pub blocked: Vec<Domain>,
+    pub blocked: Vec<Pattern>,
     /// Listed partners. Empty in [`super::Snapshot::rules`]: compiled away.
     pub partners: Vec<PartnerRule>,
+    /// Hosting and public IM providers, each of which speaks for many domains.
+    pub providers: Vec<ProviderRule>,
+    /// Whoever takes what nothing else names.
+    pub default_route: Option<DefaultRoute>,
     /// Certificate names accepted on internal listeners.
     pub internal_names: Vec<Domain>,
     /// Where requests for own domains go.
@@ -45,11 +49,22 @@ pub struct FederationSwitches {
     pub connections_per_partner: u8,
     /// Messages a second taken from one discovered partner.
     pub messages_per_s: u32,
+    /// How far a discovered partner's word is believed (`DiscoveredPartnerVerificationLevel`).
+    pub discovered_verification: Verification,
+    /// What is demanded of the revocation state of partners that no list names.
+    pub revocation: Revocation,
 }
 
 impl Default for FederationSwitches {
     fn default() -> Self {
-        Self { enabled: true, discovery: false, connections_per_partner: 4, messages_per_s: 20 }
+        Self {
+            enabled: true,
+            discovery: false,
+            connections_per_partner: 4,
+            messages_per_s: 20,
+            discovered_verification: Verification::Source,
+            revocation: Revocation::Soft,
+        }
     }
 }
 
@@ -86,8 +101,8 @@ pub struct NextHop {
 /// One listed partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartnerRule {
-    /// The partner's SIP domain; exactly it, no subdomain.
-    pub domain: Domain,
+    /// The partner's SIP domain, or what its SIP domains lie below.
+    pub domain: Pattern,
     /// How its edge is found.
     pub kind: Listed,
     /// Which SRV targets count as its edge.
@@ -104,14 +119,20 @@ pub struct PartnerRule {
     pub allow_networks: Vec<IpNet>,
     /// How far its word on its users is believed.
     pub verification: Verification,
+    /// The last day on which the entry allows anything.
+    pub expires: Option<Date>,
+    /// What the partner runs, where that is known.
+    pub version: Option<Version>,
+    /// What is demanded of the revocation state of its certificate.
+    pub revocation: Revocation,
 }
 
 impl PartnerRule {
     /// Returns an allowed partner domain with every setting at its default.
     #[must_use]
-    pub const fn allowed_domain(domain: Domain) -> Self {
+    pub fn allowed_domain(domain: impl Into<Pattern>) -> Self {
         Self {
-            domain,
+            domain: domain.into(),
             kind: Listed::AllowedDomain,
             srv_target: SrvTarget::Strict,
             names: NameCheck::Fqdn,
@@ -120,13 +141,39 @@ impl PartnerRule {
             anchors: None,
             allow_networks: Vec::new(),
             verification: Verification::Source,
+            expires: None,
+            version: None,
+            revocation: Revocation::Soft,
         }
     }
 
     /// Returns an allowed partner server with every setting at its default.
     #[must_use]
-    pub fn allowed_server(domain: Domain, edge: Domain, port: u16) -> Self {
+    pub fn allowed_server(domain: impl Into<Pattern>, edge: Domain, port: u16) -> Self {
         Self { kind: Listed::AllowedServer { edge, port }, ..Self::allowed_domain(domain) }
+    }
+}
+
+/// What a partner's edge runs, as far as it matters to us (lync-federation 2.5 and 2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// Office Communications Server 2007.
+    Ocs2007,
+    /// Office Communications Server 2007 R2.
+    Ocs2007R2,
+    /// Lync Server 2010.
+    Lync2010,
+    /// Lync Server 2013 or later.
+    Lync2013,
+    /// Something else.
+    Other,
+}
+
+impl Version {
+    /// Tells whether it walks all addresses of a name when one does not answer.
+    #[must_use]
+    pub const fn follows_dns_balancing(self) -> bool {
+        !matches!(self, Self::Ocs2007 | Self::Ocs2007R2)
     }
 }
 

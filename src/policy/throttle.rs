@@ -1,181 +1,208 @@
-//! What is judged for every message and never cached: rates, and whom a stranger addresses.
+//! What partners may do in a time: limits by kind and by partner, and over what time they count.
+//!
+//! Discovered partners have limits always, listed ones only where the configuration says so
+//! (lync-federation 5.2 and 5.3). What counts towards them is in [`super::Scores`].
 
-use std::hash::Hasher;
+use super::{PartnerKey, PartnerKind, Snapshot};
+use crate::limits;
 
-use hashbrown::HashTable;
-use siphasher::sip::SipHasher13;
-
-use crate::time::{Monotonic, Now};
-
-const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
-
-/// A rate with a burst, in 24 bytes: the moment at which the bucket would be full again.
+/// The limits of one partner.
 ///
-/// One message moves that moment one interval on; a message that would move it more than a burst
-/// ahead of the present is too early (the cell rate algorithm of ITU-T I.371).
+/// Each of them counts the partner as a whole: all its connections, on all shards, under its SIP
+/// domain and, apart from that, under its certificate. An edge counts for itself: a pool lets pass
+/// as much as its members together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenBucket {
-    interval_ns: u64,
-    tolerance_ns: u64,
-    full_at: Monotonic,
+pub struct Limits {
+    /// Messages a second; as many may come at once.
+    pub messages_per_s: u32,
+    /// Messages a second while the partner is suspicious, one at a time.
+    pub suspicious_per_s: u32,
+    /// How long a message that comes too early is held before it is refused instead.
+    pub hold_ms: u32,
+    /// Distinct local users addressed within the window; 0 for any number. Users addressed already
+    /// stay within reach.
+    pub users: u32,
+    /// The window: a fixed grid of this many seconds. At its end everybody is forgotten.
+    pub users_window_s: u32,
+    /// The partner is suspicious while at least this share of its requests fails; 0: never.
+    pub failed_percent: u8,
+    /// Answers that are needed before their ratio says anything.
+    pub failed_least: u32,
+    /// Decay of that ratio: each time this many seconds pass, every answer counts half as much.
+    pub half_life_s: u32,
 }
 
-/// A message came too early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooEarly {
-    /// When it would be in time, in milliseconds from the present, at least 1.
-    pub wait_ms: u64,
-}
-
-impl TokenBucket {
-    /// Returns a full bucket of `burst` tokens that gains `per_second` of them a second.
-    ///
-    /// Zero of either counts as one.
-    #[must_use]
-    pub fn new(per_second: u32, burst: u32) -> Self {
-        let interval_ns = NANOSECONDS_PER_SECOND / u64::from(per_second.max(1));
-        let tolerance_ns = interval_ns * u64::from(burst.max(1) - 1);
-        Self { interval_ns, tolerance_ns, full_at: Monotonic(0) }
-    }
-
-    /// Takes one token.
-    ///
-    /// # Errors
-    /// [`TooEarly`] if there is none; nothing is taken then.
-    pub fn take(&mut self, now: Now) -> Result<(), TooEarly> {
-        let ahead_ns = self.full_at.0.saturating_sub(now.monotonic.0);
-        if let Some(early_ns) = ahead_ns.checked_sub(self.tolerance_ns).filter(|&ns| ns > 0) {
-            return Err(TooEarly { wait_ms: early_ns.div_ceil(1_000_000) });
+impl Default for Limits {
+    /// The product's own numbers where it states them: 20/s, 1/s and 1,000 users.
+    fn default() -> Self {
+        Self {
+            messages_per_s: 20,
+            suspicious_per_s: 1,
+            hold_ms: 2_000,
+            users: 1_000,
+            users_window_s: 86_400,
+            failed_percent: 50,
+            failed_least: 20,
+            half_life_s: 300,
         }
-        self.full_at = Monotonic((now.monotonic.0 + ahead_ns).saturating_add(self.interval_ns));
-        Ok(())
-    }
-
-    /// Tells whether nothing was taken for so long that a new bucket would be the same.
-    #[must_use]
-    pub const fn is_full(&self, now: Now) -> bool {
-        self.full_at.0 <= now.monotonic.0
     }
 }
 
-/// The local users a stranger has addressed; more than its bound it may not (lync-federation 5.3).
-///
-/// Users already addressed stay within reach: only additional ones are blocked. 8 bytes a user.
+impl Limits {
+    /// Returns the limits with every number within what can be counted.
+    #[must_use]
+    pub(super) fn bounded(self) -> Self {
+        Self {
+            messages_per_s: self.messages_per_s.max(1),
+            suspicious_per_s: self.suspicious_per_s.max(1),
+            hold_ms: self.hold_ms.min(limits::HOLD_MS_MAX),
+            users: self.users.min(limits::DISTINCT_USERS_MAX),
+            users_window_s: self.users_window_s.max(1),
+            half_life_s: self.half_life_s.max(1),
+            ..self
+        }
+    }
+}
+
+/// Who has which limits, as the configuration states it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Throttles {
+    /// Discovered partners.
+    pub discovered: Limits,
+    /// Whole kinds of listed partners.
+    pub kinds: Vec<(PartnerKind, Limits)>,
+    /// Single listed partners, by the name of their entry, whatever their kind.
+    pub partners: Vec<(String, Limits)>,
+}
+
+impl Throttles {
+    /// Returns the most distinct users that any partner may address and that are counted.
+    #[must_use]
+    pub fn most_users(&self) -> u32 {
+        let kinds = self.kinds.iter().map(|(_, limits)| limits.users);
+        let partners = self.partners.iter().map(|(_, limits)| limits.users);
+        let most = kinds.chain(partners).fold(self.discovered.users, u32::max);
+        most.min(limits::DISTINCT_USERS_MAX)
+    }
+}
+
+/// The same by what a verdict knows of the partner.
 #[derive(Debug)]
-pub struct DistinctUsers {
-    key: [u64; 2],
-    users: HashTable<u64>,
-    max: usize,
+pub(super) struct Throttling {
+    discovered: Limits,
+    kinds: Vec<(PartnerKind, Limits)>,
+    /// By index of the listed partner, in its order.
+    partners: Vec<(u32, Limits)>,
+    /// Some listed partner may have limits; else none is looked for.
+    any_listed: bool,
 }
 
-/// What [`DistinctUsers::admit`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Addressed before.
-    Known,
-    /// Counted as one more.
-    Added,
-    /// One too many; not counted.
-    Blocked,
+impl Throttling {
+    /// Returns the state without a word of the configuration: discovered partners have limits.
+    pub(super) fn of_discovered(messages_per_s: u32) -> Self {
+        let discovered = Limits { messages_per_s, ..Limits::default() }.bounded();
+        Self { discovered, kinds: Vec::new(), partners: Vec::new(), any_listed: false }
+    }
 }
 
-impl DistinctUsers {
-    /// Returns an empty set for at most `max` users; `key` is random per process.
+impl Snapshot {
+    /// Sets who has which limits; entries for domains that are not listed count for nobody.
     #[must_use]
-    pub const fn new(key: [u64; 2], max: usize) -> Self {
-        Self { key, users: HashTable::new(), max }
+    pub fn with_throttles(mut self, throttles: Throttles) -> Self {
+        let Throttles { discovered, kinds, partners } = throttles;
+        let kinds: Vec<_> = kinds.into_iter().map(|(kind, l)| (kind, l.bounded())).collect();
+        let mut partners: Vec<(u32, Limits)> = partners
+            .into_iter()
+            .filter_map(|(domain, limits)| Some((self.partners.index(&domain)?, limits.bounded())))
+            .collect();
+        partners.sort_unstable_by_key(|(index, _)| *index);
+        let any_listed = !kinds.is_empty() || !partners.is_empty();
+        self.throttling =
+            Throttling { discovered: discovered.bounded(), kinds, partners, any_listed };
+        self
     }
 
-    /// Judges a message to `user`, which is compared byte by byte.
-    pub fn admit(&mut self, user: &[u8]) -> Admission {
-        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
-        hasher.write(user);
-        let hash = hasher.finish();
-        if self.users.find(hash, |&known| known == hash).is_some() {
-            return Admission::Known;
+    /// Returns the limits of a partner; `None` for one without limits.
+    ///
+    /// Hot: once per request. Two comparisons for a listed partner where no listed one has limits.
+    #[must_use]
+    pub fn limits(&self, partner: PartnerKey, kind: PartnerKind) -> Option<&Limits> {
+        match partner {
+            PartnerKey::Discovered(_) => Some(&self.throttling.discovered),
+            _ if !self.throttling.any_listed || kind == PartnerKind::RemoteUser => None,
+            _ => self.throttling.of_listed(partner, kind),
         }
-        if self.users.len() >= self.max {
-            return Admission::Blocked;
+    }
+}
+
+impl Throttling {
+    fn of_listed(&self, partner: PartnerKey, kind: PartnerKind) -> Option<&Limits> {
+        if let PartnerKey::Listed(index) = partner
+            && let Ok(place) = self.partners.binary_search_by_key(&index, |(index, _)| *index)
+        {
+            return Some(&self.partners[place].1);
         }
-        self.users.insert_unique(hash, hash, |&known| known);
-        Admission::Added
-    }
-
-    /// Returns how many users were addressed.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.users.len()
-    }
-
-    /// Tells whether nobody was addressed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
-    }
-
-    /// Forgets everybody, at the end of a period.
-    pub fn clear(&mut self) {
-        self.users.clear();
+        self.kinds.iter().find(|(of, _)| *of == kind).map(|(_, limits)| limits)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::PartnerRule;
+    use super::super::fixture::{domain, rules, snapshot};
     use super::*;
 
-    fn at_ms(milliseconds: u64) -> Now {
-        Now::default().plus_ms(milliseconds)
+    fn per_s(messages_per_s: u32) -> Limits {
+        Limits { messages_per_s, ..Limits::default() }
     }
 
     #[test]
-    fn a_burst_passes_at_once_and_then_one_per_interval() {
-        let mut bucket = TokenBucket::new(20, 20);
-        for _ in 0..20 {
-            assert_eq!(bucket.take(at_ms(1_000)), Ok(()));
-        }
-        assert_eq!(bucket.take(at_ms(1_000)), Err(TooEarly { wait_ms: 50 }));
-        assert_eq!(bucket.take(at_ms(1_049)), Err(TooEarly { wait_ms: 1 }));
-        assert_eq!(bucket.take(at_ms(1_050)), Ok(()));
-        assert_eq!(bucket.take(at_ms(1_050)), Err(TooEarly { wait_ms: 50 }));
+    fn listed_partners_have_no_limits_unless_the_configuration_says_so() {
+        let fabrikam = PartnerRule::allowed_domain(domain("fabrikam.example"));
+        let snapshot = snapshot(rules(vec![fabrikam]));
+        let listed = PartnerKey::Listed(0);
+        assert_eq!(snapshot.limits(listed, PartnerKind::AllowedDomain), None);
+        assert_eq!(
+            snapshot.limits(PartnerKey::Discovered(1), PartnerKind::Discovered),
+            Some(&Limits::default())
+        );
+        assert_eq!(snapshot.limits(PartnerKey::NextHop, PartnerKind::RemoteUser), None);
     }
 
     #[test]
-    fn a_refused_message_takes_nothing() {
-        let mut bucket = TokenBucket::new(1, 1);
-        assert_eq!(bucket.take(at_ms(0)), Ok(()));
-        for milliseconds in 0..1_000 {
-            assert!(bucket.take(at_ms(milliseconds)).is_err());
-        }
-        assert_eq!(bucket.take(at_ms(1_000)), Ok(()));
+    fn a_partners_own_limits_win_over_those_of_its_kind() {
+        let listed = ["a.example", "b.example", "c.example"];
+        let mut partners: Vec<_> =
+            listed.iter().map(|name| PartnerRule::allowed_domain(domain(name))).collect();
+        partners.push(PartnerRule::allowed_server(
+            domain("d.example"),
+            domain("edge.d.example"),
+            5061,
+        ));
+        let throttles = Throttles {
+            discovered: per_s(5),
+            kinds: vec![(PartnerKind::AllowedDomain, per_s(100))],
+            partners: vec![
+                ("b.example".to_owned(), per_s(7)),
+                ("gone.example".to_owned(), per_s(1)),
+            ],
+        };
+        let snapshot = snapshot(rules(partners)).with_throttles(throttles);
+        let of = |index| {
+            let kind =
+                if index == 3 { PartnerKind::AllowedServer } else { PartnerKind::AllowedDomain };
+            snapshot.limits(PartnerKey::Listed(index), kind).map(|limits| limits.messages_per_s)
+        };
+        assert_eq!([of(0), of(1), of(2), of(3)], [Some(100), Some(7), Some(100), None]);
+        let discovered = snapshot.limits(PartnerKey::Discovered(9), PartnerKind::Discovered);
+        assert_eq!(discovered.map(|limits| limits.messages_per_s), Some(5));
     }
 
     #[test]
-    fn a_bucket_never_holds_more_than_its_burst() {
-        let mut bucket = TokenBucket::new(10, 5);
-        let taken = (0..100).filter(|_| bucket.take(at_ms(3_600_000)).is_ok()).count();
-        assert_eq!(taken, 5);
-        assert!(!bucket.is_full(at_ms(3_600_499)));
-        assert!(bucket.is_full(at_ms(3_600_500)));
-    }
-
-    #[test]
-    fn the_rate_holds_over_a_long_time() {
-        let mut bucket = TokenBucket::new(20, 1);
-        let taken = (0..10_000).filter(|&ms| bucket.take(at_ms(ms)).is_ok()).count();
-        assert_eq!(taken, 200);
-    }
-
-    #[test]
-    fn only_additional_users_are_blocked() {
-        let mut users = DistinctUsers::new([1, 2], 3);
-        for user in ["alice@contoso.example", "bob@contoso.example", "carol@contoso.example"] {
-            assert_eq!(users.admit(user.as_bytes()), Admission::Added);
-        }
-        assert_eq!(users.admit(b"dave@contoso.example"), Admission::Blocked);
-        assert_eq!(users.admit(b"alice@contoso.example"), Admission::Known);
-        assert_eq!(users.len(), 3);
-        users.clear();
-        assert!(users.is_empty());
-        assert_eq!(users.admit(b"dave@contoso.example"), Admission::Added);
+    fn numbers_beyond_what_can_be_counted_are_brought_back() {
+        let wild = Limits { messages_per_s: 0, hold_ms: u32::MAX, users: u32::MAX, ..per_s(0) };
+        let kept = wild.bounded();
+        assert_eq!((kept.messages_per_s, kept.suspicious_per_s), (1, 1));
+        assert_eq!((kept.hold_ms, kept.users), (limits::HOLD_MS_MAX, limits::DISTINCT_USERS_MAX));
     }
 }

@@ -13,7 +13,7 @@ use std::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
-use super::{Anchors, Decision, PeerNames, Permit, Refusal};
+use super::{Anchors, Decision, PeerNames, Permit, Refusal, RevocationState};
 use crate::dns::Domain;
 use crate::limits;
 use crate::time::{Monotonic, Now};
@@ -100,13 +100,15 @@ impl VerdictCache {
     ) -> VerdictKey {
         let mut text = KeyText::new();
         // A fixed head, then both names, each ended by a zero byte, so that nothing runs together.
-        // The anchors are not in the fingerprint: one certificate may come with two chains.
+        // The anchors are not in the fingerprint: one certificate may come with two chains. Nor is
+        // what is known of its revocation, which changes while a leg is open.
         let mut head = [0_u8; 36];
         head[0] = direction as u8;
         if let Some(peer) = peer {
             head[4..].copy_from_slice(&peer.fingerprint);
+            head[1] = u8::from(peer.revocation == RevocationState::Good) << 1;
             if let Anchors::OfPartner(anchors) = peer.anchors {
-                head[1] = 1;
+                head[1] |= 1;
                 head[2..4].copy_from_slice(&anchors.to_le_bytes());
             }
         }

@@ -88,7 +88,7 @@ impl Why {
             Self::Reset => "lost: the connection was reset or timed out".to_owned(),
             Self::WriteStalled => "closed by us: the peer took nothing for too long".to_owned(),
             Self::Tls(fault) => format!("lost: {fault}"),
-            Self::NoLongerTrusted(fault) => format!("closed by us after a reload: {fault}"),
+            Self::NoLongerTrusted(fault) => format!("closed by us, judged again: {fault}"),
             Self::Expired => "closed by us: a certificate of the peer has expired".to_owned(),
             Self::Core(reason) => {
                 let rule = match reason {

@@ -111,7 +111,7 @@ const DIRECTIONS: [&str; 2] = ["in", "out"];
 const CONNECT_FAILURES: [&str; 5] =
     ["unreachable", "tls_failed", "untrusted", "name_mismatch", "exhausted"];
 /// The labels of [`tls::Fault`], then what else ends a handshake.
-const HANDSHAKE_FAILURES: [&str; 24] = [
+const HANDSHAKE_FAILURES: [&str; 25] = [
     "not_tls",
     "bad_record",
     "oversized_record",
@@ -127,6 +127,7 @@ const HANDSHAKE_FAILURES: [&str; 24] = [
     "untrusted",
     "expired",
     "revoked",
+    "revocation_unknown",
     "name_mismatch",
     "anchors_changed",
     "keys_exhausted",

@@ -25,8 +25,8 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         match Session::server(server) {
             Ok(session) => {
                 let input = if first.is_empty() { Input::Nothing } else { Input::Fresh };
-                let epoch = self.material.epoch();
-                leg.state = handshaking(session, epoch, first, input);
+                let edition = self.material.edition();
+                leg.state = handshaking(session, edition, first, input);
                 if self.timers.running(id.index) == Some(leg_timer::PROXY_HEADER) {
                     self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
                 }
@@ -51,9 +51,9 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         });
         match started {
             Ok(session) => {
-                let epoch = self.material.epoch();
+                let edition = self.material.edition();
                 if let Some(leg) = self.legs.get_mut(id) {
-                    leg.state = handshaking(session, epoch, Vec::new(), Input::Seen);
+                    leg.state = handshaking(session, edition, Vec::new(), Input::Seen);
                 }
                 self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
                 self.send_out(now, id);
@@ -140,7 +140,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             leg.state = before;
             return;
         };
-        let Handshaking { secure, epoch, .. } = *handshaking;
+        let Handshaking { secure, edition, .. } = *handshaking;
         let (outlet, direction) = match leg.origin {
             Origin::Accepted { .. } => (None, Direction::In),
             Origin::Outgoing { outlet } => (Some(outlet), Direction::Out),
@@ -154,7 +154,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         };
         let more = !secure.joined.is_empty() || leg.inbox.readable;
         leg.state =
-            State::Established(Box::new(Established { secure, judged: epoch, ending: None }));
+            State::Established(Box::new(Established { secure, judged: edition, ending: None }));
         if direction == Direction::In {
             self.links.fabric.budget.give_half_open();
             self.resume_accepting();
@@ -170,7 +170,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     }
 }
 
-fn handshaking(session: Session, epoch: u64, partial: Vec<u8>, input: Input) -> State {
+fn handshaking(session: Session, edition: u64, partial: Vec<u8>, input: Input) -> State {
     let secure = Secure { session, partial, joined: Joined::default() };
-    State::Handshaking(Box::new(Handshaking { secure, epoch, input }))
+    State::Handshaking(Box::new(Handshaking { secure, edition, input }))
 }

@@ -1,12 +1,20 @@
 //! Judging peers again: after new certificates or revocation lists, and as time passes.
+//!
+//! Each publication is an edition of the material. A leg judged by another one is judged again
+//! before its next message in either direction; a sweep of few legs a turn comes to the silent
+//! ones. What becomes of it: it stays, it stays as somebody of whom something else is known
+//! ([`Core::leg_judged`]), or it is closed with its rule.
+
+use std::sync::Arc;
 
 use super::Shard;
-use super::close::Why;
+use super::close::{Why, class_text};
 use super::counters::Count;
 use super::legs::State;
 use super::network::Network;
-use crate::edge::{Core, LegId};
+use crate::edge::{Core, LegId, Severity};
 use crate::limits;
+use crate::policy::{PeerNames, RevocationState};
 use crate::poll::Poller;
 use crate::time::{Monotonic, Now};
 
@@ -44,13 +52,16 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     pub(super) fn still_trusted(&mut self, now: Now, id: LegId) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let State::Established(established) = &mut leg.state else { return true };
-        if established.judged == self.material.epoch() || established.ending.is_some() {
+        if established.judged == self.material.edition() || established.ending.is_some() {
             return true;
         }
         self.counters.add(Count::Rejudgements, 1);
         match established.secure.session.rejudge(self.material.trust(), now.unix_s) {
-            Ok(()) => {
-                established.judged = self.material.epoch();
+            Ok(changed) => {
+                established.judged = self.material.edition();
+                if let Some(names) = changed {
+                    self.reclass(now, id, names);
+                }
                 true
             }
             Err(fault) => {
@@ -61,6 +72,23 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 false
             }
         }
+    }
+
+    /// Tells the core that something else is known of a peer than when its leg was opened.
+    fn reclass(&mut self, now: Now, id: LegId, names: Arc<PeerNames>) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let (severity, known) = match names.revocation {
+            RevocationState::Good => (Severity::Info, "its whole chain is known not to be revoked"),
+            RevocationState::Unknown => {
+                (Severity::Warn, "no list in force says any more whether its chain is revoked")
+            }
+        };
+        let peer = names.dns_names.first().map(|name| format!(" ({name})")).unwrap_or_default();
+        let class = class_text(leg.class);
+        let sentence = format!("{class} leg with {}{peer} is judged again: {known}", leg.remote);
+        self.note(id, severity, sentence);
+        self.core.leg_judged(now, id, names, &mut self.effects);
+        self.run_commands(now);
     }
 
     /// Goes on with the walk, or begins one when it is time.

@@ -120,7 +120,7 @@ pub(super) struct Secure {
 pub(super) struct Handshaking {
     pub(super) secure: Secure,
     /// The material it was begun with, which judges the certificate.
-    pub(super) epoch: u64,
+    pub(super) edition: u64,
     pub(super) input: Input,
 }
 

@@ -397,7 +397,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     fn adopt_published(&mut self, now: Now) {
         let published = Arc::clone(&self.links.published);
         let material = published.material.load_full();
-        if material.epoch() != self.material.epoch() {
+        if material.edition() != self.material.edition() {
             self.material = material;
             self.sweep.start_judging();
         }

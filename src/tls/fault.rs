@@ -92,14 +92,21 @@ pub enum Fault {
     /// A certificate of the chain is on its issuer's list (RFC 5280 section 5).
     #[error("the peer's certificate has been revoked")]
     Revoked,
-    /// The chain is good but carries none of the names that count (DESIGN 6.3).
+    /// It is not known whether it has been revoked, and for this partner it has to be (RFC 5280
+    /// section 6.3.3).
+    #[error(
+        "it is not known whether the peer's certificate has been revoked, and revocation = \
+         \"hard\" demands it: no list in force speaks for its whole chain"
+    )]
+    RevocationUnknown,
+    /// The chain is good but lacks a name that counts (DESIGN 6.3).
     #[error(
         "the peer's certificate is for {}, not for {}",
         names_text(.presented),
         names_text(.expected)
     )]
     NameMismatch {
-        /// Any of these would have done.
+        /// What it lacks: each of these, or for an internal peer any of them.
         expected: Box<[Domain]>,
         /// What the certificate carries.
         presented: Box<[Domain]>,
@@ -201,6 +208,7 @@ impl Fault {
             | Self::CertificateUntrusted { .. }
             | Self::Expired
             | Self::Revoked
+            | Self::RevocationUnknown
             | Self::NameMismatch { .. }
             | Self::AnchorsChanged => Blame::Denied,
             Self::KeysExhausted
@@ -217,6 +225,7 @@ impl Fault {
             Self::CertificateUntrusted { .. }
             | Self::Expired
             | Self::Revoked
+            | Self::RevocationUnknown
             | Self::NoCertificate
             | Self::AnchorsChanged => ConnectFailure::CertificateUntrusted,
             Self::NameMismatch { .. } => ConnectFailure::CertificateNameMismatch,
@@ -243,6 +252,7 @@ impl Fault {
             Self::CertificateUntrusted { .. } => "untrusted",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::NameMismatch { .. } => "name_mismatch",
             Self::AnchorsChanged => "anchors_changed",
             Self::KeysExhausted => "keys_exhausted",

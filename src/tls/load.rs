@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, TrustAnchor};
-use webpki::{CertRevocationList, OwnedCertRevocationList, anchor_from_trusted_cert};
+use webpki::{OwnedCertRevocationList, anchor_from_trusted_cert};
 
 use super::peer;
+use super::revocation;
+use super::trust::FileList;
 use crate::edge::Class;
 
 /// Why the TLS part of a configuration cannot be used. Its `Display` is for operators: which file,
@@ -274,7 +276,7 @@ pub(super) fn system_anchors() -> Result<Vec<TrustAnchor<'static>>, LoadError> {
 }
 
 /// Reads the revocation lists of a PEM file, or the one of a DER file.
-pub(super) fn revocation_lists(path: &Path) -> Result<Vec<CertRevocationList<'static>>, LoadError> {
+pub(super) fn revocation_lists(path: &Path) -> Result<Vec<FileList>, LoadError> {
     let ders: Vec<CertificateRevocationListDer<'_>> =
         sections(path, &read(path)?, "revocation list")?;
     let mut lists = Vec::new();
@@ -283,7 +285,8 @@ pub(super) fn revocation_lists(path: &Path) -> Result<Vec<CertRevocationList<'st
             let why = format!("a revocation list in it cannot be used: {error}");
             LoadError::NotPem { path: path.to_owned(), why }
         })?;
-        lists.push(list.into());
+        let next_update_unix_s = revocation::next_update_unix_s(der).unwrap_or(0);
+        lists.push(FileList { list: list.into(), next_update_unix_s });
     }
     Ok(lists)
 }

@@ -8,7 +8,8 @@
 //!
 //! A [`Session`] owns no buffer and no socket: it decrypts in the shard's buffer and appends to the
 //! leg's. The peer is judged once, during the handshake, by [`Trust`]; what its certificate says
-//! goes to policy as [`crate::policy::PeerNames`]. [`Session::rejudge`] asks again in a new epoch.
+//! goes to policy as [`crate::policy::PeerNames`]. [`Session::rejudge`] asks again in a new edition:
+//! another configuration, or other fetched lists ([`Revocation`]).
 //!
 //! rustls does the protocol; nothing outside this module names it.
 
@@ -20,6 +21,7 @@ mod load;
 mod material;
 mod peer;
 mod plan;
+mod revocation;
 mod session;
 mod step;
 mod suites;
@@ -33,8 +35,9 @@ pub use identity::IdentityPlan;
 pub use load::LoadError;
 pub use material::{Client, Material, Server};
 pub use plan::{ListenerPlan, Plan, TrustSource};
+pub use revocation::{Issuer, ListFault, Point, PointKey, Reports, Revocation, RevocationList};
 pub use session::{Fed, Session, State};
-pub use suites::{Described, Version};
+pub use suites::{Described, Version, algorithms};
 pub use trust::{Trust, Whose};
 
 #[cfg(test)]

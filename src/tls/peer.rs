@@ -11,13 +11,14 @@ use x509_parser::prelude::FromDer as _;
 use super::fault::{Distrust, Fault};
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{Anchors, PeerNames};
+use crate::policy::{Anchors, PeerNames, RevocationState};
 
 const UNREADABLE: Fault = Fault::CertificateUntrusted { why: Distrust::BadEncoding };
 
 /// Reads what counts of a verified chain.
 ///
-/// `path`: the certificates between the end entity and the anchor that verification used.
+/// `path`: the certificates between the end entity and the anchor that verification used. What is
+/// known of its revocation is not in it.
 /// # Errors
 /// [`Distrust::BadEncoding`] where the certificate cannot be decoded.
 pub(super) fn names<'a>(
@@ -45,6 +46,7 @@ pub(super) fn names<'a>(
         anchors,
         fingerprint,
         expires_unix_s: u64::try_from(expires).unwrap_or(0),
+        revocation: RevocationState::Unknown,
     })
 }
 

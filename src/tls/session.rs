@@ -15,9 +15,8 @@ use super::step::{Next, Writing, begins_with_record, is_no_tls, step, try_write}
 use super::suites::Described;
 use super::trust::{Trust, Whose};
 use super::verify::Verifier;
-use crate::dns::Domain;
 use crate::limits;
-use crate::policy::PeerNames;
+use crate::policy::{ExpectedNames, PeerNames};
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +72,7 @@ enum Phase {
 struct Peer {
     names: Arc<PeerNames>,
     whose: Whose,
-    expected: Option<Arc<[Domain]>>,
+    expected: Option<Arc<ExpectedNames>>,
 }
 
 impl Session {
@@ -316,20 +315,37 @@ impl Session {
         Described::new(common.protocol_version(), suite)
     }
 
-    /// Judges the peer again by what counts in another epoch. A peer without a certificate passes.
+    /// Judges the peer again by what counts in another edition. A peer without a certificate
+    /// passes.
     ///
-    /// Cost as that of the first judgement; a sweep over many legs should be spread over turns.
+    /// Returns who the peer is where something of that has changed: what is known of its
+    /// revocation. Cost as that of the first judgement; a sweep over many legs should be spread
+    /// over turns.
     /// # Errors
     /// Those of [`Trust::judge`], and [`Fault::AnchorsChanged`]. The session goes on as it was;
     /// closing it is the caller's.
-    pub fn rejudge(&self, trust: &Trust, now_unix_s: u64) -> Result<(), Fault> {
-        let Some(peer) = self.verified_peer() else { return Ok(()) };
+    pub fn rejudge(
+        &mut self,
+        trust: &Trust,
+        now_unix_s: u64,
+    ) -> Result<Option<Arc<PeerNames>>, Fault> {
+        let Some(peer) = self.verified_peer() else { return Ok(None) };
         let certificates: &[CertificateDer<'static>] =
             self.link.common().peer_certificates().unwrap_or_default();
         let (end_entity, intermediates) = certificates.split_first().ok_or(Fault::NoCertificate)?;
         let expected = peer.expected.as_deref();
         let names = trust.judge(end_entity, intermediates, peer.whose, expected, now_unix_s)?;
-        if names.anchors == peer.names.anchors { Ok(()) } else { Err(Fault::AnchorsChanged) }
+        if names.anchors != peer.names.anchors {
+            return Err(Fault::AnchorsChanged);
+        }
+        if names.revocation == peer.names.revocation {
+            return Ok(None);
+        }
+        let names = Arc::new(names);
+        if let Phase::Open(Some(peer)) | Phase::Over(Some(peer)) = &mut self.phase {
+            peer.names = Arc::clone(&names);
+        }
+        Ok(Some(names))
     }
 }
 

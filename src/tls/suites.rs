@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, cipher_suite};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::{CipherSuite, ProtocolVersion};
 
 /// Returns ring's provider with AES-128-GCM before AES-256-GCM, which costs 5 % more at 700 bytes.
@@ -22,6 +22,12 @@ pub(super) fn provider() -> CryptoProvider {
         ],
         ..ring::default_provider()
     }
+}
+
+/// Returns what signatures of chains and of revocation lists are verified by.
+#[must_use]
+pub fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
 }
 
 /// The version of an established connection.

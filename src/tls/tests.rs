@@ -4,13 +4,14 @@ mod bare;
 mod chains;
 mod files;
 mod pki;
+mod revocation;
 
 use rustls::version::{TLS12, TLS13};
 
 use super::*;
-use crate::dns::Domain;
 use crate::edge::{Class, ConnectFailure};
 use crate::limits;
+use crate::policy::ExpectedNames;
 use bare::Bare;
 use pki::{Authority, Leaf, Site, domain};
 
@@ -60,16 +61,17 @@ impl End {
     }
 
     fn client(material: &Material, class: Class, expected: &str) -> Self {
-        Self::client_for(material, class, None, &[domain(expected)]).unwrap()
+        Self::client_for(material, class, None, &ExpectedNames::host(domain(expected))).unwrap()
     }
 
     fn client_for(
         material: &Material,
         class: Class,
         anchors: Option<u16>,
-        expected: &[Domain],
+        expected: &ExpectedNames,
     ) -> Result<Self, Fault> {
-        let (client, name) = material.client(class, anchors, &expected[0], expected)?;
+        let sni = expected.host.as_ref().or(expected.sip_domain.as_ref());
+        let (client, name) = material.client(class, anchors, sni.unwrap(), expected)?;
         let mut end = Self::new(Session::client(&client, name)?);
         end.session.start(&mut end.out)?;
         Ok(end)
@@ -458,7 +460,7 @@ fn a_remote_user_is_not_asked_for_a_certificate() {
     let mut server = End::server(&contoso.build(), Class::RemoteUsers);
     run(&mut client, &mut server, WHOLE);
     assert!(server.is_established() && server.session.peer().is_none());
-    assert_eq!(server.session.rejudge(contoso.build().trust(), pki::NOW_UNIX_S), Ok(()));
+    assert_eq!(server.session.rejudge(contoso.build().trust(), pki::NOW_UNIX_S), Ok(None));
 }
 
 #[test]

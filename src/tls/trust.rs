@@ -1,5 +1,8 @@
 //! Which chains count: anchors, revocation lists, extended key usage and names.
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
@@ -9,9 +12,10 @@ use webpki::{
 
 use super::fault::{Distrust, Fault};
 use super::peer;
+use super::revocation::Revocation;
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{Anchors, PeerNames};
+use crate::policy::{self, Anchors, ExpectedNames, PeerNames, RevocationState};
 
 /// Which anchors, and so which peers, count on a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +30,36 @@ pub enum Whose {
     Internal,
 }
 
-/// Anchors and revocation lists of one epoch; immutable.
+/// Anchors and revocation lists of one edition; immutable, and cheap to copy.
+#[derive(Clone)]
 pub struct Trust {
-    general: Vec<TrustAnchor<'static>>,
-    internal: Vec<TrustAnchor<'static>>,
+    general: Arc<[TrustAnchor<'static>]>,
+    internal: Arc<[TrustAnchor<'static>]>,
     /// All partners' own sets, one after the other, in the order of their indexes.
-    partners: Vec<TrustAnchor<'static>>,
+    partners: Arc<[TrustAnchor<'static>]>,
     /// Where in `partners` each set ends.
-    partner_ends: Vec<usize>,
-    internal_names: Vec<Domain>,
-    revocation_lists: Vec<CertRevocationList<'static>>,
+    partner_ends: Arc<[usize]>,
+    internal_names: Arc<[Domain]>,
+    /// Lists from files.
+    revocation_lists: Arc<[FileList]>,
+    /// Lists that were fetched.
+    revocation: Arc<Revocation>,
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// A revocation list from a file.
+pub(super) struct FileList {
+    pub(super) list: CertRevocationList<'static>,
+    pub(super) next_update_unix_s: u64,
+}
+
+impl FileList {
+    /// Tells whether it says of all certificates of `issuer` whether they are good.
+    fn speaks_for(&self, issuer: &[u8], now_unix_s: u64) -> bool {
+        self.list.issuer() == issuer
+            && self.list.issuing_distribution_point().is_none()
+            && now_unix_s < self.next_update_unix_s
+    }
 }
 
 impl std::fmt::Debug for Trust {
@@ -56,7 +79,7 @@ pub(super) struct Parts {
     pub(super) internal: Vec<TrustAnchor<'static>>,
     pub(super) partners: Vec<Vec<TrustAnchor<'static>>>,
     pub(super) internal_names: Vec<Domain>,
-    pub(super) revocation_lists: Vec<CertRevocationList<'static>>,
+    pub(super) revocation_lists: Vec<FileList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -69,14 +92,20 @@ impl Trust {
             partner_ends.push(partners.len());
         }
         Self {
-            general: parts.general,
-            internal: parts.internal,
-            partners,
-            partner_ends,
-            internal_names: parts.internal_names,
-            revocation_lists: parts.revocation_lists,
+            general: parts.general.into(),
+            internal: parts.internal.into(),
+            partners: partners.into(),
+            partner_ends: partner_ends.into(),
+            internal_names: parts.internal_names.into(),
+            revocation_lists: parts.revocation_lists.into(),
+            revocation: Arc::default(),
             algorithms: parts.algorithms,
         }
+    }
+
+    /// Returns the same with other fetched lists.
+    pub(super) fn with_revocation(&self, revocation: Arc<Revocation>) -> Self {
+        Self { revocation, ..self.clone() }
     }
 
     /// Returns the signature algorithms chains and handshakes may use.
@@ -94,9 +123,11 @@ impl Trust {
         }
     }
 
-    /// Judges a chain: path, validity, revocation, extended key usage, and one of `expected` as an
-    /// exact dNSName or SIP domain. Where `expected` is `None` the names are policy's business,
-    /// except that an internal peer must then carry a listed internal name.
+    /// Judges a chain: path, validity, revocation, extended key usage, and what is `expected`.
+    /// Where that is `None` names and revocation state are policy's business, except that an
+    /// internal peer must then carry one of the listed internal names as an exact dNSName.
+    ///
+    /// Fetched lists are consulted for federation; the inside has lists from files alone.
     ///
     /// `intermediates`: as the peer sent them. Cost: about 40 us per ECDSA signature in the chain;
     /// with the partners' own anchors tried only where the general ones do not lead anywhere.
@@ -108,15 +139,18 @@ impl Trust {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         whose: Whose,
-        expected: Option<&[Domain]>,
+        expected: Option<&ExpectedNames>,
         now_unix_s: u64,
     ) -> Result<PeerNames, Fault> {
         if intermediates.len() > limits::CHAIN_CERTIFICATES_MAX {
             return Err(Fault::CertificateUntrusted { why: Distrust::TooComplex });
         }
         let certificate = EndEntityCert::try_from(end_entity).map_err(fault_of)?;
+        let demand = expected.map(|expected| expected.revocation).unwrap_or_default();
+        let off = whose == Whose::Internal || demand == policy::Revocation::Off;
+        let fetched = (!off).then_some(&*self.revocation);
         let try_anchors = |anchors: &[TrustAnchor<'static>]| {
-            self.verify(&certificate, intermediates, anchors, now_unix_s)
+            self.verify(&certificate, intermediates, anchors, fetched, now_unix_s)
         };
         let names = match whose {
             Whose::General => try_anchors(&self.general)?,
@@ -129,14 +163,28 @@ impl Trust {
                 other => other?,
             },
         };
-        let expected = match whose {
-            Whose::Internal => Some(expected.unwrap_or(&self.internal_names)),
-            _ => expected,
+        let (carried, missing) = match (expected, whose) {
+            (Some(expected), _) => {
+                let missing = expected.missing_from(&names);
+                (missing.is_empty(), missing)
+            }
+            (None, Whose::Internal) => {
+                let listed = |name| names.carries_host(name, false);
+                (self.internal_names.iter().any(listed), self.internal_names.to_vec())
+            }
+            (None, _) => (true, Vec::new()),
         };
-        match expected {
-            Some(expected) => carries_one_of(names, expected),
-            None => Ok(names),
+        if !carried {
+            let presented = names.dns_names.iter().chain(&names.sip_domains).cloned().collect();
+            return Err(Fault::NameMismatch { expected: missing.into(), presented });
         }
+        if whose != Whose::Internal && !demand.accepts(names.revocation) {
+            return Err(Fault::RevocationUnknown);
+        }
+        if let Some(fetched) = fetched {
+            fetched.count(names.revocation);
+        }
+        Ok(names)
     }
 
     fn verify(
@@ -144,9 +192,21 @@ impl Trust {
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
         anchors: &[TrustAnchor<'static>],
+        fetched: Option<&Revocation>,
         now_unix_s: u64,
     ) -> Result<PeerNames, Fault> {
-        let lists: Vec<&CertRevocationList<'_>> = self.revocation_lists.iter().collect();
+        let files = &self.revocation_lists;
+        let lists: Vec<&CertRevocationList<'_>> = files.iter().map(|file| &file.list).collect();
+        let in_file = |issuer: &[u8]| files.iter().any(|file| file.speaks_for(issuer, now_unix_s));
+        let state = Cell::new(RevocationState::Unknown);
+        // The library goes on to another path, if there is one, where this finds a revoked one.
+        let judge = |path: &VerifiedPath<'_>| -> Result<(), webpki::Error> {
+            if let Some(fetched) = fetched {
+                let judged = fetched.judge(path, now_unix_s, in_file);
+                state.set(judged.map_err(|_| webpki::Error::CertRevoked)?);
+            }
+            Ok(())
+        };
         let path = certificate
             .verify_for_usage(
                 self.algorithms.all,
@@ -155,11 +215,12 @@ impl Trust {
                 UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_unix_s)),
                 TlsOrSip,
                 revocation(&lists),
-                None,
+                Some(&judge),
             )
             .map_err(fault_of)?;
         let used = path.intermediate_certificates().map(|used| used.der());
-        peer::names(certificate, used, self.anchors_of(&path, anchors))
+        let names = peer::names(certificate, used, self.anchors_of(&path, anchors))?;
+        Ok(PeerNames { revocation: state.get(), ..names })
     }
 
     /// Returns which set the anchor at the end of `path` belongs to.
@@ -192,15 +253,6 @@ impl Trust {
 fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let builder = RevocationOptionsBuilder::new(lists).ok()?;
     Some(builder.with_status_policy(UnknownStatusPolicy::Allow).build())
-}
-
-fn carries_one_of(names: PeerNames, expected: &[Domain]) -> Result<PeerNames, Fault> {
-    let carried = |name| names.dns_names.contains(name) || names.sip_domains.contains(name);
-    if expected.iter().any(carried) {
-        return Ok(names);
-    }
-    let presented = names.dns_names.iter().chain(&names.sip_domains).cloned().collect();
-    Err(Fault::NameMismatch { expected: expected.into(), presented })
 }
 
 /// Of two refusals, prefers the one that found a path.

@@ -11,8 +11,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::fault::{Distrust, Fault};
 use super::trust::{Trust, Whose};
-use crate::dns::Domain;
-use crate::policy::PeerNames;
+use crate::policy::{ExpectedNames, PeerNames};
 
 /// Judges the peer of one connection and keeps the verdict for its session.
 ///
@@ -20,7 +19,7 @@ use crate::policy::PeerNames;
 /// it again afterwards would cost as much as the handshake's own verification.
 pub(super) struct Verifier {
     whose: Whose,
-    expected: Option<Arc<[Domain]>>,
+    expected: Option<Arc<ExpectedNames>>,
     algorithms: WebPkiSupportedAlgorithms,
     /// A lock because the library shares verifiers between threads; this one never is.
     state: Mutex<State>,
@@ -33,7 +32,11 @@ enum State {
 }
 
 impl Verifier {
-    pub(super) fn new(trust: Arc<Trust>, whose: Whose, expected: Option<Arc<[Domain]>>) -> Self {
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        whose: Whose,
+        expected: Option<Arc<ExpectedNames>>,
+    ) -> Self {
         let algorithms = *trust.algorithms();
         Self { whose, expected, algorithms, state: Mutex::new(State::Pending(trust)) }
     }
@@ -42,7 +45,7 @@ impl Verifier {
         self.whose
     }
 
-    pub(super) fn expected(&self) -> Option<&Arc<[Domain]>> {
+    pub(super) fn expected(&self) -> Option<&Arc<ExpectedNames>> {
         self.expected.as_ref()
     }
 
@@ -84,6 +87,7 @@ fn alert_for(fault: &Fault) -> CertificateError {
     match fault {
         Fault::Expired => CertificateError::Expired,
         Fault::Revoked => CertificateError::Revoked,
+        Fault::RevocationUnknown => CertificateError::UnknownRevocationStatus,
         Fault::NameMismatch { .. } => CertificateError::NotValidForName,
         Fault::CertificateUntrusted { why } => match why {
             Distrust::UnknownIssuer => CertificateError::UnknownIssuer,

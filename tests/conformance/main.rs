@@ -1,6 +1,7 @@
 //! Rules of the documents: one file per document, names say section and rule.
 
 mod lync_federation;
+mod lync_federation_decisions;
 mod lync_planning;
 mod rfc2782;
 mod rfc3261_syntax;

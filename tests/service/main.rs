@@ -1,6 +1,8 @@
 //! The program as a service: signals, exit codes, the service manager's socket, and what `check`
 //! says beside it. Runs the binary itself on loopback.
 
+mod revocation;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

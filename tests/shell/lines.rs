@@ -8,7 +8,7 @@ use entente::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId,
     Lost, Mail, MailRoute, Opened, OutletId, SlotRef,
 };
-use entente::policy::Snapshot;
+use entente::policy::{ExpectedNames, Snapshot};
 use entente::time::{Monotonic, Now};
 
 /// What the core was told, in order.
@@ -176,7 +176,7 @@ impl Lines {
         Command::Connect(Connect {
             outlet,
             class,
-            expected_names: vec![server_name.clone()],
+            expected_names: ExpectedNames::host(server_name.clone()),
             server_name,
             addresses: words.map(|address| address.parse().unwrap()).collect(),
             anchors: None,

@@ -15,7 +15,7 @@ use entente::edge::{
     Class, Command, Connect, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost, Mail,
     Opened, OutletId,
 };
-use entente::policy::Snapshot;
+use entente::policy::{ExpectedNames, Snapshot};
 use entente::poll::{Choice, epoll};
 use entente::shard::{self, Budget, Fabric, Links, ListenerPlan, Published, Settings, Setup};
 use entente::time::{Clock, Monotonic, Now};
@@ -62,7 +62,7 @@ impl Core for Relay {
                 outlet,
                 class: Class::Internal,
                 server_name: name.clone(),
-                expected_names: vec![name],
+                expected_names: ExpectedNames::host(name),
                 addresses: vec![pool],
                 anchors: None,
             }));

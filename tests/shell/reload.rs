@@ -53,7 +53,7 @@ fn a_peer_that_no_longer_passes_is_closed_with_its_rule_even_if_it_is_silent() {
         let closed = |e: &Event| matches!(e, Event::Closed { lost: Lost::ClosedByUs, .. });
         eventually("all are closed", || edge.seen.count(closed) == 10);
         let (_, note) = edge.notes.recv_timeout(Duration::from_secs(5)).unwrap();
-        let rule = "closed by us after a reload: the peer's certificate is not trusted";
+        let rule = "closed by us, judged again: the peer's certificate is not trusted";
         assert!(note.sentence.contains(rule), "{}", note.sentence);
         assert_eq!(user.ask("echo v"), "v", "without a certificate there is nothing to judge");
         edge.stop();

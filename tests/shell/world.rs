@@ -312,6 +312,8 @@ pub(crate) fn snapshot(epoch: u64) -> Arc<Snapshot> {
         remote_users: RemoteUserSwitches::default(),
         blocked: Vec::new(),
         partners: Vec::new(),
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![name(POOL)],
         next_hops: vec![next_hop],
         addresses: AddressRule::default(),

@@ -7,7 +7,7 @@ use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
     self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
-    RemoteUserSwitches, Rules, Snapshot,
+    RemoteUserSwitches, RevocationState, Rules, Snapshot,
 };
 use entente::time::Now;
 
@@ -47,6 +47,7 @@ pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 
@@ -62,8 +63,10 @@ fn rules(organisation: usize) -> Rules {
         own_domains: vec![domain(own)],
         federation: FederationSwitches::default(),
         remote_users: RemoteUserSwitches::default(),
-        blocked: vec![domain(DOMAINS[2])],
+        blocked: vec![domain(DOMAINS[2]).into()],
         partners: vec![partner],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain(&pool_host(organisation))],
         next_hops: vec![NextHop {
             name: domain(&pool_host(organisation)),

@@ -29,11 +29,14 @@ impl Checker<'_> {
         if let Some(trust) = &self.config.tls.internal_trust {
             sound &= self.anchors("tls.internal_trust", trust);
         }
-        for (index, partner) in self.config.partners.iter().enumerate() {
-            if !partner.trust.is_empty() {
-                let trust = Trust::Files(partner.trust.clone());
-                sound &= self.anchors(&format!("partner[{index}].trust"), &trust);
-            }
+        let partners = self.config.partners.iter().map(|partner| &partner.trust).enumerate();
+        let providers = self.config.providers.iter().map(|provider| &provider.trust).enumerate();
+        let own_sets = partners
+            .map(|(index, trust)| (format!("partner[{index}].trust"), trust))
+            .chain(providers.map(|(index, trust)| (format!("provider[{index}].trust"), trust)))
+            .chain([("default_route.trust".to_owned(), &self.config.default_route.trust)]);
+        for (key, files) in own_sets.filter(|(_, files)| !files.is_empty()) {
+            sound &= self.anchors(&key, &Trust::Files(files.clone()));
         }
         if sound {
             self.whole();
@@ -225,4 +228,12 @@ pub(super) fn leaf(path: &Path) -> Option<Leaf> {
         client: usage.value.any || usage.value.client_auth,
     });
     Some(Leaf { not_after_unix_s: u64::try_from(not_after).unwrap_or(0), dns_names, usages })
+}
+
+/// Returns whether a certificate may be shown by a client; `None` if it cannot be read.
+pub(super) fn client_usage(path: &Path) -> Option<bool> {
+    let der = CertificateDer::from_pem_file(path).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    let usage = certificate.extended_key_usage().ok()?;
+    Some(usage.is_none_or(|usage| usage.value.client_auth || usage.value.any))
 }

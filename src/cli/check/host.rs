@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{Checker, MemoryRow, Severity};
 use crate::config::{Config, Poller};
+use crate::control;
 use crate::limits;
 use crate::poll;
 
@@ -18,6 +19,10 @@ const TRANSACTION_BYTES: u64 = 1536;
 const HALF_OPEN_BYTES: u64 = limits::HANDSHAKE_BYTES_MAX as u64;
 /// A permit or refusal that is remembered.
 const VERDICT_BYTES: u64 = 256;
+/// A score with its key.
+const SCORE_BYTES: u64 = 256;
+/// A user's mark and class, at the load of the table.
+const USER_BYTES: u64 = 14;
 /// An answer of DNS that is remembered.
 const ANSWER_BYTES: u64 = 1024;
 /// 2025-01-01, before which this program did not exist.
@@ -181,6 +186,12 @@ impl Checker<'_> {
     }
 }
 
+/// Returns the memory of the users that one partner has addressed, at most.
+fn users_bytes(config: &Config) -> u64 {
+    let most = control::throttles(config).most_users();
+    8 * u64::from(most)
+}
+
 /// Returns what the limits of `config` amount to in memory when all of them are reached.
 pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
     let shards = config
@@ -194,6 +205,9 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
         row("connections in their handshake", config.limits.half_open as u64, HALF_OPEN_BYTES),
         row("transactions", config.limits.transactions as u64, TRANSACTION_BYTES),
         row("verdicts remembered", per_shard(limits::VERDICT_PERMITS), VERDICT_BYTES),
+        row("scores of partners under limits", limits::SCORES as u64, SCORE_BYTES),
+        row("users addressed by partners under limits", limits::SCORES as u64, users_bytes(config)),
+        row("users with a policy of their own", config.directory.len() as u64, USER_BYTES),
         row("answers of DNS remembered", per_shard(limits::DNS_ANSWERS_MAX), ANSWER_BYTES),
         row("read buffers", per_shard(1), limits::READ_BYTES_PER_TURN_MAX as u64),
     ]

@@ -14,7 +14,7 @@ use crate::config::{Partner, PeerName};
 use crate::control;
 use crate::dns::{Domain, Failure, Question, Target};
 use crate::edge::Class;
-use crate::policy::PeerNames;
+use crate::policy::{ExpectedNames, PeerNames, Revocation};
 use crate::tls::{Fault, Material, Session, State};
 
 /// Listed partners that are connected to.
@@ -72,7 +72,7 @@ impl Checker<'_> {
                 let advice = "publish one, or set next_hop.addresses";
                 self.at(&key, Severity::Warning, "next-hop-not-found", sentence, advice);
             }
-            let expected = [hop.name.clone()];
+            let expected = ExpectedNames::host(hop.name.clone());
             for address in addresses.into_iter().take(ADDRESSES_MAX) {
                 let address = SocketAddr::new(address, hop.port);
                 let who = format!("{} at {address}", hop.name);
@@ -106,9 +106,11 @@ impl Checker<'_> {
         let partners = self.config.partners.iter().zip(&rules.partners).enumerate();
         for (index, (partner, rule)) in partners.take(PARTNERS_MAX) {
             let key = format!("partner[{index}].domain");
-            let question = match &partner.edge {
-                Some(edge) => Question::Host { fqdn: edge.clone(), port: partner.port },
-                None => Question::Federation(partner.domain.clone()),
+            let question = match (&partner.edge, partner.domain.exact()) {
+                (Some(edge), _) => Question::Host { fqdn: edge.clone(), port: partner.port },
+                (None, Some(domain)) => Question::Federation(domain.clone()),
+                // Which domains there are below a name, nobody can be asked.
+                (None, None) => continue,
             };
             let targets = match ask(question) {
                 Ok(targets) => targets,
@@ -133,9 +135,14 @@ impl Checker<'_> {
         anchors: Option<u16>,
         target: &Target,
     ) {
-        let expected = match partner.names {
-            PeerName::Fqdn | PeerName::Both => [target.fqdn.clone()],
-            PeerName::SipDomain => [partner.domain.clone()],
+        let host = matches!(partner.names, PeerName::Fqdn | PeerName::Both);
+        let sip_domain = matches!(partner.names, PeerName::SipDomain | PeerName::Both);
+        let expected = ExpectedNames {
+            host: host.then(|| target.fqdn.clone()),
+            sip_domain: sip_domain.then(|| partner.domain.name().clone()),
+            common_name: partner.common_name,
+            // Lists are the running edge's to fetch; one that is known counts here too.
+            revocation: Revocation::Soft,
         };
         let mut failed: Option<Reached> = None;
         for address in target.addresses.iter().take(ADDRESSES_MAX) {
@@ -170,7 +177,7 @@ impl Checker<'_> {
 
     /// Looks at what a partner has shown for what will fail later.
     fn shown_by(&mut self, key: &str, partner: &Partner, names: &PeerNames) {
-        let domain = &partner.domain;
+        let domain = partner.domain.name();
         self.expiry_of(key, domain, names, "partner");
         if partner.require_client_eku && !names.client_auth {
             self.at(
@@ -182,17 +189,6 @@ impl Checker<'_> {
                      it opens is refused"
                 ),
                 "have it renewed with clientAuth, or remove partner.require_client_eku",
-            );
-        }
-        let both = partner.names == PeerName::Both;
-        let carries = names.dns_names.contains(domain) || names.sip_domains.contains(domain);
-        if both && !carries {
-            self.at(
-                key,
-                Severity::Warning,
-                "partner-without-domain",
-                format!("the certificate of {domain} does not carry the domain itself"),
-                "have it renewed with that name, or write partner.names = \"fqdn\"",
             );
         }
     }
@@ -234,7 +230,7 @@ fn reach(
     anchors: Option<u16>,
     address: SocketAddr,
     name: &Domain,
-    expected: &[Domain],
+    expected: &ExpectedNames,
 ) -> Reached {
     let stream = match TcpStream::connect_timeout(&address, WAIT) {
         Ok(stream) => stream,

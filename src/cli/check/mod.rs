@@ -15,8 +15,6 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::config::{self, Config, Paint, Report};
-use crate::control;
-use crate::policy;
 use crate::time::Clock;
 
 mod certificates;
@@ -24,6 +22,8 @@ mod host;
 mod live;
 mod names;
 mod planned;
+mod policy;
+mod pool;
 mod published;
 
 /// Arguments of `entente check`.
@@ -117,6 +117,7 @@ struct Printed<'a> {
     ok: bool,
     findings: &'a [Finding],
     memory: &'a [MemoryRow],
+    limits: &'a [pool::PoolRow],
 }
 
 /// Runs `entente check`; fails (exit code 1) when there is an error among the findings.
@@ -127,7 +128,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let Some(path) = args.config.as_deref().filter(|_| !args.reference) else {
-        write!(out, "{}\n{}", config::reference(), crate::metrics::catalogue::reference())?;
+        let metrics = crate::metrics::catalogue::reference();
+        let warnings = crate::policy::lint_reference();
+        write!(out, "{}\n{metrics}\n{warnings}", config::reference())?;
         return Ok(ExitCode::SUCCESS);
     };
     let config = match config::load(path) {
@@ -143,7 +146,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let memory = host::memory(&config);
     let ok = !findings.iter().any(|finding| finding.severity == Severity::Error);
     if args.json {
-        let printed = Printed { ok, findings: &findings, memory: &memory };
+        let limits = pool::rows(&config);
+        let printed = Printed { ok, findings: &findings, memory: &memory, limits: &limits };
         writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
     } else {
         write!(out, "{}", text(&config, &findings, &memory))?;
@@ -188,21 +192,6 @@ pub fn check(config: &Config, now_unix_s: u64, look: Look) -> Vec<Finding> {
     findings
 }
 
-impl Checker<'_> {
-    fn policy(&mut self) {
-        let Err(contradictions) = policy::compile(control::rules(self.config), 1) else { return };
-        for contradiction in contradictions {
-            self.at(
-                "edge",
-                Severity::Error,
-                "policy-contradiction",
-                contradiction.to_string(),
-                "say only one of the two",
-            );
-        }
-    }
-}
-
 fn print_report(out: &mut impl std::io::Write, report: &Report, json: bool) -> anyhow::Result<()> {
     use std::io::IsTerminal as _;
     if !json {
@@ -221,7 +210,7 @@ fn print_report(out: &mut impl std::io::Write, report: &Report, json: bool) -> a
             advice: problem.help.clone().unwrap_or_else(|| problem.label.clone()),
         })
         .collect();
-    let printed = Printed { ok: false, findings: &findings, memory: &[] };
+    let printed = Printed { ok: false, findings: &findings, memory: &[], limits: &[] };
     writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
     Ok(())
 }
@@ -249,6 +238,7 @@ fn text(config: &Config, findings: &[Finding], memory: &[MemoryRow]) -> String {
         let _ = writeln!(text, "{:<44} {:>10} {each:>12} {all:>12}", row.what, row.count);
     }
     let _ = writeln!(text, "{:<44} {:>10} {:>12} {:>12}\n", "together", "", "", sized(total));
+    text.push_str(&pool::text(&pool::rows(config)));
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let _ = writeln!(
         text,

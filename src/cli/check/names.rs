@@ -64,6 +64,7 @@ impl Checker<'_> {
             timeout_ms: dns.timeout_ms,
             attempts: 1,
             hold_down_s: dns.hold_down_s,
+            sips_srv: dns.sips_srv,
         };
         Resolver::new(&settings, 0).ok()
     }

@@ -49,7 +49,7 @@ impl Checker<'_> {
         let key = self.place_of(row);
         let (name, record) = (&row.name, format!("{}. SRV 0 0 {port} {target}.", row.name));
         let matters = if row.served { Severity::Warning } else { Severity::Note };
-        match resolver.service(name).await {
+        match resolver.srv(name).await {
             Ok(targets) => {
                 let same = targets.iter().find(|found| found.fqdn.as_str() == target);
                 if let Some(same) = same {

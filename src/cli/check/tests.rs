@@ -9,9 +9,10 @@ mod live;
 mod published;
 
 use super::*;
-use crate::control::fixture::{free_port, world};
+use crate::control::fixture::{free_port, free_ports, world};
 
 fn text_for(federation: u16) -> String {
+    let [internal, name_server] = free_ports();
     format!(
         r#"[edge]
 external_fqdn = "sip.contoso.example"
@@ -41,9 +42,10 @@ half_open = 4
 transactions = 64
 [management]
 listen = ["127.0.0.1:0"]
+[[partner]]
+domain = "fabrikam.example"
 "#,
-        free_port(),
-        free_port()
+        internal, name_server
     )
 }
 
@@ -149,6 +151,43 @@ fn a_clock_that_is_years_behind_is_an_error() {
 }
 
 #[test]
+fn what_the_policy_probably_does_not_mean_is_a_warning_at_its_line() {
+    let directory = world(&["sip.contoso.example"]);
+    let added = "expires = 2001-09-09\n[[provider]]\npreset = \"aol\"\nenabled = true\n";
+    let text = format!("{}{added}", text_for(free_port()));
+    let findings = found(directory.path(), &text, now());
+    let warnings: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.code.starts_with('W'))
+        .map(|finding| (finding.code, finding.place.rsplit(':').next().unwrap_or_default()))
+        .collect();
+    assert_eq!(warnings, [("W105", "29"), ("W107", "32")], "{findings:?}");
+}
+
+#[test]
+fn rows_of_lists_are_judged_with_the_rest_and_found_by_file_and_line() {
+    let directory = world(&["sip.contoso.example"]);
+    let lists = "[federation]\npartners_csv = \"p.csv\"\nblocked_csv = \"b.csv\"\n";
+    let text = format!("{}{lists}", text_for(free_port()));
+    let path = directory.path().join("e.toml");
+    fs::write(&path, text).unwrap();
+    let partners = "domain,expires\n# old\nnorthwind.example,2001-09-09\nlitware.example,\n";
+    fs::write(directory.path().join("p.csv"), partners).unwrap();
+    fs::write(directory.path().join("b.csv"), "domain\nlitware.example\n").unwrap();
+    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
+    let findings = check(&config, now(), Look::Asking);
+    let told = |code: &str| {
+        let finding = findings.iter().find(|finding| finding.code == code);
+        finding.unwrap_or_else(|| panic!("{code} is missing in {findings:?}"))
+    };
+    assert!(told("W105").place.ends_with("p.csv:3"), "{findings:?}");
+    let contradiction = told("policy-contradiction");
+    assert!(contradiction.place.ends_with("p.csv:4"), "{findings:?}");
+    assert!(contradiction.sentence.ends_with("b.csv:2"), "{findings:?}");
+    assert!(contradiction.sentence.starts_with("litware.example is both allowed"), "{findings:?}");
+}
+
+#[test]
 fn limits_beyond_the_host_are_a_warning_with_both_sums() {
     let directory = world(&["sip.contoso.example"]);
     let text = text_for(free_port())
@@ -204,15 +243,15 @@ fn a_name_of_the_plan_that_no_certificate_carries_is_a_warning() {
     let directory = world(&["sip.contoso.example"]);
     let text = text_for(free_port()).replace(
         "domains = [\"contoso.example\"]",
-        "domains = [\"contoso.example\", \"fabrikam.example\"]",
+        "domains = [\"contoso.example\", \"contoso-eu.example\"]",
     );
     let findings = found(directory.path(), &text, now());
     let planned = findings.iter().find(|f| f.code == "certificate-name-planned").unwrap();
     assert_eq!(planned.severity, Severity::Warning);
     assert_eq!(
         planned.sentence,
-        "the certificate of default does not carry sip.fabrikam.example: strict peers of \
-         fabrikam.example are told this name by DNS"
+        "the certificate of default does not carry sip.contoso-eu.example: strict peers of \
+         contoso-eu.example are told this name by DNS"
     );
     assert_eq!(
         planned.advice,

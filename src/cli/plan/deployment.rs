@@ -1,10 +1,13 @@
 //! From the configuration to the deployment that is planned.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{Config, PlanNode};
+use crate::config::{Config, PlanNode, Preset};
+use crate::control;
 use crate::edge::Class;
-use crate::plan::{Addresses, Deployment, Identity, Inner, Node, Vips};
+use crate::plan::{Addresses, Deployment, Identity, Inner, Node, Planned, Version, Vips};
+use crate::policy::{self, Listed};
 
 /// Port at which partners are connected to where nothing else is said.
 const PARTNER_PORT: u16 = 5061;
@@ -13,6 +16,7 @@ const PARTNER_PORT: u16 = 5061;
 #[must_use]
 pub fn deployment(config: &Config) -> Deployment {
     let plan = &config.plan;
+    let rules = control::rules(config);
     let below = |label: &str| {
         let domain = config.edge.domains.first().unwrap_or(&config.edge.external_fqdn);
         format!("{label}.{domain}")
@@ -27,8 +31,8 @@ pub fn deployment(config: &Config) -> Deployment {
     };
     Deployment {
         topology: plan.topology,
-        roles: plan.roles.clone(),
-        versions: plan.partner_versions.clone(),
+        roles: roles(config, &rules),
+        versions: versions(config, &rules),
         external_fqdn: config.edge.external_fqdn.clone(),
         internal_fqdn: config.internal_fqdn().clone(),
         domains: config.edge.domains.clone(),
@@ -47,7 +51,7 @@ pub fn deployment(config: &Config) -> Deployment {
             internal: plan.internal_vip.clone(),
         },
         federation_port: port(config, Class::Federation).filter(|_| config.federation.enabled),
-        partner_ports: partner_ports(config),
+        partner_ports: partner_ports(&rules),
         remote_user_port: port(config, Class::RemoteUsers).filter(|_| config.remote_users.enabled),
         internal_port: port(config, Class::Internal),
         identities: identities(config),
@@ -69,7 +73,9 @@ pub fn deployment(config: &Config) -> Deployment {
             .filter(|net| !net.addr().is_loopback())
             .copied()
             .collect(),
-        client_eku: plan.client_eku,
+        fetches_lists: fetches_lists(&rules),
+        client_eku: plan.client_eku
+            || rules.providers.iter().any(|p| p.enabled && p.needs_client_eku),
         idle_timeout_s: config.edge.idle_timeout_s,
     }
 }
@@ -83,13 +89,54 @@ fn port(config: &Config, class: Class) -> Option<u16> {
     config.listeners_of(class).map(|listener| listener.address.port()).next()
 }
 
-fn partner_ports(config: &Config) -> Vec<u16> {
-    let named = config.partners.iter().filter(|partner| partner.edge.is_some());
-    let mut ports: Vec<u16> = named.map(|partner| partner.port).collect();
-    ports.push(PARTNER_PORT);
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+/// Returns every port at which the edge connects to partners, lowest first.
+fn partner_ports(rules: &policy::Rules) -> Vec<u16> {
+    let named = rules.partners.iter().filter_map(|partner| match partner.kind {
+        Listed::AllowedServer { port, .. } => Some(port),
+        Listed::AllowedDomain => None,
+    });
+    let providers = rules.providers.iter().filter(|provider| provider.enabled).map(|p| p.port);
+    let route = rules.default_route.iter().map(|route| route.port);
+    let ports: BTreeSet<u16> = named.chain(providers).chain(route).chain([PARTNER_PORT]).collect();
+    ports.into_iter().collect()
+}
+
+/// Returns the planned roles, and those that enabled providers bring with them.
+fn roles(config: &Config, rules: &policy::Rules) -> Vec<Planned> {
+    let mut roles = config.plan.roles.clone();
+    let enabled = || rules.providers.iter().filter(|provider| provider.enabled);
+    let public = enabled().any(|provider| provider.kind == policy::ProviderKind::Public);
+    let push = config.providers.iter().any(|p| p.preset == Some(Preset::Push) && p.enabled);
+    for (role, there) in [(Planned::PublicIm, public), (Planned::Push, push)] {
+        if there && !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    roles
+}
+
+/// Returns what partners run: what the plan says, and what their entries do.
+fn versions(config: &Config, rules: &policy::Rules) -> Vec<Version> {
+    let mut versions = config.plan.partner_versions.clone();
+    let entries = rules.partners.iter().filter_map(|partner| partner.version);
+    for version in entries.map(|version| match version {
+        policy::Version::Ocs2007 => Version::Ocs2007,
+        policy::Version::Ocs2007R2 => Version::Ocs2007R2,
+        policy::Version::Lync2010 => Version::Lync2010,
+        policy::Version::Lync2013 => Version::Lync2013,
+        policy::Version::Other => Version::Other,
+    }) {
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    versions
+}
+
+/// Returns whether the edge fetches revocation lists for any peer.
+fn fetches_lists(rules: &policy::Rules) -> bool {
+    let off = |revocation| revocation == policy::Revocation::Off;
+    !off(rules.federation.revocation) || rules.partners.iter().any(|p| !off(p.revocation))
 }
 
 fn identities(config: &Config) -> Vec<Identity> {

@@ -400,8 +400,8 @@ mod tests {
         {
             let file = files.configure(own, partner, listing).unwrap();
             let config = crate::config::load(&file).unwrap();
-            assert_eq!(config.partners[0].domain.as_str(), partner.domain);
-            assert_eq!(config.blocked[0].domain.as_str(), blocked);
+            assert_eq!(config.partners[0].domain.to_string(), partner.domain);
+            assert_eq!(config.blocked[0].domain.to_string(), blocked);
             assert_eq!(config.listeners.len(), 2);
         }
     }

@@ -43,18 +43,19 @@ section! {
             example: "[\"av\", \"xmpp\"]",
             see: ["plan.conferencing_fqdn", "plan.av_fqdn", "plan.xmpp_fqdn", "plan.web_fqdn"],
         }
-        /// What the partners run: decides which A/V ports, and who needs a hardware balancer.
+        /// What partners run whose entry does not say: decides which A/V ports are open, and who
+        /// needs a hardware balancer. What entries say (`partner.version`) counts besides.
         partner_versions: Vec<Version> = list(one_of(&[
-            ("ocs_2007", Version::Ocs2007),
-            ("ocs_2007_r2", Version::Ocs2007R2),
-            ("lync_2010", Version::Lync2010),
-            ("lync_2013", Version::Lync2013),
+            ("ocs2007", Version::Ocs2007),
+            ("ocs2007r2", Version::Ocs2007R2),
+            ("lync2010", Version::Lync2010),
+            ("lync2013", Version::Lync2013),
             ("messenger", Version::Messenger),
             ("other", Version::Other),
-        ]), 16), default("[\"lync_2010\", \"lync_2013\"]"), Live {
-            beyond: "empty: no A/V with partners; ocs_2007 opens 50000 to 59999 inwards",
-            example: "[\"ocs_2007_r2\", \"lync_2013\"]",
-            see: ["plan.roles"],
+        ]), 16), default("[\"lync2010\", \"lync2013\"]"), Live {
+            beyond: "empty: what entries say alone; ocs2007 opens 50000 to 59999 inwards",
+            example: "[\"ocs2007r2\", \"lync2013\"]",
+            see: ["plan.roles", "partner.version"],
         }
         /// FQDN of the Web Conferencing Edge.
         conferencing_fqdn: Domain = domain(), optional, Live {
@@ -122,11 +123,12 @@ section! {
             example: "[\"10.0.0.4\"]",
             see: ["plan.topology"],
         }
-        /// Whether a partner or provider demands that this edge's certificate is for clients too.
+        /// Whether a partner demands that this edge's certificate is for clients too; a provider
+        /// that does says so itself.
         client_eku: bool = boolean(), default("false"), Live {
             beyond: "false: for servers only, as public authorities issue them; AOL demanded both",
             example: "true",
-            see: ["partner.require_client_eku"],
+            see: ["provider.needs_client_eku"],
         }
     }
 }

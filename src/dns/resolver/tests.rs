@@ -69,9 +69,12 @@ async fn serving(zones: Vec<(LowerName, Catalogued)>) -> (Server<Catalog>, Socke
 }
 
 fn resolver(server: SocketAddr) -> Resolver {
-    let settings =
-        Settings { servers: vec![server], timeout_ms: 300, attempts: 1, hold_down_s: 30 };
-    Resolver::new(&settings, 1).unwrap()
+    Resolver::new(&settings(server), 1).unwrap()
+}
+
+fn settings(server: SocketAddr) -> Settings {
+    let servers = vec![server];
+    Settings { servers, timeout_ms: 300, attempts: 1, hold_down_s: 30, sips_srv: false }
 }
 
 async fn example() -> (Server<Catalog>, SocketAddr) {
@@ -118,6 +121,37 @@ async fn a_federation_question_finds_targets_with_all_their_addresses() {
     assert_eq!(addresses(1), ["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
     // The shortest life of anything it rests on: the alias.
     assert_eq!(answer.ttl_s, 90);
+}
+
+#[tokio::test]
+async fn the_record_of_rfc_3263_counts_only_by_setting_and_only_where_there_is_no_other() {
+    let service = |service: &str, owner: &str, target: &str| {
+        let owner = name(&format!("{service}._tcp.{owner}.example."));
+        let srv = SRV::new(0, 0, 5061, name(&format!("{target}.example.")));
+        Record::from_rdata(owner, 300, RData::SRV(srv))
+    };
+    let (_server, address) = serving(vec![zone(
+        "example.",
+        7,
+        vec![
+            service("_sips", "one", "sips.one"),
+            service("_sips", "both", "sips.both"),
+            service("_sipfederationtls", "both", "sip.both"),
+            a(60, "sips.one.example.", [192, 0, 2, 1]),
+            a(60, "sips.both.example.", [192, 0, 2, 2]),
+            a(60, "sip.both.example.", [192, 0, 2, 3]),
+        ],
+    )])
+    .await;
+    let found = async |sips_srv, of| {
+        let settings = Settings { sips_srv, ..settings(address) };
+        let answer = Resolver::new(&settings, 1).unwrap().answer(&question(of)).await;
+        answer.outcome.map(|targets| targets[0].fqdn.to_string())
+    };
+    assert_eq!(found(false, "one.example").await, Err(Failure::NoSuchService));
+    assert_eq!(found(true, "one.example").await.as_deref(), Ok("sips.one.example"));
+    assert_eq!(found(true, "both.example").await.as_deref(), Ok("sip.both.example"));
+    assert_eq!(found(true, "neither.example").await, Err(Failure::NoSuchService));
 }
 
 #[tokio::test]

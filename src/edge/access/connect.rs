@@ -14,7 +14,7 @@ use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Effects, LegId, OutletId, Severity,
 };
 use crate::limits;
-use crate::policy::Permit;
+use crate::policy::{ExpectedNames, Permit};
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
 
@@ -91,7 +91,7 @@ impl Access {
             vec![TargetState {
                 fqdn: hop.name.clone(),
                 addresses,
-                expected_names: vec![hop.name.clone()],
+                expected_names: ExpectedNames::host(hop.name.clone()),
                 rest_until: Monotonic::default(),
             }]
         };
@@ -106,7 +106,7 @@ impl Access {
             OutletState::Open(leg) => Some((id, leg)),
             OutletState::Connecting => None,
         });
-        if self.outlets.get(group).outlets.len() < self.outlets.get(group).wanted {
+        if self.outlets.serving(group) < self.outlets.get(group).wanted {
             self.open_outlet(now, group, effects);
         }
         if let Some((outlet, leg)) = open {
@@ -164,11 +164,28 @@ impl Access {
             return;
         };
         held.state = OutletState::Open(leg);
-        let group = held.group;
+        let (group, serves) = (held.group, held.serves());
+        if !serves {
+            return self.outlet_unwanted(now, outlet, leg, effects);
+        }
         self.outlets.get_mut(group).succeeded();
         while let Some(index) = self.outlets.outlet(outlet).and_then(|held| held.slots.head()) {
             self.detach(index);
             self.send_on(now, index, leg, Some(outlet), effects);
+        }
+    }
+
+    /// A connection is up that policy or DNS took back while it was being made: what waited for it
+    /// is tried elsewhere.
+    fn outlet_unwanted(&mut self, now: Now, outlet: OutletId, leg: LegId, effects: &mut Effects) {
+        effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        let mut waiting = Vec::new();
+        while let Some(index) = self.outlets.outlet(outlet).and_then(|held| held.slots.head()) {
+            self.detach(index);
+            waiting.push(index);
+        }
+        for index in waiting {
+            self.retry(now, index, &Fault::out_of_service(), effects);
         }
     }
 

@@ -107,6 +107,16 @@ counters! {
     verdict_hits,
     /// Verdicts worked out.
     verdict_misses,
+    /// Verdicts that the candidate policy would turn into a refusal.
+    shadow_would_refuse,
+    /// Refusals that the candidate policy would let pass.
+    shadow_would_permit,
+    /// Refusals that the candidate policy would make under another rule.
+    shadow_other_refusal,
+    /// Permits that the candidate policy would give under another rule.
+    shadow_other_rule,
+    /// Verdicts for which the candidate policy would ask DNS first.
+    shadow_would_ask,
     /// Questions put to the resolver.
     questions,
     /// Messages that waited for DNS.
@@ -129,6 +139,12 @@ counters! {
     flows_lost,
     /// Sign-in attempts refused because too many failed.
     sign_ins_throttled,
+    /// Messages held because their sender was beyond its rate.
+    held,
+    /// Messages refused because a partner addressed one local user too many.
+    users_blocked,
+    /// Times a partner turned suspicious because too many of its requests fail.
+    suspicions,
 }
 
 #[cfg(test)]

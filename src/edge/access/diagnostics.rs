@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use crate::dns::Failure;
 use crate::edge::ConnectFailure;
 use crate::policy::Refusal;
+use crate::policy::users::Closed;
 use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
 
 /// An answer of the edge itself.
@@ -31,6 +32,9 @@ pub(crate) enum Blame {
     Overload,
     Unreachable,
 }
+
+/// Longest `Retry-After` told to a partner beyond its limits; they may have changed by then.
+const RETRY_AFTER_S_MAX: u64 = 3_600;
 
 impl Fault {
     fn new(
@@ -75,6 +79,17 @@ impl Fault {
             headers: Cow::Borrowed(b""),
             blame: Blame::Policy,
         }
+    }
+
+    /// One of our users may not.
+    pub(crate) fn user(closed: &Closed) -> Self {
+        Self::new(
+            closed.status(),
+            closed.reason(),
+            closed.diagnostics(),
+            Blame::Policy,
+            &closed.sentence(),
+        )
     }
 
     pub(crate) fn too_many_hops() -> Self {
@@ -169,6 +184,24 @@ impl Fault {
             "the rate or quota of this peer is used up",
         );
         Self { headers: Cow::Borrowed(b"Retry-After: 5\r\n"), ..fault }
+    }
+
+    /// A partner beyond its rate, whose message would have to be held for too long.
+    pub(crate) fn beyond_rate(wait_ms: u64) -> Self {
+        let sentence = "the partner sends more messages than its limit allows";
+        Self::limited(sentence, wait_ms.div_ceil(1000))
+    }
+
+    /// A partner that has addressed as many local users as it may.
+    pub(crate) fn one_user_too_many(wait_s: u64) -> Self {
+        let sentence = "the partner addresses more local users than its limit allows";
+        Self::limited(sentence, wait_s)
+    }
+
+    fn limited(sentence: &str, wait_s: u64) -> Self {
+        let fault = Self::new(480, "Temporarily Unavailable", 1007, Blame::Rate, sentence);
+        let line = format!("Retry-After: {}\r\n", wait_s.clamp(1, RETRY_AFTER_S_MAX));
+        Self { headers: Cow::Owned(line.into_bytes()), ..fault }
     }
 
     pub(crate) fn sign_ins() -> Self {

@@ -61,6 +61,7 @@ impl Access {
         slot.began = now.monotonic;
         slot.crossing = plan.crossing;
         slot.partner = plan.admission.partner;
+        slot.score = plan.score;
         slot.stamp = plan.admission.stamp;
         slot.upstream = Upstream::Leg { leg, peer };
         slot.spread = pipe::call_id_hash(message.call_id());
@@ -151,20 +152,34 @@ impl Access {
             Crossing::PartnerToInside => {
                 let stamp = plan.admission.stamp;
                 let verified = stamp.verified(headers::asserted_verified(message));
-                self.trust.write(stamp.source_type, verified, edits.insert(end));
+                self.trust.write(stamp, verified, edits.insert(end));
             }
             Crossing::UserToInside => {
                 let out = edits.insert(end);
-                self.trust.write(plan.admission.stamp.source_type, false, out);
+                self.trust.write(plan.admission.stamp, false, out);
                 out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
                 self.replace_contact(leg, message, edits);
             }
             Crossing::InsideToPartner => {
-                edits.insert(end).extend_from_slice(headers::ASSERT_VERIFIED);
+                self.write_outgoing(message, edits.insert(end));
             }
             Crossing::InsideToUser => {}
         }
         branch_at
+    }
+
+    /// What a partner is told of our user and of our archive.
+    fn write_outgoing(&self, message: &Message<'_>, out: &mut Vec<u8>) {
+        let outgoing = self.snapshot.outgoing();
+        if outgoing.mark_verifiable {
+            out.extend_from_slice(headers::ASSERT_VERIFIED);
+        }
+        // An instant message travels in a MESSAGE, the first of a conversation in its INVITE.
+        if let Some(notice) = &outgoing.archiving_notice
+            && matches!(message.method(), Some(Method::Message | Method::Invite))
+        {
+            out.extend_from_slice(notice.line());
+        }
     }
 
     /// Internal Via carries the node's own name, because the transaction lives in this node; a

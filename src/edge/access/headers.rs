@@ -1,5 +1,6 @@
 //! What may cross the border in a header (wire-protocols A.5), and the trust header (A.4).
 
+use super::transaction::Stamp;
 use crate::policy::Snapshot;
 use crate::sip::{Edits, HeaderName, HeaderSet, Message};
 
@@ -147,17 +148,19 @@ impl TrustHeader {
     }
 
     /// Appends the header an edge puts on what comes from a partner.
-    pub(crate) fn write(&self, source_type: &str, verified: bool, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, stamp: Stamp, verified: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"ms-edge-proxy-message-trust: ms-source-type=");
-        out.extend_from_slice(source_type.as_bytes());
+        out.extend_from_slice(stamp.source_type.as_bytes());
         out.extend_from_slice(b";ms-ep-fqdn=");
         out.extend_from_slice(self.internal_fqdn.as_bytes());
         let rest: &[u8] = if verified {
-            b";ms-source-verified-user=verified;ms-source-network=federation\r\n"
+            b";ms-source-verified-user=verified;ms-source-network="
         } else {
-            b";ms-source-verified-user=unverified;ms-source-network=federation\r\n"
+            b";ms-source-verified-user=unverified;ms-source-network="
         };
         out.extend_from_slice(rest);
+        out.extend_from_slice(stamp.network.as_str().as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 }
 

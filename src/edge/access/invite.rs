@@ -2,6 +2,8 @@
 
 use super::Access;
 use super::diagnostics::Fault;
+use super::screen::Stop;
+use super::toll::Arrival;
 use super::transaction::{Downstream, State, Timer, Upstream};
 use crate::edge::{Command, Effects, Kind, LegId, Mail};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan};
@@ -15,6 +17,7 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         edits: &mut Edits,
+        arrival: Arrival,
         effects: &mut Effects,
     ) {
         let key = self.transaction_key(leg, message);
@@ -23,9 +26,10 @@ impl Access {
         {
             return self.finish(index);
         }
-        match self.screen(now, leg, message, edits) {
+        match self.screen_each(now, leg, message, edits, arrival, effects) {
             Ok(plan) => self.forward(now, leg, message, plan, edits, effects),
-            Err(super::screen::Stop::Ask(question)) => {
+            Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms, effects),
+            Err(Stop::Ask(question)) => {
                 let deadline = now.monotonic.plus_ms(crate::limits::PARKED_MS);
                 self.park(now, leg, message, question, deadline, effects);
             }
@@ -54,14 +58,18 @@ impl Access {
             self.reply(leg, message, 200, "OK", b"", effects);
             return self.cancel_slot(now, index, effects);
         }
-        if let Some(waiting) = self.parked.cancel(key) {
-            self.reply(leg, message, 200, "OK", b"", effects);
+        let parked = self.parked.cancel(key).map(|waiting| {
             if let super::parked::Source::Leg(leg) = waiting.source {
                 self.lookup_over(leg, waiting.asked);
             }
+            waiting.bytes
+        });
+        let held = || self.held.cancel(key).map(|waiting| waiting.bytes);
+        if let Some(bytes) = parked.or_else(held) {
+            self.reply(leg, message, 200, "OK", b"", effects);
             return self.with_scratch(|access, scratch| {
-                if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
-                    let invite = Message::new(&waiting.bytes, &scratch.table, scanned);
+                if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, &mut scratch.table) {
+                    let invite = Message::new(&bytes, &scratch.table, scanned);
                     access.refuse(leg, &invite, &Fault::cancelled(), effects);
                 }
             });

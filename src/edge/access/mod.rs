@@ -17,18 +17,19 @@ pub mod counters;
 mod diagnostics;
 mod forward;
 mod headers;
+mod held;
 mod invite;
 mod legs;
 mod list;
 mod outlet;
 mod parked;
 mod pipe;
-mod rate;
 mod response;
 mod route;
 mod route_token;
 mod screen;
 mod sign_in;
+mod toll;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -40,13 +41,14 @@ use self::branch::BranchKey;
 use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
+use self::held::Held;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
 use self::parked::{Parked, Source, Waiting};
-use self::rate::Rates;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
 use self::sign_in::SignIns;
+use self::toll::Arrival;
 use self::transaction::Slots;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
@@ -54,7 +56,7 @@ use super::{
 };
 use crate::dns::{self, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{Snapshot, VerdictCache};
+use crate::policy::{PeerNames, Scores, Snapshot, VerdictCache};
 use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
 use crate::time::{Monotonic, Now};
 
@@ -105,12 +107,16 @@ pub struct Access {
     parked: Parked,
     dns: dns::Cache,
     verdicts: VerdictCache,
-    rates: Rates,
+    /// How partners under limits behave; shared by all shards.
+    scores: Arc<Scores>,
+    held: Held,
     sign_ins: SignIns,
     rng: u64,
     draining: Option<Drain>,
     decisions: u64,
     explanation: String,
+    /// Where the candidate policy would have decided otherwise, for the log.
+    shadow_findings: Vec<String>,
     idle_sweep_at: Monotonic,
     counters: Counters,
     latency: Latency,
@@ -152,12 +158,14 @@ impl Access {
             parked: Parked::default(),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
-            rates: Rates::new(),
+            scores: Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1])),
+            held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
             draining: None,
             decisions: 0,
             explanation: String::new(),
+            shadow_findings: Vec::new(),
             idle_sweep_at: Monotonic::default(),
             counters: Counters::default(),
             latency: Latency::default(),
@@ -173,6 +181,13 @@ impl Access {
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self.scratch.clear();
+        self
+    }
+
+    /// Returns this Access Edge with the scores that it shares with the other shards.
+    #[must_use]
+    pub fn with_scores(mut self, scores: Arc<Scores>) -> Self {
+        self.scores = scores;
         self
     }
 
@@ -217,11 +232,12 @@ impl Access {
             Ok(Scan::Message(scanned)) => {
                 let message = Message::new(input, table, scanned);
                 let consumed = scanned.head_len + scanned.body_len;
-                if let Some(leg) = self.legs.get_mut(leg) {
-                    leg.last_used = now;
-                }
+                let Some(held) = self.legs.get_mut(leg) else { return Fed::Dead };
+                held.last_used = now;
+                let class = held.class;
                 match scanned.start {
                     StartLine::Request { .. } => {
+                        self.count_request(class);
                         let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
                         self.request(now, leg, &message, edits, deadline, effects);
                     }
@@ -240,6 +256,15 @@ impl Access {
             }
             Err(fault) => self.framing_lost(leg, fault.sentence(), effects),
         }
+    }
+
+    const fn count_request(&mut self, class: Class) {
+        let counter = match class {
+            Class::Federation => &mut self.counters.requests_from_partners,
+            Class::Internal => &mut self.counters.requests_from_inside,
+            Class::RemoteUsers => &mut self.counters.requests_from_users,
+        };
+        *counter += 1;
     }
 
     fn framing_lost(&mut self, leg: LegId, why: &str, effects: &mut Effects) -> Fed {
@@ -271,19 +296,30 @@ impl Access {
         deadline: Monotonic,
         effects: &mut Effects,
     ) {
-        match self.legs.get(leg).map(|leg| leg.class) {
-            Some(Class::Federation) => self.counters.requests_from_partners += 1,
-            Some(Class::Internal) => self.counters.requests_from_inside += 1,
-            Some(Class::RemoteUsers) => self.counters.requests_from_users += 1,
-            None => return,
+        if self.legs.get(leg).is_none() {
+            return;
         }
+        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
+    }
+
+    /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    fn admit(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        edits: &mut Edits,
+        deadline: Monotonic,
+        arrival: Arrival,
+        effects: &mut Effects,
+    ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, effects),
+            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }
-        let stop = match self.screen(now, leg, message, edits) {
+        let stop = match self.screen_each(now, leg, message, edits, arrival, effects) {
             Ok(plan) => return self.forward(now, leg, message, plan, edits, effects),
             Err(stop) => stop,
         };
@@ -293,6 +329,7 @@ impl Access {
             screen::Stop::Ask(question) => {
                 self.park(now, leg, message, question, deadline, effects);
             }
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
         }
     }
 
@@ -483,6 +520,15 @@ impl Access {
             }
         }
     }
+
+    /// Closes the connections that policy or DNS took back, once nobody waits for an answer there.
+    fn close_retired(&mut self, effects: &mut Effects) {
+        let legs = &self.legs;
+        let is_busy = |leg| legs.get(leg).is_some_and(|held| held.slots.len() > 0);
+        for leg in self.outlets.take_retired(is_busy) {
+            effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        }
+    }
 }
 
 fn own_names(setup: &Setup, snapshot: &Snapshot) -> OwnNames {
@@ -506,12 +552,20 @@ impl Core for Access {
         }
     }
 
+    fn leg_judged(&mut self, _: Now, leg: LegId, peer: Arc<PeerNames>, _: &mut Effects) {
+        // The verdicts remembered of this peer have what was known of it in their keys.
+        if let Some(held) = self.legs.get_mut(leg) {
+            held.names = Some(peer);
+        }
+    }
+
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
         self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects))
     }
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
         self.parked.forget(leg);
+        self.held.forget(leg);
         if let Some(mut held) = self.legs.close(leg) {
             self.leg_lost(now, &mut held, unsent, effects);
         }
@@ -560,24 +614,29 @@ impl Core for Access {
                 self.slot_expired(now, slot, effects);
             } else if let Some(waiting) = self.parked.due(now) {
                 self.waited_in_vain(&waiting, effects);
+            } else if let Some(waiting) = self.held.due(now) {
+                self.release(now, &waiting, effects);
             } else {
                 break;
             }
         }
         if self.idle_sweep_at <= now.monotonic {
             self.close_idle(now, effects);
+            self.close_retired(effects);
+            for sentence in std::mem::take(&mut self.shadow_findings) {
+                self.note(None, Severity::Info, sentence, 0, effects);
+            }
         }
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {
-        [self.slots.next_deadline(), self.parked.next_deadline(), Some(self.idle_sweep_at)]
-            .into_iter()
-            .flatten()
-            .min()
+        let waiting = [self.parked.next_deadline(), self.held.next_deadline()];
+        let own = [self.slots.next_deadline(), Some(self.idle_sweep_at)];
+        waiting.into_iter().chain(own).flatten().min()
     }
 
     fn pending(&self) -> usize {
-        self.slots.unfinished() + self.parked.len()
+        self.slots.unfinished() + self.parked.len() + self.held.len()
     }
 }
 

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::list::List;
 use crate::dns::{Domain, SharedAnswer};
 use crate::edge::{Class, ConnectFailure, LegId, OutletId};
-use crate::policy::{PartnerKey, Snapshot};
+use crate::policy::{ExpectedNames, PartnerKey, Snapshot};
 use crate::time::{Monotonic, Now};
 
 /// Index of a [`Group`].
@@ -32,7 +32,7 @@ pub(crate) enum GroupKey {
 pub(crate) struct TargetState {
     pub(crate) fqdn: Domain,
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) expected_names: Vec<Domain>,
+    pub(crate) expected_names: ExpectedNames,
     /// Not used before: it failed, or said 503.
     pub(crate) rest_until: Monotonic,
 }
@@ -56,6 +56,15 @@ pub(crate) struct Outlet {
     pub(crate) slots: List,
     /// Not chosen before: its target said 503.
     pub(crate) resting_until: Monotonic,
+    /// Never chosen again: policy or DNS no longer names its host, or demands other names of it.
+    retired: bool,
+}
+
+impl Outlet {
+    /// Tells whether requests may still be given to it, now or after its rest.
+    pub(crate) const fn serves(&self) -> bool {
+        !self.retired
+    }
 }
 
 /// One partner or next hop.
@@ -116,6 +125,8 @@ pub(crate) struct Outlets {
     free_outlets: Vec<u32>,
     generation: u32,
     eviction_hand: usize,
+    /// Outlets that are closed as soon as nobody waits for an answer on them.
+    retired: Vec<OutletId>,
 }
 
 /// What a group is made from or refreshed with.
@@ -145,7 +156,8 @@ impl Outlets {
                     _ => false,
                 };
             if !same {
-                group.refresh(targets(), plan);
+                let former = group.refresh(targets(), plan);
+                self.retire_strays(id, &former);
             }
             return Some(id);
         }
@@ -168,6 +180,52 @@ impl Outlets {
         });
         self.by_key.insert(plan.key, id);
         Some(id)
+    }
+
+    /// After a change of a group's targets: each outlet finds its own among them again, or retires.
+    fn retire_strays(&mut self, id: GroupId, former: &Former) {
+        let group = self.groups[id as usize].as_ref().expect("refreshed on the line above");
+        for &outlet_id in &group.outlets {
+            let Some(outlet) = self.outlets[outlet_id.index as usize].as_mut() else { continue };
+            if outlet.retired {
+                continue;
+            }
+            let host = former.targets.get(outlet.target);
+            let now_at = host.filter(|_| former.anchors == group.anchors).and_then(|host| {
+                group.targets.iter().position(|target| {
+                    target.fqdn == host.fqdn && target.expected_names == host.expected_names
+                })
+            });
+            match now_at {
+                Some(target) => outlet.target = target,
+                None => {
+                    outlet.retired = true;
+                    self.retired.push(outlet_id);
+                }
+            }
+        }
+    }
+
+    /// Takes the retired outlets that `is_busy` does not name and that are open, to be closed.
+    pub(crate) fn take_retired(&mut self, is_busy: impl Fn(LegId) -> bool) -> Vec<LegId> {
+        let mut retired = std::mem::take(&mut self.retired);
+        let mut closing = Vec::new();
+        retired.retain(|id| match self.outlet(*id).map(|outlet| outlet.state) {
+            None => false,
+            Some(OutletState::Open(leg)) if !is_busy(leg) => {
+                closing.push(leg);
+                false
+            }
+            Some(OutletState::Open(_) | OutletState::Connecting) => true,
+        });
+        self.retired = retired;
+        closing
+    }
+
+    /// Returns how many outlets of a group may be given requests.
+    pub(crate) fn serving(&self, group: GroupId) -> usize {
+        let outlets = self.get(group).outlets.iter();
+        outlets.filter(|id| self.outlet(**id).is_some_and(Outlet::serves)).count()
     }
 
     fn free_group(&mut self) -> Option<GroupId> {
@@ -231,6 +289,7 @@ impl Outlets {
             state: OutletState::Connecting,
             slots: List::default(),
             resting_until: Monotonic::default(),
+            retired: false,
         });
         self.get_mut(group).outlets.push(id);
         id
@@ -254,7 +313,9 @@ impl Outlets {
         let kept = self.get(group).habits.as_ref().map(|habits| habits[habit]);
         if let Some(Habit { outlet: Some(outlet), used }) = kept
             && now.monotonic.ms_since(used) < HABIT_MS
-            && self.outlet(outlet).is_some_and(|held| held.resting_until <= now.monotonic)
+            && self
+                .outlet(outlet)
+                .is_some_and(|held| held.serves() && held.resting_until <= now.monotonic)
         {
             self.keep_habit(now, group, habit, outlet);
             return Some(outlet);
@@ -277,7 +338,7 @@ impl Outlets {
         let mut connecting: SmallVec<[OutletId; 4]> = SmallVec::new();
         for &id in &self.get(group).outlets {
             match self.outlet(id) {
-                Some(outlet) if outlet.resting_until > now.monotonic => {}
+                Some(outlet) if !outlet.serves() || outlet.resting_until > now.monotonic => {}
                 Some(Outlet { state: OutletState::Open(_), .. }) => open.push(id),
                 Some(Outlet { state: OutletState::Connecting, .. }) => connecting.push(id),
                 None => {}
@@ -298,7 +359,8 @@ impl Outlets {
     }
 
     /// Takes over a new snapshot: partners keep their connections under their new key; those of
-    /// partners that are no longer listed are returned, to be closed.
+    /// partners that are no longer listed are returned, to be closed. Their outlets that are
+    /// connecting retire.
     pub(crate) fn adopt(&mut self, old: &Snapshot, new: &Snapshot) -> Vec<LegId> {
         let mut gone = Vec::new();
         self.by_key.clear();
@@ -315,15 +377,26 @@ impl Outlets {
                 group.key = key;
                 self.by_key.insert(key, u32::try_from(at).expect("bounded by GROUPS_MAX"));
             } else {
-                let outlets = group.outlets.clone();
-                gone.extend(outlets.into_iter().filter_map(|id| match self.outlet(id)?.state {
-                    OutletState::Open(leg) => Some(leg),
-                    OutletState::Connecting => None,
-                }));
+                // Without targets what waits for it is answered instead of tried again.
+                group.targets.clear();
+                for id in group.outlets.clone() {
+                    let Some(outlet) = self.outlet_mut(id) else { continue };
+                    outlet.retired = true;
+                    match outlet.state {
+                        OutletState::Open(leg) => gone.push(leg),
+                        OutletState::Connecting => self.retired.push(id),
+                    }
+                }
             }
         }
         gone
     }
+}
+
+/// What a group led to before its targets changed.
+struct Former {
+    targets: Vec<TargetState>,
+    anchors: Option<u16>,
 }
 
 /// Names a next hop across snapshots.
@@ -335,18 +408,21 @@ pub(crate) fn hop_key(name: &str, port: u16) -> u64 {
 }
 
 impl Group {
-    /// Takes over new targets; one that was resting goes on resting.
-    fn refresh(&mut self, mut targets: Vec<TargetState>, plan: &GroupPlan<'_>) {
+    /// Takes over new targets; one that was resting goes on resting. Returns what it had before.
+    fn refresh(&mut self, mut targets: Vec<TargetState>, plan: &GroupPlan<'_>) -> Former {
         for target in &mut targets {
             if let Some(held) = self.targets.iter().find(|held| held.fqdn == target.fqdn) {
                 target.rest_until = held.rest_until;
             }
         }
-        self.targets = targets;
+        let former = Former {
+            targets: std::mem::replace(&mut self.targets, targets),
+            anchors: std::mem::replace(&mut self.anchors, plan.anchors),
+        };
         self.answer = plan.answer.cloned();
         self.wanted = plan.wanted;
-        self.anchors = plan.anchors;
         self.epoch = plan.epoch;
+        former
     }
 
     pub(crate) const fn is_partner(&self) -> bool {
@@ -393,7 +469,7 @@ mod tests {
         TargetState {
             fqdn: Domain::parse(name.as_bytes()).unwrap(),
             addresses: vec![],
-            expected_names: vec![],
+            expected_names: ExpectedNames::default(),
             rest_until: Monotonic::default(),
         }
     }

@@ -202,10 +202,14 @@ impl Access {
         let Upstream::Leg { leg, peer } = slot.upstream else { return };
         // A 2xx to an INVITE may come again; what the sender waited for was the first.
         let answered = matches!(slot.state(), State::Accepted | State::Completed);
-        if message.status().is_some_and(|status| status >= 200) && !answered {
-            self.latency.observe(slot.crossing as usize, now.monotonic.us_since(slot.began));
-        }
         let crossing = slot.crossing.reverse();
+        if let Some(status) = message.status().filter(|status| *status >= 200 && !answered) {
+            self.latency.observe(slot.crossing as usize, now.monotonic.us_since(slot.began));
+            if slot.score.is_some() {
+                self.count_answer(now, index, status);
+            }
+        }
+        let slot = self.slots.get(index);
         edits.clear();
         let Ok(top) = message.top_via() else { return };
         edits.remove(top.value.remove);
@@ -214,7 +218,7 @@ impl Access {
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));
             let out = edits.insert(end);
-            self.trust.write(slot.stamp.source_type, verified, out);
+            self.trust.write(slot.stamp, verified, out);
             self.write_missing_diagnostics(message, out);
         }
         let bytes = edits.len_after(message.raw().len());

@@ -36,6 +36,37 @@ pub(crate) struct Routes {
     pub(crate) token: Token,
     /// The remote user's connection that an own entry names.
     pub(crate) flow: Option<Flow>,
+    /// The last entry belongs into the Request-URI ([`StrictRoute`]).
+    pub(crate) strict: bool,
+}
+
+/// A request from a strict router: it put our Record-Route entry into the Request-URI and the
+/// remote target at the end of the Route set (RFC 3261 section 16.4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StrictRoute<'a> {
+    /// Our own entry, as the Request-URI has it.
+    own: Uri<'a>,
+    /// Where the request is meant to go, and how that is written.
+    pub(crate) target: Uri<'a>,
+    target_text: &'a [u8],
+}
+
+impl<'a> StrictRoute<'a> {
+    /// Recognises one: only an entry that we recorded carries our name and a route token.
+    pub(crate) fn of(message: &Message<'a>, names: &OwnNames, uri: &Uri<'a>) -> Option<Self> {
+        if !names.contains(uri.host) || uri.param(PARAMETER).is_none() {
+            return None;
+        }
+        let last = message.values(HeaderName::Route).last()?;
+        let target_text = NameAddr::parse(last.bytes).ok()?.uri;
+        let target = Uri::parse(target_text).ok()?;
+        Some(Self { own: *uri, target, target_text })
+    }
+
+    /// Puts the remote target back into the Request-URI.
+    pub(crate) fn restore(&self, message: &Message<'_>, edits: &mut Edits) {
+        edits.replace(message.uri_range(), self.target_text);
+    }
 }
 
 /// What an own entry's token was worth.
@@ -65,27 +96,21 @@ pub(crate) fn read(
     keys: &PoolKeys,
     flows: FlowKey,
     facing: Facing,
+    strict: Option<&StrictRoute<'_>>,
 ) -> Routes {
-    let mut routes = Routes { own: 0, total: 0, token: Token::Absent, flow: None };
+    let mut routes =
+        Routes { own: 0, total: 0, token: Token::Absent, flow: None, strict: strict.is_some() };
     if !message.present(HeaderName::Route) {
         return routes;
     }
-    let mut at_top = true;
-    for value in message.values(HeaderName::Route) {
-        routes.total += 1;
-        if !at_top {
-            continue;
-        }
-        let Some(uri) =
-            NameAddr::parse(value.bytes).ok().and_then(|name| Uri::parse(name.uri).ok())
-        else {
-            at_top = false;
-            continue;
-        };
-        if !names.contains(uri.host) {
-            at_top = false;
-            continue;
-        }
+    routes.total = message.values(HeaderName::Route).count() - usize::from(strict.is_some());
+    let in_header = message.values(HeaderName::Route).take(routes.total).map_while(|value| {
+        let name = NameAddr::parse(value.bytes).ok()?;
+        Uri::parse(name.uri).ok()
+    });
+    let own = strict.map(|strict| strict.own).into_iter().chain(in_header);
+    let mut first = true;
+    for uri in own.take_while(|uri| names.contains(uri.host)) {
         routes.own += 1;
         if let Some(user) = uri.user {
             routes.flow = Some(match flows.read(user) {
@@ -94,13 +119,15 @@ pub(crate) fn read(
             });
         }
         // The second own entry faces the other side; the first one's token is what counts.
-        if routes.own == 1
+        if std::mem::take(&mut first)
             && let Some(text) = uri.param(PARAMETER)
         {
             let good = text.is_some_and(|text| verify(message, keys, text, facing));
             routes.token = if good { Token::Good } else { Token::Bad };
         }
     }
+    // The one in the Request-URI is not in the header.
+    routes.own -= usize::from(strict.is_some());
     routes
 }
 
@@ -126,21 +153,18 @@ pub(crate) fn verify(message: &Message<'_>, keys: &PoolKeys, text: &[u8], facing
     })
 }
 
-/// Removes the first `count` values of a header, and with them lines that become empty.
-pub(crate) fn remove_first(
-    message: &Message<'_>,
-    name: HeaderName,
-    count: usize,
-    edits: &mut Edits,
-) {
-    let mut left = count;
-    if left > 0 {
-        message.remove_values(name, edits, |_| {
-            let unwanted = left > 0;
-            left = left.saturating_sub(1);
-            unwanted
-        });
+/// Removes our own entries from the top of the Route set, and the one at its end that belongs into
+/// the Request-URI.
+pub(crate) fn remove_own(message: &Message<'_>, routes: &Routes, edits: &mut Edits) {
+    if routes.own == 0 && !routes.strict {
+        return;
     }
+    let mut at = 0;
+    message.remove_values(HeaderName::Route, edits, |_| {
+        let unwanted = at < routes.own || at >= routes.total;
+        at += 1;
+        unwanted
+    });
 }
 
 /// Removes every value of a header.

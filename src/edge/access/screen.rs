@@ -5,13 +5,16 @@ use super::branch::BRANCH_BYTES;
 use super::diagnostics::Fault;
 use super::headers::Crossing;
 use super::outlet::GroupId;
-use super::route::{self, Flow, Routes, Token};
+use super::route::{self, Flow, Routes, StrictRoute, Token};
 use super::route_token::Facing;
 use super::transaction::Stamp;
-use crate::dns::{Domain, Question};
+use crate::dns::{self, Domain, Question};
 use crate::edge::{Class, LegId};
+use crate::limits;
+use crate::policy::shadow::{self, Difference};
 use crate::policy::{
-    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Verdict, VerdictKey,
+    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot, Verdict,
+    VerdictKey,
 };
 use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
@@ -25,6 +28,8 @@ pub(crate) enum Stop {
     Local,
     /// It waits for this answer.
     Ask(Question),
+    /// It came too early for its sender's limits and is held.
+    Hold { wait_ms: u64 },
 }
 
 impl From<Fault> for Stop {
@@ -54,6 +59,8 @@ pub(crate) struct Plan {
     /// A route token, not the Request-URI, said which domain it goes to.
     pub(crate) by_token: bool,
     pub(crate) places: Places,
+    /// The score its answer counts for, once its sender's limits have been judged.
+    pub(crate) score: Option<u64>,
 }
 
 /// What forwarding changes, as screening found it.
@@ -83,6 +90,7 @@ impl Admission {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
+                network: permit.source_network(),
             },
         }
     }
@@ -113,7 +121,9 @@ impl Access {
             Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
             Some(Class::Internal) => (Class::Internal, Facing::Inside),
         };
-        let Some(uri) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let Some(written) = seen.request_uri else { return Err(Fault::scheme().into()) };
+        let strict = StrictRoute::of(message, &self.names, &written);
+        let uri = strict.as_ref().map_or(written, |strict| strict.target);
         let hops = seen.max_forwards;
         self.screen_local(leg, message, &uri, hops)?;
         if hops == Some(0) {
@@ -128,10 +138,13 @@ impl Access {
         }
         screen_method(class, message.method().unwrap_or(Method::Other))?;
 
-        let parts = self.parts(message, &seen, uri, facing)?;
+        let parts = self.parts(message, &seen, uri, facing, strict.as_ref())?;
         if parts.routes.token == Token::Bad {
             self.counters.bad_route_tokens += 1;
             return Err(Fault::dead_dialog().into());
+        }
+        if let Some(strict) = &strict {
+            strict.restore(message, edits);
         }
         match class {
             Class::Federation => self.screen_partner(now, leg, message, &parts, edits),
@@ -146,12 +159,13 @@ impl Access {
         seen: &Essentials<'a>,
         uri: Uri<'a>,
         facing: Facing,
+        strict: Option<&StrictRoute<'_>>,
     ) -> Result<Parts<'a>, Stop> {
         let (Some(from), Some(to)) = (seen.from_uri, seen.to_uri) else {
             return Err(Fault::scheme().into());
         };
         let keys = &self.setup.pool_keys;
-        let routes = route::read(message, &self.names, keys, self.flow_key, facing);
+        let routes = route::read(message, &self.names, keys, self.flow_key, facing, strict);
         let places = Places {
             via_line: seen.top_via.line_start,
             via_end: seen.top_via.value.range.end,
@@ -224,7 +238,7 @@ impl Access {
         if good {
             // The inner part of the Route set was recorded by our own servers on the way in; the
             // next hop finds its way by it.
-            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+            route::remove_own(message, &parts.routes, edits);
         } else {
             // Nobody outside tells us how to route inside.
             route::remove_all(message, HeaderName::Route, edits);
@@ -239,6 +253,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -249,7 +264,7 @@ impl Access {
         parts: &Parts<'_>,
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
-        route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+        route::remove_own(message, &parts.routes, edits);
         let dialog_forming = forms_dialog(message, parts.in_dialog);
         match parts.routes.flow {
             Some(Flow::Lost) => {
@@ -272,6 +287,7 @@ impl Access {
                     dialog_forming,
                     by_token: false,
                     places: parts.places,
+                    score: None,
                 });
             }
             None => {}
@@ -289,6 +305,7 @@ impl Access {
             dialog_forming,
             by_token: good,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -301,7 +318,7 @@ impl Access {
         edits: &mut Edits,
     ) -> Result<Plan, Stop> {
         if parts.routes.token == Token::Good || parts.routes.total == parts.routes.own {
-            route::remove_first(message, HeaderName::Route, parts.routes.own, edits);
+            route::remove_own(message, &parts.routes, edits);
         } else {
             route::remove_all(message, HeaderName::Route, edits);
         }
@@ -330,6 +347,7 @@ impl Access {
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
             places: parts.places,
+            score: None,
         })
     }
 
@@ -344,20 +362,19 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        let admission = match self.cached(now, key)? {
-            Some(admission) => admission,
-            None => {
-                let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
-                    return Err(Fault::not_for_us().into());
-                };
-                let (from, to) = (domain(from)?, domain(to)?);
-                let question = Inbound { peer: &peer, from: &from, to: &to };
-                let decision = self.snapshot.inbound(now, &question, &self.dns);
-                self.remember(now, key, &decision)?
-            }
+        if let Some(admission) = self.cached(now, key)? {
+            return Ok(admission);
+        }
+        let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
+            return Err(Fault::not_for_us().into());
         };
-        self.screen_rate(now, admission)?;
-        Ok(admission)
+        let (from, to) = (domain(from)?, domain(to)?);
+        let question = Inbound { peer: &peer, from: &from, to: &to };
+        let decision = self.snapshot.inbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.inbound(now, &question, dns)
+        });
+        self.remember(now, key, &decision)
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -377,6 +394,9 @@ impl Access {
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Outbound { from: &from, to: &to };
         let decision = self.snapshot.outbound(now, &question, &self.dns);
+        self.compare(&decision, [&from, &to], |candidate, dns| {
+            candidate.outbound(now, &question, dns)
+        });
         if let Decision::Permit(permit) = &decision {
             self.partner_group(permit, &to)?;
         }
@@ -440,14 +460,31 @@ impl Access {
 }
 
 impl Access {
-    /// Discovered partners have a rate; listed ones do not (wire-protocols A.3).
-    fn screen_rate(&mut self, now: Now, admission: Admission) -> Result<(), Stop> {
-        let PartnerKey::Discovered(partner) = admission.partner else { return Ok(()) };
-        let rate = self.snapshot.rules().federation.messages_per_s;
-        if self.rates.take(now, partner, rate) {
-            return Ok(());
+    /// Asks the candidate policy, if there is one, and counts where it would decide otherwise.
+    ///
+    /// Once per verdict, not per message: what the cache answers was compared when it came there.
+    fn compare(
+        &mut self,
+        live: &Decision,
+        [from, to]: [&Domain; 2],
+        ask: impl FnOnce(&Snapshot, &dns::Cache) -> Decision,
+    ) {
+        let Some(candidate) = self.snapshot.candidate() else { return };
+        let would = ask(candidate, &self.dns);
+        let Some(difference) = Difference::between(live, &would) else { return };
+        let counter = match difference {
+            Difference::WouldRefuse(_) => &mut self.counters.shadow_would_refuse,
+            Difference::WouldPermit => &mut self.counters.shadow_would_permit,
+            Difference::OtherRefusal(_) => &mut self.counters.shadow_other_refusal,
+            Difference::OtherRule => &mut self.counters.shadow_other_rule,
+            Difference::WouldAsk => &mut self.counters.shadow_would_ask,
+        };
+        *counter += 1;
+        if self.shadow_findings.len() < limits::SHADOW_FINDINGS_MAX {
+            let would = shadow::sentence(&would);
+            self.shadow_findings
+                .push(format!("{from} to {to}: the candidate policy would {would}"));
         }
-        Err(Fault::too_fast().into())
     }
 
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.

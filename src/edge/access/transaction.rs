@@ -11,7 +11,7 @@ use super::list::{Linked, Links, List};
 use super::outlet::GroupId;
 use crate::edge::{LegId, OutletId, SlotRef};
 use crate::limits;
-use crate::policy::PartnerKey;
+use crate::policy::{PartnerKey, SourceNetwork};
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
 
@@ -70,6 +70,8 @@ pub(crate) struct Stamp {
     pub(crate) always: bool,
     /// Verified if it does.
     pub(crate) if_asserted: bool,
+    /// `ms-source-network`.
+    pub(crate) network: SourceNetwork,
 }
 
 impl Stamp {
@@ -121,6 +123,8 @@ pub(crate) struct Slot {
     /// Hash of the Call-ID, which keeps a call on one connection.
     pub(crate) spread: u64,
     pub(crate) partner: PartnerKey,
+    /// The score its answer counts for, if its sender has limits.
+    pub(crate) score: Option<u64>,
     /// When its request came.
     pub(crate) began: Monotonic,
     /// How responses from this partner are stamped.
@@ -163,6 +167,7 @@ impl Slot {
             group: None,
             spread: 0,
             partner: PartnerKey::NextHop,
+            score: None,
             began: Monotonic::default(),
             stamp: Stamp::default(),
             written: false,

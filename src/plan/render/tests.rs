@@ -52,6 +52,7 @@ fn deployment() -> Deployment {
         name_servers: vec!["10.0.0.53:53".parse().unwrap()],
         management: vec!["10.0.0.10:9464".parse().unwrap()],
         management_allow: vec!["10.0.9.0/24".parse().unwrap()],
+        fetches_lists: true,
         client_eku: false,
         idle_timeout_s: 600,
     }

@@ -1,5 +1,8 @@
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
-use super::super::{PartnerKind, PartnerRule, Rules, SrvTarget};
+use super::super::{
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
+    RevocationState, Rules, SourceNetwork, SrvTarget,
+};
 use super::*;
 
 const GLOBAL: &str = "9.9.9.1";
@@ -141,7 +144,7 @@ fn another_certificate_may_not_speak_for_an_allowed_server() {
 #[test]
 fn a_blocked_domain_wins_over_everything_from_before_to() {
     let mut rules = discovery();
-    rules.blocked.push(domain("adatum.example"));
+    rules.blocked.push(domain("adatum.example").into());
     let snapshot = snapshot(rules);
     let (peer, none) = (peer(&["sip.litware.example"]), Answers::default());
     let sentence = "litware.example is blocked (rule blocked[0])";
@@ -229,9 +232,9 @@ fn the_key_of_a_discovered_partner_depends_on_its_domain_and_the_secret() {
     let keyed = |key| snapshot(discovery()).keyed(key);
     let (one, same, other) = (keyed([1, 2]), keyed([1, 2]), keyed([3, 4]));
     let fabrikam = domain("fabrikam.example");
-    assert_eq!(one.discovered_key(&fabrikam), same.discovered_key(&fabrikam));
-    assert_ne!(one.discovered_key(&fabrikam), other.discovered_key(&fabrikam));
-    assert_ne!(one.discovered_key(&fabrikam), one.discovered_key(&domain("adatum.example")));
+    assert_eq!(one.domain_key(&fabrikam), same.domain_key(&fabrikam));
+    assert_ne!(one.domain_key(&fabrikam), other.domain_key(&fabrikam));
+    assert_ne!(one.domain_key(&fabrikam), one.domain_key(&domain("adatum.example")));
 }
 
 /// lync-federation 4.2 rules 2 and 3, and what an entry may loosen.
@@ -424,7 +427,8 @@ fn names_may_demand_the_sip_domain_instead_or_as_well() {
                 inbound(&snapshot, peer, "fabrikam.example", "contoso.example", &fabrikam());
             assert_eq!(matches!(decision, Decision::Permit(_)), passes, "{names:?} {peer:?}");
             let target = &route.targets()[0];
-            let accepts = route.accepts(peer, target, &domain("fabrikam.example"));
+            let expected = route.expected_names(target, &domain("fabrikam.example"));
+            let accepts = expected.missing_from(peer).is_empty();
             assert_eq!(accepts, passes, "outgoing {names:?} {peer:?}");
         }
     }
@@ -441,14 +445,14 @@ fn the_sip_domain_in_the_certificate_needs_no_dns() {
 }
 
 #[test]
-fn an_outgoing_leg_expects_the_target_or_the_sip_domain() {
-    let fabrikam_domain = domain("fabrikam.example");
+fn an_outgoing_leg_expects_the_target_or_the_sip_domain_or_both() {
+    let (host, fabrikam_domain) = (domain("sip.fabrikam.example"), domain("fabrikam.example"));
     let cases = [
-        (NameCheck::Fqdn, "sip.fabrikam.example"),
-        (NameCheck::Both, "sip.fabrikam.example"),
-        (NameCheck::SipDomain, "fabrikam.example"),
+        (NameCheck::Fqdn, Some(&host), None),
+        (NameCheck::Both, Some(&host), Some(&fabrikam_domain)),
+        (NameCheck::SipDomain, None, Some(&fabrikam_domain)),
     ];
-    for (names, expected) in cases {
+    for (names, host, sip_domain) in cases {
         let mut rules = allowed_domain();
         rules.partners[0].names = names;
         let snapshot = snapshot(rules);
@@ -456,7 +460,45 @@ fn an_outgoing_leg_expects_the_target_or_the_sip_domain() {
             permit(outbound(&snapshot, "contoso.example", "fabrikam.example", &fabrikam()));
         let route = permit.route().unwrap();
         let names = route.expected_names(&route.targets()[0], &fabrikam_domain);
-        assert_eq!(names, [domain(expected)]);
+        assert_eq!((names.host.as_ref(), names.sip_domain.as_ref()), (host, sip_domain));
+    }
+}
+
+#[test]
+fn hard_wants_to_know_that_the_certificate_is_not_revoked() {
+    use RevocationState::{Good, Unknown};
+    for (demand, state, passes) in [
+        (Revocation::Off, Unknown, true),
+        (Revocation::Soft, Unknown, true),
+        (Revocation::Soft, Good, true),
+        (Revocation::Hard, Good, true),
+        (Revocation::Hard, Unknown, false),
+    ] {
+        let peer = PeerNames { revocation: state, ..peer(&["sip.fabrikam.example"]) };
+        let mut listed = allowed_domain();
+        listed.partners[0].revocation = demand;
+        let mut found = discovery();
+        found.federation.revocation = demand;
+        for (rules, place) in [(listed, "partner[0]"), (found, "tls.revocation")] {
+            let snapshot = snapshot(rules);
+            let decision =
+                inbound(&snapshot, &peer, "fabrikam.example", "contoso.example", &fabrikam());
+            if passes {
+                permit(decision);
+            } else {
+                let sentence = format!(
+                    "it is not known whether the certificate of fabrikam.example has been \
+                     revoked, which its entry demands (rule {place})"
+                );
+                refused(decision, RefusalRule::RevocationUnknown, 504, 1010, &sentence);
+            }
+            // Going out, TLS judges by the same demand.
+            let permit =
+                permit(outbound(&snapshot, "contoso.example", "fabrikam.example", &fabrikam()));
+            let route = permit.route().unwrap();
+            let expected = route.expected_names(&route.targets()[0], &domain("fabrikam.example"));
+            assert_eq!(expected.revocation, demand);
+        }
     }
 }
 
@@ -471,6 +513,11 @@ fn the_common_name_counts_only_by_setting() {
         let decision =
             inbound(&snapshot, &peer, "fabrikam.example", "contoso.example", &fabrikam());
         assert_eq!(matches!(decision, Decision::Permit(_)), common_name);
+        let permit =
+            permit(outbound(&snapshot, "contoso.example", "fabrikam.example", &fabrikam()));
+        let route = permit.route().unwrap();
+        let expected = route.expected_names(&route.targets()[0], &domain("fabrikam.example"));
+        assert_eq!(expected.missing_from(&peer).is_empty(), common_name, "outgoing");
     }
 }
 
@@ -616,3 +663,5 @@ fn every_refusal_has_an_answer_of_its_own_class_and_a_label() {
         assert!(!refusal.sentence().is_empty());
     }
 }
+
+mod kinds;

@@ -1,6 +1,9 @@
-use super::super::Verification;
 use super::super::fixture::{domain, peer, rules, snapshot};
+use super::super::{
+    DefaultRoute, Listed, PartnerRule, Pattern, ProviderKind, ProviderRule, SrvTarget, Verification,
+};
 use super::*;
+use crate::limits;
 
 /// Compiles and returns what it complains of, as an operator reads it.
 fn complaints(change: impl FnOnce(&mut Rules)) -> Vec<String> {
@@ -23,7 +26,7 @@ fn contradictions_between_lists_are_told_with_their_places() {
     let cases: [(&str, Vec<String>); 7] = [
         (
             "fabrikam.example is both allowed (partner[0]) and blocked (blocked[1])",
-            complaints(|rules| rules.blocked.push(fabrikam())),
+            complaints(|rules| rules.blocked.push(fabrikam().into())),
         ),
         (
             "partner fabrikam.example is listed twice (partner[0] and partner[1])",
@@ -31,11 +34,11 @@ fn contradictions_between_lists_are_told_with_their_places() {
         ),
         (
             "litware.example is blocked twice (blocked[0] and blocked[1])",
-            complaints(|rules| rules.blocked.push(domain("litware.example"))),
+            complaints(|rules| rules.blocked.push(domain("litware.example").into())),
         ),
         (
             "own domain contoso.example is blocked (blocked[1])",
-            complaints(|rules| rules.blocked.push(domain("contoso.example"))),
+            complaints(|rules| rules.blocked.push(domain("contoso.example").into())),
         ),
         (
             "own domain contoso.example is listed as a partner (partner[1])",
@@ -133,11 +136,128 @@ fn contradictions_between_next_hops_are_told() {
     }
 }
 
+fn provider(kind: ProviderKind) -> ProviderRule {
+    ProviderRule::new(kind, "online", domain("sipfed.online.example"))
+}
+
+#[test]
+fn contradictions_of_providers_are_told() {
+    let cases: [(&str, Vec<String>); 8] = [
+        (
+            "two providers are called online (provider[0] and provider[1])",
+            complaints(|rules| {
+                rules.providers.push(provider(ProviderKind::Hosting));
+                let edge = domain("sip.other.example");
+                rules.providers.push(ProviderRule { edge, ..provider(ProviderKind::Public) });
+            }),
+        ),
+        (
+            "providers provider[0] and provider[1] have the same edge, sipfed.online.example",
+            complaints(|rules| {
+                rules.providers.push(provider(ProviderKind::Hosting));
+                let name = "other".to_owned();
+                rules.providers.push(ProviderRule { name, ..provider(ProviderKind::Public) });
+            }),
+        ),
+        (
+            "the edge of provider online is this edge itself (provider[0])",
+            complaints(|rules| {
+                let edge = rules.external_fqdn.clone();
+                rules.providers.push(ProviderRule { edge, ..provider(ProviderKind::Public) });
+            }),
+        ),
+        (
+            "online has port 0",
+            complaints(|rules| {
+                rules.providers.push(ProviderRule { port: 0, ..provider(ProviderKind::Public) });
+            }),
+        ),
+        (
+            "fabrikam.example is stated by provider online (provider[0]) and by partner[0]",
+            complaints(|rules| {
+                let domains = vec![domain("fabrikam.example")];
+                rules.providers.push(ProviderRule { domains, ..provider(ProviderKind::Hosting) });
+            }),
+        ),
+        (
+            "provider online states the own domain contoso.example: share it instead \
+             (provider[0])",
+            complaints(|rules| {
+                let domains = vec![domain("contoso.example")];
+                rules.providers.push(ProviderRule { domains, ..provider(ProviderKind::Hosting) });
+            }),
+        ),
+        (
+            "provider online shares tenant.example, which is not an own domain (provider[0])",
+            complaints(|rules| {
+                let shared = vec![domain("tenant.example")];
+                rules.providers.push(ProviderRule { shared, ..provider(ProviderKind::Hosting) });
+            }),
+        ),
+        (
+            "provider online is public and cannot share a domain of ours (provider[0])",
+            complaints(|rules| {
+                let shared = vec![domain("contoso.example")];
+                rules.providers.push(ProviderRule { shared, ..provider(ProviderKind::Public) });
+            }),
+        ),
+    ];
+    for (sentence, told) in cases {
+        assert_eq!(told, [sentence]);
+    }
+}
+
+/// lync-federation 5.4.
+#[test]
+fn a_default_route_excludes_what_finds_edges_itself() {
+    let route = || Some(DefaultRoute::new(domain("hub.clearing.example")));
+    let discovery = complaints(|rules| {
+        rules.default_route = route();
+        rules.federation.discovery = true;
+    });
+    assert_eq!(discovery, ["a default route and discovery of partners exclude each other"]);
+    let with_provider = complaints(|rules| {
+        rules.default_route = route();
+        rules.providers.push(provider(ProviderKind::Public));
+    });
+    let sentence = "a default route and provider online (provider[0]) exclude each other";
+    assert_eq!(with_provider, [sentence]);
+    let with_disabled = complaints(|rules| {
+        rules.default_route = route();
+        rules.providers.push(ProviderRule { enabled: false, ..provider(ProviderKind::Public) });
+    });
+    assert_eq!(with_disabled, Vec::<String>::new());
+    let to_us = complaints(|rules| {
+        rules.default_route = Some(DefaultRoute::new(domain("sip.contoso.example")));
+    });
+    assert_eq!(to_us, ["the default route leads to this edge itself"]);
+}
+
+#[test]
+fn patterns_contradict_only_what_is_the_same() {
+    let below = |name: &str| Pattern::Below(domain(name));
+    let same = complaints(|rules| {
+        rules.partners.push(PartnerRule::allowed_domain(below("adatum.example")));
+        rules.blocked.push(below("adatum.example"));
+    });
+    let sentence = "*.adatum.example is both allowed (partner[1]) and blocked (blocked[1])";
+    assert_eq!(same, [sentence]);
+    let overlapping = complaints(|rules| {
+        rules.partners.push(PartnerRule::allowed_domain(below("adatum.example")));
+        rules.blocked.push(domain("bad.adatum.example").into());
+        rules.blocked.push(below("fabrikam.example"));
+    });
+    assert_eq!(overlapping, Vec::<String>::new());
+    let own = complaints(|rules| rules.blocked.push(below("example")));
+    assert_eq!(own.len(), 2, "both own domains lie below it: {own:?}");
+    assert_eq!(own[0], "own domain contoso.example is blocked (blocked[1])");
+}
+
 #[test]
 fn a_list_of_contradictions_has_an_end() {
     let told = complaints(|rules| {
         for _ in 0..limits::CONTRADICTIONS_MAX + 5 {
-            rules.blocked.push(domain("litware.example"));
+            rules.blocked.push(domain("litware.example").into());
         }
     });
     assert_eq!(told.len(), limits::CONTRADICTIONS_MAX + 1);
@@ -196,11 +316,32 @@ fn a_partner_keeps_its_key_over_a_reload_by_its_domain() {
     assert_eq!(carried(1), Some(PartnerKey::Listed(1)));
     assert_eq!(carried(2), Some(PartnerKey::Listed(0)));
     assert_eq!(carried(9), None);
-    for key in [PartnerKey::Discovered(5), PartnerKey::NextHop] {
+    for key in [PartnerKey::Discovered(5), PartnerKey::Subdomain(5), PartnerKey::NextHop] {
         assert_eq!(newer.carry_over(&older, key), Some(key));
     }
     assert_eq!(newer.partner_domain(PartnerKey::Listed(0)), Some("c.example"));
     assert_eq!(newer.partner_domain(PartnerKey::Discovered(0)), None);
+}
+
+#[test]
+fn a_provider_keeps_its_key_over_a_reload_by_its_name() {
+    let with = |providers: Vec<ProviderRule>| {
+        let mut rules = rules(Vec::new());
+        rules.providers = providers;
+        snapshot(rules)
+    };
+    let named = |name: &str| {
+        let edge = domain(&format!("sip.{name}.example"));
+        ProviderRule::new(ProviderKind::Hosting, name, edge)
+    };
+    let older = with(vec![named("a"), named("b"), named("c")]);
+    let newer = with(vec![named("c"), ProviderRule { enabled: false, ..named("b") }]);
+    let carried = |index| newer.carry_over(&older, PartnerKey::Provider(index));
+    assert_eq!(carried(0), None);
+    assert_eq!(carried(1), None, "not enabled");
+    assert_eq!(carried(2), Some(PartnerKey::Provider(0)));
+    assert_eq!(older.partner_domain(PartnerKey::Provider(2)), Some("c"));
+    assert_eq!(newer.carry_over(&older, PartnerKey::DefaultRoute), None);
 }
 
 #[test]

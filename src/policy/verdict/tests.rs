@@ -111,6 +111,7 @@ fn every_part_of_a_question_is_in_its_key() {
     let general = peer(&[]);
     let own = PeerNames { anchors: Anchors::OfPartner(0), ..peer(&[]) };
     let other = PeerNames { anchors: Anchors::OfPartner(1), ..peer(&[]) };
+    let known = PeerNames { revocation: RevocationState::Good, ..peer(&[]) };
     let renewed = PeerNames { fingerprint: [0x5b; 32], ..peer(&[]) };
     let mut keys = vec![
         cache.key(Direction::Inbound, Some(&general), &a, Some(&b)),
@@ -118,6 +119,7 @@ fn every_part_of_a_question_is_in_its_key() {
         cache.key(Direction::Inbound, Some(&own), &a, Some(&b)),
         cache.key(Direction::Inbound, Some(&other), &a, Some(&b)),
         cache.key(Direction::Inbound, Some(&renewed), &a, Some(&b)),
+        cache.key(Direction::Inbound, Some(&known), &a, Some(&b)),
         cache.key(Direction::Inbound, None, &a, Some(&b)),
         cache.key(Direction::Outbound, None, &a, Some(&b)),
         cache.key(Direction::RemoteUser, None, &a, Some(&b)),

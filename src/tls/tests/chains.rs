@@ -7,7 +7,7 @@ use super::*;
 use crate::policy::Anchors;
 
 /// Lets a peer with `theirs` connect to `material`; returns what the server made of it.
-fn admit(material: &Material, class: Class, theirs: &Pair) -> End {
+pub(super) fn admit(material: &Material, class: Class, theirs: &Pair) -> End {
     let config = bare::config(&[&TLS13], Some(theirs));
     let mut client = Bare::connect(&config, "sip.contoso.example");
     let mut server = End::server(material, class);
@@ -20,7 +20,7 @@ fn untrusted(why: Distrust) -> Result<State, Fault> {
 }
 
 /// An edge whose own certificate comes from `root`, which it trusts.
-fn edge(root: &Authority) -> Site {
+pub(super) fn edge(root: &Authority) -> Site {
     Site::new(&root.leaf(&Leaf::named("sip.contoso.example")), &[root])
 }
 
@@ -167,7 +167,7 @@ fn a_partners_own_anchors_vouch_for_that_partner_alone() {
 
     // Going out, only the set of the partner that was asked for counts.
     let theirs = of_litware.leaf(&Leaf::named("sip.litware.example"));
-    let names = [domain("sip.litware.example")];
+    let names = ExpectedNames::host(domain("sip.litware.example"));
     for (set, passes) in [(None, false), (Some(0), false), (Some(1), true)] {
         let mut client = End::client_for(&material, Class::Federation, set, &names).unwrap();
         run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
@@ -204,28 +204,64 @@ fn an_internal_peer_must_carry_a_listed_name_and_the_internal_anchor() {
 fn a_server_must_carry_an_expected_name_whatever_was_sent_as_sni() {
     let root = Authority::root("Root");
     let material = edge(&root).build();
-    let connect = |leaf: &Leaf, expected: &[&str]| {
-        let expected: Vec<_> = expected.iter().map(|name| domain(name)).collect();
-        let client = End::client_for(&material, Class::Federation, None, &expected);
+    let connect = |leaf: &Leaf, expected: &ExpectedNames| {
+        let client = End::client_for(&material, Class::Federation, None, expected);
         let mut client = client.unwrap();
         run(&mut client, &mut Bare::accept(&root.leaf(leaf), None), WHOLE);
         client.outcome
     };
+    let host = |name: &str| ExpectedNames::host(domain(name));
+    let sip_domain =
+        |name: &str| ExpectedNames { sip_domain: Some(domain(name)), ..ExpectedNames::default() };
     let plain = Leaf::named("sip.fabrikam.example");
-    assert_eq!(connect(&plain, &["sip.fabrikam.example"]), Ok(State::Established));
-    assert_eq!(
-        connect(&plain, &["fabrikam.example", "sip.fabrikam.example"]),
-        Ok(State::Established)
-    );
-    let mismatch = connect(&plain, &["sip.litware.example"]).unwrap_err();
+    assert_eq!(connect(&plain, &host("sip.fabrikam.example")), Ok(State::Established));
+    let mismatch = connect(&plain, &host("sip.litware.example")).unwrap_err();
     assert_eq!(mismatch.connect_failure(), ConnectFailure::CertificateNameMismatch);
     let by_uri = Leaf { uris: vec!["sip:fabrikam.example"], ..Leaf::default() };
-    assert_eq!(connect(&by_uri, &["fabrikam.example"]), Ok(State::Established));
-    // RFC 5922 section 7.2: no wildcards; and the common name alone does not count.
+    assert_eq!(connect(&by_uri, &sip_domain("fabrikam.example")), Ok(State::Established));
+    // A SIP URI names a domain, not a host.
+    assert!(connect(&by_uri, &host("fabrikam.example")).is_err());
+    // RFC 5922 section 7.2: no wildcards.
     let wildcard = Leaf::named("*.fabrikam.example");
-    assert!(connect(&wildcard, &["sip.fabrikam.example"]).is_err());
-    let by_common_name = Leaf { common_name: Some("sip.fabrikam.example"), ..Leaf::default() };
-    assert!(connect(&by_common_name, &["sip.fabrikam.example"]).is_err());
+    assert!(connect(&wildcard, &host("sip.fabrikam.example")).is_err());
+}
+
+#[test]
+fn a_server_must_carry_host_and_sip_domain_where_both_are_expected() {
+    let root = Authority::root("Root");
+    let material = edge(&root).build();
+    let both = ExpectedNames {
+        sip_domain: Some(domain("fabrikam.example")),
+        ..ExpectedNames::host(domain("sip.fabrikam.example"))
+    };
+    let outcome = |leaf: &Leaf| {
+        let client = End::client_for(&material, Class::Federation, None, &both);
+        let mut client = client.unwrap();
+        run(&mut client, &mut Bare::accept(&root.leaf(leaf), None), WHOLE);
+        client.outcome
+    };
+    let mut leaf = Leaf::named("sip.fabrikam.example");
+    let Err(Fault::NameMismatch { expected, .. }) = outcome(&leaf) else {
+        panic!("the host alone does not do");
+    };
+    assert_eq!(*expected, [domain("fabrikam.example")], "what is lacking is told");
+    leaf.uris = vec!["sip:fabrikam.example"];
+    assert_eq!(outcome(&leaf), Ok(State::Established));
+}
+
+#[test]
+fn the_common_name_of_a_server_counts_only_where_expected() {
+    let root = Authority::root("Root");
+    let material = edge(&root).build();
+    let leaf = Leaf { common_name: Some("sip.fabrikam.example"), ..Leaf::default() };
+    for common_name in [false, true] {
+        let host = ExpectedNames::host(domain("sip.fabrikam.example"));
+        let expected = ExpectedNames { common_name, ..host };
+        let client = End::client_for(&material, Class::Federation, None, &expected);
+        let mut client = client.unwrap();
+        run(&mut client, &mut Bare::accept(&root.leaf(&leaf), None), WHOLE);
+        assert_eq!(client.outcome.is_ok(), common_name);
+    }
 }
 
 #[test]
@@ -236,25 +272,26 @@ fn an_open_leg_is_judged_again_by_what_counts_now() {
     site.plan.partner_trust = vec![vec![path.clone()]];
     let leaf =
         Leaf { serial: 66, years: Some((2020, 2030)), ..Leaf::named("sip.fabrikam.example") };
-    let general = admit(&site.build(), Class::Federation, &root.leaf(&leaf)).session;
-    let own = admit(&site.build(), Class::Federation, &of_fabrikam.leaf(&leaf)).session;
-    let again = |session: &Session, site: &Site, now| session.rejudge(site.build().trust(), now);
-    assert_eq!(again(&general, &site, NOW_UNIX_S), Ok(()));
-    assert_eq!(again(&own, &site, NOW_UNIX_S), Ok(()));
-    assert_eq!(again(&general, &site, 1_893_456_001), Err(Fault::Expired));
+    let mut general = admit(&site.build(), Class::Federation, &root.leaf(&leaf)).session;
+    let mut own = admit(&site.build(), Class::Federation, &of_fabrikam.leaf(&leaf)).session;
+    let again =
+        |session: &mut Session, site: &Site, now| session.rejudge(site.build().trust(), now);
+    assert_eq!(again(&mut general, &site, NOW_UNIX_S), Ok(None));
+    assert_eq!(again(&mut own, &site, NOW_UNIX_S), Ok(None));
+    assert_eq!(again(&mut general, &site, 1_893_456_001), Err(Fault::Expired));
 
     // The partner's set has another index: the leg counted for whoever has the old one.
     let nobody = site.file("n.pem", &Authority::root("Nobody").pem);
     site.plan.partner_trust = vec![vec![nobody], vec![path]];
-    assert_eq!(again(&own, &site, NOW_UNIX_S), Err(Fault::AnchorsChanged));
+    assert_eq!(again(&mut own, &site, NOW_UNIX_S), Err(Fault::AnchorsChanged));
 
     let list = site.file("root.crl", &root.revoke(&[66]));
     site.plan.crl.push(list);
-    assert_eq!(again(&general, &site, NOW_UNIX_S), Err(Fault::Revoked));
+    assert_eq!(again(&mut general, &site, NOW_UNIX_S), Err(Fault::Revoked));
 
     let elsewhere = Site::new(&root.leaf(&leaf), &[&of_fabrikam]);
     let untrusted = Fault::CertificateUntrusted { why: Distrust::UnknownIssuer };
-    assert_eq!(again(&general, &elsewhere, NOW_UNIX_S), Err(untrusted));
+    assert_eq!(again(&mut general, &elsewhere, NOW_UNIX_S), Err(untrusted));
 }
 
 #[test]
@@ -264,7 +301,7 @@ fn a_leg_we_opened_is_judged_again_by_the_name_it_was_opened_for() {
     let theirs = root.leaf(&Leaf::named("sip.fabrikam.example"));
     let mut client = End::client(&site.build(), Class::Federation, "sip.fabrikam.example");
     run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
-    assert_eq!(client.session.rejudge(site.build().trust(), NOW_UNIX_S), Ok(()));
+    assert_eq!(client.session.rejudge(site.build().trust(), NOW_UNIX_S), Ok(None));
     client.session.close_notify(&mut client.out);
     assert_eq!(client.session.peer().unwrap().dns_names, [domain("sip.fabrikam.example")]);
 }

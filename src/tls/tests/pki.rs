@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType,
-    SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, CrlScope, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -40,6 +40,8 @@ pub(super) struct Leaf {
     /// Years of notBefore and notAfter.
     pub(super) years: Option<(i32, i32)>,
     pub(super) rsa: bool,
+    /// Where the list of its issuer is.
+    pub(super) points: Vec<&'static str>,
 }
 
 impl Leaf {
@@ -83,6 +85,7 @@ impl Authority {
         let common_name = leaf.common_name.unwrap_or("A peer");
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages.clone_from(&leaf.purposes);
+        params.crl_distribution_points = distribution_points(&leaf.points);
         params.serial_number = (leaf.serial > 0).then(|| SerialNumber::from(leaf.serial));
         if let Some((from, to)) = leaf.years {
             params.not_before = date_time_ymd(from, 1, 1);
@@ -98,7 +101,23 @@ impl Authority {
         Pair { chain: self.pem.clone(), key: self.issuer.key().serialize_pem() }
     }
 
+    /// An authority below this one, with a serial number and a distribution point.
+    pub(super) fn numbered_intermediate(&self, name: &str, serial: u64, point: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority_params(name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.crl_distribution_points = distribution_points(&[point]);
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let above = format!("{pem}{}", self.above);
+        Self { issuer: Issuer::new(params, key), pem, above }
+    }
+
     pub(super) fn revoke(&self, serials: &[u64]) -> String {
+        self.list(&List { serials: serials.to_vec(), ..List::default() })
+    }
+
+    /// A list of this authority.
+    pub(super) fn list(&self, of: &List) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2026, 1, 1),
@@ -106,15 +125,51 @@ impl Authority {
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2026, 1, 1),
-            next_update: date_time_ymd(2026, 2, 1),
+            this_update: date_time_ymd(of.this_update.0, of.this_update.1, 1),
+            next_update: date_time_ymd(of.next_update.0, of.next_update.1, 1),
             crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(revoked).collect(),
+            issuing_distribution_point: of.scope.clone().map(|(url, scope)| {
+                let uris = vec![url.to_owned()];
+                let distribution_point = CrlDistributionPoint { uris };
+                CrlIssuingDistributionPoint { distribution_point, scope }
+            }),
+            revoked_certs: of.serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
+}
+
+/// What a test wants of a revocation list.
+#[derive(Clone, Debug)]
+pub(super) struct List {
+    pub(super) serials: Vec<u64>,
+    /// Year and month.
+    pub(super) this_update: (i32, u8),
+    pub(super) next_update: (i32, u8),
+    /// The distribution point it is for, and for which certificates.
+    pub(super) scope: Option<(&'static str, Option<CrlScope>)>,
+}
+
+impl Default for List {
+    /// Past its end.
+    fn default() -> Self {
+        let (this_update, next_update) = ((2026, 1), (2026, 2));
+        Self { serials: Vec::new(), this_update, next_update, scope: None }
+    }
+}
+
+impl List {
+    /// In force until the end of 2999.
+    pub(super) fn current(serials: &[u64]) -> Self {
+        let (this_update, next_update) = ((2026, 1), (3000, 1));
+        Self { serials: serials.to_vec(), this_update, next_update, scope: None }
+    }
+}
+
+fn distribution_points(urls: &[&str]) -> Vec<CrlDistributionPoint> {
+    let one = |url: &&str| CrlDistributionPoint { uris: vec![(*url).to_owned()] };
+    urls.iter().map(one).collect()
 }
 
 fn authority_params(name: &str) -> CertificateParams {

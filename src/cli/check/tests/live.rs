@@ -10,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use super::*;
+use crate::control;
 
 /// Whose certificates a stand-in accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,8 +112,8 @@ fn told(world: &World, partner: SocketAddr, more: &str) -> Vec<(&'static str, St
     let text = text_for(free_port())
         .replace("[[next_hop]]", "[[next_hop]]\naddresses = [\"127.0.0.1\"]\nport = 9")
         + &format!(
-            "[[partner]]\ndomain = \"fabrikam.example\"\nkind = \"allowed_server\"\n\
-             edge = \"127.0.0.1.nip.example\"\nport = {}\n{more}",
+            "kind = \"allowed_server\"\n\
+             edge = \"sip.fabrikam.example\"\nport = {}\n{more}",
             partner.port()
         );
     let path = world.directory.path().join("e.toml");

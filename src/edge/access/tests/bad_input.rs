@@ -231,7 +231,8 @@ fn a_discovered_partner_above_its_rate_is_held_back_with_480() {
     let from = "a@adatum.example";
     world.send(partner, &request("MESSAGE", from, KIM, "m0"));
     world.resolve("sip.adatum.example");
-    for at in 1..40 {
+    // A second's worth passes, two more are held, and what is left is too much.
+    for at in 1..70 {
         world.send(partner, &request("MESSAGE", from, KIM, &format!("m{at}")));
     }
     let answers = world.read(partner);

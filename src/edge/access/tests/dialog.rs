@@ -143,8 +143,8 @@ fn a_domain_blocked_in_mid_dialog_is_refused_at_the_next_message() {
     let mut world = World::new();
     let (partner, pool, [caller, _]) = call(&mut world, "c1");
     let mut blocked = rules();
-    blocked.blocked.push(Domain::parse(b"fabrikam.example").unwrap());
-    blocked.partners.retain(|rule| rule.domain.as_str() != "fabrikam.example");
+    blocked.blocked.push(Domain::parse(b"fabrikam.example").unwrap().into());
+    blocked.partners.retain(|rule| rule.domain.name().as_str() != "fabrikam.example");
     world.adopt(blocked, 2);
     world.send(partner, &in_dialog("INFO", JOHN, KIM, ["fc1", "t"], "c1", &caller));
     assert_eq!(status(&world.read(partner)), 403);
@@ -281,4 +281,51 @@ fn a_repeated_invite_is_absorbed() {
     assert!(world.read(pool).starts_with("INVITE "));
     world.send(partner, &request("INVITE", JOHN, KIM, "c1"));
     assert_eq!(world.read(pool), "");
+}
+
+/// A strict router writes our entry into the Request-URI and the remote target at the end.
+fn through_a_strict_router(request: Vec<u8>, remote_target: &str) -> Vec<u8> {
+    let text = String::from_utf8(request).expect("text");
+    let (line, rest) = text.split_once("\r\n").expect("a start line");
+    let method = line.split(' ').next().expect("a method");
+    let route = header(rest, "Route").expect("a route set");
+    let mut entries: Vec<&str> = route.split(", ").collect();
+    let first = entries.remove(0).trim_start_matches('<').trim_end_matches('>');
+    let target = format!("<{remote_target}>");
+    entries.push(&target);
+    let routes = format!("Route: {}\r\n", entries.join(", "));
+    let rest = rest.replace(&format!("Route: {route}\r\n"), &routes);
+    format!("{method} {first} SIP/2.0\r\n{rest}").into_bytes()
+}
+
+#[test]
+fn s16_4_what_a_strict_router_did_is_undone_before_the_request_is_judged() {
+    let mut world = World::new();
+    let (partner, pool, [caller, callee]) = call(&mut world, "c1");
+    let target = "sip:10.0.0.5:5061;transport=tls";
+    for method in ["ACK", "INFO"] {
+        let request = in_dialog(method, JOHN, KIM, ["fc1", "t"], "c1", &caller);
+        world.send(partner, &through_a_strict_router(request, target));
+        let forwarded = world.read(pool);
+        assert!(forwarded.starts_with(&format!("{method} {target} SIP/2.0")), "{forwarded}");
+        assert_eq!(header(&forwarded, "Route"), None, "{forwarded}");
+    }
+    let target = "sip:john@198.51.100.9:5061;transport=tls";
+    let request = in_dialog("BYE", KIM, JOHN, ["t", "fc1"], "c1", &callee);
+    world.send(pool, &through_a_strict_router(request, target));
+    if !world.questions.is_empty() {
+        world.resolve("sip.fabrikam.example");
+    }
+    let out = world.grant();
+    let bye = world.read(out);
+    assert!(bye.starts_with(&format!("BYE {target} SIP/2.0")), "{bye}");
+}
+
+#[test]
+fn s16_4_a_route_token_of_another_dialog_in_the_request_uri_is_481() {
+    let mut world = World::new();
+    let (partner, _, [caller, _]) = call(&mut world, "c1");
+    let foreign = in_dialog("INFO", JOHN, KIM, ["fc2", "t2"], "c2", &caller);
+    world.send(partner, &through_a_strict_router(foreign, "sip:10.0.0.5:5061"));
+    assert_eq!(status(&world.read(partner)), 481);
 }

@@ -1,6 +1,6 @@
 //! Targets that fail, rest and come back; legs that die.
 
-use super::world::{World, header, headers, request, respond, respond_with, status};
+use super::world::{World, header, headers, request, respond, respond_with, rules, status};
 use crate::edge::ConnectFailure;
 use crate::limits;
 
@@ -188,4 +188,66 @@ fn a_503_to_a_cancelled_invite_ends_as_487() {
     world.send(pool, respond(&invite, 503).as_bytes());
     assert!(world.read(pool).starts_with("ACK "));
     assert_eq!(status(&world.read(partner)), 487);
+}
+
+/// DNS no longer names the host that a connection leads to: nothing new goes there, what is under
+/// way ends there, then it is closed.
+#[test]
+fn a_connection_to_a_host_that_dns_took_back_is_drained() {
+    let mut rules = rules();
+    rules.federation.connections_per_partner = 1;
+    let mut world = World::with(rules);
+    let (_, pool) = world.fabrikam();
+    world.pass(59_000);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o1"));
+    let old = world.grant();
+    let first = world.read(old);
+    assert!(first.starts_with("MESSAGE"), "{first}");
+    world.pass(2_000);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o2"));
+    world.resolve("other.fabrikam.example");
+    let new = world.grant();
+    assert!(world.read(new).contains("Call-ID: o2"));
+    assert_eq!(world.read(old), "", "nothing new goes to the host of yesterday");
+    world.pass(1_000);
+    assert!(world.closed.is_empty(), "an answer may still come");
+    world.send(old, respond(&first, 200).as_bytes());
+    assert_eq!(status(&world.read(pool)), 200);
+    world.pass(1_000);
+    assert_eq!(world.closed, [old]);
+}
+
+#[test]
+fn a_reload_that_demands_other_names_of_a_partner_retires_its_connections() {
+    let mut world = World::new();
+    let (_, pool) = world.fabrikam();
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o1"));
+    let old = world.grant();
+    let first = world.read(old);
+    world.send(old, respond(&first, 200).as_bytes());
+    let mut rules = rules();
+    rules.partners[0].names = crate::policy::NameCheck::Both;
+    world.adopt(rules, 2);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o2"));
+    assert_eq!(world.read(old), "", "it was never asked for its SIP domain");
+    assert_eq!(world.connects.len(), 1);
+    let expected = &world.connects[0].expected_names;
+    assert_eq!(expected.host.as_ref().map(|name| name.as_str()), Some("sip.fabrikam.example"));
+    assert_eq!(expected.sip_domain.as_ref().map(|name| name.as_str()), Some("fabrikam.example"));
+    world.pass(1_000);
+    assert_eq!(world.closed, [old]);
+}
+
+#[test]
+fn a_connection_asked_for_before_its_partner_went_is_closed_unused() {
+    let mut world = World::new();
+    let (_, pool) = world.fabrikam();
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o1"));
+    let mut rules = rules();
+    rules.partners.remove(0);
+    world.adopt(rules, 2);
+    let leg = world.grant();
+    assert_eq!(world.closed, [leg]);
+    assert_eq!(world.read(leg), "", "not a byte for a partner that is gone");
+    assert_eq!(status(&world.read(pool)), 504);
 }

@@ -1,6 +1,10 @@
 //! A MESSAGE each way and what the edge does to its headers.
 
-use super::world::{World, header, headers, request, request_with, respond, respond_with, status};
+use super::world::{
+    World, domain, header, headers, request, request_with, respond, respond_with, rules, snapshot,
+    status,
+};
+use crate::policy;
 
 const JOHN: &str = "john@fabrikam.example";
 const KIM: &str = "kim@contoso.example";
@@ -237,4 +241,29 @@ fn lync_style_input_without_branch_and_with_odd_contact_passes() {
     let forwarded = world.read(pool);
     world.send(pool, respond(&forwarded, 200).as_bytes());
     assert_eq!(status(&world.read(partner)), 200);
+}
+
+#[test]
+fn a_candidate_policy_is_asked_beside_the_one_in_force_and_changes_nothing() {
+    let mut world = World::new();
+    let (partner, pool) = world.fabrikam();
+    let mut candidate = rules();
+    candidate.partners.retain(|rule| rule.domain.name().as_str() != "fabrikam.example");
+    candidate.blocked.push(domain("northwind.example").into());
+    candidate.partners.retain(|rule| rule.domain.name().as_str() != "northwind.example");
+    let live = policy::compile(rules(), 2).unwrap();
+    world.publish(live.shadowed_by(Some(snapshot(candidate, 2))));
+    for id in ["s1", "s2"] {
+        world.send(partner, &request("MESSAGE", JOHN, KIM, id));
+        assert!(world.read(pool).starts_with("MESSAGE "), "traffic is untouched");
+    }
+    assert_eq!(world.access.counters().shadow_would_refuse, 1, "once per verdict");
+    world.notes.clear();
+    world.pass(1_000);
+    let said = &world.notes[0].sentence;
+    assert_eq!(
+        said,
+        "fabrikam.example to contoso.example: the candidate policy would refuse it: \
+         fabrikam.example is no listed partner and discovery is off (rule federation.discovery)"
+    );
 }

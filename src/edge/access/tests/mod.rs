@@ -4,7 +4,10 @@
 mod bad_input;
 mod dialog;
 mod failover;
+mod limits;
 mod message;
 mod parking;
 mod remote_user;
+mod revocation;
+mod users;
 mod world;

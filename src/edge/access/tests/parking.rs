@@ -136,3 +136,13 @@ fn a_question_that_found_no_room_can_be_asked_again() {
     world.send(pool, &request("MESSAGE", KIM, JOHN, "m2"));
     assert_eq!(world.questions.len(), 1, "the name is not left pending");
 }
+
+#[test]
+fn a_request_that_waited_is_counted_once() {
+    let mut world = World::new();
+    let partner = world.partner("sip.fabrikam.example");
+    world.send(partner, &request("MESSAGE", JOHN, KIM, "once"));
+    assert_eq!(world.access.counters().parked, 1);
+    world.resolve("sip.fabrikam.example");
+    assert_eq!(world.access.counters().requests_from_partners, 1);
+}

@@ -9,7 +9,9 @@ use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use crate::edge::{
     Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note, Opened,
 };
-use crate::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, Rules, Snapshot};
+use crate::policy::{
+    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot,
+};
 use crate::time::Now;
 
 pub(super) fn domain(text: &str) -> Domain {
@@ -34,8 +36,10 @@ pub(super) fn rules() -> Rules {
         own_domains: vec![domain("contoso.example")],
         federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
-        blocked: vec![domain("litware.example")],
+        blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam, northwind],
+        providers: Vec::new(),
+        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
             name: domain("pool.contoso.example"),
@@ -83,6 +87,7 @@ pub(super) fn names(host: &str) -> Arc<PeerNames> {
         anchors: Anchors::General,
         fingerprint,
         expires_unix_s: u64::MAX,
+        revocation: RevocationState::Unknown,
     })
 }
 
@@ -168,6 +173,12 @@ impl World {
         self.collect();
     }
 
+    /// The shell has judged a leg's peer again.
+    pub(super) fn judged(&mut self, leg: LegId, peer: Arc<PeerNames>) {
+        self.access.leg_judged(self.now, leg, peer, &mut self.effects);
+        self.collect();
+    }
+
     pub(super) fn lose(&mut self, leg: LegId, unsent: usize) {
         self.effects.close(leg);
         self.access.leg_closed(self.now, leg, Lost::Reset, unsent, &mut self.effects);
@@ -213,6 +224,17 @@ impl World {
 
     pub(super) fn adopt(&mut self, rules: Rules, epoch: u64) {
         self.access.adopt(self.now, snapshot(rules, epoch), &mut self.effects);
+        self.collect();
+    }
+
+    /// Puts a snapshot in force whose limits are these.
+    pub(super) fn limit(&mut self, rules: Rules, throttles: policy::Throttles, epoch: u64) {
+        let snapshot = policy::compile(rules, epoch).expect("no contradiction");
+        self.publish(snapshot.with_throttles(throttles));
+    }
+
+    pub(super) fn publish(&mut self, snapshot: Snapshot) {
+        self.access.adopt(self.now, Arc::new(snapshot), &mut self.effects);
         self.collect();
     }
 

@@ -1,0 +1,194 @@
+//! What single users may do beyond the organisation (lync-federation 5.5), and what partners are
+//! told of them (5.6).
+
+use std::sync::Arc;
+
+use super::world::{World, header, headers, request, request_with, respond, rules, status};
+use crate::edge::LegId;
+use crate::policy::users::{AccessPolicy, DirectoryBuilder, Home, MarksCount};
+use crate::policy::{ArchivingNotice, Outgoing, Snapshot, compile};
+
+const JOHN: &str = "john@fabrikam.example";
+/// Granted everything.
+const KIM: &str = "kim@contoso.example";
+/// Granted nothing.
+const LEE: &str = "lee@contoso.example";
+/// Nobody has named him; everybody may sign in from outside and no more.
+const MAX: &str = "max@contoso.example";
+
+fn snapshot(marks: MarksCount) -> Snapshot {
+    let policy = |name: &str, federation, outside| AccessPolicy {
+        name: name.to_owned(),
+        federation,
+        outside,
+        ..AccessPolicy::default()
+    };
+    let policies = vec![
+        policy("global", false, true),
+        policy("all", true, true),
+        policy("none", false, false),
+    ];
+    let mut builder = DirectoryBuilder::new([1, 2], policies, marks, 2);
+    builder.add("kim", "contoso.example", "", "all", Home::Pool).unwrap();
+    builder.add("lee", "contoso.example", "", "none", Home::Pool).unwrap();
+    let snapshot = compile(rules(), 2).expect("no contradiction");
+    snapshot.with_directory(Arc::new(builder.finish()))
+}
+
+fn world(marks: MarksCount) -> (World, LegId, LegId) {
+    let mut world = World::new();
+    let (partner, pool) = world.fabrikam();
+    world.publish(snapshot(marks));
+    (world, partner, pool)
+}
+
+#[test]
+fn s5_5_a_partner_reaches_only_users_whose_policy_opens_federation() {
+    let (mut world, partner, pool) = world(MarksCount::Decide);
+    world.send(partner, &request("MESSAGE", JOHN, KIM, "m1"));
+    assert!(world.read(pool).starts_with("MESSAGE sip:kim@"));
+    for (user, id) in [(LEE, "m2"), (MAX, "m3"), ("LEE@Contoso.example", "m4")] {
+        world.send(partner, &request("MESSAGE", JOHN, user, id));
+        let answer = world.read(partner);
+        assert_eq!(status(&answer), 403, "{user}: {answer}");
+        let diagnostics = header(&answer, "ms-diagnostics-public").unwrap();
+        let expected = "1002;reason=\"User not authorized for federation\";";
+        assert!(diagnostics.starts_with(expected), "{diagnostics}");
+        assert_eq!(world.read(pool), "");
+    }
+    let told = &world.notes.last().unwrap().sentence;
+    assert!(told.contains("the external access policy none granted to that user"), "{told}");
+    assert!(!told.contains("lee"), "no user part is told: {told}");
+}
+
+#[test]
+fn s12_3_an_own_user_who_may_not_federate_is_told_so() {
+    let (mut world, _, _) = world(MarksCount::Decide);
+    let pool = world.pool();
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "m1"));
+    assert!(world.read(pool).is_empty(), "it is on its way");
+    world.send(pool, &request("MESSAGE", LEE, JOHN, "m2"));
+    let answer = world.read(pool);
+    assert_eq!(status(&answer), 403);
+    let diagnostics = header(&answer, "ms-diagnostics").unwrap();
+    assert!(diagnostics.starts_with("1012;reason=\"the external access policy none"), "{answer}");
+}
+
+#[test]
+fn s5_2_the_marks_of_an_inner_server_count_and_do_not_leave() {
+    let marked = |user, mark: &str, id| {
+        let line = format!("ms-user-data: ms-publiccloud=true;ms-federation={mark}\r\n");
+        request_with("MESSAGE", user, JOHN, id, &line)
+    };
+    for (marks, closed_but_marked) in [(MarksCount::Decide, true), (MarksCount::Restrict, false)] {
+        let (mut world, _, _) = world(marks);
+        let pool = world.pool();
+        world.send(pool, &marked(KIM, "false", "m1"));
+        let answer = world.read(pool);
+        assert_eq!(status(&answer), 403, "{marks:?}");
+        assert!(header(&answer, "ms-diagnostics").unwrap().starts_with("1002;"), "{answer}");
+        world.send(pool, &marked(LEE, "true", "m2"));
+        assert_eq!(world.read(pool).is_empty(), closed_but_marked, "{marks:?}");
+        if closed_but_marked {
+            let out = world.grant();
+            let forwarded = world.read(out);
+            assert_eq!(header(&forwarded, "Call-ID"), Some("m2"));
+            assert_eq!(header(&forwarded, "ms-user-data"), None);
+        }
+    }
+}
+
+#[test]
+fn a_mark_closes_although_there_is_no_policy() {
+    let mut world = World::new();
+    world.fabrikam();
+    let pool = world.pool();
+    let line = "ms-user-data: ms-federation=FALSE\r\n";
+    world.send(pool, &request_with("MESSAGE", KIM, JOHN, "m1", line));
+    assert_eq!(status(&world.read(pool)), 403);
+}
+
+#[test]
+fn a_partners_mark_says_nothing() {
+    let (mut world, partner, pool) = world(MarksCount::Decide);
+    let line = "ms-user-data: ms-federation=true\r\n";
+    world.send(partner, &request_with("MESSAGE", JOHN, LEE, "m1", line));
+    assert_eq!(status(&world.read(partner)), 403);
+    let line = "ms-user-data: ms-federation=false\r\n";
+    world.send(partner, &request_with("MESSAGE", JOHN, KIM, "m2", line));
+    assert!(world.read(pool).starts_with("MESSAGE sip:kim@"));
+}
+
+#[test]
+fn s5_5_only_users_whose_policy_opens_it_sign_in_from_outside() {
+    let (mut world, _, pool) = world(MarksCount::Decide);
+    let phone = world.user();
+    world.send(phone, &request("REGISTER", MAX, MAX, "r1"));
+    assert!(world.read(pool).starts_with("REGISTER "));
+    world.send(phone, &request("REGISTER", LEE, LEE, "r2"));
+    let answer = world.read(phone);
+    assert_eq!(status(&answer), 403, "{answer}");
+    assert!(header(&answer, "ms-diagnostics").unwrap().starts_with("4003;"), "{answer}");
+}
+
+#[test]
+fn a_policy_is_judged_for_every_message_also_in_a_dialog() {
+    let (mut world, partner, pool) = world(MarksCount::Decide);
+    let contact = "Contact: <sip:john@198.51.100.7>\r\n";
+    world.send(partner, &request_with("INVITE", JOHN, KIM, "d1", contact));
+    let invited = world.read(pool);
+    let routes: Vec<String> =
+        headers(&invited, "Record-Route").iter().rev().map(|r| format!("Route: {r}\r\n")).collect();
+    world.send(pool, respond(&invited, 200).as_bytes());
+    world.read(partner);
+    let info = |number| {
+        format!(
+            "INFO sip:kim@10.0.0.5 SIP/2.0\r\nVia: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKi{number}\r\n\
+             {}Max-Forwards: 70\r\nFrom: <sip:{JOHN}>;tag=fd1\r\nTo: <sip:{KIM}>;tag=t\r\n\
+             Call-ID: d1\r\nCSeq: {number} INFO\r\nContent-Length: 0\r\n\r\n",
+            routes.concat()
+        )
+    };
+    world.send(partner, info(2).as_bytes());
+    assert!(world.read(pool).starts_with("INFO "));
+    // Kim loses the right while they talk.
+    let policies = vec![AccessPolicy { name: "global".to_owned(), ..AccessPolicy::default() }];
+    let directory = DirectoryBuilder::new([1, 2], policies, MarksCount::Decide, 0).finish();
+    let closed = compile(rules(), 3).expect("no contradiction");
+    world.publish(closed.with_directory(Arc::new(directory)));
+    world.send(partner, info(3).as_bytes());
+    assert_eq!(status(&world.read(partner)), 403);
+}
+
+fn sent_with(outgoing: Outgoing, method: &str) -> String {
+    let mut world = World::new();
+    world.fabrikam();
+    world.publish(compile(rules(), 2).expect("no contradiction").with_outgoing(outgoing));
+    let pool = world.pool();
+    world.send(pool, &request(method, KIM, JOHN, "m1"));
+    let partner = world.grant();
+    world.read(partner)
+}
+
+#[test]
+fn s5_6_messages_to_partners_carry_the_notice_where_it_is_configured() {
+    let notice = || ArchivingNotice::new("X-Archiving-Notice", "may be archived");
+    let outgoing = || Outgoing { archiving_notice: notice(), ..Outgoing::default() };
+    for (method, carries) in [("MESSAGE", true), ("INVITE", true), ("SUBSCRIBE", false)] {
+        let forwarded = sent_with(outgoing(), method);
+        let expected = carries.then_some("may be archived");
+        assert_eq!(header(&forwarded, "X-Archiving-Notice"), expected, "{forwarded}");
+    }
+    assert_eq!(header(&sent_with(Outgoing::default(), "MESSAGE"), "X-Archiving-Notice"), None);
+}
+
+#[test]
+fn s6_1_senders_are_marked_verified_unless_that_is_switched_off() {
+    let mark = |mark_verifiable| {
+        let outgoing = Outgoing { mark_verifiable, ..Outgoing::default() };
+        let forwarded = sent_with(outgoing, "MESSAGE");
+        header(&forwarded, "ms-asserted-verification-level").map(str::to_owned)
+    };
+    assert_eq!(mark(true).as_deref(), Some("ms-source-verified-user=verified"));
+    assert_eq!(mark(false), None);
+}

@@ -1,0 +1,292 @@
+//! Every kind of federation in every direction, against a naive oracle written from sections 4.2
+//! and 5 of our notes on the product: who speaks for a domain, who may connect for it, what the
+//! inside is told of its users, and what the sender is told otherwise.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use entente::dns::{Answer, Cache, Failure, Question, Target};
+use entente::policy::{
+    Decision, DefaultRoute, Inbound, Outbound, PartnerKind, PartnerRule, ProviderKind,
+    ProviderRule, Rules, SourceNetwork, Verification, compile,
+};
+use entente::time::Now;
+
+use crate::lync_federation::{contoso, domain, peer};
+
+const PARTNER: &str = "fabrikam.example";
+const OWN_EDGE: &str = "sip.fabrikam.example";
+const STATED: &str = "edge.fabrikam-hosting.example";
+const ELSEWHERE: &str = "sip.adatum.example";
+const HOSTING: &str = "sipfed.online.example";
+const PUBLIC: &str = "federation.skype.example";
+const HUB: &str = "hub.clearing.example";
+const HOSTS: [&str; 6] = [OWN_EDGE, STATED, ELSEWHERE, HOSTING, PUBLIC, HUB];
+
+/// What the configuration says of the partner's domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Statement {
+    Nothing,
+    AllowedServer,
+    AllowedDomain,
+    OfHostingProvider,
+    OfPublicProvider,
+}
+
+/// One cell of the table.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    statement: Statement,
+    /// The host that the partner's SRV record names.
+    record: Option<&'static str>,
+    hosting: bool,
+    public: bool,
+    default_route: bool,
+    discovery: bool,
+    blocked: bool,
+    verification: Verification,
+    /// Whose certificate is shown; `None`: the request goes out.
+    peer: Option<&'static str>,
+}
+
+/// What the oracle expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Permit(PartnerKind),
+    Refuse(u16, u16),
+}
+
+const BLOCKED: Outcome = Outcome::Refuse(403, 1005);
+const UNKNOWN: Outcome = Outcome::Refuse(403, 1005);
+const HOSTED_NOT_LISTED: Outcome = Outcome::Refuse(403, 1028);
+const NO_RECORD: Outcome = Outcome::Refuse(504, 1008);
+const RECORD_ELSEWHERE: Outcome = Outcome::Refuse(504, 1009);
+const NOT_ITS_EDGE: Outcome = Outcome::Refuse(403, 1016);
+
+/// Sections 4.2 and 5.4, in their order, without any regard for speed.
+fn oracle(case: &Case) -> Outcome {
+    // 5.4: "any connection from or to a denied domain is dropped".
+    if case.blocked {
+        return BLOCKED;
+    }
+    let provider = |host: &str| match host {
+        HOSTING if case.hosting => Some(PartnerKind::HostingProvider),
+        PUBLIC if case.public => Some(PartnerKind::PublicProvider),
+        _ => None,
+    };
+    // Who it is at this host, if the peer must be somebody.
+    let connects = |host: &str, kind| match case.peer {
+        Some(peer) if peer != host => NOT_ITS_EDGE,
+        _ => Outcome::Permit(kind),
+    };
+    // Rule 11: a stated edge needs no record. Nobody else speaks for the domain.
+    match case.statement {
+        Statement::AllowedServer => return connects(STATED, PartnerKind::AllowedServer),
+        Statement::OfHostingProvider if case.hosting => {
+            return connects(HOSTING, PartnerKind::HostingProvider);
+        }
+        Statement::OfPublicProvider if case.public => {
+            return connects(PUBLIC, PartnerKind::PublicProvider);
+        }
+        _ => {}
+    }
+    let listed = case.statement == Statement::AllowedDomain;
+    let may_be_found = listed || case.discovery;
+    // 5.1: whoever takes what nothing names.
+    if !listed && case.default_route {
+        return match case.peer {
+            Some(peer) if peer != HUB => UNKNOWN,
+            _ => Outcome::Permit(PartnerKind::DefaultRoute),
+        };
+    }
+    // An unlisted domain is looked up for discovery's sake, or because a provider is concerned.
+    let looked_up = match case.peer {
+        None => case.hosting || case.public,
+        Some(peer) => provider(peer).is_some(),
+    };
+    if !may_be_found && !looked_up {
+        return UNKNOWN;
+    }
+    // Rule 9: a domain whose record names a provider's edge belongs to that provider; one that
+    // hosts is also subject to the allowed list (5.1).
+    if let Some(kind) = case.record.and_then(provider) {
+        if kind == PartnerKind::HostingProvider && !may_be_found {
+            return HOSTED_NOT_LISTED;
+        }
+        return connects(case.record.unwrap_or_default(), kind);
+    }
+    if !may_be_found {
+        return UNKNOWN;
+    }
+    let kind = if listed { PartnerKind::AllowedDomain } else { PartnerKind::Discovered };
+    match case.record {
+        // Rule 1.
+        None => NO_RECORD,
+        // Rules 2 and 3.
+        Some(OWN_EDGE) => connects(OWN_EDGE, kind),
+        Some(_) => RECORD_ELSEWHERE,
+    }
+}
+
+/// Section 5.2: the source type, and whether the user counts as verified.
+fn oracle_of_trust(kind: PartnerKind) -> (&'static str, SourceNetwork) {
+    match kind {
+        PartnerKind::AllowedServer => ("DirectPartner", SourceNetwork::Federation),
+        PartnerKind::AllowedDomain | PartnerKind::Discovered => {
+            ("AutoFederation", SourceNetwork::Federation)
+        }
+        PartnerKind::HostingProvider | PartnerKind::DefaultRoute => {
+            ("AuthorizedServer", SourceNetwork::Federation)
+        }
+        PartnerKind::PublicProvider => ("AuthorizedServer", SourceNetwork::PublicCloud),
+        PartnerKind::RemoteUser => ("InternetUser", SourceNetwork::Federation),
+    }
+}
+
+fn rules(case: &Case) -> Rules {
+    let verification = case.verification;
+    let partner = domain(PARTNER);
+    let listed = match case.statement {
+        Statement::AllowedServer => {
+            Some(PartnerRule::allowed_server(partner.clone(), domain(STATED), 5061))
+        }
+        Statement::AllowedDomain => Some(PartnerRule::allowed_domain(partner.clone())),
+        _ => None,
+    };
+    let listed = listed.map(|rule| PartnerRule { verification, ..rule });
+    let mut rules = contoso(listed.into_iter().collect(), case.discovery);
+    rules.federation.discovered_verification = verification;
+    let provider = |kind, name, edge, enabled, stated| ProviderRule {
+        enabled,
+        verification,
+        domains: if case.statement == stated { vec![partner.clone()] } else { Vec::new() },
+        ..ProviderRule::new(kind, name, domain(edge))
+    };
+    rules.providers = vec![
+        provider(
+            ProviderKind::Hosting,
+            "online",
+            HOSTING,
+            case.hosting,
+            Statement::OfHostingProvider,
+        ),
+        provider(ProviderKind::Public, "skype", PUBLIC, case.public, Statement::OfPublicProvider),
+    ];
+    if case.default_route {
+        rules.default_route = Some(DefaultRoute { verification, ..DefaultRoute::new(domain(HUB)) });
+    }
+    if case.blocked {
+        // Of the same name it would be a contradiction where the partner is listed.
+        let below = entente::policy::Pattern::Below(domain("example"));
+        rules.own_domains = vec![domain("contoso.other")];
+        rules.blocked = vec![below];
+    }
+    rules
+}
+
+/// DNS that has answered every question there may be.
+fn dns(case: &Case) -> Cache {
+    let address: IpAddr = "9.9.9.9".parse().expect("an address");
+    let target = |host: &str| Target {
+        fqdn: domain(host),
+        port: 5061,
+        priority: 0,
+        weight: 0,
+        addresses: vec![address],
+    };
+    let mut cache = Cache::new([1, 2]);
+    let mut put = |question, outcome| {
+        cache.put(Now::default(), &Arc::new(Answer { question, outcome, ttl_s: 300 }));
+    };
+    let record = case.record.map(|host| vec![target(host)]).ok_or(Failure::NoSuchService);
+    put(Question::Federation(domain(PARTNER)), record);
+    for host in HOSTS {
+        put(Question::Host { fqdn: domain(host), port: 5061 }, Ok(vec![target(host)]));
+    }
+    cache
+}
+
+fn judge(case: &Case) {
+    let rules = rules(case);
+    let (own, partner) = (rules.own_domains[0].clone(), domain(PARTNER));
+    let policy = compile(rules, 1).unwrap_or_else(|found| panic!("{case:?}: {found:?}"));
+    let (now, dns) = (Now::default(), dns(case));
+    let decision = match case.peer {
+        Some(host) => {
+            let peer = peer(&[host]);
+            policy.inbound(now, &Inbound { peer: &peer, from: &partner, to: &own }, &dns)
+        }
+        None => policy.outbound(now, &Outbound { from: &own, to: &partner }, &dns),
+    };
+    match (decision, oracle(case)) {
+        (Decision::Permit(permit), expected) => {
+            assert_eq!(Outcome::Permit(permit.kind()), expected, "{case:?}");
+            for asserted in [false, true] {
+                let trust = permit.trust(asserted);
+                let verified = match case.verification {
+                    Verification::Always => true,
+                    Verification::Source => asserted,
+                    Verification::Never => false,
+                };
+                let (source_type, network) = oracle_of_trust(permit.kind());
+                assert_eq!(
+                    (trust.source_type, trust.network, trust.verified),
+                    (source_type, network, verified),
+                    "{case:?}"
+                );
+            }
+            let route = permit.route().map(|route| route.targets().len());
+            assert_eq!(route, case.peer.is_none().then_some(1), "{case:?}");
+        }
+        (Decision::Refuse(refusal), expected) => {
+            let got = Outcome::Refuse(refusal.status(), refusal.diagnostics());
+            assert_eq!(got, expected, "{case:?}: {}", refusal.sentence());
+        }
+        (Decision::Ask(question), _) => panic!("{case:?} asks {question:?}"),
+    }
+}
+
+#[test]
+fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
+    let statements = [
+        Statement::Nothing,
+        Statement::AllowedServer,
+        Statement::AllowedDomain,
+        Statement::OfHostingProvider,
+        Statement::OfPublicProvider,
+    ];
+    let records =
+        [None, Some(OWN_EDGE), Some(ELSEWHERE), Some(HOSTING), Some(PUBLIC), Some(STATED)];
+    let levels = [Verification::Always, Verification::Source, Verification::Never];
+    let peers: Vec<Option<&str>> = HOSTS.into_iter().map(Some).chain([None]).collect();
+    let mut cells = 0;
+    for statement in statements {
+        for record in records {
+            for verification in levels {
+                for &peer in &peers {
+                    for bits in 0..32_u8 {
+                        let bit = |place: u8| bits & (1 << place) != 0;
+                        let case = Case {
+                            statement,
+                            record,
+                            hosting: bit(0),
+                            public: bit(1),
+                            default_route: bit(2),
+                            discovery: bit(3),
+                            blocked: bit(4),
+                            verification,
+                            peer,
+                        };
+                        // 5.4: a default route stands alone.
+                        if case.default_route && (case.hosting || case.public || case.discovery) {
+                            continue;
+                        }
+                        judge(&case);
+                        cells += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(cells, 5 * 6 * 3 * 7 * (2 * 8 + 2));
+}

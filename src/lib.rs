@@ -11,7 +11,7 @@
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
 //! [`edge::Effects`]. Cores ([`sip`], [`proxy_protocol`], [`policy`], [`dns`] without its resolver,
-//! [`edge`]) never touch a socket, a thread, a clock, a file or a log.
+//! [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
 
 mod chunked;
 pub mod limits;
@@ -33,3 +33,4 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod metrics;
+pub mod plan;

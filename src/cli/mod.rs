@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Exit codes, the same for every command: 0 it did what it should; 1 it did not, or `check` found
-//! an error; 2 it was called wrongly.
+//! an error; 2 it was called wrongly. `check --fail-on` adds 3 for warnings and 4 for notes.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 pub mod check;
 pub mod ctl;
 pub mod explain;
+pub mod plan;
 pub mod quickstart;
 pub mod run;
 
@@ -33,6 +34,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Asks the running edge: status, reload, what a reload would change; edits its partners.
     Ctl(ctl::Args),
+    /// Prints the firewall rules, DNS records, certificates and balancer rules it needs.
+    Plan(plan::Args),
     /// Lets two organisations federate on this machine, in one command.
     ///
     /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
@@ -51,6 +54,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Ctl(args) => ctl::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }
 }

@@ -9,6 +9,8 @@ use crate::edge::Class;
 use crate::policy::Pattern;
 use crate::policy::users::AccessPolicy;
 
+mod plan;
+
 /// Returns every contradiction of `config`.
 pub(super) fn find(config: &Config) -> Vec<Problem> {
     let mut finder = Finder { config, problems: Vec::new() };
@@ -19,6 +21,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     finder.identities();
     finder.next_hops();
     finder.partners();
+    plan::find(&mut finder);
     finder.providers();
     finder.default_route();
     finder.limits_of_partners();

@@ -30,8 +30,8 @@ pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
     Addresses, Blocked, DefaultRoute, Dns, Edge, ExternalAccessPolicy, Federation, FederationLimit,
     Identity, Internal, Limits, Listener, Log, LogFormat, Management, NextHop, Partner,
-    PartnerKind, PeerName, Poller, Preset, Provider, RemoteUsers, SingleUser, SrvTarget, Tls,
-    TlsVersion, Trust, Users, Verification, header, sections,
+    PartnerKind, PeerName, Plan, PlanNode, Poller, Preset, Provider, RemoteUsers, SingleUser,
+    SrvTarget, Tls, TlsVersion, Trust, Users, Verification, header, sections,
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
@@ -95,6 +95,10 @@ pub struct Config {
     pub management: Management,
     /// The log.
     pub log: Log,
+    /// What is planned around this edge.
+    pub plan: Plan,
+    /// Edges of the pool, for the plan.
+    pub plan_nodes: Vec<PlanNode>,
     /// Secrets of the pool, if there is a file of them.
     pub secrets: Option<Secrets>,
     /// The text it was read from, for messages that point into it.
@@ -257,6 +261,8 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let limits = single(context, root);
     let management = single(context, root);
     let log = single(context, root);
+    let plan = single(context, root);
+    let plan_nodes = repeated(context, root);
     Some(Config {
         edge: edge?,
         listeners: listeners?,
@@ -282,6 +288,8 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         limits: limits?,
         management: management?,
         log: log?,
+        plan: plan?,
+        plan_nodes: plan_nodes?,
         secrets: None,
         source: Arc::new(source.clone()),
     })

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+mod plan;
+
+pub use plan::{Plan, PlanNode};
+
 #[cfg(test)]
 use super::section::Context;
 use super::section::{
@@ -854,6 +858,8 @@ pub fn sections() -> Vec<SectionEntry> {
         Limits::entry(),
         Management::entry(),
         Log::entry(),
+        Plan::entry(),
+        PlanNode::entry(),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+mod plan;
+
 use super::*;
 
 const FILES: [&str; 5] = [
@@ -121,6 +123,8 @@ fn every_example_and_default_of_the_reference_is_accepted() {
     check_examples::<Limits>();
     check_examples::<Management>();
     check_examples::<Log>();
+    check_examples::<Plan>();
+    check_examples::<PlanNode>();
 }
 
 #[test]

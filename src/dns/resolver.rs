@@ -111,6 +111,18 @@ impl Resolver {
         Answer { question: question.clone(), outcome, ttl_s }
     }
 
+    /// Returns where any SRV record points, best priority first, without addresses.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub async fn srv(&self, name: &str) -> Result<Vec<Target>, Failure> {
+        let deadline = Duration::from_millis(limits::DNS_QUESTION_MS);
+        let question = self.inner.lookup(format!("{name}."), RecordType::SRV);
+        let asked = tokio::time::timeout(deadline, question).await;
+        let lookup = asked.map_err(|_| Failure::Timeout)?.map_err(|error| gone(&error).failure)?;
+        srv_targets(&lookup).map(|(targets, _)| targets).map_err(|gone| gone.failure)
+    }
+
     async fn federation(&self, domain: &Domain) -> Result<Found, Gone> {
         let (mut targets, mut ttl_s) = match self.service("_sipfederationtls", domain).await {
             // A record that refuses the service is an answer; only where there is none we go on.

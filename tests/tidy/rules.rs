@@ -77,6 +77,7 @@ const PURE: &[&str] = &[
     "src/policy",
     "src/dns",
     "src/edge",
+    "src/plan",
     "src/limits",
 ];
 

@@ -15,7 +15,7 @@ use crate::edge::Class;
 use crate::tls;
 
 /// Seconds before the end of a certificate from which on it is mentioned.
-const EXPIRY_NOTICE_S: u64 = 30 * 86_400;
+pub(super) const EXPIRY_NOTICE_S: u64 = 30 * 86_400;
 /// Bits of a key file's mode that let others read it.
 const READABLE_BY_OTHERS: u32 = 0o007;
 
@@ -195,14 +195,25 @@ impl Checker<'_> {
 }
 
 /// The end-entity certificate of an identity, as far as checks look at it.
-struct Leaf {
+pub(super) struct Leaf {
     not_after_unix_s: u64,
     dns_names: Vec<String>,
+    /// What it may be shown for; `None` where it does not say, which allows everything.
+    pub(super) usages: Option<Usages>,
+}
+
+/// What extendedKeyUsage allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usages {
+    /// serverAuth.
+    pub(super) server: bool,
+    /// clientAuth.
+    pub(super) client: bool,
 }
 
 impl Leaf {
     /// Returns whether the name is there; a wildcard counts for users alone (RFC 5922 section 7.2).
-    fn carries(&self, name: &str, class: Class) -> bool {
+    pub(super) fn carries(&self, name: &str, class: Class) -> bool {
         let parent = name.split_once('.').map(|(_, parent)| parent);
         self.dns_names.iter().any(|carried| {
             carried.eq_ignore_ascii_case(name)
@@ -213,7 +224,7 @@ impl Leaf {
 }
 
 /// Reads the first certificate of a PEM file; `None` if there is none, which loading has told.
-fn leaf(path: &Path) -> Option<Leaf> {
+pub(super) fn leaf(path: &Path) -> Option<Leaf> {
     let der = CertificateDer::from_pem_file(path).ok()?;
     let (_, certificate) = X509Certificate::from_der(&der).ok()?;
     let names = certificate.subject_alternative_name().ok().flatten();
@@ -226,7 +237,11 @@ fn leaf(path: &Path) -> Option<Leaf> {
         })
         .collect();
     let not_after = certificate.validity().not_after.timestamp();
-    Some(Leaf { not_after_unix_s: u64::try_from(not_after).unwrap_or(0), dns_names })
+    let usages = certificate.extended_key_usage().ok().flatten().map(|usage| Usages {
+        server: usage.value.any || usage.value.server_auth,
+        client: usage.value.any || usage.value.client_auth,
+    });
+    Some(Leaf { not_after_unix_s: u64::try_from(not_after).unwrap_or(0), dns_names, usages })
 }
 
 /// Returns whether a certificate may be shown by a client; `None` if it cannot be read.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use super::{Checker, MemoryRow, Severity};
 use crate::config::{Config, Poller};
@@ -26,6 +27,10 @@ const USER_BYTES: u64 = 14;
 const ANSWER_BYTES: u64 = 1024;
 /// 2025-01-01, before which this program did not exist.
 const PROGRAM_EXISTS_UNIX_S: u64 = 1_735_689_600;
+
+/// What services that keep the clock leave behind while they run.
+const CLOCK_KEEPERS: [&str; 5] =
+    ["/run/chrony", "/run/chronyd.pid", "/run/ntpd.pid", "/run/ntpsec", "/run/openntpd.pid"];
 
 impl Checker<'_> {
     pub(super) fn host(&mut self) {
@@ -159,7 +164,16 @@ impl Checker<'_> {
                 "set it and let NTP keep it",
             );
         }
-        let timesync = std::path::Path::new("/run/systemd/timesync");
+        let timesync = Path::new("/run/systemd/timesync");
+        if !timesync.is_dir() && !CLOCK_KEEPERS.iter().any(|path| Path::new(path).exists()) {
+            self.at(
+                "edge",
+                Severity::Note,
+                "clock-unkept",
+                "nothing that keeps the clock of this host right has been seen",
+                "run chrony or systemd-timesyncd, unless the host of this container does",
+            );
+        }
         if timesync.is_dir() && !timesync.join("synchronized").exists() {
             self.at(
                 "edge",

@@ -1,10 +1,17 @@
 //! `entente check`: reads the configuration like a compiler, then looks at the world.
 //!
-//! Nothing is changed and nothing is sent but DNS questions to the configured servers.
+//! The world is compared with the plan of the same configuration (`entente plan`): records, names
+//! and usages of the certificates, chains. Nothing is changed, and nothing is sent but DNS questions
+//! to the configured servers; with `--live` also handshakes to next hops and listed partners.
+//!
+//! Exit codes: 0 no error; 1 an error, or the configuration is refused; 2 called wrongly; with
+//! `--fail-on warning` or `--fail-on note` also 3 if the worst finding is a warning, and 4 if it is
+//! a note.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::config::{self, Config, Paint, Report};
@@ -12,9 +19,12 @@ use crate::time::Clock;
 
 mod certificates;
 mod host;
+mod live;
 mod names;
+mod planned;
 mod policy;
 mod pool;
+mod published;
 
 /// Arguments of `entente check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,10 +41,17 @@ pub struct Args {
     /// The edge runs already: that its ports are in use is no finding.
     #[arg(long)]
     pub running: bool,
+    /// Connects to next hops and listed partners too, as the edge would.
+    #[arg(long)]
+    pub live: bool,
+    /// The least severity that makes the exit code another than 0: 1 for an error, 3 for a
+    /// warning, 4 for a note.
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "error")]
+    pub fail_on: Severity,
 }
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
@@ -123,7 +140,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let mut findings = check(&config, Clock::start().now().unix_s);
+    let look = if args.live { Look::Connecting } else { Look::Asking };
+    let mut findings = check(&config, Clock::start().now().unix_s, look);
     findings.retain(|finding| !args.running || finding.code != "port-in-use");
     let memory = host::memory(&config);
     let ok = !findings.iter().any(|finding| finding.severity == Severity::Error);
@@ -134,17 +152,41 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         write!(out, "{}", text(&config, &findings, &memory))?;
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::from(exit_code(&findings, args.fail_on)))
+}
+
+/// Returns the exit code for the worst of the findings, if it is at least `fail_on`.
+fn exit_code(findings: &[Finding], fail_on: Severity) -> u8 {
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    match worst.filter(|worst| *worst >= fail_on) {
+        None => 0,
+        Some(Severity::Error) => 1,
+        Some(Severity::Warning) => 3,
+        Some(Severity::Note) => 4,
+    }
+}
+
+/// How far the look at the world goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Files, this host, name servers.
+    Asking,
+    /// Next hops and partners too.
+    Connecting,
 }
 
 /// Returns what is found about `config`, errors first.
 #[must_use]
-pub fn check(config: &Config, now_unix_s: u64) -> Vec<Finding> {
+pub fn check(config: &Config, now_unix_s: u64, look: Look) -> Vec<Finding> {
     let mut checker = Checker { config, now_unix_s, findings: Vec::new() };
     checker.policy();
     checker.certificates();
+    checker.planned_certificates();
     checker.host();
     checker.name_servers();
+    if look == Look::Connecting {
+        checker.live();
+    }
     let mut findings = checker.findings;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings

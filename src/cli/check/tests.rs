@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+mod live;
+mod published;
+
 use super::*;
 use crate::control::fixture::{free_port, free_ports, world};
 
@@ -48,10 +51,10 @@ domain = "fabrikam.example"
 
 fn found(directory: &Path, text: &str, now_unix_s: u64) -> Vec<Finding> {
     let config = config::parse(&directory.join("e.toml"), text).unwrap_or_else(|r| panic!("{r}"));
-    let mut findings = check(&config, now_unix_s);
+    let mut findings = check(&config, now_unix_s, Look::Asking);
     // Whether this host keeps its clock, and has the descriptors, is not what is tested here.
     findings.retain(|finding| {
-        !["clock-not-synchronised", "descriptors-too-few"].contains(&finding.code)
+        !["clock-not-synchronised", "clock-unkept", "descriptors-too-few"].contains(&finding.code)
     });
     findings
 }
@@ -172,7 +175,7 @@ fn rows_of_lists_are_judged_with_the_rest_and_found_by_file_and_line() {
     fs::write(directory.path().join("p.csv"), partners).unwrap();
     fs::write(directory.path().join("b.csv"), "domain\nlitware.example\n").unwrap();
     let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
-    let findings = check(&config, now());
+    let findings = check(&config, now(), Look::Asking);
     let told = |code: &str| {
         let finding = findings.iter().find(|finding| finding.code == code);
         finding.unwrap_or_else(|| panic!("{code} is missing in {findings:?}"))
@@ -225,4 +228,67 @@ fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
     };
     assert!(with("nowhere"));
     assert!(!with("."));
+}
+
+#[test]
+fn a_certificate_must_be_for_servers_and_lead_to_a_known_authority() {
+    let directory = world(&["sip.contoso.example"]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut name = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    name.distinguished_name.push(rcgen::DnType::CommonName, "Somebody's CA");
+    let issuer = rcgen::Issuer::from_params(&name, &key);
+    let own = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["sip.contoso.example".to_owned()];
+    let mut leaf = rcgen::CertificateParams::new(names).unwrap();
+    leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let leaf = leaf.signed_by(&own, &issuer).unwrap();
+    fs::write(directory.path().join("sip.pem"), leaf.pem()).unwrap();
+    fs::write(directory.path().join("sip.key"), own.serialize_pem()).unwrap();
+    let findings = found(directory.path(), &text_for(free_port()), now());
+    let found = codes(&findings);
+    assert!(found.contains(&("certificate-not-for-servers", Severity::Error)), "{findings:?}");
+    let chain = findings.iter().find(|f| f.code == "certificate-chain-incomplete").unwrap();
+    assert!(chain.sentence.ends_with("knows: CN=Somebody's CA"), "{chain:?}");
+}
+
+#[test]
+fn a_name_of_the_plan_that_no_certificate_carries_is_a_warning() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port()).replace(
+        "domains = [\"contoso.example\"]",
+        "domains = [\"contoso.example\", \"contoso-eu.example\"]",
+    );
+    let findings = found(directory.path(), &text, now());
+    let planned = findings.iter().find(|f| f.code == "certificate-name-planned").unwrap();
+    assert_eq!(planned.severity, Severity::Warning);
+    assert_eq!(
+        planned.sentence,
+        "the certificate of default does not carry sip.contoso-eu.example: strict peers of \
+         contoso-eu.example are told this name by DNS"
+    );
+    assert_eq!(
+        planned.advice,
+        "order it with that name: entente plan --format csr --certificate default"
+    );
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_worst_finding_from_the_asked_severity_on() {
+    let finding = |severity| Finding {
+        code: "x",
+        severity,
+        sentence: String::new(),
+        place: String::new(),
+        advice: String::new(),
+    };
+    let (note, warning) = (finding(Severity::Note), finding(Severity::Warning));
+    let error = finding(Severity::Error);
+    let both = [warning.clone(), note.clone()];
+    assert_eq!(exit_code(&[], Severity::Note), 0);
+    assert_eq!(exit_code(&both, Severity::Error), 0);
+    assert_eq!(exit_code(&both, Severity::Warning), 3);
+    assert_eq!(exit_code(&both, Severity::Note), 3);
+    assert_eq!(exit_code(&[note.clone()], Severity::Warning), 0);
+    assert_eq!(exit_code(&[note], Severity::Note), 4);
+    assert_eq!(exit_code(&[warning, error], Severity::Note), 1);
 }

@@ -1,0 +1,208 @@
+//! From the configuration to the deployment that is planned.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{Config, PlanNode, Preset};
+use crate::control;
+use crate::edge::Class;
+use crate::plan::{Addresses, Deployment, Identity, Inner, Node, Planned, Version, Vips};
+use crate::policy::{self, Listed};
+
+/// Port at which partners are connected to where nothing else is said.
+const PARTNER_PORT: u16 = 5061;
+
+/// Returns the deployment that `config` describes.
+#[must_use]
+pub fn deployment(config: &Config) -> Deployment {
+    let plan = &config.plan;
+    let rules = control::rules(config);
+    let below = |label: &str| {
+        let domain = config.edge.domains.first().unwrap_or(&config.edge.external_fqdn);
+        format!("{label}.{domain}")
+    };
+    let or_below = |name: &Option<crate::dns::Domain>, label: &str| {
+        name.as_ref().map_or_else(|| below(label), ToString::to_string)
+    };
+    let xmpp_domains = if plan.xmpp_domains.is_empty() {
+        config.edge.domains.clone()
+    } else {
+        plan.xmpp_domains.clone()
+    };
+    Deployment {
+        topology: plan.topology,
+        roles: roles(config, &rules),
+        versions: versions(config, &rules),
+        external_fqdn: config.edge.external_fqdn.clone(),
+        internal_fqdn: config.internal_fqdn().clone(),
+        domains: config.edge.domains.clone(),
+        conferencing_fqdn: or_below(&plan.conferencing_fqdn, "webcon"),
+        av_fqdn: or_below(&plan.av_fqdn, "av"),
+        xmpp_fqdn: plan.xmpp_fqdn.as_ref().unwrap_or(&config.edge.external_fqdn).to_string(),
+        xmpp_domains,
+        web_fqdn: or_below(&plan.web_fqdn, "webext"),
+        web_names: plan.web_names.clone(),
+        web_addresses: plan.web_addresses.clone(),
+        nodes: nodes(config),
+        vips: Vips {
+            access: plan.access_vip.clone(),
+            conferencing: plan.conferencing_vip.clone(),
+            av: plan.av_vip.clone(),
+            internal: plan.internal_vip.clone(),
+        },
+        federation_port: port(config, Class::Federation).filter(|_| config.federation.enabled),
+        partner_ports: partner_ports(&rules),
+        remote_user_port: port(config, Class::RemoteUsers).filter(|_| config.remote_users.enabled),
+        internal_port: port(config, Class::Internal),
+        identities: identities(config),
+        next_hops: config
+            .next_hops
+            .iter()
+            .map(|hop| Inner {
+                name: hop.name.clone(),
+                port: hop.port,
+                addresses: hop.addresses.clone(),
+            })
+            .collect(),
+        name_servers: config.dns.servers.clone(),
+        management: beyond_loopback(&config.management.listen),
+        management_allow: config
+            .management
+            .allow
+            .iter()
+            .filter(|net| !net.addr().is_loopback())
+            .copied()
+            .collect(),
+        fetches_lists: fetches_lists(&rules),
+        client_eku: plan.client_eku
+            || rules.providers.iter().any(|p| p.enabled && p.needs_client_eku),
+        idle_timeout_s: config.edge.idle_timeout_s,
+    }
+}
+
+fn beyond_loopback(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    addresses.iter().filter(|address| !address.ip().is_loopback()).copied().collect()
+}
+
+/// Returns the port of the first listener of a class: the others of it serve the same peers.
+fn port(config: &Config, class: Class) -> Option<u16> {
+    config.listeners_of(class).map(|listener| listener.address.port()).next()
+}
+
+/// Returns every port at which the edge connects to partners, lowest first.
+fn partner_ports(rules: &policy::Rules) -> Vec<u16> {
+    let named = rules.partners.iter().filter_map(|partner| match partner.kind {
+        Listed::AllowedServer { port, .. } => Some(port),
+        Listed::AllowedDomain => None,
+    });
+    let providers = rules.providers.iter().filter(|provider| provider.enabled).map(|p| p.port);
+    let route = rules.default_route.iter().map(|route| route.port);
+    let ports: BTreeSet<u16> = named.chain(providers).chain(route).chain([PARTNER_PORT]).collect();
+    ports.into_iter().collect()
+}
+
+/// Returns the planned roles, and those that enabled providers bring with them.
+fn roles(config: &Config, rules: &policy::Rules) -> Vec<Planned> {
+    let mut roles = config.plan.roles.clone();
+    let enabled = || rules.providers.iter().filter(|provider| provider.enabled);
+    let public = enabled().any(|provider| provider.kind == policy::ProviderKind::Public);
+    let push = config.providers.iter().any(|p| p.preset == Some(Preset::Push) && p.enabled);
+    for (role, there) in [(Planned::PublicIm, public), (Planned::Push, push)] {
+        if there && !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    roles
+}
+
+/// Returns what partners run: what the plan says, and what their entries do.
+fn versions(config: &Config, rules: &policy::Rules) -> Vec<Version> {
+    let mut versions = config.plan.partner_versions.clone();
+    let entries = rules.partners.iter().filter_map(|partner| partner.version);
+    for version in entries.map(|version| match version {
+        policy::Version::Ocs2007 => Version::Ocs2007,
+        policy::Version::Ocs2007R2 => Version::Ocs2007R2,
+        policy::Version::Lync2010 => Version::Lync2010,
+        policy::Version::Lync2013 => Version::Lync2013,
+        policy::Version::Other => Version::Other,
+    }) {
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    versions
+}
+
+/// Returns whether the edge fetches revocation lists for any peer.
+fn fetches_lists(rules: &policy::Rules) -> bool {
+    let off = |revocation| revocation == policy::Revocation::Off;
+    !off(rules.federation.revocation) || rules.partners.iter().any(|p| !off(p.revocation))
+}
+
+fn identities(config: &Config) -> Vec<Identity> {
+    let of_identity = |index: usize| {
+        let mut classes: Vec<Class> = Vec::new();
+        for listener in &config.listeners {
+            let shows = config.listener_identity(listener) == index;
+            if shows && !classes.contains(&listener.class) {
+                classes.push(listener.class);
+            }
+        }
+        Identity { name: config.identities[index].name.clone(), classes }
+    };
+    (0..config.identities.len()).map(of_identity).collect()
+}
+
+/// Returns the edges; without any in the file, this one with the addresses of its listeners.
+fn nodes(config: &Config) -> Vec<Node> {
+    let own = |inside: bool| {
+        let listeners = config.listeners.iter();
+        let of_side = listeners.filter(|l| (l.class == Class::Internal) == inside);
+        let mut addresses: Vec<IpAddr> = of_side
+            .map(|listener| listener.address.ip())
+            .filter(|address| !address.is_unspecified())
+            .collect();
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    };
+    let node = config.node();
+    let mut nodes: Vec<Node> = config.plan_nodes.iter().map(planned).collect();
+    if nodes.is_empty() {
+        nodes.push(Node {
+            name: node.clone(),
+            access: Addresses::default(),
+            conferencing: Addresses::default(),
+            av: Addresses::default(),
+            internal: Vec::new(),
+        });
+    }
+    // What this node's listeners say need not be said again.
+    let alone = nodes.len() == 1;
+    for this in nodes.iter_mut().filter(|this| alone || this.name == *node) {
+        if this.access.bound.is_empty() {
+            this.access.bound = own(false);
+        }
+        if this.access.public.is_empty() {
+            this.access.public.clone_from(&this.access.bound);
+        }
+        if this.internal.is_empty() {
+            this.internal = own(true);
+        }
+    }
+    nodes
+}
+
+fn planned(node: &PlanNode) -> Node {
+    let addresses = |bound: &[IpAddr], public: &[IpAddr]| Addresses {
+        bound: bound.to_vec(),
+        public: if public.is_empty() { bound.to_vec() } else { public.to_vec() },
+    };
+    Node {
+        name: node.name.clone(),
+        access: addresses(&node.access, &node.access_public),
+        conferencing: addresses(&node.conferencing, &node.conferencing_public),
+        av: addresses(&node.av, &node.av_public),
+        internal: node.internal.clone(),
+    }
+}

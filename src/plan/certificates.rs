@@ -1,0 +1,159 @@
+//! The certificates to order: subject, names, usages, and who must sign.
+
+use super::dns::web_names;
+use super::{CertificateRow, Deployment, Eku, Issuer, Planned, Role, San};
+use crate::edge::Class;
+
+/// Returns every certificate, in the order of the configuration, planned ones after.
+pub(super) fn rows(d: &Deployment) -> Vec<CertificateRow> {
+    let mut rows: Vec<CertificateRow> =
+        d.identities.iter().filter_map(|identity| shown(d, &identity.name)).collect();
+    if d.has(Planned::Av) {
+        rows.push(av_authentication(d));
+    }
+    if d.has(Planned::Web) {
+        rows.push(reverse_proxy(d));
+    }
+    rows
+}
+
+struct Names(Vec<San>);
+
+impl Names {
+    /// Adds a name unless it is there already.
+    fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
+        let (name, why) = (name.into(), why.into());
+        if !self.0.iter().any(|san| san.name == name) {
+            self.0.push(San { name, why });
+        }
+    }
+
+    fn external(&mut self, d: &Deployment, classes: &[Class]) {
+        self.add(d.external_fqdn.as_str(), "checks look at this list alone, never at the subject");
+        let partners = classes.contains(&Class::Federation);
+        if partners && d.has(Planned::Conferencing) {
+            let why = Role::Conferencing.why("the Web Conferencing Edge shows this one too");
+            self.add(d.conferencing_fqdn.as_str(), why);
+        }
+        for domain in &d.domains {
+            let why = format!("strict peers of {domain} are told this name by DNS");
+            self.add(d.access_name(domain), why);
+        }
+        if partners && d.has(Planned::Xmpp) {
+            for domain in &d.xmpp_domains {
+                let why = "XMPP servers check the domain itself, not the host";
+                self.add(domain.as_str(), Role::Xmpp.why(why));
+            }
+        }
+    }
+
+    fn internal(&mut self, d: &Deployment) {
+        self.add(d.internal_fqdn.as_str(), "servers inside connect to this name");
+        if d.pool() {
+            for node in &d.nodes {
+                let why = "what must reach each edge of the pool connects to this name";
+                self.add(node.name.as_str(), why);
+            }
+        }
+    }
+}
+
+/// Returns what the certificate of one identity must be; `None` when no listener shows it.
+fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
+    let identity = d.identities.iter().find(|identity| identity.name == name)?;
+    let classes = identity.classes.as_slice();
+    let outside = classes.iter().any(|class| *class != Class::Internal);
+    let inside = classes.contains(&Class::Internal);
+    if !outside && !inside {
+        return None;
+    }
+    let mut names = Names(Vec::new());
+    if outside {
+        names.external(d, classes);
+    }
+    if inside {
+        names.internal(d);
+    }
+    let subject = if outside { &d.external_fqdn } else { &d.internal_fqdn };
+    let why = match (outside, inside) {
+        (true, false) => {
+            "strangers must trust it; no wildcard, which servers refuse; the subject is the Access \
+             Edge, which OCS partners still look at"
+        }
+        (false, _) => "shown to servers inside when they connect, and when the edge does",
+        (true, true) => "one certificate for both sides: strangers read its internal names too",
+    };
+    let both = d.client_eku && classes.contains(&Class::Federation);
+    let mut why = why.to_owned();
+    if both {
+        why.push_str("; for clients too, because a partner or provider demands it");
+    }
+    Some(CertificateRow {
+        name: name.to_owned(),
+        shown: places(classes),
+        served: true,
+        subject: subject.to_string(),
+        names: names.0,
+        eku: if both { Eku::ServerAndClient } else { Eku::Server },
+        issuer: if outside { Issuer::Public } else { Issuer::PrivateOrPublic },
+        shared: d.pool(),
+        why,
+    })
+}
+
+fn places(classes: &[Class]) -> String {
+    let mut places = Vec::new();
+    for (class, place) in [
+        (Class::Federation, "partners"),
+        (Class::RemoteUsers, "own users outside"),
+        (Class::Internal, "servers inside"),
+    ] {
+        if classes.contains(&class) {
+            places.push(place);
+        }
+    }
+    places.join(", ")
+}
+
+fn av_authentication(d: &Deployment) -> CertificateRow {
+    let why = "signs relay credentials; the A/V Edge itself has no certificate; apart from the \
+               others, so that it can roll eight hours before it ends";
+    CertificateRow {
+        name: "av-authentication".to_owned(),
+        shown: "A/V authentication service".to_owned(),
+        served: false,
+        subject: d.external_fqdn.to_string(),
+        names: vec![San {
+            name: d.external_fqdn.to_string(),
+            why: "what the guide asks for; nobody checks it".to_owned(),
+        }],
+        eku: Eku::Server,
+        issuer: Issuer::PrivateOrPublic,
+        shared: d.pool(),
+        why: Role::Av.why(why),
+    }
+}
+
+fn reverse_proxy(d: &Deployment) -> CertificateRow {
+    let mut names = Names(Vec::new());
+    names.add(d.web_fqdn.as_str(), "address book, meeting content, join pages");
+    for name in web_names(d) {
+        names.add(name, "published under a name of its own");
+    }
+    for domain in &d.domains {
+        names.add(format!("lyncdiscover.{domain}"), "clients look here over HTTPS");
+    }
+    let why = "browsers, phones and strangers must trust it; *.domain may stand for meet and \
+               dialin here, and only here";
+    CertificateRow {
+        name: "reverse-proxy".to_owned(),
+        shown: "reverse proxy".to_owned(),
+        served: false,
+        subject: d.web_fqdn.clone(),
+        names: names.0,
+        eku: Eku::Server,
+        issuer: Issuer::Public,
+        shared: false,
+        why: Role::Web.why(why),
+    }
+}

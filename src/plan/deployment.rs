@@ -1,0 +1,233 @@
+//! What the configuration says of a deployment, in the words of the plan.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::dns::Domain;
+use crate::edge::Class;
+
+/// How peers find a living edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topology {
+    /// One edge.
+    Single,
+    /// Several edges whose addresses stand under one name; whoever connects tries the next one.
+    PoolDns,
+    /// Several edges behind virtual addresses of a hardware load balancer.
+    PoolHlb,
+}
+
+/// A role beside the SIP Access Edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Planned {
+    /// A/V Edge: media relay, with its authentication service.
+    Av,
+    /// Web Conferencing Edge.
+    Conferencing,
+    /// XMPP proxy on the edge, XMPP gateway inside.
+    Xmpp,
+    /// Reverse proxy for web services.
+    Web,
+    /// Clearing house for mobile push.
+    Push,
+    /// Public IM providers.
+    PublicIm,
+    /// Replication and logging of a Lync deployment that manages the edge.
+    CentralManagement,
+}
+
+/// What a partner runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Version {
+    /// Office Communications Server 2007.
+    Ocs2007,
+    /// Office Communications Server 2007 R2.
+    Ocs2007R2,
+    /// Lync Server 2010.
+    Lync2010,
+    /// Lync Server 2013 and its successors.
+    Lync2013,
+    /// Windows Live Messenger.
+    Messenger,
+    /// Another product that follows RFC 8445 and RFC 8656.
+    Other,
+}
+
+impl Version {
+    /// Returns the product as people call it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ocs2007 => "OCS 2007",
+            Self::Ocs2007R2 => "OCS 2007 R2",
+            Self::Lync2010 => "Lync 2010",
+            Self::Lync2013 => "Lync 2013",
+            Self::Messenger => "Messenger",
+            Self::Other => "others",
+        }
+    }
+
+    /// Returns whether it tries the next address of a name when one is dead.
+    #[must_use]
+    pub const fn follows_dns_balancing(self) -> bool {
+        matches!(self, Self::Lync2010 | Self::Lync2013 | Self::Other)
+    }
+}
+
+/// Addresses of one role on one edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// As the edge has them.
+    pub bound: Vec<IpAddr>,
+    /// As the Internet sees them; the same where nothing translates.
+    pub public: Vec<IpAddr>,
+}
+
+/// One edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its own FQDN.
+    pub name: Domain,
+    /// Access Edge.
+    pub access: Addresses,
+    /// Web Conferencing Edge.
+    pub conferencing: Addresses,
+    /// A/V Edge.
+    pub av: Addresses,
+    /// Internal side.
+    pub internal: Vec<IpAddr>,
+}
+
+/// Virtual addresses at the hardware balancer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vips {
+    /// Access Edge, and the XMPP proxy with it.
+    pub access: Vec<IpAddr>,
+    /// Web Conferencing Edge.
+    pub conferencing: Vec<IpAddr>,
+    /// A/V Edge.
+    pub av: Vec<IpAddr>,
+    /// Internal side.
+    pub internal: Vec<IpAddr>,
+}
+
+/// A certificate of the configuration, and where it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Classes of the listeners that show it, each once.
+    pub classes: Vec<Class>,
+}
+
+/// A server inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Its FQDN.
+    pub name: Domain,
+    /// Its port.
+    pub port: u16,
+    /// Its addresses; empty when DNS says.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What the configuration says of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// How peers find a living edge.
+    pub topology: Topology,
+    /// Roles beside the Access Edge.
+    pub roles: Vec<Planned>,
+    /// What partners run.
+    pub versions: Vec<Version>,
+    /// FQDN of the Access Edge.
+    pub external_fqdn: Domain,
+    /// FQDN of the pool inside.
+    pub internal_fqdn: Domain,
+    /// Own SIP domains, at least one.
+    pub domains: Vec<Domain>,
+    /// FQDN of the Web Conferencing Edge.
+    pub conferencing_fqdn: String,
+    /// FQDN of the A/V Edge.
+    pub av_fqdn: String,
+    /// Target of the XMPP records.
+    pub xmpp_fqdn: String,
+    /// Own domains with XMPP users.
+    pub xmpp_domains: Vec<Domain>,
+    /// FQDN of the external web services.
+    pub web_fqdn: String,
+    /// What the reverse proxy publishes beside meet, dialin and lyncdiscover.
+    pub web_names: Vec<Domain>,
+    /// Addresses of the reverse proxy.
+    pub web_addresses: Vec<IpAddr>,
+    /// The edges, at least one.
+    pub nodes: Vec<Node>,
+    /// Virtual addresses.
+    pub vips: Vips,
+    /// Port for partners; `None` where federation is off or has no listener.
+    pub federation_port: Option<u16>,
+    /// Ports at which partners are connected to.
+    pub partner_ports: Vec<u16>,
+    /// Port for own users outside; `None` where they are off or have no listener.
+    pub remote_user_port: Option<u16>,
+    /// Port for inner servers; `None` without a listener.
+    pub internal_port: Option<u16>,
+    /// Certificates of the configuration.
+    pub identities: Vec<Identity>,
+    /// Servers inside.
+    pub next_hops: Vec<Inner>,
+    /// Name servers; empty: whatever the system asks.
+    pub name_servers: Vec<SocketAddr>,
+    /// Where metrics and health are asked, loopback left out.
+    pub management: Vec<SocketAddr>,
+    /// Networks that may ask, loopback left out.
+    pub management_allow: Vec<IpNet>,
+    /// Whether revocation lists are fetched.
+    pub fetches_lists: bool,
+    /// Whether the external certificate must be for clients too.
+    pub client_eku: bool,
+    /// How long an idle connection is kept.
+    pub idle_timeout_s: u64,
+}
+
+impl Deployment {
+    /// Returns whether `role` is planned.
+    #[must_use]
+    pub fn has(&self, role: Planned) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Returns whether any partner runs one of `versions`.
+    #[must_use]
+    pub fn meets(&self, versions: &[Version]) -> bool {
+        self.versions.iter().any(|version| versions.contains(version))
+    }
+
+    /// Returns the name under which `domain`'s servers are published: directly below it, as strict
+    /// peers and clients demand (a target elsewhere ends in ms-diagnostics 1009).
+    #[must_use]
+    pub fn access_name(&self, domain: &Domain) -> String {
+        let below = self.external_fqdn.as_str().split_once('.').map(|(_, above)| above);
+        if below == Some(domain.as_str()) {
+            self.external_fqdn.to_string()
+        } else {
+            format!("sip.{domain}")
+        }
+    }
+
+    /// Returns whether an address is translated on its way to an edge.
+    #[must_use]
+    pub fn translates(&self) -> bool {
+        let services = self.nodes.iter().flat_map(|n| [&n.access, &n.conferencing, &n.av]);
+        services.into_iter().any(|addresses| addresses.bound != addresses.public)
+    }
+
+    pub(super) fn pool(&self) -> bool {
+        self.topology != Topology::Single
+    }
+}

@@ -2,6 +2,7 @@
 //! says beside it. Runs the binary itself on loopback.
 
 mod ctl;
+mod explain;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -591,6 +591,14 @@ fn contradictions_of_limits_and_access_policies_are_refused() {
         one("[federation]\narchiving_notice_header = \"via\"\narchiving_notice_value = \"x\"\n"),
         triple("`via` is not a header name", "the edge reads or strips this header itself", "",)
     );
+    assert_eq!(
+        one("[[partner]]\ndomain = \"*.a.example\"\ndistinct_users = 5\n"),
+        triple(
+            "a limit of its own for many domains",
+            "counts one domain, not what lies below it",
+            "limit the kind with [[federation_limit]], or list the domain itself",
+        )
+    );
     let limit = "[[federation_limit]]\nkind = \"allowed_server\"\n";
     assert_eq!(
         one(&format!("{limit}{limit}")),

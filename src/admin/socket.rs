@@ -154,7 +154,10 @@ pub(super) async fn accept(
             let _place = place;
             let service = service_fn(move |request: Request<Incoming>| {
                 let (view, orders) = (Arc::clone(&view), orders.clone());
-                async move { Ok::<_, Infallible>(answer(view.as_ref(), &orders, caller, request).await) }
+                async move {
+                    let answer = answer(view.as_ref(), &orders, caller, request).await;
+                    Ok::<_, Infallible>(answer)
+                }
             });
             serve_stream(stream, service).await;
         });

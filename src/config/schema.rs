@@ -170,7 +170,8 @@ section! {
         }
         /// How long a connection without traffic is kept.
         idle_timeout_s: u64 = seconds(30, 86_400), default("600"), Restart {
-            beyond: "exceeded: closed in order, to or from a partner; not while its pings are answered",
+            beyond: "exceeded: closed in order, to or from a partner; not while its pings are \
+                answered",
             example: "900",
             see: ["edge.ping_interval_s"],
         }
@@ -621,7 +622,8 @@ section! {
             ("source", Verification::Source),
             ("never", Verification::Never),
         ]), default("\"source\""), Live {
-            beyond: "source: a user whose edge says nothing counts as not verified, and is not refused",
+            beyond: "source: a user whose edge says nothing counts as not verified, and is not \
+                refused",
             example: "\"never\"",
             see: ["federation.discovered_verification"],
         }
@@ -769,7 +771,8 @@ section! {
         /// Of these, connections of one source: an IPv4 address, or a /64 of IPv6. Behind a
         /// balancer that is the address of its PROXY header.
         half_open_per_source: usize = integer(1, 1_000_000), default("100"), Restart {
-            beyond: "exceeded: the connection is closed and counted, once told; above half_open: no limit",
+            beyond: "exceeded: the connection is closed and counted, once told; above half_open: \
+                no limit",
             example: "50",
             see: ["limits.half_open", "listener.proxy_protocol_from"],
         }

@@ -74,7 +74,7 @@ pub struct Difference {
     pub sentences: Vec<String>,
 }
 
-/// Returns what going from `old` to `new` changes at `now`: entries that have expired count as such.
+/// Returns what going from `old` to `new` changes at `now`: expired entries count as such.
 ///
 /// Cost: a few hash look-ups for each listed domain and two decisions for each that changed; about
 /// a second for a million of them. What is told is bounded.

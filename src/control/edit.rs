@@ -90,7 +90,7 @@ impl Edited {
     /// or the new one.
     ///
     /// # Errors
-    /// Why the file is as it was: somebody else changed it since it was read, or the kernel refused.
+    /// Why the file is as it was: somebody else changed it meanwhile, or the kernel refused.
     pub fn write(&self) -> anyhow::Result<()> {
         file::replace(&self.config.source.path, &self.before, self.text())
     }

@@ -114,8 +114,8 @@ impl Running {
         Ok(epoch)
     }
 
-    /// Lets the policy of `candidate` be asked beside the one in force, which stays as it is under a
-    /// new number; returns that.
+    /// Lets the policy of `candidate` be asked beside the one in force, which stays as it is under
+    /// a new number; returns that.
     fn shadow(&self, candidate: Option<&Config>) -> anyhow::Result<u64> {
         if self.board.stage() > Stage::Serving {
             bail!("the edge drains");

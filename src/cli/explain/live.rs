@@ -28,7 +28,7 @@ use crate::tls::{Fault, Material, Session, State};
 
 /// How long each read of a handshake may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the partner has to object to our certificate; in TLS 1.3 that comes after our last word.
+/// How long the partner has to object to our certificate; in TLS 1.3 it does after our last word.
 const OBJECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// Reads of one handshake, each of at most a record's bytes.
 const READS_MAX: usize = 64;

@@ -56,7 +56,8 @@ section! {
             ("lync_online", Preset::LyncOnline),
             ("push", Preset::Push),
         ]), optional, Live {
-            beyond: "unset: name, kind and edge are needed; the public services of the guide have ended, so one that is enabled is warned of",
+            beyond: "unset: name, kind and edge are needed; the public services of the guide have \
+                ended, so one that is enabled is warned of",
             example: "\"push\"",
             see: ["provider.enabled", "provider.ends"],
         }

@@ -67,6 +67,8 @@ impl Discovered {
     /// Answers whatever reached the pool; returns the Call-IDs in their order.
     fn answer(&mut self, with: u16) -> Vec<String> {
         let forwarded = self.world.read(self.pool);
+        // After silence the edge's own ping may stand in front.
+        let forwarded = forwarded.trim_start_matches("\r\n");
         let messages = forwarded.split("\r\n\r\nhi").filter(|message| !message.is_empty());
         let messages: Vec<String> = messages.map(|m| format!("{m}\r\n\r\nhi")).collect();
         for message in &messages {

@@ -41,10 +41,8 @@ pub(super) fn text(explained: &Explanation) -> String {
         let line =
             format!("  {:<20} {:<8} {}", step.screen.title(), step.said.word(), step.sentence);
         let _ = writeln!(text, "{}", line.trim_end());
-        if step.said == Said::Stopped || step.said == Said::Waits {
-            if let Some(place) = &explained.place {
-                let _ = writeln!(text, "  {:<29} rule {place}", "");
-            }
+        if let (Said::Stopped, Some(place)) = (step.said, &explained.place) {
+            let _ = writeln!(text, "  {:<29} rule {place}", "");
         }
     }
     text.push('\n');

@@ -41,9 +41,7 @@ pub(super) fn text(explained: &Explanation) -> String {
         let line =
             format!("  {:<20} {:<8} {}", step.screen.title(), step.said.word(), step.sentence);
         let _ = writeln!(text, "{}", line.trim_end());
-        if (step.said == Said::Stopped || step.said == Said::Waits)
-            && let Some(place) = &explained.place
-        {
+        if let (Said::Stopped, Some(place)) = (step.said, &explained.place) {
             let _ = writeln!(text, "  {:<29} rule {place}", "");
         }
     }

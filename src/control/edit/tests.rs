@@ -34,12 +34,12 @@ fn file(text: &str) -> PolicyFile {
     PolicyFile { config }
 }
 
+/// The full example without the files beside it.
 fn full() -> String {
     let text = include_str!("../../../tests/fixtures/configs/full.toml");
-    // No file beside it is there.
-    let beside = ["secrets = \"", "partners_csv = \"", "blocked_csv = \"", "file = \"users.csv"];
-    let is_beside = |line: &&str| !beside.iter().any(|key| line.starts_with(key));
-    text.lines().filter(is_beside).map(|line| format!("{line}\n")).collect()
+    let beside = ["secrets = ", "partners_csv = ", "blocked_csv = ", "file = "];
+    let alone = |line: &&str| !beside.iter().any(|key| line.starts_with(key));
+    text.lines().filter(alone).map(|line| format!("{line}\n")).collect()
 }
 
 fn after(text: &str, edit: &Edit) -> String {
@@ -56,8 +56,8 @@ fn a_partner_is_added_after_the_last_one_and_nothing_else_moves() {
     let edited = after(&text, &Edit::Add(addition("wingtip.example")));
     let written = "\n[[partner]]\ndomain = \"wingtip.example\"\n";
     let expected = text.replace(
-        "verification = \"never\"\n\n[[blocked]]",
-        &format!("verification = \"never\"\n{written}\n[[blocked]]"),
+        "domain = \"*.adatum.example\"\n\n[[blocked]]",
+        &format!("domain = \"*.adatum.example\"\n{written}\n[[blocked]]"),
     );
     assert_eq!(edited, expected);
     let back = after(&edited, &Edit::Remove(domain("wingtip.example")));

@@ -133,6 +133,7 @@ impl Edge {
             first_generation: 0,
             seed: 7,
             idle_timeout_ms: u64::MAX,
+            ping_interval_ms: 0,
             explain: false,
         };
         let snapshot = Arc::new(policy::compile(rules(), 1).expect("rules without contradiction"));

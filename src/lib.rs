@@ -13,6 +13,7 @@
 //! [`edge::Effects`]. Cores ([`sip`], [`proxy_protocol`], [`policy`], [`dns`] without its resolver,
 //! [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
 
+mod chunked;
 pub mod limits;
 pub mod time;
 

@@ -64,6 +64,9 @@ pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 /// How long sent bytes may go without acknowledgement (RFC 5482).
 pub const TCP_USER_TIMEOUT_MS: u64 = 80_000;
 
+/// How long the answer to a ping may take (RFC 5626 section 4.4.1).
+pub const PONG_MS: u64 = 10_000;
+
 /// Descriptors beside those of connections: listeners, rings, wakers, management, log.
 pub const OTHER_DESCRIPTORS: usize = 256;
 

@@ -9,10 +9,13 @@
 //! | `/livez` | 200, or 503 with one reason a line: the process should be started again |
 //! | `/readyz` | 200, or 503 with one reason a line: nothing new should be sent here |
 //! | `/status` | JSON for people and scripts |
+//!
+//! The [`socket`] takes the operator's commands too, as [`Order`]s to whoever carries them out.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,10 +24,17 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+mod order;
+pub mod socket;
+
+pub use order::{CONFIRM_WITHIN_S, Caller, Command, Order, Outcome, Reply};
+pub use socket::Desk;
 
 /// Connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -55,6 +65,7 @@ pub trait View: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    _socket: Option<socket::Bound>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,11 +88,15 @@ impl Drop for Running {
     }
 }
 
-/// Listens on `addresses` and answers on a thread of its own.
+/// Listens on `addresses`, and on the socket of `desk`, and answers on a thread of its own.
 ///
 /// # Errors
 /// An address cannot be bound, with the address in the message; or no thread can be made.
-pub fn start(addresses: &[SocketAddr], view: Arc<dyn View>) -> io::Result<Running> {
+pub fn start(
+    addresses: &[SocketAddr],
+    desk: Option<Desk>,
+    view: Arc<dyn View>,
+) -> io::Result<Running> {
     let mut listeners = Vec::with_capacity(addresses.len());
     let mut bound = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -93,15 +108,25 @@ pub fn start(addresses: &[SocketAddr], view: Arc<dyn View>) -> io::Result<Runnin
         bound.push(listener.local_addr().map_err(named)?);
         listeners.push(listener);
     }
+    let mut socket = desk.as_ref().map(|desk| socket::Bound::new(&desk.path)).transpose()?;
+    let commands = socket.as_mut().and_then(socket::Bound::take).zip(desk);
+    let commands = commands.map(|((listener, owner), desk)| (listener, owner, desk.orders));
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        runtime.block_on(serve(listeners, view, stopped));
+        runtime.block_on(serve(listeners, commands, view, stopped));
     })?;
-    Ok(Running { addresses: bound, stop: Some(stop), thread: Some(thread) })
+    Ok(Running { addresses: bound, _socket: socket, stop: Some(stop), thread: Some(thread) })
 }
 
-async fn serve(listeners: Vec<TcpListener>, view: Arc<dyn View>, stopped: oneshot::Receiver<()>) {
+type Commands = (UnixListener, u32, mpsc::Sender<Order>);
+
+async fn serve(
+    listeners: Vec<TcpListener>,
+    commands: Option<Commands>,
+    view: Arc<dyn View>,
+    stopped: oneshot::Receiver<()>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for listener in listeners {
         match tokio::net::TcpListener::from_std(listener) {
@@ -109,6 +134,14 @@ async fn serve(listeners: Vec<TcpListener>, view: Arc<dyn View>, stopped: onesho
                 tokio::spawn(accept(listener, Arc::clone(&view), Arc::clone(&places)));
             }
             Err(error) => tracing::error!(%error, "a management address cannot be served"),
+        }
+    }
+    if let Some((listener, owner, orders)) = commands {
+        match tokio::net::UnixListener::from_std(listener) {
+            Ok(listener) => {
+                tokio::spawn(socket::accept(listener, owner, orders, Arc::clone(&view)));
+            }
+            Err(error) => tracing::error!(%error, "the admin socket cannot be served"),
         }
     }
     // Either word or a dropped sender ends it.
@@ -134,15 +167,24 @@ async fn accept(
                     answer(view.as_ref(), peer.ip(), request.method(), request.uri().path());
                 async move { Ok::<_, Infallible>(answer) }
             });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service);
-            // A prober that breaks off is no event.
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+            serve_stream(stream, service).await;
         });
     }
+}
+
+/// Answers the requests of one connection until it ends or its time is over.
+async fn serve_stream<S, T>(stream: T, service: S)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // A prober that breaks off is no event.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
 /// Answers one request.
@@ -156,6 +198,11 @@ fn answer(view: &dyn View, peer: IpAddr, method: &Method, path: &str) -> Respons
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
+    read(view, path)
+}
+
+/// Answers a reading request.
+fn read(view: &dyn View, path: &str) -> Response<Full<Bytes>> {
     match path {
         "/metrics" => {
             let mut answer = text(StatusCode::OK, view.metrics());

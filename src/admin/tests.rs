@@ -39,7 +39,7 @@ fn begin() -> (Running, Arc<Edge>) {
     let edge = Arc::new(Edge::default());
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let view: Arc<dyn View> = Arc::clone(&edge) as Arc<dyn View>;
-    let running = start(&[address], view).unwrap();
+    let running = start(&[address], None, view).unwrap();
     (running, edge)
 }
 
@@ -112,6 +112,6 @@ fn a_head_beyond_its_limit_is_refused() {
 fn an_address_in_use_is_named() {
     let (running, edge) = begin();
     let address = running.addresses()[0];
-    let error = start(&[address], edge).unwrap_err().to_string();
+    let error = start(&[address], None, edge).unwrap_err().to_string();
     assert!(error.starts_with(&format!("management address {address}: ")), "{error}");
 }

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod ctl;
+pub mod explain;
 pub mod plan;
 pub mod quickstart;
 pub mod run;
@@ -30,6 +32,10 @@ pub enum Command {
     Check(check::Args),
     /// Prints the firewall rules, DNS records, certificates and balancer rules it needs.
     Plan(plan::Args),
+    /// Says why a message would pass or not, screen by screen.
+    Explain(explain::Args),
+    /// Asks the running edge: status, reload, what a reload would change; edits its partners.
+    Ctl(ctl::Args),
     /// Lets two organisations federate on this machine, in one command.
     ///
     /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
@@ -47,6 +53,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Ctl(args) => ctl::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }
 }

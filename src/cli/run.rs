@@ -2,18 +2,20 @@
 //! edge itself is [`control::start`].
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
+use crate::admin::{Command, Order, Outcome, Reply};
 use crate::config;
-use crate::control::{self, Log, Options, Running};
+use crate::control::{self, Log, Options, Reloads, Running};
 
-/// Problems of a refused reload that are logged; `entente check` shows all of them.
-const PROBLEMS_LOGGED_MAX: usize = 10;
+/// Commands of the admin socket that may wait for the one before; more are refused with 503.
+const ORDERS_WAITING_MAX: usize = 4;
 
 /// Arguments of `entente run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,11 +74,13 @@ async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
 async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let sockets = passed_sockets()?;
+    let (orders, mut asked) = mpsc::channel(ORDERS_WAITING_MAX);
     let options = Options {
         explain: args.explain,
         key_log: args.key_log.clone(),
         log_dropped: Some(log.dropped()),
         sockets,
+        orders: Some(orders),
         ..Options::default()
     };
     let node = config.node().to_string();
@@ -90,15 +94,60 @@ async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut watchdog = tokio::time::interval(every.unwrap_or(Duration::from_secs(3600)));
+    let mut reloads = Reloads::new(std::path::absolute(&args.config)?);
     // The one loop without a bound: it is the life of the service.
     loop {
+        let due_in = reloads.due_in(&running);
         tokio::select! {
-            _ = signals.hangup.recv() => reload(&args.config, &running, log),
+            _ = signals.hangup.recv() => {
+                reloading(|| reloads.reload(&running, None, "SIGHUP"));
+            }
+            Some(order) = asked.recv() => {
+                if carry_out(order, &mut reloads, &running) == Then::Drain {
+                    break;
+                }
+            }
             () = end(&mut signals.terminate, &mut signals.interrupt) => break,
+            () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {
+                reloading(|| reloads.expire(&running));
+            }
             _ = watchdog.tick(), if every.is_some() => pet(&running),
         }
+        log.set_level(&running.log_level());
     }
+    // Commands that come from here on are told that the edge drains.
+    drop(asked);
     drain(running, &mut signals).await
+}
+
+/// What follows a command of the admin socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Serve,
+    Drain,
+}
+
+/// Carries out one command of the admin socket.
+fn carry_out(order: Order, reloads: &mut Reloads, running: &Running) -> Then {
+    let Order { command, caller, reply } = order;
+    let who = caller.to_string();
+    let (answer, then) = match &command {
+        Command::Drain => {
+            tracing::info!("drain asked by {who}");
+            running.announce_drain();
+            let body = serde_json::json!({ "stage": "drain-notice" });
+            (Reply { outcome: Outcome::Done, body }, Then::Drain)
+        }
+        Command::Reload { .. } => {
+            (reloading(|| reloads.carry_out(running, &command, &who)), Then::Serve)
+        }
+        Command::Confirm | Command::Diff { .. } => {
+            (reloads.carry_out(running, &command, &who), Then::Serve)
+        }
+    };
+    // Whoever asked may have gone; what was done is in the log.
+    let _ = reply.send(answer);
+    then
 }
 
 /// Takes the listening sockets that the service manager has opened (`LISTEN_FDS`).
@@ -111,39 +160,15 @@ fn passed_sockets() -> std::io::Result<Vec<TcpListener>> {
     Ok(sockets)
 }
 
-/// Reads the file again and puts it in force, all of it or nothing.
-fn reload(path: &Path, running: &Running, log: &Log) {
+/// Tells the service manager that the configuration is read again, for as long as `work` takes.
+fn reloading<R>(work: impl FnOnce() -> R) -> R {
     let now = NotifyState::monotonic_usec_now().ok();
     let mut states = vec![NotifyState::Reloading];
     states.extend(now);
     tell(&states);
-    match config::load(path) {
-        Err(report) => {
-            let problems = report.problems();
-            for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
-                let (code, place) = (problem.code.as_str(), report.place(problem));
-                let help = problem.help.as_deref().unwrap_or(&problem.label);
-                tracing::error!(code, place, help, "{}", problem.message);
-            }
-            tracing::error!(problems = problems.len(), "reload refused, nothing changed");
-            let first = problems.first().map_or("", |problem| problem.message.as_str());
-            running.reload_refused(&first);
-        }
-        Ok(config) => {
-            let level = config.log.level.clone();
-            match running.reload(config) {
-                Ok(changes) => {
-                    log.set_level(&level);
-                    let keys: Vec<&str> =
-                        changes.iter().map(|change| change.key.as_str()).collect();
-                    let epoch = running.epoch();
-                    tracing::info!(epoch, changed = keys.join(", "), "reloaded");
-                }
-                Err(error) => tracing::error!("reload refused, nothing changed: {error:#}"),
-            }
-        }
-    }
+    let result = work();
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    result
 }
 
 /// Tells the service manager that the edge is alive, if it is.

@@ -25,6 +25,7 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
     let sections = sections();
     let paths: BTreeSet<&String> =
         old.source.places.keys().chain(new.source.places.keys()).collect();
+    let lines = Lines::of(new);
     let mut changes = Vec::new();
     for path in paths {
         let Some((section, name)) = path.split_once('.') else { continue };
@@ -33,7 +34,7 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
         // Entries of a list have paths of their own but no declaration; their list stands for them.
         let Some(key) = keys.into_iter().find(|key| key.name == name) else { continue };
         if written(old, path) != written(new, path) {
-            let whereabouts = new.source.whereabouts(path);
+            let whereabouts = lines.whereabouts(path);
             changes.push(Change { key: path.clone(), reload: key.reload, whereabouts });
         }
     }
@@ -53,4 +54,48 @@ fn is_of_users(key: &str) -> bool {
 fn written<'a>(config: &'a Config, path: &str) -> Option<&'a str> {
     let span = config.source.places.get(path)?;
     config.source.text.get(span.clone())
+}
+
+/// Where each line of a text begins, so that thousands of places cost no walk over it each.
+struct Lines<'a> {
+    config: &'a Config,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(config: &'a Config) -> Self {
+        let ends = memchr::memchr_iter(b'\n', config.source.text.as_bytes());
+        Self { config, starts: std::iter::once(0).chain(ends.map(|end| end + 1)).collect() }
+    }
+
+    /// Returns what [`super::Source::whereabouts`] does.
+    fn whereabouts(&self, key: &str) -> String {
+        let path = self.config.source.path.display();
+        match self.config.source.place(key) {
+            Some(span) => {
+                let line = self.starts.partition_point(|&start| start <= span.start);
+                format!("{path}:{line}")
+            }
+            None => path.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn lines_are_told_as_the_source_tells_them() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs");
+        let path = fixtures.join("full.toml");
+        let config = parse(&path, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        let lines = Lines::of(&config);
+        for key in config.source.places.keys().map(String::as_str).chain(["partner[9].port"]) {
+            assert_eq!(lines.whereabouts(key), config.source.whereabouts(key), "{key}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub use schema::{
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
-pub use shape::User;
+pub use shape::{User, read_domain, read_pattern};
 
 use crate::dns::Domain;
 use crate::edge::Class;
@@ -174,7 +174,16 @@ impl Config {
 /// [`Report`]: everything that is wrong with it, as far as one reading shows.
 pub fn load(path: &Path) -> Result<Config, Report> {
     let text = std::fs::read_to_string(path).map_err(|why| Report::unreadable(path, &why))?;
-    let mut config = parse(path, &text)?;
+    load_text(path, &text)
+}
+
+/// Reads `text` as what [`load`] would find at `path`, and the secrets it names: a file that is
+/// about to be written.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(path: &Path, text: &str) -> Result<Config, Report> {
+    let mut config = parse(path, text)?;
     if let Some(secrets) = &config.edge.secrets {
         config.secrets = Some(Secrets::load(secrets)?);
     }

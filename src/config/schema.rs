@@ -170,9 +170,16 @@ section! {
         }
         /// How long a connection without traffic is kept.
         idle_timeout_s: u64 = seconds(30, 86_400), default("600"), Restart {
-            beyond: "exceeded: the connection is closed in order",
+            beyond: "exceeded: closed in order, to or from a partner; not while its pings are answered",
             example: "900",
-            see: [],
+            see: ["edge.ping_interval_s"],
+        }
+        /// How long a connection this edge has opened may be silent before it is pinged (RFC 5626);
+        /// below the time after which balancers in between forget it.
+        ping_interval_s: u64 = seconds(0, 3_600), default("60"), Restart {
+            beyond: "0: no pings; a peer that never answers keeps its connection for the idle time",
+            example: "75",
+            see: ["edge.idle_timeout_s"],
         }
         /// How long readiness fails before listeners close, so that balancers take notice.
         drain_notice_s: u64 = seconds(0, 3_600), default("5"), Live {
@@ -466,7 +473,7 @@ section! {
         /// Distinct local users a discovered partner may address within the window, whether or not
         /// they exist.
         distinct_users: u32 = integer(0, 10_000), default("1000"), Live {
-            beyond: "exceeded: messages to additional users get 480 with Retry-After; 0: any number",
+            beyond: "exceeded: messages to additional users get 480; 0: any number",
             example: "200",
             see: ["federation.distinct_users_window_s"],
         }
@@ -476,8 +483,8 @@ section! {
             example: "3600",
             see: ["federation.distinct_users"],
         }
-        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on a
-        /// partner is suspicious.
+        /// Share of failing requests (403, 404, 410, 484, 604, or one user too many) from which on
+        /// a partner is suspicious.
         failed_percent: u8 = integer(0, 100), default("50"), Live {
             beyond: "reached: suspicious_messages_per_s holds until the share has fallen; 0: never",
             example: "80",
@@ -759,6 +766,13 @@ section! {
             example: "2000",
             see: ["tls.handshake_timeout_ms"],
         }
+        /// Of these, connections of one source: an IPv4 address, or a /64 of IPv6. Behind a
+        /// balancer that is the address of its PROXY header.
+        half_open_per_source: usize = integer(1, 1_000_000), default("100"), Restart {
+            beyond: "exceeded: the connection is closed and counted, once told; above half_open: no limit",
+            example: "50",
+            see: ["limits.half_open", "listener.proxy_protocol_from"],
+        }
         /// Transactions under way.
         transactions: usize = integer(64, 16_000_000), default("100000"), Restart {
             beyond: "exceeded: 503 with Retry-After",
@@ -775,7 +789,7 @@ section! {
 }
 
 section! {
-    /// Where metrics and health are asked.
+    /// Where metrics and health are asked, and where commands are taken.
     Management = "management", repeated: false {
         /// Addresses with ports; port 0 lets the kernel choose.
         listen: Vec<SocketAddr> = list(socket_address(0), 16),
@@ -788,6 +802,12 @@ section! {
         allow: Vec<IpNet> = list(network(), 256), default("[\"127.0.0.0/8\", \"::1\"]"), Live {
             beyond: "others get 403",
             example: "[\"127.0.0.0/8\", \"10.0.0.0/24\"]",
+            see: ["management.listen"],
+        }
+        /// Unix socket for `entente ctl`; only its owner and root may use it.
+        socket: PathBuf = path(), optional, Restart {
+            beyond: "unset: no socket; reload by SIGHUP, drain by SIGTERM",
+            example: "\"/run/entente/admin.sock\"",
             see: ["management.listen"],
         }
     }

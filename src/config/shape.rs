@@ -183,13 +183,19 @@ fn read_name(written: &str, dots: usize) -> Result<Domain, &'static str> {
     Ok(domain)
 }
 
-/// Reads a fully qualified name.
-pub(super) fn read_domain(written: &str) -> Result<Domain, &'static str> {
+/// Reads a fully qualified name as the configuration does: any script, at least two labels.
+///
+/// # Errors
+/// What was expected instead.
+pub fn read_domain(written: &str) -> Result<Domain, &'static str> {
     read_name(written, 1)
 }
 
 /// Reads a name, or `*.` and a name for all that lies below it.
-pub(super) fn read_pattern(written: &str) -> Result<Pattern, &'static str> {
+///
+/// # Errors
+/// What was expected instead.
+pub fn read_pattern(written: &str) -> Result<Pattern, &'static str> {
     match written.strip_prefix("*.") {
         // Whole top-level domains are blocked by people who know why.
         Some(name) => read_name(name, 0).map(Pattern::Below),

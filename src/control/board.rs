@@ -61,6 +61,15 @@ pub(super) struct Certificate {
     pub(super) not_after_unix_s: u64,
 }
 
+/// A reload that is taken back unless somebody confirms it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unconfirmed {
+    /// What is in force meanwhile.
+    pub(super) epoch: u64,
+    /// Until when.
+    pub(super) until_unix_s: u64,
+}
+
 /// State that control writes and the admin thread reads.
 pub(super) struct Board {
     pub(super) clock: Clock,
@@ -79,6 +88,8 @@ pub(super) struct Board {
     epoch: AtomicU64,
     poller: Mutex<&'static str>,
     last_refusal: Mutex<Option<String>>,
+    rolled_back: AtomicU64,
+    unconfirmed: Mutex<Option<Unconfirmed>>,
     stage: AtomicU8,
     watched: Box<[Watched]>,
     control_beat_ms: AtomicU64,
@@ -144,6 +155,8 @@ impl Board {
             epoch: AtomicU64::new(0),
             poller: Mutex::new("none"),
             last_refusal: Mutex::new(None),
+            rolled_back: AtomicU64::new(0),
+            unconfirmed: Mutex::new(None),
             stage: AtomicU8::new(Stage::Starting as u8),
             watched: (0..shards).map(|_| watched()).collect(),
             control_beat_ms: AtomicU64::new(now_ms),
@@ -187,6 +200,16 @@ impl Board {
                 *held(&self.last_refusal) = Some(why);
             }
         }
+    }
+
+    /// Tells which reload waits to be confirmed, if one does.
+    pub(super) fn set_unconfirmed(&self, unconfirmed: Option<Unconfirmed>) {
+        *held(&self.unconfirmed) = unconfirmed;
+    }
+
+    /// Counts a reload that was taken back.
+    pub(super) fn count_roll_back(&self) {
+        self.rolled_back.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that the control thread moves, and which shards have moved since the last call.
@@ -302,6 +325,7 @@ impl Board {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         exporter.set(&catalogue::RELOADS, &["accepted"], read(&self.reloads_accepted));
         exporter.set(&catalogue::RELOADS, &["refused"], read(&self.reloads_refused));
+        exporter.set(&catalogue::RELOADS, &["rolled_back"], read(&self.rolled_back));
         exporter.set(&catalogue::EPOCH, &[], self.epoch());
         exporter.set(&catalogue::STAGE, &[], self.stage() as u64);
         exporter.set(&catalogue::SHARDS, &[self.poller()], self.fabric.shards() as u64);
@@ -378,6 +402,12 @@ impl admin::View for Board {
                 })
             })
             .collect();
+        let unconfirmed = held(&self.unconfirmed).map(|unconfirmed| {
+            serde_json::json!({
+                "epoch": unconfirmed.epoch,
+                "until_unix_s": unconfirmed.until_unix_s,
+            })
+        });
         let listeners: Vec<_> = config.listeners.iter().map(|l| l.address.to_string()).collect();
         serde_json::json!({
             "node": config.node().as_str(),
@@ -399,7 +429,9 @@ impl admin::View for Board {
             "reloads": {
                 "accepted": self.reloads_accepted.load(Ordering::Relaxed),
                 "refused": self.reloads_refused.load(Ordering::Relaxed),
+                "rolled_back": self.rolled_back.load(Ordering::Relaxed),
                 "last_refusal": *held(&self.last_refusal),
+                "unconfirmed": unconfirmed,
             },
         })
     }

@@ -1,7 +1,7 @@
 //! What starts, feeds and watches the shards.
 //!
 //! ```text
-//! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload)
+//! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload, roll back)
 //! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
 //! shards ─ lists wanted ─> control thread ─ HTTP ─> Material of another edition ──> Published
 //! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
@@ -14,6 +14,8 @@ mod board;
 mod certificates;
 mod convert;
 mod crl;
+mod diff;
+pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod limits;
@@ -21,13 +23,16 @@ mod listeners;
 mod log;
 mod notes;
 mod process;
+mod reload;
 mod scores;
 mod start;
 
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use diff::{Difference, Named, Side, difference};
 pub use limits::{outgoing, throttles};
 pub use log::Log;
-pub use start::{Options, Running, start};
+pub use reload::Reloads;
+pub use start::{Options, Running, policy, start};
 
 use certificates::certificates;
 

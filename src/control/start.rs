@@ -19,7 +19,7 @@ use super::crl;
 use super::listeners::listen;
 use super::{convert, notes, scores};
 use crate::admin::{self, View as _};
-use crate::config::{self, Config, Reload};
+use crate::config::{self, Config};
 use crate::dns::resolver::{self, Asked, Resolver};
 use crate::edge::access::{self, Access, PoolKey, PoolKeys};
 use crate::edge::{Class, Drain, Note};
@@ -54,14 +54,16 @@ pub struct Options {
     pub discovery_key: [u64; 2],
     /// Listening sockets that the service manager has opened, each for the listener of its address.
     pub sockets: Vec<TcpListener>,
+    /// Who carries out what is asked on the admin socket; without it none is opened.
+    pub orders: Option<mpsc::Sender<admin::Order>>,
 }
 
 /// A running edge. To end it, [`Running::drain_and_wait`]; dropped, it ends without notice.
 pub struct Running {
-    board: Arc<Board>,
-    published: Arc<Published>,
-    lists: Arc<crl::Lists>,
-    options: Options,
+    pub(super) board: Arc<Board>,
+    pub(super) published: Arc<Published>,
+    pub(super) lists: Arc<crl::Lists>,
+    pub(super) options: Options,
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     notes: Option<JoinHandle<()>>,
@@ -104,7 +106,10 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     lists.publish_to(Arc::clone(&published));
 
     let view: Arc<dyn admin::View> = Arc::clone(&board) as Arc<dyn admin::View>;
-    let admin = admin::start(&board.config.load().management.listen, view)?;
+    let management = board.config.load().management.clone();
+    let desk = management.socket.clone().zip(options.orders.take());
+    let desk = desk.map(|(path, orders)| admin::Desk { path, orders });
+    let admin = admin::start(&management.listen, desk, view)?;
     let (notes_to, notes) = notes_channel(&options, &board)?;
     let (control, questions, retired) = spawn_control(&board, shards, &lists, reported)?;
     let mut running = Running {
@@ -172,48 +177,12 @@ impl Running {
         }));
     }
 
-    /// Puts `config` in force, all of it or nothing; returns the keys that changed.
-    ///
-    /// Open connections stay and are judged again before their next message.
-    /// # Errors
-    /// Why nothing was changed: a key that only a restart changes, a contradiction, a file.
-    pub fn reload(&self, config: Config) -> anyhow::Result<Vec<config::Change>> {
-        let result = self.try_reload(config);
-        self.board.reloaded(result.as_ref().map(|_| ()).map_err(|error| format!("{error:#}")));
-        result
-    }
-
-    /// Counts a reload that was refused before it came here: its file could not be read.
-    pub fn reload_refused(&self, why: &dyn std::fmt::Display) {
-        self.board.reloaded(Err(why.to_string()));
-    }
-
-    fn try_reload(&self, config: Config) -> anyhow::Result<Vec<config::Change>> {
-        if self.board.stage() > Stage::Serving {
-            bail!("the edge drains");
-        }
-        let old = self.board.config.load();
-        let changes = config::difference(&old, &config);
-        let only_restart: Vec<String> = changes
-            .iter()
-            .filter(|change| change.reload == Reload::Restart)
-            .map(|change| format!("{} ({})", change.key, change.whereabouts))
-            .collect();
-        if !only_restart.is_empty() {
-            bail!("only a restart changes {}", only_restart.join(", "));
-        }
-        if old.secrets != config.secrets {
-            bail!("only a restart changes the secrets of the pool");
-        }
-        let epoch = self.board.epoch() + 1;
-        let (snapshot, material) = compile(&config, epoch, &self.board.clock, &self.options)?;
-        self.lists.put_in_force(&material, &config);
-        self.published.snapshot.store(Arc::new(snapshot));
+    /// Makes readiness fail, so that balancers send nothing new; [`Running::drain_and_wait`] goes
+    /// on from there.
+    pub fn announce_drain(&self) {
+        self.board.set_stage(Stage::Notice);
+        self.published.drain(Drain::Notice);
         self.board.fabric.wake_all();
-        self.board.set_epoch(epoch);
-        self.board.certificates.store(Arc::new(super::certificates(&config)));
-        self.board.config.store(Arc::new(config));
-        Ok(changes)
     }
 
     /// Drains as DESIGN 9 says and returns when every shard has ended.
@@ -223,9 +192,7 @@ impl Running {
     /// # Errors
     /// A shard ended in another way than by its drain.
     pub fn drain_and_wait(mut self) -> anyhow::Result<()> {
-        self.board.set_stage(Stage::Notice);
-        self.published.drain(Drain::Notice);
-        self.board.fabric.wake_all();
+        self.announce_drain();
         std::thread::sleep(Duration::from_secs(self.board.config.load().edge.drain_notice_s));
         self.close()
     }
@@ -311,28 +278,45 @@ impl Drop for Running {
     }
 }
 
+/// Returns the policy that an edge with `config` would have, to ask it without running one.
+///
+/// # Errors
+/// In an operator's words: the policy contradicts itself.
+pub fn policy(config: &Config) -> anyhow::Result<Snapshot> {
+    compile_policy(config, 1, &Options::default())
+}
+
 /// Compiles policy and TLS material number `epoch`.
-fn compile(
+pub(super) fn compile(
     config: &Config,
     epoch: u64,
     clock: &Clock,
     options: &Options,
 ) -> anyhow::Result<(Snapshot, tls::Material)> {
+    let snapshot = compile_policy(config, epoch, options)?;
+    let now_unix_s = clock.now().unix_s;
+    let plan = convert::tls_plan(config, epoch, now_unix_s, options.key_log.clone());
+    let material = tls::Material::build(&plan)?;
+    Ok((snapshot, material))
+}
+
+/// Compiles the policy of `config` as number `epoch`; reads no file.
+pub(super) fn compile_policy(
+    config: &Config,
+    epoch: u64,
+    options: &Options,
+) -> anyhow::Result<Snapshot> {
     let snapshot = policy::compile(convert::rules(config), epoch).map_err(|contradictions| {
         let told: Vec<String> =
             contradictions.iter().map(|found| convert::contradiction(config, found)).collect();
         anyhow::anyhow!("the policy contradicts itself: {}", told.join("; "))
     })?;
-    let now_unix_s = clock.now().unix_s;
-    let plan = convert::tls_plan(config, epoch, now_unix_s, options.key_log.clone());
-    let material = tls::Material::build(&plan)?;
-    let snapshot = snapshot
+    Ok(snapshot
         // Without a secret a stranger could search for a domain that shares a partner's key.
         .keyed(options.discovery_key)
         .with_throttles(super::throttles(config))
         .with_outgoing(super::outgoing(config))
-        .with_directory(Arc::clone(&config.directory));
-    Ok((snapshot, material))
+        .with_directory(Arc::clone(&config.directory)))
 }
 
 fn shard_count(config: &Config) -> anyhow::Result<usize> {
@@ -363,6 +347,7 @@ fn budget(config: &Config) -> Budget {
     let connections = config.limits.connections;
     // The configuration has at least 16, so that something is left to accept.
     Budget::new(connections, connections.div_ceil(OUTGOING_SHARE), config.limits.half_open)
+        .with_half_open_per_source(config.limits.half_open_per_source)
 }
 
 fn settings(config: &Config, shard: u16) -> shard::Settings {
@@ -431,6 +416,7 @@ fn access_setup(
         pool_keys: keys.pool.clone(),
         seed: keys.seed.wrapping_add(shard as u64),
         idle_timeout_ms: config.edge.idle_timeout_s * 1000,
+        ping_interval_ms: config.edge.ping_interval_s * 1000,
         explain: options.explain,
     })
 }

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::chunked::Chunked;
 use crate::dns::{Domain, Question, SharedAnswer};
 use crate::limits;
 use crate::policy::{ExpectedNames, PeerNames, Snapshot};
@@ -114,6 +115,8 @@ pub enum CloseReason {
     NotPermitted,
     /// Nothing passed for the idle time.
     Idle,
+    /// The peer answered pings before and does not any more (RFC 5626 section 4.4.1).
+    NoPong,
     /// The edge drains.
     Draining,
     /// The leg used up what an unidentified or misbehaving peer may use.
@@ -285,7 +288,7 @@ impl Mail {
 pub struct Effects {
     /// Drained after every call, in order.
     pub commands: Vec<Command>,
-    legs: Vec<Outgoing>,
+    legs: Chunked<Outgoing>,
     dirty: Vec<LegId>,
     /// Buffers that legs have given back, so that a leg with nothing to say holds none and one that
     /// speaks need not ask the allocator; at most [`limits::STAGING_SPARE_MAX`].
@@ -316,9 +319,7 @@ impl Effects {
     /// Opens the way out of `leg`. Called by the shell before the core hears of the leg.
     pub fn open(&mut self, leg: LegId) {
         let index = leg.index as usize;
-        if self.legs.len() <= index {
-            self.legs.resize_with(index + 1, Outgoing::default);
-        }
+        self.legs.reach(index, Outgoing::default);
         let outgoing = &mut self.legs[index];
         assert!(!outgoing.open, "a leg's way out is opened once");
         outgoing.generation = leg.generation;
@@ -476,4 +477,9 @@ pub trait Core {
     fn next_deadline(&self) -> Option<Monotonic>;
     /// Returns how many transactions are unfinished, for the drain.
     fn pending(&self) -> usize;
+    /// Returns whether nothing but health checks came on a leg so far; its end is then counted and
+    /// not told.
+    fn only_probed(&self, _leg: LegId) -> bool {
+        false
+    }
 }

@@ -3,8 +3,8 @@
 //! [`compile`] turns [`Rules`] into a [`Snapshot`]; a shard asks it ([`Snapshot::inbound`],
 //! [`Snapshot::outbound`], [`Snapshot::remote_user`]) and gets a [`Permit`], a [`Refusal`] or the
 //! question that DNS has to answer first. [`VerdictCache`] remembers what was decided, [`Scores`]
-//! counts what no verdict may remember against the limits of [`throttle`], [`users`] says what single
-//! users may, [`address`] says where a connection may go.
+//! counts what no verdict may remember against the limits of [`throttle`], [`users`] says what
+//! single users may, [`address`] says where a connection may go.
 
 pub mod address;
 mod contradiction;

@@ -249,6 +249,15 @@ impl Refusal {
         &self.domain
     }
 
+    /// Returns the certificate names of which one would have passed, where it was about them.
+    #[must_use]
+    pub fn expected_names(&self) -> &[Domain] {
+        match &self.about {
+            About::Names(names) => names,
+            _ => &[],
+        }
+    }
+
     /// Returns the number of the snapshot that refused.
     #[must_use]
     pub const fn epoch(&self) -> u64 {

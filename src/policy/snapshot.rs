@@ -14,7 +14,7 @@ use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
 use super::throttle::Throttling;
 use super::users::Directory;
-use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, Rules};
+use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, ProviderKind, Rules};
 use crate::dns::Domain;
 
 /// One immutable compiled policy.
@@ -199,6 +199,23 @@ impl Snapshot {
             | PartnerKey::Subdomain(_)
             | PartnerKey::DefaultRoute
             | PartnerKey::NextHop => None,
+        }
+    }
+
+    /// Returns the edge of a public service, which many domains share.
+    #[must_use]
+    pub fn remote_edge(&self, key: PartnerKey) -> Option<&Domain> {
+        match key {
+            PartnerKey::Provider(index) => self
+                .providers
+                .get(index)
+                .filter(|provider| provider.kind == ProviderKind::Public)
+                .map(|provider| &provider.edge),
+            PartnerKey::DefaultRoute => {
+                let (route, _) = self.default_route().filter(|(route, _)| route.public)?;
+                Some(&route.edge)
+            }
+            _ => None,
         }
     }
 

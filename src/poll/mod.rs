@@ -88,6 +88,9 @@ pub trait Poller {
     /// Stops reporting. Must come before the descriptor is closed.
     fn remove(&mut self, fd: RawFd, token: Token);
 
+    /// Lets go of every descriptor that was removed; without it, that happens with the next wait.
+    fn settle(&mut self) {}
+
     /// Waits and appends what became ready.
     ///
     /// Returns early and empty when a signal comes.

@@ -105,6 +105,25 @@ fn what_is_removed_is_silent_and_its_connection_closes() {
 }
 
 #[test]
+fn a_listener_that_was_removed_and_closed_accepts_nobody() {
+    both(|poller| {
+        for round in 0..20 {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+            let address = listener.local_addr().expect("an address");
+            poller.add(listener.as_raw_fd(), Token(round), Interest::Read).expect("add");
+            let _early = std::net::TcpStream::connect(address).expect("connect");
+            seen(poller, LOOK);
+            poller.remove(listener.as_raw_fd(), Token(round));
+            poller.settle();
+            drop(listener);
+            let late = std::net::TcpStream::connect(address).map_err(|error| error.kind());
+            let refused = Err(io::ErrorKind::ConnectionRefused);
+            assert_eq!(late.map(drop), refused, "{}", poller.name());
+        }
+    });
+}
+
+#[test]
 fn a_number_reused_after_removal_is_the_new_connection() {
     both(|poller| {
         let (ours, _theirs) = pair();

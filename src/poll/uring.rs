@@ -145,6 +145,16 @@ impl Poller for Uring {
         assert!(pushed.is_ok(), "a submission makes room for one entry");
     }
 
+    /// A poll holds its file open until its cancellation has run, so a listener that was closed
+    /// would go on accepting until the next wait. The first call cancels, the second runs what the
+    /// cancellation left for this thread.
+    fn settle(&mut self) {
+        for _ in 0..2 {
+            // What fails here is tried again by the next wait, which tells.
+            let _ = self.ring.submit();
+        }
+    }
+
     fn wait(&mut self, wait: Wait, into: &mut Vec<Ready>) -> io::Result<()> {
         self.enter(wait)?;
         let mut ended = Vec::new();

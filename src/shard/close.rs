@@ -1,12 +1,12 @@
 //! How connections end: in order, at once, or before they were legs; and the one line each leaves.
 
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use super::counters::{Count, HandshakeEnd};
 use super::legs::{Leg, Origin, Source, State};
 use super::network::{Network, Stream};
-use super::{Shard, leg_timer};
+use super::{Shard, leg_timer, sources};
 use crate::edge::{Class, CloseReason, ConnectFailure, Core, LegId, Lost, Note, Severity};
 use crate::poll::Poller;
 use crate::proxy_protocol::Malformed;
@@ -39,7 +39,7 @@ impl Why {
     pub(super) const FRAMING_LOST: Self = Self::Core(CloseReason::FramingLost);
 
     /// In the order of [`Why::place`].
-    pub(super) const LABELS: [&'static str; 12] = [
+    pub(super) const LABELS: [&'static str; 13] = [
         "peer",
         "peer_unclean",
         "reset",
@@ -52,6 +52,7 @@ impl Why {
         "idle",
         "draining",
         "abuse",
+        "no_pong",
     ];
 
     pub(super) const fn place(&self) -> usize {
@@ -68,7 +69,13 @@ impl Why {
             Self::Core(CloseReason::Idle) => 9,
             Self::Core(CloseReason::Draining) => 10,
             Self::Core(CloseReason::Abuse) => 11,
+            Self::Core(CloseReason::NoPong) => 12,
         }
+    }
+
+    /// Returns whether the peer ended it, in whatever manner.
+    const fn is_peers(&self) -> bool {
+        matches!(self, Self::ByPeer | Self::ByPeerUncleanly | Self::Reset)
     }
 
     const fn lost(&self) -> Lost {
@@ -95,6 +102,7 @@ impl Why {
                     CloseReason::FramingLost => "what the peer sent cannot be told apart any more",
                     CloseReason::NotPermitted => "the policy in force does not let it in",
                     CloseReason::Idle => "nothing passed for the idle time",
+                    CloseReason::NoPong => "a ping was not answered, as those before it were",
                     CloseReason::Draining => "the edge drains",
                     CloseReason::Abuse => "the peer used up what it may use",
                 };
@@ -125,6 +133,8 @@ pub(super) enum Unborn {
     ProxyRefused,
     /// A listed balancer owed a PROXY header.
     ProxyMalformed(Malformed),
+    /// Its source, told by the balancer, has as many half-open connections as it may.
+    SourceFull(sources::Refused),
     /// TLS could not be agreed.
     Fault(Fault),
 }
@@ -137,7 +147,7 @@ impl Unborn {
         }
     }
 
-    fn sentence(&self) -> String {
+    pub(super) fn sentence(&self) -> String {
         match self {
             Self::Probe => "it was closed before its first byte".to_owned(),
             Self::Closed => "the peer closed it during the handshake".to_owned(),
@@ -146,9 +156,24 @@ impl Unborn {
                 "it began with a PROXY header, and the sender is no listed balancer".to_owned()
             }
             Self::ProxyMalformed(malformed) => format!("a balancer owes a header: {malformed}"),
+            Self::SourceFull(_) => {
+                "its source has too many connections in their handshake; more of the same are \
+                 counted and not told"
+                    .to_owned()
+            }
             Self::Fault(fault) => fault.to_string(),
         }
     }
+
+    /// Returns whether the log should hear of it.
+    const fn is_told(&self) -> bool {
+        !matches!(self, Self::Probe | Self::SourceFull(sources::Refused::Again))
+    }
+}
+
+/// Says why an accepted connection was not kept.
+pub(super) fn refusal(remote: SocketAddr, class: Class, why: &str) -> String {
+    format!("refused a connection from {remote} ({}): {why}", class_text(class))
 }
 
 impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
@@ -208,29 +233,35 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     pub(super) fn unborn(&mut self, now: Now, id: LegId, unborn: &Unborn) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         match unborn {
+            // A balancer that looks whether we live may end it wherever it has seen enough.
+            _ if leg.check => self.counters.add(Count::Probes, 1),
             Unborn::Probe => self.counters.add(Count::Probes, 1),
+            Unborn::SourceFull(_) => self.counters.add(Count::SourceRefused, 1),
             Unborn::ProxyRefused => self.counters.add(Count::ProxyRefused, 1),
             Unborn::ProxyMalformed(_) => self.counters.add(Count::ProxyMalformed, 1),
             Unborn::Closed => self.counters.handshake_failed(HandshakeEnd::Closed),
             Unborn::Timeout => self.counters.handshake_failed(HandshakeEnd::Timeout),
             Unborn::Fault(fault) => self.counters.handshake_failed(HandshakeEnd::Fault(fault)),
         }
-        let (class, remote) = (class_text(leg.class), leg.remote);
-        let why = unborn.sentence();
-        let (origin, sentence) = match leg.origin {
-            Origin::Accepted { .. } => {
-                (leg.origin, format!("refused a connection from {remote} ({class}): {why}"))
-            }
-            Origin::Outgoing { .. } => {
-                (leg.origin, format!("a connection to {remote} ({class}) failed: {why}"))
-            }
-        };
-        leg.state = State::Lingering;
-        if !matches!(unborn, Unborn::Probe) {
+        let (class, remote, origin) = (leg.class, leg.remote, leg.origin);
+        if unborn.is_told() && !leg.check {
+            let why = unborn.sentence();
+            let sentence = match origin {
+                Origin::Accepted { .. } => refusal(remote, class, &why),
+                Origin::Outgoing { .. } => {
+                    format!("a connection to {remote} ({}) failed: {why}", class_text(class))
+                }
+            };
             self.note(id, Severity::Info, sentence);
         }
+        if let Origin::Accepted { .. } = origin {
+            self.give_half_open(id);
+        }
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.state = State::Lingering;
+        }
         match origin {
-            Origin::Accepted { .. } => self.links.fabric.budget.give_half_open(),
+            Origin::Accepted { .. } => {}
             Origin::Outgoing { outlet } => {
                 let failure = unborn.connect_failure();
                 self.counters.connect_failed(failure);
@@ -263,11 +294,17 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             why.sentence(),
             if unsent > 0 { format!(", {unsent} bytes unsent") } else { String::new() },
         );
+        let accepted = matches!(leg.origin, Origin::Accepted { .. });
         // From here on the leg is nothing to the core, whatever the socket still has to say.
         leg.state = State::Lingering;
         self.effects.close(id);
         self.counters.leg_closed(class, why);
-        self.note(id, why.severity(), sentence);
+        let mut severity = why.severity();
+        if accepted && why.is_peers() && self.core.only_probed(id) {
+            self.counters.add(Count::Probes, 1);
+            severity = Severity::Debug;
+        }
+        self.note(id, severity, sentence);
         self.core.leg_closed(now, id, why.lost(), unsent, &mut self.effects);
     }
 
@@ -365,6 +402,7 @@ mod tests {
             CloseReason::Idle,
             CloseReason::Draining,
             CloseReason::Abuse,
+            CloseReason::NoPong,
         ];
         let mut all = vec![
             Why::ByPeer,

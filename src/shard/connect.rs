@@ -125,6 +125,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let id = self.legs.insert(Leg {
             stream,
             class: this.connected.class,
+            check: false,
             origin: Origin::Outgoing { outlet: this.outlet },
             remote: address,
             local: address,

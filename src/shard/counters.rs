@@ -67,8 +67,11 @@ counts! {
     RecordsJoined = "records_joined",
     /// Connections accepted by this shard.
     Accepts = "accepts",
-    /// Connections closed before their first byte, as health checks do.
+    /// Connections that ended as health checks do: before their first byte, after a PROXY header
+    /// that named no client, or after nothing but OPTIONS.
     Probes = "probes",
+    /// Connections turned away because their source had too many in their handshake.
+    SourceRefused = "source_refused",
     /// Accepted sockets handed to another shard.
     Handovers = "handovers",
     /// PROXY headers from somewhere that is no listed balancer.

@@ -1,7 +1,7 @@
 //! What the shards of one process share: how to reach each other, and what they may use together.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -12,6 +12,7 @@ use crossbeam::utils::CachePadded;
 use super::counters::CounterCells;
 use super::legs::ProxyHeader;
 use super::mailbox::PostBox;
+use super::sources::{self, Sources};
 use crate::dns::SharedAnswer;
 use crate::edge::{Class, Drain, LegId, Mail};
 use crate::limits;
@@ -159,6 +160,7 @@ pub struct Budget {
     /// Of these, kept for outgoing ones.
     outgoing_reserved: usize,
     half_open_max: usize,
+    sources: Sources,
     accepted: CachePadded<AtomicUsize>,
     outgoing: CachePadded<AtomicUsize>,
     half_open: CachePadded<AtomicUsize>,
@@ -175,10 +177,20 @@ impl Budget {
             connections_max,
             outgoing_reserved,
             half_open_max,
+            sources: Sources::new(half_open_max, half_open_max),
             accepted: none(),
             outgoing: none(),
             half_open: none(),
         }
+    }
+
+    /// Returns this budget with at most `most` half-open connections of one source.
+    ///
+    /// Memory: 32 bytes for each half-open connection there may be, 4 MiB at most.
+    #[must_use]
+    pub fn with_half_open_per_source(mut self, most: usize) -> Self {
+        self.sources = Sources::new(self.half_open_max, most);
+        self
     }
 
     /// Returns accepted, outgoing and half-open connections.
@@ -210,8 +222,17 @@ impl Budget {
         give(&self.accepted);
     }
 
-    pub(super) fn give_half_open(&self) {
+    /// Takes a place among the half-open connections of one source.
+    pub(super) fn take_source(&self, source: IpAddr) -> Result<sources::Place, sources::Refused> {
+        self.sources.take(source)
+    }
+
+    /// `source`: the connection's place among those of its source, if it came to have one.
+    pub(super) fn give_half_open(&self, source: Option<sources::Place>) {
         give(&self.half_open);
+        if let Some(place) = source {
+            self.sources.give(place);
+        }
     }
 
     /// Takes the place of an outgoing connection.
@@ -313,7 +334,7 @@ mod tests {
         let budget = Budget::new(10, 1, 1);
         assert_eq!(budget.take_accepted(), Ok(()));
         assert_eq!(budget.take_accepted(), Err(Full::HalfOpen));
-        budget.give_half_open();
+        budget.give_half_open(None);
         assert_eq!(budget.take_accepted(), Ok(()));
         assert_eq!(budget.used(), (2, 0, 1));
     }

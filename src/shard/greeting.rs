@@ -29,7 +29,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let Self { legs, read_buffer, counters, .. } = self;
         let Some(leg) = legs.get_mut(id) else { return };
         let Leg { stream, inbox, state: State::Greeting(greeting), .. } = leg else { return };
-        let Greeting { proxy, received } = greeting;
+        let Greeting { proxy, received, source: place } = greeting;
         let kept = received.len();
         let Some((front, room)) = read_buffer.split_at_mut_checked(kept) else { return };
         front.copy_from_slice(received);
@@ -55,6 +55,13 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 let rest = read_buffer.get(skip..total).unwrap_or_default().to_vec();
                 leg.remote = source.unwrap_or(leg.remote);
                 leg.local = destination.unwrap_or(leg.local);
+                match source.map(|client| self.links.fabric.budget.take_source(client.ip())) {
+                    Some(Ok(taken)) => *place = Some(taken),
+                    Some(Err(refused)) => {
+                        return self.unborn(now, id, &Unborn::SourceFull(refused));
+                    }
+                    None => leg.check = *proxy == ProxyHeader::Required,
+                }
                 self.begin_serving(now, id, rest);
             }
         }

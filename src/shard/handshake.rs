@@ -6,7 +6,7 @@ use super::counters::{Count, Direction};
 use super::legs::{Established, Handshaking, Input, Joined, Leg, Origin, Secure, State};
 use super::network::Network;
 use super::serve::{Took, keep_partial, take};
-use super::{Shard, leg_timer};
+use super::{Shard, leg_timer, sources};
 use crate::edge::{Core, LegId, Opened};
 use crate::limits;
 use crate::poll::Poller;
@@ -21,12 +21,14 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     pub(super) fn begin_serving(&mut self, now: Now, id: LegId, first: Vec<u8>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Origin::Accepted { listener } = leg.origin else { return };
+        let State::Greeting(greeting) = &mut leg.state else { return };
         let server = self.material.server(leg.class, usize::from(listener));
         match Session::server(server) {
             Ok(session) => {
                 let input = if first.is_empty() { Input::Nothing } else { Input::Fresh };
                 let edition = self.material.edition();
-                leg.state = handshaking(session, edition, first, input);
+                let source = greeting.source.take();
+                leg.state = handshaking(session, edition, first, input, source);
                 if self.timers.running(id.index) == Some(leg_timer::PROXY_HEADER) {
                     self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
                 }
@@ -53,7 +55,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             Ok(session) => {
                 let edition = self.material.edition();
                 if let Some(leg) = self.legs.get_mut(id) {
-                    leg.state = handshaking(session, edition, Vec::new(), Input::Seen);
+                    leg.state = handshaking(session, edition, Vec::new(), Input::Seen, None);
                 }
                 self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
                 self.send_out(now, id);
@@ -140,7 +142,8 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             leg.state = before;
             return;
         };
-        let Handshaking { secure, edition, .. } = *handshaking;
+        let Handshaking { mut secure, edition, source, .. } = *handshaking;
+        secure.session.share_peer(|names| self.names.shared(names));
         let (outlet, direction) = match leg.origin {
             Origin::Accepted { .. } => (None, Direction::In),
             Origin::Outgoing { outlet } => (Some(outlet), Direction::Out),
@@ -156,7 +159,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         leg.state =
             State::Established(Box::new(Established { secure, judged: edition, ending: None }));
         if direction == Direction::In {
-            self.links.fabric.budget.give_half_open();
+            self.links.fabric.budget.give_half_open(source);
             self.resume_accepting();
         }
         self.timers.stop(id.index);
@@ -170,7 +173,13 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     }
 }
 
-fn handshaking(session: Session, edition: u64, partial: Vec<u8>, input: Input) -> State {
+fn handshaking(
+    session: Session,
+    edition: u64,
+    partial: Vec<u8>,
+    input: Input,
+    source: Option<sources::Place>,
+) -> State {
     let secure = Secure { session, partial, joined: Joined::default() };
-    State::Handshaking(Box::new(Handshaking { secure, edition, input }))
+    State::Handshaking(Box::new(Handshaking { secure, edition, input, source }))
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use super::close::Why;
+use super::sources;
+use crate::chunked::Chunked;
 use crate::edge::{Class, LegId, OutletId};
 use crate::poll::Token;
 use crate::time::Monotonic;
@@ -47,6 +49,8 @@ impl Source {
 pub(super) struct Leg<S> {
     pub(super) stream: S,
     pub(super) class: Class,
+    /// A balancer opened it for itself, to see whether we live (PROXY protocol, LOCAL).
+    pub(super) check: bool,
     pub(super) origin: Origin,
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
@@ -99,6 +103,8 @@ pub(super) struct Greeting {
     pub(super) proxy: ProxyHeader,
     /// What came of the header so far.
     pub(super) received: Vec<u8>,
+    /// Its place among the half-open connections of its source; none while that is not known.
+    pub(super) source: Option<sources::Place>,
 }
 
 /// What a PROXY header is on this leg.
@@ -122,6 +128,8 @@ pub(super) struct Handshaking {
     /// The material it was begun with, which judges the certificate.
     pub(super) edition: u64,
     pub(super) input: Input,
+    /// As in [`Greeting`].
+    pub(super) source: Option<sources::Place>,
 }
 
 /// What has come of a handshake's input.
@@ -244,7 +252,7 @@ impl Unsent {
 
 /// The legs of one shard.
 pub(super) struct Legs<S> {
-    places: Vec<Entry<S>>,
+    places: Chunked<Entry<S>>,
     free: Vec<u32>,
 }
 
@@ -254,8 +262,8 @@ struct Entry<S> {
 }
 
 impl<S> Legs<S> {
-    pub(super) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+    pub(super) fn new() -> Self {
+        Self { places: Chunked::default(), free: Vec::new() }
     }
 
     /// Returns how many there are.
@@ -269,10 +277,10 @@ impl<S> Legs<S> {
     }
 
     pub(super) fn insert(&mut self, leg: Leg<S>) -> LegId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Entry { generation: 0, leg: None });
-            self.places.len() as u32 - 1
-        });
+        let index = self
+            .free
+            .pop()
+            .unwrap_or_else(|| self.places.push(Entry { generation: 0, leg: None }) as u32);
         let entry = &mut self.places[index as usize];
         assert!(entry.leg.is_none(), "a free place is empty");
         entry.leg = Some(leg);

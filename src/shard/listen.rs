@@ -75,7 +75,10 @@ pub enum ListenError {
 
 /// Keeps other processes from the addresses until it is dropped.
 #[derive(Debug)]
-pub struct Locks(#[allow(dead_code, reason = "held, never read")] Vec<File>);
+pub struct Locks {
+    /// Open files are what holds the locks; nothing is read from them.
+    _held: Vec<File>,
+}
 
 /// Listens on every address of `plans` once for each of `shards`, with TCP options that the
 /// accepted connections inherit; the outer list has one entry for each shard.
@@ -111,7 +114,7 @@ pub fn listen(
             });
         }
     }
-    Ok((sockets, Locks(locks)))
+    Ok((sockets, Locks { _held: locks }))
 }
 
 /// Prepares a socket that came from outside (systemd) as [`listen`] prepares its own.

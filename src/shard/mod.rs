@@ -46,9 +46,11 @@ mod judge;
 mod legs;
 mod listen;
 mod mailbox;
+mod names;
 mod network;
 mod reservations;
 mod serve;
+mod sources;
 mod spawn;
 mod timers;
 
@@ -92,6 +94,7 @@ pub struct Shard<P, N: Network, C> {
     material: Arc<tls::Material>,
     snapshot_epoch: u64,
     legs: Legs<N::Stream>,
+    names: names::Names,
     timers: Fifos<{ leg_timer::CLASSES }>,
     dials: Dials,
     listeners: Vec<Listening<N::Listener>>,
@@ -157,6 +160,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             material,
             snapshot_epoch,
             legs: Legs::new(),
+            names: names::Names::new(),
             timers: Fifos::new(durations_ms),
             dials: Dials::new(),
             listeners,

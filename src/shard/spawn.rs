@@ -139,6 +139,30 @@ impl<C: Core, F: FnOnce(Arc<Snapshot>) -> C> Begin<C, F> {
         let network: network::Kernel = Kernel;
         let mut shard = Shard::new(poller, network, core, listeners, settings, self.links, epoch)?;
         let _ = self.started.send(name);
-        shard.run(&self.clock)
+        Ok(outlive(settings.shard, shard.run(&self.clock)))
+    }
+}
+
+/// A shard that stops serving ends the process, and what watches over it starts another: its
+/// listeners would still take connections, and its legs would look alive to their peers.
+fn outlive(shard: u16, ended: io::Result<()>) {
+    if let Err(error) = ended {
+        panic!("shard {shard} cannot wait for the network any more: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "shard 3 cannot wait for the network any more: out of memory")]
+    fn a_shard_without_its_poller_ends_the_process() {
+        outlive(3, Err(io::ErrorKind::OutOfMemory.into()));
+    }
+
+    #[test]
+    fn a_shard_that_drained_ends_quietly() {
+        outlive(3, Ok(()));
     }
 }

@@ -4,6 +4,7 @@
 //! the tail, the next deadline is the least of the heads, and nothing is ever searched. A timer is
 //! known by the index of what it is for (a leg, a dial); each index has at most one running.
 
+use crate::chunked::Chunked;
 use crate::time::Monotonic;
 
 const NONE: u32 = u32::MAX;
@@ -12,7 +13,7 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Fifos<const CLASSES: usize> {
     durations_ms: [u64; CLASSES],
     lists: [List; CLASSES],
-    nodes: Vec<Node>,
+    nodes: Chunked<Node>,
 }
 
 #[derive(Clone, Copy)]
@@ -34,17 +35,15 @@ impl<const CLASSES: usize> Fifos<CLASSES> {
     /// Makes empty lists; `durations_ms` says how long a timer of each class runs.
     pub(super) fn new(durations_ms: [u64; CLASSES]) -> Self {
         let empty = List { head: NONE, tail: NONE };
-        Self { durations_ms, lists: [empty; CLASSES], nodes: Vec::new() }
+        Self { durations_ms, lists: [empty; CLASSES], nodes: Chunked::default() }
     }
 
     /// Starts the timer of `index`, again if it runs already.
     pub(super) fn start(&mut self, now: Monotonic, index: u32, class: usize) {
         self.stop(index);
         let place = index as usize;
-        if self.nodes.len() <= place {
-            let idle = Node { deadline: now, previous: NONE, next: NONE, class: NONE };
-            self.nodes.resize(place + 1, idle);
-        }
+        let idle = Node { deadline: now, previous: NONE, next: NONE, class: NONE };
+        self.nodes.reach(place, || idle);
         let list = &mut self.lists[class];
         let deadline = now.plus_ms(self.durations_ms[class]);
         self.nodes[place] = Node { deadline, previous: list.tail, next: NONE, class: class as u32 };

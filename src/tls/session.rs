@@ -300,6 +300,15 @@ impl Session {
         self.verified_peer().map(|peer| Arc::clone(&peer.names))
     }
 
+    /// Puts what `share` gives in the place of what is known of the peer, to be the same.
+    ///
+    /// For peers of one certificate to hold one copy; does nothing where there is no peer.
+    pub fn share_peer(&mut self, share: impl FnOnce(Arc<PeerNames>) -> Arc<PeerNames>) {
+        if let Phase::Open(Some(peer)) = &mut self.phase {
+            peer.names = share(Arc::clone(&peer.names));
+        }
+    }
+
     fn verified_peer(&self) -> Option<&Peer> {
         match &self.phase {
             Phase::Handshaking { .. } => None,

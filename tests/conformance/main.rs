@@ -2,6 +2,7 @@
 
 mod lync_federation;
 mod lync_federation_decisions;
+mod lync_federation_users;
 mod lync_planning;
 mod rfc2782;
 mod rfc3261_syntax;

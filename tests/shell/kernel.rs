@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use entente::edge::{Class, ConnectFailure, Lost};
+use entente::edge::{Class, ConnectFailure, Lost, Severity};
 use entente::poll::Choice;
 
 use crate::lines::Event;
@@ -203,6 +203,40 @@ fn a_probe_is_counted_and_not_logged() {
         assert_eq!((edge.notes.len(), edge.counter("handshakes_failed")), (0, 0));
         edge.stop();
     });
+}
+
+#[test]
+fn a_check_that_asks_and_resets_is_counted_and_told_to_nobody_who_did_not_ask() {
+    each_poller(|edge| {
+        let mut check = edge.partner();
+        assert_eq!(check.ask("check"), "ok");
+        socket2::SockRef::from(check.socket()).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(check);
+        let mut partner = edge.partner();
+        assert_eq!((partner.ask("check"), partner.ask("echo a")), ("ok".into(), "a".into()));
+        socket2::SockRef::from(partner.socket()).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(partner);
+        let severity = || edge.notes.recv_timeout(Duration::from_secs(5)).unwrap().1.severity;
+        assert_eq!((severity(), severity()), (Severity::Debug, Severity::Info));
+        eventually("it is counted", || edge.counter("probes") == 1);
+        edge.stop();
+    });
+}
+
+#[test]
+fn a_balancers_own_connection_may_end_anywhere_and_is_a_probe() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted { proxy_from: vec!["127.0.0.0/8"], ..Wanted::with(poller) });
+        // The header alone, and a handshake begun or spoilt behind it.
+        for behind in [&[] as &[u8], &[0x16, 3, 1, 0, 200, 1], b"OPTIONS sip:x SIP/2.0\r\n"] {
+            let mut stream = TcpStream::connect(edge.address(Class::Federation)).unwrap();
+            stream.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+            stream.write_all(behind).unwrap();
+        }
+        eventually("all are counted", || edge.counter("probes") == 3);
+        assert_eq!((edge.notes.len(), edge.counter("handshakes_failed")), (0, 0));
+        edge.stop();
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A core whose messages are lines of text that say what to do.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -73,6 +74,7 @@ impl Seen {
 /// The core. Each line names an act:
 ///
 /// * `echo TEXT`: TEXT comes back on the same leg;
+/// * `check`: "ok" comes back; a leg that says nothing else is probed;
 /// * `thrice TEXT`: TEXT comes back three times;
 /// * `big N`: a line of N bytes comes back;
 /// * `tell LEG N`: a line of N bytes goes to the first leg of that index;
@@ -94,6 +96,8 @@ pub(crate) struct Lines {
     /// Mailed requests are answered, or forgotten.
     answers: bool,
     timer: Option<Monotonic>,
+    /// Legs that said something else than `check`.
+    spoken: BTreeSet<LegId>,
 }
 
 impl Lines {
@@ -110,6 +114,7 @@ impl Lines {
             longest: 2_000_000,
             answers: true,
             timer: None,
+            spoken: BTreeSet::new(),
         }
     }
 
@@ -119,7 +124,11 @@ impl Lines {
 
     fn act(&mut self, now: Now, leg: LegId, line: &str, effects: &mut Effects) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if verb != "check" {
+            self.spoken.insert(leg);
+        }
         match verb {
+            "check" => say(effects, leg, b"ok"),
             "echo" => say(effects, leg, rest.as_bytes()),
             "thrice" => {
                 for _ in 0..3 {
@@ -288,5 +297,9 @@ impl Core for Lines {
 
     fn pending(&self) -> usize {
         self.pending
+    }
+
+    fn only_probed(&self, leg: LegId) -> bool {
+        !self.spoken.contains(&leg)
     }
 }

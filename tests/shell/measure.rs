@@ -2,6 +2,10 @@
 //! response, mutual TLS on both legs, beside a busy generator.
 //!
 //! `cargo test --release --test shell measure -- --ignored --nocapture --test-threads 1`
+//!
+//! They are here and not in `benches/` because they need the shell's own world: real shards with a
+//! core that only copies, which is what takes the roles out of the figures.
+//!
 //! Compare only numbers of one run: ring against epoll, saturated against singly.
 
 use std::collections::VecDeque;
@@ -290,7 +294,7 @@ fn run(poller: Choice, coalesce_us: u32, rate: u64, window: usize, seconds: u64)
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: 24 s of two otherwise idle cores, and nothing to assert"]
 fn measure_forwarding() {
     epoll::pin(1).unwrap();
     for _ in 0..2 {
@@ -310,7 +314,7 @@ fn resident_kib() -> usize {
 
 /// The clients close over no TLS state: their sessions are dropped and their sockets kept.
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: resident memory means something only where nothing else runs"]
 fn measure_idle_legs() {
     epoll::pin(1).unwrap();
     let rig = Rig::start(Choice::IoUring, 0, false);

@@ -79,6 +79,66 @@ fn half_open_handshakes_are_bounded_and_established_traffic_goes_on() {
 }
 
 #[test]
+fn one_source_cannot_take_all_half_open_places() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted {
+            budget: (100, 10, 8),
+            half_open_per_source: 3,
+            shards: 2,
+            ..Wanted::with(poller)
+        });
+        let flood: Vec<_> =
+            (0..20).map(|_| TcpStream::connect(edge.address(Class::Federation)).unwrap()).collect();
+        eventually("the rest is turned away", || edge.counter("source_refused") == 17);
+        assert_eq!(edge.fabric.budget.used(), (3, 0, 3));
+        let mut other = Peer::client(from([127, 0, 0, 2], &edge), &partner(&edge));
+        assert_eq!(other.ask("echo a"), "a");
+        drop(flood);
+        eventually("its places come back", || edge.fabric.budget.used() == (1, 0, 0));
+        assert_eq!(edge.partner().ask("echo b"), "b");
+        let about = |note: &entente::edge::Note| note.sentence.contains("its source has too many");
+        assert_eq!(edge.notes.try_iter().filter(|(_, note)| about(note)).count(), 1, "told once");
+        drop(other);
+        edge.stop();
+    }
+}
+
+#[test]
+fn behind_a_balancer_the_source_is_the_one_it_names() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted {
+            budget: (100, 10, 8),
+            half_open_per_source: 3,
+            proxy_from: vec!["127.0.0.0/8"],
+            ..Wanted::with(poller)
+        });
+        let behind = |client: &str| {
+            let mut stream = TcpStream::connect(edge.address(Class::Federation)).unwrap();
+            write!(stream, "PROXY TCP4 {client} 198.51.100.1 4000 5061\r\n").unwrap();
+            stream
+        };
+        let flood: Vec<_> = (0..10).map(|_| behind("192.0.2.7")).collect();
+        eventually("the rest is turned away", || edge.counter("source_refused") == 7);
+        let mut other = Peer::client(behind("192.0.2.8"), &partner(&edge));
+        assert_eq!(other.ask("echo a"), "a");
+        drop((flood, other));
+        edge.stop();
+    }
+}
+
+fn partner(edge: &Edge) -> std::sync::Arc<rustls::ClientConfig> {
+    edge.pki.client_config(Some(("ca", PARTNER)))
+}
+
+/// A connection from another address of this machine.
+fn from(source: [u8; 4], edge: &Edge) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&edge.address(Class::Federation).into()).unwrap();
+    socket.into()
+}
+
+#[test]
 fn connections_are_bounded_and_places_come_back() {
     for poller in POLLERS {
         let edge = Edge::start(Wanted { budget: (8, 2, 8), ..Wanted::with(poller) });

@@ -158,6 +158,7 @@ pub(crate) struct Wanted {
     pub(crate) proxy_from: Vec<&'static str>,
     /// Connections, reserved for outgoing ones, half-open.
     pub(crate) budget: (usize, usize, usize),
+    pub(crate) half_open_per_source: usize,
     pub(crate) handshake_ms: u64,
     pub(crate) drain_timeout_ms: u64,
 }
@@ -170,6 +171,7 @@ impl Wanted {
             classes: vec![Class::Federation, Class::RemoteUsers, Class::Internal],
             proxy_from: Vec::new(),
             budget: (1000, 10, 1000),
+            half_open_per_source: 1000,
             handshake_ms: 10_000,
             drain_timeout_ms: 10_000,
         }
@@ -207,7 +209,8 @@ impl Edge {
         let addresses =
             sockets[0].iter().map(|socket| socket.listener.local_addr().unwrap()).collect();
         let (connections, reserved, half_open) = wanted.budget;
-        let budget = Budget::new(connections, reserved, half_open);
+        let budget = Budget::new(connections, reserved, half_open)
+            .with_half_open_per_source(wanted.half_open_per_source);
         let fabric = Fabric::new(wanted.shards, budget).unwrap();
         let material = pki.material(1, "ca", &wanted.classes);
         let published = Arc::new(Published::new(snapshot(1), material));

@@ -51,7 +51,7 @@ pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
     })
 }
 
-fn rules(organisation: usize) -> Rules {
+pub(crate) fn rules(organisation: usize) -> Rules {
     let own = DOMAINS[organisation];
     let other = DOMAINS[1 - organisation];
     let mut partner = PartnerRule::allowed_domain(domain(other));
@@ -115,6 +115,7 @@ impl Edge {
             first_generation: u32::MAX - 2,
             seed: seed ^ number as u64,
             idle_timeout_ms: 600_000,
+            ping_interval_ms: 60_000,
             explain: false,
         };
         let shards = (0..shards)

@@ -30,7 +30,7 @@ section! {
         }
         /// Messages one partner of the kind may send.
         messages_per_s: u32 = integer(1, 1_000_000), optional, Live {
-            beyond: "unset: as federation.messages_per_s; exceeded: held, then 480 with Retry-After",
+            beyond: "unset: as federation.messages_per_s; exceeded: held, then 480",
             example: "200",
             see: ["federation.messages_per_s"],
         }
@@ -61,8 +61,8 @@ section! {
     ExternalAccessPolicy = "external_access_policy", repeated: true {
         /// What it is called.
         name: String = policy_name(), required, Live {
-            beyond: "a user's own wins over that of his site, and that over the global one; without \
-                     any policy users may do all that the organisation may",
+            beyond: "a user's own wins over that of his site, and that over the global one; \
+                     without any policy users may do all that the organisation may",
             example: "\"site:redmond\"",
             see: ["user.policy", "user.site"],
         }

@@ -144,7 +144,7 @@ section! {
         }
         /// Addresses of its Access Edge, as the edge itself has them.
         access: Vec<IpAddr> = list(address(), 4), default("[]"), Live {
-            beyond: "empty: those of the listeners where it is this node, else written as not known",
+            beyond: "empty: those of the listeners where it is this node, else not known",
             example: "[\"192.0.2.10\"]",
             see: ["listener.address"],
         }
@@ -180,7 +180,7 @@ section! {
         }
         /// Addresses of its internal side, which must not be translated.
         internal: Vec<IpAddr> = list(address(), 4), default("[]"), Live {
-            beyond: "empty: those of the listeners where it is this node, else written as not known",
+            beyond: "empty: those of the listeners where it is this node, else not known",
             example: "[\"10.0.0.10\"]",
             see: ["listener.address"],
         }

@@ -101,6 +101,12 @@ counters! {
     answered_locally,
     /// Keep-alive pings answered.
     pings,
+    /// Keep-alive pings sent on own connections.
+    pings_sent,
+    /// Answers to them.
+    pongs,
+    /// Connections closed because a peer that answered pings did not any more.
+    pings_unanswered,
     /// Messages that could not be framed; the leg was closed.
     framing_lost,
     /// Verdicts found in the cache.

@@ -152,11 +152,12 @@ impl Access {
             Crossing::PartnerToInside => {
                 let stamp = plan.admission.stamp;
                 let verified = stamp.verified(headers::asserted_verified(message));
-                self.trust.write(stamp, verified, edits.insert(end));
+                let remote = self.snapshot.remote_edge(plan.admission.partner);
+                self.trust.write(stamp, verified, remote, edits.insert(end));
             }
             Crossing::UserToInside => {
                 let out = edits.insert(end);
-                self.trust.write(plan.admission.stamp, false, out);
+                self.trust.write(plan.admission.stamp, false, None, out);
                 out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
                 self.replace_contact(leg, message, edits);
             }
@@ -328,11 +329,12 @@ impl Access {
             return self.fail(now, index, &Fault::partner_full(), effects);
         };
         held.staged += bytes as u64;
-        held.last_used = now;
         let end = held.staged;
+        self.leg_used(now, leg);
         if !expects_response {
             return self.finish(index);
         }
+        let Some(held) = self.legs.get_mut(leg) else { return };
         self.slots.link(&mut held.slots, index);
         self.slots.get_mut(index).downstream = Downstream::Sent { leg, outlet, end };
         self.slots.arm(index, Timer::Transaction, now);

@@ -1,6 +1,7 @@
 //! What may cross the border in a header (wire-protocols A.5), and the trust header (A.4).
 
 use super::transaction::Stamp;
+use crate::dns::Domain;
 use crate::policy::Snapshot;
 use crate::sip::{Edits, HeaderName, HeaderSet, Message};
 
@@ -148,7 +149,15 @@ impl TrustHeader {
     }
 
     /// Appends the header an edge puts on what comes from a partner.
-    pub(crate) fn write(&self, stamp: Stamp, verified: bool, out: &mut Vec<u8>) {
+    ///
+    /// `remote`: the edge of the public service that it comes from.
+    pub(crate) fn write(
+        &self,
+        stamp: Stamp,
+        verified: bool,
+        remote: Option<&Domain>,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"ms-edge-proxy-message-trust: ms-source-type=");
         out.extend_from_slice(stamp.source_type.as_bytes());
         out.extend_from_slice(b";ms-ep-fqdn=");
@@ -160,6 +169,10 @@ impl TrustHeader {
         };
         out.extend_from_slice(rest);
         out.extend_from_slice(stamp.network.as_str().as_bytes());
+        if let Some(remote) = remote {
+            out.extend_from_slice(b";ms-remote-fqdn=");
+            out.extend_from_slice(remote.as_str().as_bytes());
+        }
         out.extend_from_slice(b"\r\n");
     }
 }

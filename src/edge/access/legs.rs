@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher24;
-use smallvec::SmallVec;
 
 use super::branch::{hex, unhex};
-use super::list::List;
+use super::keep_alive::{Answering, Watch, Watched};
+use super::list::{Linked, Links, List};
+use crate::chunked::Chunked;
 use crate::edge::{Class, LegId, Opened, OutletId};
-use crate::policy::PeerNames;
-use crate::time::Now;
+use crate::policy::{Connection, PeerNames};
+use crate::time::{Monotonic, Now};
 
 /// One leg.
 #[derive(Debug)]
@@ -29,31 +30,62 @@ pub(crate) struct Leg {
     pub(crate) local_ip: Box<str>,
     /// What is added to the top Via of a request from this leg (wire-protocols A.8).
     pub(crate) via_suffix: Box<str>,
+    /// The kind of federation that it carries, since its first request.
+    pub(crate) carries: Option<Connection>,
     /// Questions that messages of this leg wait for.
     pub(crate) lookups: usize,
-    pub(crate) last_used: Now,
+    /// When a message, or the peer's own ping, last passed.
+    pub(crate) last_used: Monotonic,
     /// Slots whose request was sent on this leg and is unfinished.
     pub(crate) slots: List,
     /// Plaintext bytes of requests staged on this leg so far.
     pub(crate) staged: u64,
     /// Unfinished requests that came by this leg.
     pub(crate) pending: usize,
+    /// Something came that was no health check (see [`super::Core::only_probed`]).
+    pub(crate) carried: bool,
+    pub(super) answering: Answering,
+    pub(super) watched: Option<Watched>,
+    watch_links: Links,
+    peer_links: Links,
 }
 
-/// The legs of a shard by their index, and by peer.
+impl Leg {
+    /// Returns whether a transaction of either direction is open on it.
+    pub(crate) const fn unfinished(&self) -> bool {
+        self.slots.len() > 0 || self.pending > 0
+    }
+}
+
+/// The legs of a shard by their index, by peer, and by what they wait for in silence.
 #[derive(Debug, Default)]
 pub(crate) struct Legs {
-    legs: Vec<Option<Leg>>,
-    by_peer: HashMap<u64, SmallVec<[LegId; 4]>, foldhash::quality::RandomState>,
-    count: usize,
+    legs: Chunked<Option<Leg>>,
+    by_peer: HashMap<u64, List, foldhash::quality::RandomState>,
+    watched: [List; Watch::KINDS],
+}
+
+/// The lists of [`Legs::watched`].
+struct ByWatch<'a>(&'a mut Chunked<Option<Leg>>);
+/// The lists of [`Legs::by_peer`].
+struct ByPeer<'a>(&'a mut Chunked<Option<Leg>>);
+
+impl Linked for ByWatch<'_> {
+    fn links(&mut self, index: u32) -> &mut Links {
+        &mut self.0[index as usize].as_mut().expect("only open legs are listed").watch_links
+    }
+}
+
+impl Linked for ByPeer<'_> {
+    fn links(&mut self, index: u32) -> &mut Links {
+        &mut self.0[index as usize].as_mut().expect("only open legs are listed").peer_links
+    }
 }
 
 impl Legs {
     pub(crate) fn open(&mut self, now: Now, id: LegId, opened: Opened) {
         let index = id.index as usize;
-        if self.legs.len() <= index {
-            self.legs.resize_with(index + 1, || None);
-        }
+        self.legs.reach(index, || None);
         assert!(self.legs[index].is_none(), "a leg is opened once");
         let peer = identity(&opened);
         self.legs[index] = Some(Leg {
@@ -65,27 +97,31 @@ impl Legs {
             remote: opened.remote,
             local_ip: opened.local.ip().to_string().into_boxed_str(),
             via_suffix: via_suffix(id, opened.remote),
+            carries: None,
             lookups: 0,
-            last_used: now,
+            last_used: now.monotonic,
             slots: List::default(),
             staged: 0,
             pending: 0,
+            carried: false,
+            answering: Answering::Unknown,
+            watched: None,
+            watch_links: Links::LOOSE,
+            peer_links: Links::LOOSE,
         });
-        self.by_peer.entry(peer).or_default().push(id);
-        self.count += 1;
+        self.by_peer.entry(peer).or_default().push(&mut ByPeer(&mut self.legs), id.index);
     }
 
     pub(crate) fn close(&mut self, id: LegId) -> Option<Leg> {
-        self.get(id)?;
-        let leg = self.legs[id.index as usize].take()?;
-        if let Some(list) = self.by_peer.get_mut(&leg.peer) {
-            list.retain(|other| *other != id);
-            if list.is_empty() {
-                self.by_peer.remove(&leg.peer);
+        let peer = self.get(id)?.peer;
+        self.unwatch(id);
+        if let Some(list) = self.by_peer.get_mut(&peer) {
+            list.remove(&mut ByPeer(&mut self.legs), id.index);
+            if list.len() == 0 {
+                self.by_peer.remove(&peer);
             }
         }
-        self.count -= 1;
-        Some(leg)
+        self.legs.get_mut(id.index as usize)?.take()
     }
 
     pub(crate) fn get(&self, id: LegId) -> Option<&Leg> {
@@ -96,19 +132,41 @@ impl Legs {
         self.legs.get_mut(id.index as usize)?.as_mut().filter(|leg| leg.generation == id.generation)
     }
 
-    /// Returns a live leg of the same peer, for a response whose own leg is gone.
+    /// Returns a live leg of the same peer, for a response whose own leg is gone: the oldest.
     pub(crate) fn another(&self, peer: u64) -> Option<LegId> {
-        self.by_peer.get(&peer)?.first().copied()
+        self.at(self.by_peer.get(&peer)?.head()?)
     }
 
-    /// Calls `visit` for every leg.
-    pub(crate) fn each(&self, mut visit: impl FnMut(LegId, &Leg)) {
-        for (index, leg) in self.legs.iter().enumerate() {
-            if let Some(leg) = leg {
-                let index = u32::try_from(index).expect("legs are bounded by descriptors");
-                visit(LegId { index, generation: leg.generation }, leg);
-            }
+    /// Returns how many places there are; every index lies below.
+    pub(super) fn places(&self) -> u32 {
+        u32::try_from(self.legs.len()).expect("legs are bounded by descriptors")
+    }
+
+    /// Returns the full name of the leg at `index`.
+    pub(super) fn at(&self, index: u32) -> Option<LegId> {
+        let leg = self.legs.get(index as usize)?.as_ref()?;
+        Some(LegId { index, generation: leg.generation })
+    }
+
+    /// Puts a leg behind all others that wait for the same, from `now` on.
+    pub(super) fn watch(&mut self, now: Monotonic, id: LegId, what: Watch) {
+        self.unwatch(id);
+        let Some(leg) = self.get_mut(id) else { return };
+        leg.watched = Some(Watched { what, since: now });
+        self.watched[what as usize].push(&mut ByWatch(&mut self.legs), id.index);
+    }
+
+    pub(super) fn unwatch(&mut self, id: LegId) {
+        if let Some(Watched { what, .. }) = self.get_mut(id).and_then(|leg| leg.watched.take()) {
+            self.watched[what as usize].remove(&mut ByWatch(&mut self.legs), id.index);
         }
+    }
+
+    /// Returns who has waited longest for `what`, and since when.
+    pub(super) fn longest(&self, what: Watch) -> Option<(LegId, Monotonic)> {
+        let index = self.watched[what as usize].head()?;
+        let leg = self.legs.get(index as usize)?.as_ref()?;
+        Some((LegId { index, generation: leg.generation }, leg.watched?.since))
     }
 }
 
@@ -206,5 +264,23 @@ mod tests {
         assert!(legs.get(id).is_none());
         assert_eq!(legs.another(peer), None);
         assert!(legs.close(id).is_none());
+    }
+
+    #[test]
+    fn legs_of_one_peer_leave_in_any_order_and_the_oldest_is_taken() {
+        let mut legs = Legs::default();
+        let remote = "192.0.2.1:5061".parse().unwrap();
+        let ids = [0, 1, 2].map(|index| LegId { index, generation: 0 });
+        for id in ids {
+            let (class, outlet, peer) = (Class::RemoteUsers, None, None);
+            legs.open(Now::default(), id, Opened { class, outlet, peer, remote, local: remote });
+        }
+        let peer = legs.get(ids[0]).unwrap().peer;
+        legs.close(ids[1]);
+        assert_eq!(legs.another(peer), Some(ids[0]));
+        legs.close(ids[0]);
+        assert_eq!(legs.another(peer), Some(ids[2]));
+        legs.close(ids[2]);
+        assert!(legs.by_peer.is_empty(), "a peer that is gone leaves nothing");
     }
 }

@@ -1,5 +1,5 @@
 //! Doubly linked lists threaded through a slab by index: one FIFO per timer class, one list per
-//! outgoing connection. Insert, remove and move-to-tail are O(1) and allocate nothing.
+//! outgoing connection, one per peer. Insert, remove and move-to-tail are O(1) and allocate nothing.
 
 /// No neighbour.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
-//! `invite` knows CANCEL and ACK, `connect` keeps the connections, `pipe` talks to the other
-//! shards, `answer` writes what the edge says itself.
+//! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
+//! `pipe` talks to the other shards, `answer` writes what the edge says itself.
 
 mod answer;
 mod branch;
@@ -19,6 +19,7 @@ mod forward;
 mod headers;
 mod held;
 mod invite;
+mod keep_alive;
 mod legs;
 mod list;
 mod outlet;
@@ -42,6 +43,7 @@ use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
 use self::held::Held;
+use self::keep_alive::DrainWalk;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
 use self::parked::{Parked, Source, Waiting};
@@ -51,8 +53,8 @@ use self::sign_in::SignIns;
 use self::toll::Arrival;
 use self::transaction::Slots;
 use super::{
-    Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
-    Mail, Note, Opened, OutletId, Severity, SlotRef,
+    Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
+    Note, Opened, OutletId, Severity, SlotRef,
 };
 use crate::dns::{self, Question, SharedAnswer};
 use crate::limits;
@@ -83,11 +85,16 @@ pub struct Setup {
     pub first_generation: u32,
     /// Seed of the generator that orders targets; differs per shard.
     pub seed: u64,
-    /// Legs unused for this long are closed.
+    /// Legs unused for this long are closed, as far as pings do not keep them.
     pub idle_timeout_ms: u64,
+    /// An own leg that was silent for this long is pinged; 0: none is.
+    pub ping_interval_ms: u64,
     /// A note is left for every decision, permits too.
     pub explain: bool,
 }
+
+/// How often what has time is done, while there is any of it.
+const CHORES_MS: u64 = 1_000;
 
 /// One shard's Access Edge.
 #[derive(Debug)]
@@ -117,7 +124,8 @@ pub struct Access {
     explanation: String,
     /// Where the candidate policy would have decided otherwise, for the log.
     shadow_findings: Vec<String>,
-    idle_sweep_at: Monotonic,
+    drain_walk: DrainWalk,
+    chores_at: Monotonic,
     counters: Counters,
     latency: Latency,
     /// The largest body taken, in bytes.
@@ -135,9 +143,6 @@ struct Scratch {
     table: HeaderTable,
     edits: Edits,
 }
-
-/// How often idle legs are looked for.
-const IDLE_SWEEP_MS: u64 = 1_000;
 
 impl Access {
     /// Returns an Access Edge without legs.
@@ -166,7 +171,8 @@ impl Access {
             decisions: 0,
             explanation: String::new(),
             shadow_findings: Vec::new(),
-            idle_sweep_at: Monotonic::default(),
+            drain_walk: DrainWalk::default(),
+            chores_at: Monotonic::default(),
             counters: Counters::default(),
             latency: Latency::default(),
             body_bytes_max: limits::SIP_BODY_BYTES_MAX,
@@ -226,14 +232,15 @@ impl Access {
         match sip::scan(input, table) {
             Ok(Scan::NeedMore(bytes)) => Fed::NeedMore(bytes),
             Ok(Scan::KeepAlive { consumed, ping }) => {
-                self.keep_alive(leg, ping, effects);
+                self.keep_alive(now, leg, ping, effects);
                 Fed::Consumed(consumed)
             }
             Ok(Scan::Message(scanned)) => {
                 let message = Message::new(input, table, scanned);
                 let consumed = scanned.head_len + scanned.body_len;
+                self.leg_heard(now, leg);
                 let Some(held) = self.legs.get_mut(leg) else { return Fed::Dead };
-                held.last_used = now;
+                held.carried |= message.method() != Some(Method::Options);
                 let class = held.class;
                 match scanned.start {
                     StartLine::Request { .. } => {
@@ -273,17 +280,6 @@ impl Access {
         self.note(Some(leg), Severity::Info, sentence, 0, effects);
         effects.commands.push(Command::Close { leg, reason: CloseReason::FramingLost });
         Fed::Dead
-    }
-
-    /// RFC 5626 section 4.4.1: a ping is answered with one CRLF.
-    fn keep_alive(&mut self, leg: LegId, ping: bool, effects: &mut Effects) {
-        if !ping {
-            return;
-        }
-        self.counters.pings += 1;
-        if let Some(out) = effects.stage(leg, Kind::Response, 2) {
-            out.extend_from_slice(b"\r\n");
-        }
     }
 
     /// A request, fresh or released from waiting. `deadline`: until when it may wait.
@@ -500,33 +496,24 @@ impl Access {
         self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn close_idle(&mut self, now: Now, effects: &mut Effects) {
-        self.idle_sweep_at = now.monotonic.plus_ms(IDLE_SWEEP_MS);
-        let timeout =
-            if self.draining == Some(Drain::Closing) { 0 } else { self.setup.idle_timeout_ms };
-        let mut idle = Vec::new();
-        self.legs.each(|id, leg| {
-            // Remote users keep their connection alive by themselves; the internal side is ours.
-            let kept = leg.class != Class::Federation && self.draining.is_none();
-            if !kept && now.monotonic.ms_since(leg.last_used.monotonic) >= timeout {
-                idle.push(id);
-            }
-        });
-        let reason =
-            if self.draining.is_some() { CloseReason::Draining } else { CloseReason::Idle };
-        for leg in idle.into_iter().take(limits::CLOSES_PER_SWEEP_MAX) {
-            if self.legs.get(leg).is_some_and(|leg| leg.slots.len() == 0) {
-                effects.commands.push(Command::Close { leg, reason });
-            }
-        }
+    fn has_chores(&self) -> bool {
+        self.outlets.has_retired() || !self.shadow_findings.is_empty()
     }
 
-    /// Closes the connections that policy or DNS took back, once nobody waits for an answer there.
-    fn close_retired(&mut self, effects: &mut Effects) {
+    /// Closes the connections that policy or DNS took back, once nobody waits for an answer there,
+    /// and tells what the candidate policy found.
+    fn do_chores(&mut self, now: Now, effects: &mut Effects) {
+        if !self.has_chores() || self.chores_at > now.monotonic {
+            return;
+        }
+        self.chores_at = now.monotonic.plus_ms(CHORES_MS);
         let legs = &self.legs;
         let is_busy = |leg| legs.get(leg).is_some_and(|held| held.slots.len() > 0);
         for leg in self.outlets.take_retired(is_busy) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
+        }
+        for sentence in std::mem::take(&mut self.shadow_findings) {
+            self.note(None, Severity::Info, sentence, 0, effects);
         }
     }
 }
@@ -547,6 +534,7 @@ impl Core for Access {
     fn leg_opened(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects) {
         let outlet = opened.outlet;
         self.legs.open(now, leg, opened);
+        self.watch_leg(now, leg, outlet);
         if let Some(outlet) = outlet {
             self.outlet_opened(now, outlet, leg, effects);
         }
@@ -604,8 +592,8 @@ impl Core for Access {
         std::mem::replace(&mut self.snapshot, snapshot)
     }
 
-    fn drain(&mut self, _: Now, stage: Drain, _: &mut Effects) {
-        self.draining = Some(stage);
+    fn drain(&mut self, now: Now, stage: Drain, _: &mut Effects) {
+        self.begin_drain(now, stage);
     }
 
     fn expire(&mut self, now: Now, effects: &mut Effects) {
@@ -616,27 +604,31 @@ impl Core for Access {
                 self.waited_in_vain(&waiting, effects);
             } else if let Some(waiting) = self.held.due(now) {
                 self.release(now, &waiting, effects);
-            } else {
+            } else if !self.silence_over(now, effects) {
                 break;
             }
         }
-        if self.idle_sweep_at <= now.monotonic {
-            self.close_idle(now, effects);
-            self.close_retired(effects);
-            for sentence in std::mem::take(&mut self.shadow_findings) {
-                self.note(None, Severity::Info, sentence, 0, effects);
-            }
-        }
+        self.drain_legs(now, effects);
+        self.do_chores(now, effects);
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {
-        let waiting = [self.parked.next_deadline(), self.held.next_deadline()];
-        let own = [self.slots.next_deadline(), Some(self.idle_sweep_at)];
-        waiting.into_iter().chain(own).flatten().min()
+        let deadlines = [
+            self.slots.next_deadline(),
+            self.parked.next_deadline(),
+            self.held.next_deadline(),
+            self.silence_deadline(),
+            self.has_chores().then_some(self.chores_at),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     fn pending(&self) -> usize {
         self.slots.unfinished() + self.parked.len() + self.held.len()
+    }
+
+    fn only_probed(&self, leg: LegId) -> bool {
+        self.legs.get(leg).is_some_and(|leg| !leg.carried)
     }
 }
 

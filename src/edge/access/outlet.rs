@@ -206,6 +206,11 @@ impl Outlets {
         }
     }
 
+    /// Returns whether there are outlets that wait to be closed.
+    pub(crate) const fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
     /// Takes the retired outlets that `is_busy` does not name and that are open, to be closed.
     pub(crate) fn take_retired(&mut self, is_busy: impl Fn(LegId) -> bool) -> Vec<LegId> {
         let mut retired = std::mem::take(&mut self.retired);

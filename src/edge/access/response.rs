@@ -217,8 +217,9 @@ impl Access {
         let end = message.head_len() - 2;
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));
+            let remote = self.snapshot.remote_edge(slot.partner);
             let out = edits.insert(end);
-            self.trust.write(slot.stamp, verified, out);
+            self.trust.write(slot.stamp, verified, remote, out);
             self.write_missing_diagnostics(message, out);
         }
         let bytes = edits.len_after(message.raw().len());

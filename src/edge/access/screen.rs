@@ -13,8 +13,8 @@ use crate::edge::{Class, LegId};
 use crate::limits;
 use crate::policy::shadow::{self, Difference};
 use crate::policy::{
-    Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot, Verdict,
-    VerdictKey,
+    Connection, Decision, Direction, Inbound, Outbound, PartnerKey, PartnerKind, Permit, Snapshot,
+    Verdict, VerdictKey,
 };
 use crate::sip::{Edits, Essentials, HeaderName, Message, Method, Scheme, Uri};
 use crate::time::Now;
@@ -79,6 +79,8 @@ pub(crate) struct Admission {
     pub(crate) partner: PartnerKey,
     pub(crate) kind: PartnerKind,
     pub(crate) stamp: Stamp,
+    /// What a connection carries with it; `None` where no partner is involved.
+    pub(crate) connection: Option<Connection>,
 }
 
 impl Admission {
@@ -86,6 +88,7 @@ impl Admission {
         Self {
             partner: permit.partner(),
             kind: permit.kind(),
+            connection: Some(permit.connection()),
             stamp: Stamp {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
@@ -245,6 +248,7 @@ impl Access {
         }
         let to = if good { parts.to_host } else { parts.uri.host };
         let admission = self.admit_partner(now, leg, parts.from_host, to)?;
+        self.screen_connection(leg, admission, parts.from_host)?;
         let egress = self.next_hop(now, to)?;
         Ok(Plan {
             crossing: Crossing::PartnerToInside,
@@ -255,6 +259,26 @@ impl Access {
             places: parts.places,
             score: None,
         })
+    }
+
+    /// One connection carries one kind of federation, set by its first request
+    /// (lync-federation 4.2 rule 10).
+    fn screen_connection(
+        &mut self,
+        leg: LegId,
+        admission: Admission,
+        from: &[u8],
+    ) -> Result<(), Stop> {
+        let (Some(held), Some(permitted)) = (self.legs.get_mut(leg), admission.connection) else {
+            return Ok(());
+        };
+        match self.snapshot.one_kind(held.carries, permitted, from) {
+            Ok(carries) => {
+                held.carries = Some(carries);
+                Ok(())
+            }
+            Err(refusal) => Err(Fault::policy(&refusal).into()),
+        }
     }
 
     fn screen_inside(
@@ -283,6 +307,7 @@ impl Access {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
                         stamp: Stamp::default(),
+                        connection: None,
                     },
                     dialog_forming,
                     by_token: false,
@@ -294,7 +319,8 @@ impl Access {
         }
         let good = parts.routes.token == Token::Good;
         let to = if good { parts.to_host } else { parts.uri.host };
-        if self.snapshot.is_own(to) {
+        // Users of a shared address space may live with a hosting provider.
+        if self.snapshot.is_own(to) && !self.snapshot.shares(to) {
             return Err(Fault::unknown_user().into());
         }
         let (admission, group) = self.admit_outbound(now, parts.from_host, to)?;

@@ -31,7 +31,7 @@ pub enum DirectoryFault {
     #[error("more users than can be held")]
     Full,
     /// More combinations of policy and home than can be told apart.
-    #[error("more combinations of site, policy and home than {max}", max = limits::USER_CLASSES_MAX)]
+    #[error("more than {max} combinations of policy and home", max = limits::USER_CLASSES_MAX)]
     TooManyClasses,
 }
 

@@ -4,9 +4,11 @@
 mod bad_input;
 mod dialog;
 mod failover;
+mod keep_alive;
 mod limits;
 mod message;
 mod parking;
+mod providers;
 mod remote_user;
 mod revocation;
 mod users;

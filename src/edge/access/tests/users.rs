@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::world::{World, header, headers, request, request_with, respond, rules, status};
+use super::world::{World, domain, header, headers, request, request_with, respond, rules, status};
 use crate::edge::LegId;
 use crate::policy::users::{AccessPolicy, DirectoryBuilder, Home, MarksCount};
-use crate::policy::{ArchivingNotice, Outgoing, Snapshot, compile};
+use crate::policy::{ArchivingNotice, Outgoing, ProviderKind, ProviderRule, Snapshot, compile};
 
 const JOHN: &str = "john@fabrikam.example";
 /// Granted everything.
@@ -143,8 +143,8 @@ fn a_policy_is_judged_for_every_message_also_in_a_dialog() {
     world.read(partner);
     let info = |number| {
         format!(
-            "INFO sip:kim@10.0.0.5 SIP/2.0\r\nVia: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKi{number}\r\n\
-             {}Max-Forwards: 70\r\nFrom: <sip:{JOHN}>;tag=fd1\r\nTo: <sip:{KIM}>;tag=t\r\n\
+            "INFO sip:kim@10.0.0.5 SIP/2.0\r\n\
+             Via: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKi{number}\r\n{}Max-Forwards: 70\r\nFrom: <sip:{JOHN}>;tag=fd1\r\nTo: <sip:{KIM}>;tag=t\r\n\
              Call-ID: d1\r\nCSeq: {number} INFO\r\nContent-Length: 0\r\n\r\n",
             routes.concat()
         )
@@ -158,6 +158,66 @@ fn a_policy_is_judged_for_every_message_also_in_a_dialog() {
     world.publish(closed.with_directory(Arc::new(directory)));
     world.send(partner, info(3).as_bytes());
     assert_eq!(status(&world.read(partner)), 403);
+}
+
+/// A public provider at sip.skype.example with the domain skype.example, and what users may do.
+fn public(audio_video: bool, public_im: bool, public_av: bool) -> (World, LegId, LegId) {
+    let mut rules = rules();
+    let edge = domain("sip.skype.example");
+    let mut provider = ProviderRule::new(ProviderKind::Public, "skype", edge);
+    provider.domains = vec![domain("skype.example")];
+    provider.audio_video = audio_video;
+    rules.providers.push(provider);
+    let global = AccessPolicy {
+        name: "global".to_owned(),
+        federation: true,
+        public_im,
+        public_av,
+        ..AccessPolicy::default()
+    };
+    let directory = DirectoryBuilder::new([1, 2], vec![global], MarksCount::Decide, 0).finish();
+    let mut world = World::new();
+    let (_, pool) = world.fabrikam();
+    let snapshot = compile(rules, 2).expect("no contradiction");
+    world.publish(snapshot.with_directory(Arc::new(directory)));
+    let provider = world.partner("sip.skype.example");
+    (world, provider, pool)
+}
+
+fn call(from: &str, media: &str) -> Vec<u8> {
+    let body = format!("v=0\r\nm=message 5060 sip null\r\n{media}");
+    let text = String::from_utf8(request("INVITE", from, KIM, "c1")).unwrap();
+    let length = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    text.replace("Content-Length: 2\r\n\r\nhi", &length).into_bytes()
+}
+
+#[test]
+fn s5_5_public_im_and_its_audio_have_gates_of_their_own() {
+    const ECHO: &str = "echo@skype.example";
+    const AUDIO: &str = "m=audio 50000 RTP/AVP 0\r\n";
+    const NO_AUDIO: &str = "m=audio 0 RTP/AVP 0\r\n";
+    for (audio_video, public_im, public_av, media, told) in [
+        (true, false, false, "", Some((403, "1001"))),
+        (true, true, false, "", None),
+        (true, true, false, NO_AUDIO, None),
+        (true, true, false, AUDIO, Some((403, "1001"))),
+        (true, true, true, AUDIO, None),
+        (false, true, true, AUDIO, Some((488, ""))),
+        (false, true, true, "", None),
+    ] {
+        let (mut world, provider, pool) = public(audio_video, public_im, public_av);
+        world.send(provider, &call(ECHO, media));
+        let answer = world.read(provider);
+        let case = (audio_video, public_im, public_av, media);
+        match told {
+            None => assert!(world.read(pool).starts_with("INVITE "), "{case:?}: {answer}"),
+            Some((code, diagnostics)) => {
+                assert_eq!(status(&answer), code, "{case:?}: {answer}");
+                let header = header(&answer, "ms-diagnostics-public").unwrap_or_default();
+                assert!(header.starts_with(diagnostics), "{case:?}: {answer}");
+            }
+        }
+    }
 }
 
 fn sent_with(outgoing: Outgoing, method: &str) -> String {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::dns::{Answer, Domain, Failure, Question, Target};
 use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use crate::edge::{
-    Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note, Opened,
+    Class, CloseReason, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note,
+    Opened,
 };
 use crate::policy::{
     self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot,
@@ -69,6 +70,7 @@ pub(super) fn setup() -> Setup {
         first_generation: 0,
         seed: 7,
         idle_timeout_ms: 600_000,
+        ping_interval_ms: 60_000,
         explain: false,
     }
 }
@@ -99,6 +101,8 @@ pub(super) struct World {
     pub(super) connects: Vec<Connect>,
     pub(super) questions: Vec<Question>,
     pub(super) closed: Vec<LegId>,
+    /// The same, with why.
+    pub(super) endings: Vec<(LegId, CloseReason)>,
     pub(super) notes: Vec<Note>,
     rest: BTreeMap<LegId, Vec<u8>>,
     next_leg: u32,
@@ -117,6 +121,7 @@ impl World {
             connects: Vec::new(),
             questions: Vec::new(),
             closed: Vec::new(),
+            endings: Vec::new(),
             notes: Vec::new(),
             rest: BTreeMap::new(),
             next_leg: 0,
@@ -268,7 +273,10 @@ impl World {
             match command {
                 Command::Connect(connect) => self.connects.push(connect),
                 Command::Ask(question) => self.questions.push(question),
-                Command::Close { leg, .. } => self.closed.push(leg),
+                Command::Close { leg, reason } => {
+                    self.closed.push(leg);
+                    self.endings.push((leg, reason));
+                }
                 Command::Note(note) => self.notes.push(note),
                 Command::Mail { .. } => panic!("one shard has nobody to write to"),
             }

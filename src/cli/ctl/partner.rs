@@ -1,0 +1,185 @@
+//! `entente ctl partner`: the list of partners, in the file first and then in force.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use super::{Args, Reload, client, print, show};
+use crate::config::{self, Config, read_domain, read_pattern};
+use crate::control::edit::{Addition, Edit, PolicyFile, socket_in};
+use crate::dns::Domain;
+use crate::policy::{Pattern, Place};
+
+/// What to do with the list.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Prints the listed partners and blocked domains of the file.
+    List,
+    /// Lists a partner.
+    Add(Entry),
+    /// Takes a domain off the blocked list, and lists it as a partner.
+    Allow(Entry),
+    /// Blocks a domain; its partner entry goes.
+    Block(Whom),
+    /// Takes a partner off the list.
+    Remove(Whom),
+}
+
+/// A partner to be listed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Entry {
+    /// Its SIP domain, or *.domain for all below it.
+    #[arg(value_parser = pattern)]
+    domain: Pattern,
+    /// FQDN of its edge; without it DNS names the edge.
+    #[arg(long, value_name = "FQDN", value_parser = domain)]
+    edge: Option<Domain>,
+    /// Port of its edge.
+    #[arg(long, requires = "edge", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    #[command(flatten)]
+    reload: Reload,
+}
+
+/// A domain, and how the reload goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Whom {
+    /// The SIP domain, or *.domain for all below it.
+    #[arg(value_parser = pattern)]
+    domain: Pattern,
+    #[command(flatten)]
+    reload: Reload,
+}
+
+fn domain(text: &str) -> Result<Domain, String> {
+    read_domain(text).map_err(str::to_owned)
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    read_pattern(text).map_err(str::to_owned)
+}
+
+impl Entry {
+    fn addition(&self) -> Addition {
+        Addition { domain: self.domain.clone(), edge: self.edge.clone(), port: self.port }
+    }
+}
+
+pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<ExitCode> {
+    let Some(path) = args.config.as_deref() else {
+        eprintln!("entente: the list of partners is in the policy file: --config FILE");
+        return Ok(ExitCode::from(2));
+    };
+    let (edit, reload) = match command {
+        Command::List => return list(args, &config::load(path)?),
+        Command::Add(entry) => (Edit::Add(entry.addition()), entry.reload),
+        Command::Allow(entry) => (Edit::Allow(entry.addition()), entry.reload),
+        Command::Block(whom) => (Edit::Block(whom.domain.clone()), whom.reload),
+        Command::Remove(whom) => (Edit::Remove(whom.domain.clone()), whom.reload),
+    };
+    let edited = PolicyFile::read(path)?.edit(&edit)?;
+    edited.write()?;
+    let done = edited.done;
+    match put_in_force(args, path, reload)? {
+        Some(reloaded) => {
+            let answer = json!({ "file": path, "done": done, "reload": reloaded });
+            print(args, &answer, || told(&done) + &show::reloaded(&reloaded))
+        }
+        None => {
+            let answer = json!({ "file": path, "done": done, "reload": null });
+            print(args, &answer, || {
+                let offline = "no edge was asked: it is in force from the next start or reload on";
+                format!("{}{}: {offline}\n", told(&done), path.display())
+            })
+        }
+    }
+}
+
+fn told(done: &[String]) -> String {
+    done.iter().map(|sentence| format!("{sentence}\n")).collect()
+}
+
+/// Lets the edge reload; `None` if there is none.
+fn put_in_force(args: &Args, path: &Path, reload: Reload) -> anyhow::Result<Option<Value>> {
+    let Some(socket) = args.socket.clone().or_else(|| socket_in(path)) else { return Ok(None) };
+    let written = || format!("{} is written but not in force", path.display());
+    let answer = match client::ask(&socket, "POST", "/reload", Some(reload.body())) {
+        Ok(answer) => answer,
+        Err(error) if error.is::<client::NobodyThere>() => return Ok(None),
+        Err(error) => return Err(error).with_context(written),
+    };
+    let reloaded = answer.success().with_context(written)?;
+    let read = reloaded["file"].as_str().unwrap_or_default();
+    let same = |one: &Path| std::fs::canonicalize(one).ok();
+    if same(Path::new(read)) != same(path) {
+        bail!("{}: the edge on {} reads {read}", written(), socket.display());
+    }
+    Ok(Some(reloaded))
+}
+
+/// Prints what the file lists; of lists in files of their own, how long they are.
+fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let numbered = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    let partners: Vec<Value> = config
+        .partners
+        .iter()
+        .enumerate()
+        .map(|(index, partner)| {
+            let edge = partner.edge.as_ref().map(|edge| format!("{edge}:{}", partner.port));
+            json!({
+                "domain": partner.domain.to_string(),
+                "edge": edge,
+                "place": config.whereabouts(Place::Partner(numbered(index))),
+            })
+        })
+        .collect();
+    let blocked: Vec<Value> = config
+        .blocked
+        .iter()
+        .enumerate()
+        .map(|(index, blocked)| {
+            let place = config.whereabouts(Place::Blocked(numbered(index)));
+            json!({ "domain": blocked.domain.to_string(), "place": place })
+        })
+        .collect();
+    let answer = json!({
+        "partners": partners,
+        "blocked": blocked,
+        "partners_csv": config.partner_list.as_ref().map(|list| list.rows.len()),
+        "blocked_csv": config.blocked_list.as_ref().map(|list| list.rows.len()),
+        "discovery": config.federation.discovery,
+    });
+    print(args, &answer, || listed(&answer))
+}
+
+/// Returns the lists as a table.
+fn listed(answer: &Value) -> String {
+    let mut text = String::new();
+    let mut row = |domain: &Value, what: &str, place: &Value| {
+        let (domain, place) = (domain.as_str().unwrap_or("-"), place.as_str().unwrap_or("-"));
+        text.push_str(&format!("{domain:<40} {what:<40} {place}\n"));
+    };
+    for partner in answer["partners"].as_array().into_iter().flatten() {
+        let what = match partner["edge"].as_str() {
+            Some(edge) => format!("edge {edge}"),
+            None => "edge by DNS SRV".to_owned(),
+        };
+        row(&partner["domain"], &what, &partner["place"]);
+    }
+    for blocked in answer["blocked"].as_array().into_iter().flatten() {
+        row(&blocked["domain"], "blocked", &blocked["place"]);
+    }
+    for (key, what) in [("partners_csv", "partners"), ("blocked_csv", "blocked domains")] {
+        if let Some(rows) = answer[key].as_u64() {
+            text.push_str(&format!("{:<40} {rows} {what}\n", format!("federation.{key}")));
+        }
+    }
+    let everybody = match answer["discovery"].as_bool() {
+        Some(true) => "discovered by DNS SRV, with limits",
+        _ => "refused: discovery is off",
+    };
+    text.push_str(&format!("{:<40} {everybody}\n", "every other domain"));
+    text
+}

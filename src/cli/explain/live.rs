@@ -1,0 +1,307 @@
+//! The world as it is: name servers asked, the partner's edge connected to, its chain looked at.
+//!
+//! Two connections are made. The first only records the chain, because a handshake that fails
+//! shows none. The second is the edge's own: its identity, its anchors, its judgement.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use serde::Serialize;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::cli::ctl::span;
+use crate::config::Config;
+use crate::control;
+use crate::dns::resolver::{Resolver, Settings};
+use crate::dns::{Answer, Question};
+use crate::edge::Connect;
+use crate::limits;
+use crate::policy::PeerNames;
+use crate::time::Clock;
+use crate::tls::{Fault, Material, Session, State};
+
+/// How long each read of a handshake may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the partner has to object to our certificate; in TLS 1.3 that comes after our last word.
+const OBJECTION_TIMEOUT: Duration = Duration::from_millis(500);
+/// Reads of one handshake, each of at most a record's bytes.
+const READS_MAX: usize = 64;
+
+/// What was found at the partner's door.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Evidence {
+    /// The address that took the connection.
+    pub(super) address: Option<SocketAddr>,
+    /// Whether the edge would speak with what answers there.
+    pub(super) satisfied: bool,
+    /// What there is to say, in order.
+    pub(super) sentences: Vec<String>,
+    /// Who it is, if the edge would speak with it.
+    #[serde(skip)]
+    pub(super) peer: Option<Arc<PeerNames>>,
+}
+
+/// What is needed to look.
+pub(super) struct Probe {
+    runtime: tokio::runtime::Runtime,
+    resolver: Resolver,
+    material: Material,
+}
+
+impl Probe {
+    /// Loads identities and anchors as the edge does.
+    ///
+    /// # Errors
+    /// A file of TLS, or the system's resolver.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let dns = &config.dns;
+        let settings = Settings {
+            servers: dns.servers.clone(),
+            timeout_ms: dns.timeout_ms,
+            attempts: dns.attempts,
+            hold_down_s: dns.hold_down_s,
+            sips_srv: dns.sips_srv,
+        };
+        // The resolver belongs to the runtime it is made in.
+        let resolver = runtime.block_on(async { Resolver::new(&settings, 0) })?;
+        let now_unix_s = Clock::start().now().unix_s;
+        let material = Material::build(&control::tls_plan(config, 1, now_unix_s, None))?;
+        Ok(Self { runtime, resolver, material })
+    }
+
+    /// Asks the name servers.
+    pub(super) fn answer(&self, question: &Question) -> Answer {
+        self.runtime.block_on(self.resolver.answer(question))
+    }
+
+    /// Connects as the edge would and tells what it finds.
+    pub(super) fn look(&self, connect: &Connect, now_unix_s: u64) -> Evidence {
+        let mut evidence = Evidence::default();
+        let Some(address) = reach(connect, &mut evidence.sentences) else { return evidence };
+        evidence.address = Some(address);
+        match chain(connect, address) {
+            Ok(chain) => {
+                let told = chain.iter().enumerate();
+                let told = told.map(|(place, der)| certificate(place, der, now_unix_s));
+                evidence.sentences.extend(told);
+            }
+            Err(error) => evidence.sentences.push(format!("no chain was seen: {error:#}")),
+        }
+        match self.handshake(connect, address) {
+            Ok((peer, agreed)) => {
+                let usage = if peer.client_auth { "may" } else { "may not (no clientAuth usage)" };
+                let left = span(peer.expires_unix_s.saturating_sub(now_unix_s));
+                evidence.sentences.push(format!(
+                    "the edge would speak with it: {agreed}; its certificate is good for {left} \
+                     and {usage} come in as a client"
+                ));
+                evidence.satisfied = true;
+                evidence.peer = Some(peer);
+            }
+            Err(error) => {
+                evidence.sentences.push(format!("the edge would not speak with it: {error:#}"));
+            }
+        }
+        evidence
+    }
+
+    /// Handshakes as the edge does, and gives the partner time to object to our certificate.
+    fn handshake(
+        &self,
+        connect: &Connect,
+        address: SocketAddr,
+    ) -> anyhow::Result<(Arc<PeerNames>, String)> {
+        let Connect { class, anchors, server_name, expected_names, .. } = connect;
+        let (client, name) = self.material.client(*class, *anchors, server_name, expected_names)?;
+        let mut session = Session::client(&client, name)?;
+        let mut stream = open(address)?;
+        let mut out = Vec::new();
+        session.start(&mut out)?;
+        stream.write_all(&out)?;
+        let mut held = Vec::new();
+        let mut established = false;
+        for _ in 0..READS_MAX {
+            let mut bytes = [0; limits::TLS_RECORD_BYTES_MAX];
+            let length = match stream.read(&mut bytes) {
+                Ok(0) if established => break,
+                Ok(0) => anyhow::bail!("it closed the connection during the handshake"),
+                Ok(length) => length,
+                // Silence is no objection.
+                Err(_) if established => break,
+                Err(error) => return Err(error).context("during the handshake"),
+            };
+            held.extend_from_slice(&bytes[..length]);
+            out.clear();
+            let fed = session.feed(&mut held, &mut out, |_| ());
+            // An alert is worth sending even where the handshake has failed.
+            let _ = stream.write_all(&out);
+            let fed = fed.map_err(|fault| objection(&fault, established))?;
+            held.drain(..fed.consumed);
+            if fed.state == State::PeerClosed {
+                break;
+            }
+            if fed.state == State::Established && !established {
+                established = true;
+                stream.set_read_timeout(Some(OBJECTION_TIMEOUT))?;
+            }
+        }
+        let peer = session.peer().context("it showed no certificate")?;
+        let agreed = session.describe().to_string();
+        out.clear();
+        session.close_notify(&mut out);
+        let _ = stream.write_all(&out);
+        Ok((peer, agreed))
+    }
+}
+
+fn objection(fault: &Fault, established: bool) -> anyhow::Error {
+    match fault {
+        Fault::Refused(_) if established => anyhow::anyhow!("it refuses our certificate: {fault}"),
+        _ => anyhow::anyhow!("{fault}"),
+    }
+}
+
+/// Returns the first address that takes a connection, in the order of the edge.
+fn reach(connect: &Connect, sentences: &mut Vec<String>) -> Option<SocketAddr> {
+    for &address in connect.addresses.iter().take(limits::CONNECT_ADDRESSES_MAX) {
+        match open(address) {
+            Ok(_) => return Some(address),
+            Err(error) => sentences.push(format!("{address} takes no connection: {error:#}")),
+        }
+    }
+    None
+}
+
+fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_millis(limits::CONNECT_MS))?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    stream.set_write_timeout(Some(READ_TIMEOUT))?;
+    Ok(stream)
+}
+
+/// Returns the chain that `address` shows, judged by nobody.
+fn chain(connect: &Connect, address: SocketAddr) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let recorder = Arc::new(Recorder {
+        schemes: provider.signature_verification_algorithms.supported_schemes(),
+        chain: Mutex::new(Vec::new()),
+    });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&recorder) as _)
+        .with_no_client_auth();
+    let name = ServerName::try_from(connect.server_name.as_str().to_owned())?;
+    let mut connection = ClientConnection::new(Arc::new(config), name)?;
+    let mut stream = open(address)?;
+    let mut ended = Ok(());
+    for _ in 0..READS_MAX {
+        if !connection.is_handshaking() || ended.is_err() {
+            break;
+        }
+        ended = connection.complete_io(&mut stream).map(|_| ());
+    }
+    let chain = std::mem::take(&mut *recorder.chain.lock().unwrap_or_else(PoisonError::into_inner));
+    match ended {
+        // A partner that wants our certificate ends it here; by then it has shown its own.
+        Err(error) if chain.is_empty() => Err(error.into()),
+        _ => Ok(chain),
+    }
+}
+
+/// Keeps the chain of one handshake.
+#[derive(Debug)]
+struct Recorder {
+    schemes: Vec<SignatureScheme>,
+    chain: Mutex<Vec<CertificateDer<'static>>>,
+}
+
+/// Accepts everything, because nothing is sent over what it accepts.
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let all = std::iter::once(end_entity).chain(intermediates);
+        let all = all.take(limits::CHAIN_CERTIFICATES_MAX + 1);
+        let chain = all.map(|certificate| certificate.clone().into_owned()).collect();
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
+/// Tells one certificate of a chain in a sentence.
+fn certificate(place: usize, der: &CertificateDer<'_>, now_unix_s: u64) -> String {
+    let place = place + 1;
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return format!("certificate {place} cannot be decoded");
+    };
+    let ends = certificate.validity().not_after.timestamp();
+    let ends = match u64::try_from(ends).ok().and_then(|ends| ends.checked_sub(now_unix_s)) {
+        Some(left) => format!("ends in {}", span(left)),
+        None => "HAS ENDED".to_owned(),
+    };
+    let (subject, issuer) = (certificate.subject(), certificate.issuer());
+    let mut told = format!("certificate {place}: {subject}, issued by {issuer}, {ends}");
+    if place == 1 {
+        told.push_str(&format!(", {}, names {}", usage(&certificate), names(&certificate)));
+    }
+    told
+}
+
+fn names(certificate: &X509Certificate<'_>) -> String {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let names = extension.iter().flat_map(|extension| &extension.value.general_names);
+    let told: Vec<&str> = names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::URI(name) => Some(*name),
+            _ => None,
+        })
+        .take(limits::CERTIFICATE_NAMES_MAX)
+        .collect();
+    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
+}
+
+fn usage(certificate: &X509Certificate<'_>) -> String {
+    let Some(extension) = certificate.extended_key_usage().ok().flatten() else {
+        return "for any usage".to_owned();
+    };
+    let usage = extension.value;
+    let told =
+        [("serverAuth", usage.server_auth), ("clientAuth", usage.client_auth), ("any", usage.any)];
+    let told: Vec<&str> = told.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+    format!("for {}", if told.is_empty() { "other usages".to_owned() } else { told.join(" and ") })
+}

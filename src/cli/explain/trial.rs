@@ -1,0 +1,137 @@
+//! The message put to the Access Edge itself, alone and without a network: what it does with it is
+//! what the running edge would do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::dns::{Question, SharedAnswer};
+use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use crate::edge::{Class, Command, Connect, Core as _, Effects, LegId, Opened};
+use crate::policy::{PeerNames, Snapshot};
+use crate::time::Now;
+
+/// The leg the message comes by.
+const LEG: LegId = LegId { index: 0, generation: 1 };
+/// Answers fed before the edge must have made up its mind: of the partner and of a next hop.
+const ROUNDS_MAX: usize = 4;
+
+/// What the edge did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It answered; 200 is an answer of its own, anything else a refusal.
+    Answered(Answered),
+    /// It waits for this answer of DNS.
+    Asks(Question),
+    /// It forwards, and opens this connection for it.
+    Connects(Connect),
+    /// It did nothing: the message is one that is dropped in silence.
+    Silent,
+}
+
+/// An answer of the edge itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) reason: String,
+    /// The diagnostics header as the sender gets it.
+    pub(super) diagnostics: Option<String>,
+    /// What the log says.
+    pub(super) sentence: String,
+}
+
+/// What is put to the edge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: &'a str,
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+    pub(super) class: Class,
+}
+
+/// Lets an edge with this policy take `request` from `peer`; `answers` are what DNS said so far.
+pub(super) fn run(
+    snapshot: &Arc<Snapshot>,
+    peer: Option<Arc<PeerNames>>,
+    request: &Request<'_>,
+    answers: &[SharedAnswer],
+    now: Now,
+) -> Outcome {
+    let mut core = Access::new(setup(), Arc::clone(snapshot));
+    let mut effects = Effects::default();
+    let here = SocketAddr::from(([192, 0, 2, 1], 5061));
+    let opened = Opened { class: request.class, outlet: None, peer, remote: here, local: here };
+    effects.open(LEG);
+    core.leg_opened(now, LEG, opened, &mut effects);
+    core.feed(now, LEG, message(request).as_bytes(), &mut effects);
+    let mut sentence = String::new();
+    for _ in 0..ROUNDS_MAX {
+        let mut asked = None;
+        for command in std::mem::take(&mut effects.commands) {
+            match command {
+                Command::Ask(question) => asked = Some(question),
+                Command::Connect(connect) => return Outcome::Connects(connect),
+                Command::Note(note) => sentence = note.sentence,
+                Command::Close { .. } | Command::Mail { .. } => {}
+            }
+        }
+        let Some(question) = asked else { break };
+        let Some(answer) = answers.iter().find(|answer| answer.question == question) else {
+            return Outcome::Asks(question);
+        };
+        core.resolved(now, Arc::clone(answer), &mut effects);
+    }
+    match effects.staged_mut(LEG).and_then(|staged| answered(staged, &sentence)) {
+        Some(answered) => Outcome::Answered(answered),
+        None => Outcome::Silent,
+    }
+}
+
+/// Reads the answer that is staged on the leg.
+fn answered(staged: &[u8], sentence: &str) -> Option<Answered> {
+    let text = String::from_utf8_lossy(staged).into_owned();
+    let mut lines = text.split("\r\n");
+    let (status, reason) = lines.next()?.strip_prefix("SIP/2.0 ")?.split_once(' ')?;
+    let diagnostics = lines.find(|line| line.to_ascii_lowercase().starts_with("ms-diagnostics"));
+    Some(Answered {
+        status: status.parse().ok()?,
+        reason: reason.to_owned(),
+        diagnostics: diagnostics.map(str::to_owned),
+        sentence: sentence.to_owned(),
+    })
+}
+
+/// Returns the least message of this kind that RFC 3261 section 8.1.1 knows.
+fn message(request: &Request<'_>) -> String {
+    let Request { method, from, to, .. } = request;
+    format!(
+        "{method} {to} SIP/2.0\r\n\
+         Via: SIP/2.0/TLS 192.0.2.1:5061;branch=z9hG4bKexplain\r\n\
+         Max-Forwards: 70\r\n\
+         From: <{from}>;tag=explain\r\n\
+         To: <{to}>\r\n\
+         Call-ID: explain@192.0.2.1\r\n\
+         CSeq: 1 {method}\r\n\
+         Contact: <sip:192.0.2.1:5061;transport=tls>\r\n\
+         Event: presence\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// An edge of one shard; its keys keep nothing secret, because nothing of it leaves this process.
+fn setup() -> Setup {
+    Setup {
+        shard: 0,
+        shards: 1,
+        transactions: 16,
+        external_port: 5061,
+        internal_port: 5061,
+        remote_port: 443,
+        process_key: [1, 2],
+        pool_keys: PoolKeys(vec![PoolKey { id: 0, key: [0; 16] }]),
+        first_generation: 0,
+        seed: 1,
+        idle_timeout_ms: 600_000,
+        ping_interval_ms: 0,
+        explain: true,
+    }
+}

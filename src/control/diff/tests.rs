@@ -1,0 +1,195 @@
+//! Sentences for changes an operator makes.
+
+use std::path::Path;
+
+use super::super::start;
+use super::*;
+
+const LEAST: &str = r#"
+[edge]
+external_fqdn = "sip.contoso.example"
+domains = ["contoso.example"]
+[[listener]]
+address = "192.0.2.1:5061"
+class = "federation"
+[[identity]]
+certificate = "sip.pem"
+key = "sip.key"
+[[next_hop]]
+name = "pool.contoso.example"
+"#;
+
+struct Made(Config, Snapshot);
+
+fn made(text: &str) -> Made {
+    let config = config::parse(Path::new("e.toml"), text).unwrap_or_else(|e| panic!("{e}"));
+    let policy = start::policy(&config).unwrap();
+    Made(config, policy)
+}
+
+fn between(old: &str, new: &str) -> Difference {
+    let (old, new) = (made(old), made(new));
+    let old = Side { config: &old.0, policy: &old.1 };
+    let now = Now { unix_s: 1_800_000_000, ..Now::default() };
+    difference(&old, &Side { config: &new.0, policy: &new.1 }, now)
+}
+
+/// Goes from the least configuration with `old` added to the one with `new` added.
+fn told(old: &str, new: &str) -> Vec<String> {
+    between(&format!("{LEAST}{old}"), &format!("{LEAST}{new}")).sentences
+}
+
+fn partner(domain: &str) -> String {
+    format!("[[partner]]\ndomain = \"{domain}\"\n")
+}
+
+fn blocked(domain: &str) -> String {
+    format!("[[blocked]]\ndomain = \"{domain}\"\n")
+}
+
+#[test]
+fn nothing_changed_is_nothing_told() {
+    assert_eq!(between(LEAST, LEAST), Difference::default());
+    assert_eq!(told("", "# a comment\n"), Vec::<String>::new());
+}
+
+#[test]
+fn a_listed_partner_gets_in_and_one_taken_out_is_cut_off() {
+    let fabrikam = partner("fabrikam.example");
+    assert_eq!(told("", &fabrikam), ["fabrikam.example gets in"]);
+    let lost = ["fabrikam.example is cut off: not listed, and discovery is off"];
+    assert_eq!(told(&fabrikam, ""), lost);
+}
+
+#[test]
+fn order_in_the_file_is_no_change() {
+    let (one, two) = (partner("fabrikam.example"), partner("tailspin.example"));
+    assert_eq!(told(&format!("{one}{two}"), &format!("{two}{one}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_block_cuts_off_and_its_end_lets_in() {
+    let open = "[federation]\ndiscovery = true\n";
+    let closed = format!("{open}{}", blocked("litware.example"));
+    assert_eq!(told(open, &closed), ["litware.example is cut off: blocked"]);
+    assert_eq!(told(&closed, open), ["litware.example gets in"]);
+    // Without discovery a domain that no list names had no way in to begin with.
+    assert_eq!(told("", &blocked("litware.example")), Vec::<String>::new());
+}
+
+#[test]
+fn discovery_tells_what_becomes_of_everybody() {
+    let fabrikam = partner("fabrikam.example");
+    let open = format!("[federation]\ndiscovery = true\n{fabrikam}");
+    assert_eq!(
+        told(&fabrikam, &open),
+        [
+            "every domain that no list names gets in as a discovered partner, if DNS names its \
+             edge",
+            "federation.discovery becomes true, was unset; takes hold at once",
+        ]
+    );
+    let unlisted = "[federation]\ndiscovery = true\n";
+    assert_eq!(
+        told(&open, unlisted),
+        ["fabrikam.example is no longer listed and stays as a discovered partner, with the \
+          limits of one"]
+    );
+    assert_eq!(
+        told(unlisted, &open),
+        ["fabrikam.example is listed from then on and loses the limits of a discovered partner"]
+    );
+}
+
+#[test]
+fn federation_switched_off_cuts_off_every_partner() {
+    let two = partner("fabrikam.example") + &partner("tailspin.example");
+    assert_eq!(
+        told(&two, &format!("[federation]\nenabled = false\n{two}")),
+        [
+            "fabrikam.example, tailspin.example are cut off: federation is switched off",
+            "federation.enabled becomes false, was unset; takes hold at once",
+        ]
+    );
+}
+
+#[test]
+fn a_changed_entry_is_told_of_a_partner_that_stays() {
+    let before = partner("fabrikam.example");
+    let after = format!("{before}verification = \"never\"\n");
+    assert_eq!(told(&before, &after), ["fabrikam.example stays, under a changed entry"]);
+}
+
+#[test]
+fn many_are_told_by_number() {
+    let many: String = (0..250).map(|i| partner(&format!("p{i:03}.example"))).collect();
+    let difference = between(LEAST, &format!("{LEAST}{many}"));
+    assert_eq!(difference.let_in.count, 250);
+    assert_eq!(
+        difference.sentences,
+        ["p000.example, p001.example, p002.example, p003.example, p004.example, p005.example, \
+          p006.example, p007.example, p008.example, p009.example and 240 more (250 in all) get in"]
+    );
+}
+
+#[test]
+fn next_hops_are_told_by_what_goes_where() {
+    let second = "[[next_hop]]\nname = \"director.contoso.example\"\n\
+                  domains = [\"contoso.example\"]\n";
+    assert_eq!(
+        told("", second),
+        [
+            "what is for contoso.example goes to director.contoso.example instead of \
+             pool.contoso.example",
+            "next hop director.contoso.example is new",
+        ]
+    );
+    assert_eq!(
+        told("connections = 1\n", "connections = 2\n"),
+        ["next hop pool.contoso.example has a changed entry"]
+    );
+}
+
+#[test]
+fn own_domains_come_and_go() {
+    let two = LEAST.replace("[\"contoso.example\"]", "[\"contoso.example\", \"contoso.org\"]");
+    assert_eq!(between(LEAST, &two).sentences, ["contoso.org becomes an own domain"]);
+    assert_eq!(
+        between(&two, LEAST).sentences,
+        ["contoso.org is no own domain any more: its users are cut off"]
+    );
+}
+
+#[test]
+fn a_key_that_only_a_restart_changes_refuses_all_of_it() {
+    let moved = LEAST.replace("192.0.2.1:5061", "192.0.2.2:5061");
+    let difference = between(LEAST, &moved);
+    let refused = "listener[0].address (e.toml:6)";
+    assert_eq!(difference.refused_by.as_deref(), Some(refused));
+    assert_eq!(
+        difference.sentences,
+        [
+            format!("the reload would be refused: only a restart changes {refused}"),
+            "listener[0].address becomes \"192.0.2.2:5061\", was \"192.0.2.1:5061\"; takes hold \
+             only by a restart"
+                .to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn all_domains_below_one_are_an_entry_of_their_own() {
+    let below = partner("*.fabrikam.example");
+    assert_eq!(told("", &below), ["*.fabrikam.example gets in"]);
+    let one = format!("{below}{}", blocked("it.fabrikam.example"));
+    assert_eq!(told(&below, &one), ["it.fabrikam.example is cut off: blocked"]);
+}
+
+#[test]
+fn an_entry_that_has_expired_cuts_off() {
+    let fabrikam = partner("fabrikam.example");
+    let expired = format!("{fabrikam}expires = 2026-12-31\n");
+    assert_eq!(told(&fabrikam, &expired), ["fabrikam.example is cut off: its entry has expired"]);
+    let later = format!("{fabrikam}expires = 2030-12-31\n");
+    assert_eq!(told(&fabrikam, &later), ["fabrikam.example stays, under a changed entry"]);
+}

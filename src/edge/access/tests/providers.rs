@@ -1,0 +1,63 @@
+//! Providers that speak for many domains: what one connection carries, and what the inside is told.
+
+use super::world::{World, domain, header, request, respond, rules, status};
+use crate::policy::{ProviderKind, ProviderRule, Rules};
+
+const KIM: &str = "kim@contoso.example";
+const EDGE: &str = "sipfed.hoster.example";
+
+fn with_provider(kind: ProviderKind) -> Rules {
+    let mut provider = ProviderRule::new(kind, "hoster", domain(EDGE));
+    provider.domains = vec![domain("tailspin.example")];
+    provider.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    Rules { providers: vec![provider], ..rules() }
+}
+
+/// The provider's edge also speaks for a listed domain, by that domain's SRV record.
+fn listed_too(mut rules: Rules) -> Rules {
+    let mut fabrikam =
+        crate::policy::PartnerRule::allowed_server(domain("adatum.example"), domain(EDGE), 5061);
+    fabrikam.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    rules.partners.push(fabrikam);
+    rules
+}
+
+#[test]
+fn s4_2_10_a_connection_carries_the_kind_of_its_first_request_and_no_other() {
+    let mut world = World::with(listed_too(with_provider(ProviderKind::Public)));
+    let edge = world.partner(EDGE);
+    world.send(edge, &request("MESSAGE", "tim@tailspin.example", KIM, "k1"));
+    if !world.questions.is_empty() {
+        world.resolve(EDGE);
+    }
+    let pool = world.grant();
+    assert!(world.read(pool).starts_with("MESSAGE "));
+    world.send(edge, &request("MESSAGE", "ann@adatum.example", KIM, "k2"));
+    let answer = world.read(edge);
+    assert_eq!(status(&answer), 403, "{answer}");
+    assert!(header(&answer, "ms-diagnostics-public").unwrap().starts_with("1016;"), "{answer}");
+    let other = world.partner(EDGE);
+    world.send(other, &request("MESSAGE", "ann@adatum.example", KIM, "k3"));
+    assert!(world.read(pool).contains("Call-ID: k3"), "on a connection of its own it passes");
+}
+
+#[test]
+fn the_inside_is_told_which_public_service_it_comes_from() {
+    let mut world = World::with(with_provider(ProviderKind::Public));
+    let edge = world.partner(EDGE);
+    world.send(edge, &request("MESSAGE", "tim@tailspin.example", KIM, "k1"));
+    if !world.questions.is_empty() {
+        world.resolve(EDGE);
+    }
+    let pool = world.grant();
+    let forwarded = world.read(pool);
+    let trust = header(&forwarded, "ms-edge-proxy-message-trust").unwrap();
+    assert_eq!(
+        trust,
+        "ms-source-type=AuthorizedServer;ms-ep-fqdn=lsedge.contoso.example;\
+         ms-source-verified-user=unverified;ms-source-network=publiccloud;\
+         ms-remote-fqdn=sipfed.hoster.example"
+    );
+    world.send(pool, respond(&forwarded, 200).as_bytes());
+    assert_eq!(status(&world.read(edge)), 200);
+}

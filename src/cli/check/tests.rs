@@ -275,7 +275,7 @@ fn the_exit_code_is_that_of_the_worst_finding_from_the_asked_severity_on() {
     assert_eq!(exit_code(&both, Severity::Error), 0);
     assert_eq!(exit_code(&both, Severity::Warning), 3);
     assert_eq!(exit_code(&both, Severity::Note), 3);
-    assert_eq!(exit_code(&[note.clone()], Severity::Warning), 0);
+    assert_eq!(exit_code(std::slice::from_ref(&note), Severity::Warning), 0);
     assert_eq!(exit_code(&[note], Severity::Note), 4);
     assert_eq!(exit_code(&[warning, error], Severity::Note), 1);
 }

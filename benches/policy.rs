@@ -1,13 +1,17 @@
 //! What a decision costs: remembered, fresh, and among a million partners.
 //!
-//! Budgets (DESIGN 12): `policy/verdict_warm` 100 ns, `policy/compile_1m` 2 s, 64 bytes a domain
-//! (printed once by `compile_1m`). A user costs 14 bytes (printed by `users/build_1m`).
+//! Budgets (DESIGN 12): `policy/verdict_warm` 100 ns, `policy/csv_to_policy_1m` (which holds
+//! `policy/csv_1m` and `policy/compile_1m`) 2 s, 64 bytes a domain (printed once by `compile_1m`).
+//! A user costs 14 bytes (printed by `users/build_1m`).
 
 use std::cell::{Cell, LazyCell};
 use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use entente::config::lists::PartnerList;
 use entente::dns::{Cache, Domain};
 use entente::policy::scores::Parties;
 use entente::policy::users::{
@@ -146,6 +150,57 @@ fn compile_million(criterion: &mut Criterion) {
     println!("policy/compile_1m: {bytes} bytes, {} a domain", bytes / MILLION);
 }
 
+const CONFIGURATION: &str = r#"
+[edge]
+external_fqdn = "sip.contoso.example"
+domains = ["contoso.example"]
+[[listener]]
+address = "192.0.2.1:5061"
+class = "federation"
+[[identity]]
+certificate = "sip.pem"
+key = "sip.key"
+[[next_hop]]
+name = "pool.contoso.example"
+"#;
+
+/// A million rows as an operator would have them: half with a stated edge, some with a date.
+fn list() -> String {
+    use std::fmt::Write as _;
+    let mut text = "domain,edge,version,expires,owner,ticket\n".to_owned();
+    for place in 0..MILLION {
+        let edge =
+            if place % 2 == 0 { format!("sip.partner{place}.example") } else { String::new() };
+        let expires = if place % 10 == 0 { "2099-12-31" } else { "" };
+        let _ =
+            writeln!(text, "partner{place}.example,{edge},lync2013,{expires},uc team,UC-{place}");
+    }
+    text
+}
+
+fn list_million(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("policy");
+    group.sample_size(10).measurement_time(Duration::from_secs(20));
+    let text = LazyCell::new(list);
+    let read = |text| PartnerList::parse(Path::new("partners.csv"), text).expect("sound rows");
+    group.bench_function("csv_1m", |bencher| {
+        bencher.iter_batched(|| text.clone(), read, BatchSize::PerIteration);
+    });
+    let config = entente::config::parse(Path::new("e.toml"), CONFIGURATION).expect("it is sound");
+    group.bench_function("csv_to_policy_1m", |bencher| {
+        bencher.iter_batched(
+            || (config.clone(), text.clone()),
+            |(mut config, text)| {
+                config.partner_list = Some(Arc::new(read(text)));
+                let rules = entente::control::rules(&config);
+                (compile(rules, 1).expect("no contradiction"), config)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
 /// A million users of five sites, half of them with a policy of their own.
 fn directory(users: usize) -> Directory {
     let policy = |name: &str, federation| AccessPolicy {
@@ -224,5 +279,5 @@ fn scores(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, warm, cold, compile_million, users, scores);
+criterion_group!(benches, warm, cold, compile_million, users, scores, list_million);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! What the operator may want done, as the socket takes it and the service carries it out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -23,6 +23,11 @@ pub enum Command {
     /// Tell what a reload would change.
     Diff {
         /// Another file than the one the edge was started with.
+        file: Option<PathBuf>,
+    },
+    /// Ask a candidate policy beside the one in force, without effect.
+    Shadow {
+        /// The candidate's file; `None`: ask it no more.
         file: Option<PathBuf>,
     },
     /// End in order.
@@ -111,6 +116,14 @@ struct DiffBody {
     file: Option<PathBuf>,
 }
 
+/// Body of `POST /shadow`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ShadowBody {
+    file: Option<PathBuf>,
+    off: bool,
+}
+
 /// Body of a command that has nothing to say.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,15 +145,28 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Result<Command, String>> {
         }),
         "/confirm" => body_of::<NoBody>(body).map(|NoBody {}| Command::Confirm),
         "/diff" => body_of::<DiffBody>(body).and_then(|DiffBody { file }| {
-            if file.as_ref().is_some_and(|file| !file.is_absolute()) {
-                return Err("file must be an absolute path".to_owned());
-            }
+            absolute(file.as_deref())?;
             Ok(Command::Diff { file })
+        }),
+        "/shadow" => body_of::<ShadowBody>(body).and_then(|ShadowBody { file, off }| {
+            if file.is_some() == off {
+                return Err("expected either file, or off: true".to_owned());
+            }
+            absolute(file.as_deref())?;
+            Ok(Command::Shadow { file })
         }),
         "/drain" => body_of::<NoBody>(body).map(|NoBody {}| Command::Drain),
         _ => return None,
     };
     Some(command)
+}
+
+/// The edge has a working directory of its own, which is nobody else's.
+fn absolute(file: Option<&Path>) -> Result<(), String> {
+    if file.is_some_and(|file| !file.is_absolute()) {
+        return Err("file must be an absolute path".to_owned());
+    }
+    Ok(())
 }
 
 /// Reads a JSON object; no body is an empty one.
@@ -165,6 +191,9 @@ mod tests {
         assert_eq!(read("/drain", b""), Some(Ok(Command::Drain)));
         let other = Command::Diff { file: Some("/etc/entente/new.toml".into()) };
         assert_eq!(read("/diff", b"{\"file\":\"/etc/entente/new.toml\"}"), Some(Ok(other)));
+        let candidate = Command::Shadow { file: Some("/etc/entente/new.toml".into()) };
+        assert_eq!(read("/shadow", b"{\"file\":\"/etc/entente/new.toml\"}"), Some(Ok(candidate)));
+        assert_eq!(read("/shadow", b"{\"off\":true}"), Some(Ok(Command::Shadow { file: None })));
         assert_eq!(read("/walk", b""), None);
     }
 
@@ -176,6 +205,7 @@ mod tests {
             "confirm_within_s must be 5 to 86400"
         );
         assert_eq!(refused("/diff", "{\"file\":\"new.toml\"}"), "file must be an absolute path");
+        assert_eq!(refused("/shadow", ""), "expected either file, or off: true");
         assert!(refused("/confirm", "{\"now\":true}").starts_with("the body is not understood: "));
         assert!(refused("/drain", "now").starts_with("the body is not understood: "));
         assert!(refused("/reload", "[").starts_with("the body is not understood: "));

@@ -6,6 +6,7 @@
 //! | `POST /reload` | none, or `{"confirm_within_s": 300}` | what changed, or why nothing did |
 //! | `POST /confirm` | none | the epoch that stays |
 //! | `POST /diff` | none, or `{"file": "/absolute/path"}` | what a reload would change |
+//! | `POST /shadow` | `{"file": "/absolute/path"}`, or `{"off": true}` | the candidate is asked |
 //! | `POST /drain` | none | the drain has begun |
 //!
 //! `curl --unix-socket /run/entente/admin.sock http://edge/reload -d ''`
@@ -187,7 +188,7 @@ async fn answer(
         Err(_) => return failed(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };
     match order::read(path, &body) {
-        None => failed(StatusCode::NOT_FOUND, "POST /reload, /confirm, /diff or /drain"),
+        None => failed(StatusCode::NOT_FOUND, "POST /reload, /confirm, /diff, /shadow or /drain"),
         Some(Err(why)) => failed(StatusCode::BAD_REQUEST, &why),
         Some(Ok(command)) => carry_out(orders, command, caller).await,
     }

@@ -48,6 +48,18 @@ pub enum Command {
         /// Another file than the edge's own, as it would be put in its place.
         file: Option<PathBuf>,
     },
+    /// Asks a candidate policy beside the one in force, without effect, until the next reload.
+    ///
+    /// What it would decide otherwise is counted (entente_access_shadow_...) and told in the log, a
+    /// few lines a second.
+    Shadow {
+        /// The candidate.
+        #[arg(required_unless_present = "off", conflicts_with = "off")]
+        file: Option<PathBuf>,
+        /// Asks it no more.
+        #[arg(long)]
+        off: bool,
+    },
     /// Ends the edge in order, as SIGTERM does.
     Drain,
     /// Edits the list of partners in the policy file, and reloads.
@@ -117,6 +129,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let body = file.map_or_else(|| json!({}), |file| json!({ "file": file }));
             let told = ask(args, "POST", "/diff", Some(body))?;
             print(args, &told, || show::difference(&told["difference"]))
+        }
+        Command::Shadow { file, off } => {
+            let file = file.as_deref().map(std::path::absolute).transpose()?;
+            let body = if *off { json!({ "off": true }) } else { json!({ "file": file }) };
+            let done = ask(args, "POST", "/shadow", Some(body))?;
+            print(args, &done, || show::shadow(&done))
         }
         Command::Drain => {
             let done = ask(args, "POST", "/drain", Some(json!({})))?;

@@ -26,7 +26,8 @@ mod trial;
 use screens::Step;
 use trial::{Outcome, Request};
 
-/// Certificate names that are assumed one after the other: of the domain, then of its edge.
+/// Questions, and certificate names that are assumed, one after the other: of the domain, of its
+/// edge, of the next hop.
 const ASSUMPTIONS_MAX: usize = 3;
 
 /// Arguments of `entente explain`.
@@ -293,22 +294,9 @@ impl Case<'_> {
     fn look(&mut self, probe: Option<&live::Probe>) -> Option<live::Evidence> {
         let mut evidence = None;
         if let Some(probe) = probe {
-            // Two questions at most: the partner's and the next hop's.
-            for _ in 0..ASSUMPTIONS_MAX {
-                let asked = match self.decide(&self.peer) {
-                    Decision::Ask(question) => Some(question),
-                    _ => match self.attempt() {
-                        Outcome::Asks(question) => Some(question),
-                        _ => None,
-                    },
-                };
-                let Some(question) = asked else { break };
-                let answer = probe.answer(&question);
-                self.answers.0.push(Arc::new(answer));
-            }
-            if let Some(connect) = self.partners_door(probe) {
-                evidence = Some(probe.look(&connect, self.now.unix_s));
-            }
+            self.resolve(probe);
+            let door = self.partners_door(probe);
+            evidence = door.map(|connect| probe.look(&connect, self.now.unix_s));
         }
         if self.direction == Direction::In && self.args.certificate.is_empty() {
             match evidence.as_ref().and_then(|evidence| evidence.peer.clone()) {
@@ -316,7 +304,27 @@ impl Case<'_> {
                 None => self.assume(),
             }
         }
+        if let Some(probe) = probe {
+            // With a certificate that passes, the way in is looked up too.
+            self.resolve(probe);
+        }
         evidence
+    }
+
+    /// Asks DNS what policy and the way out want to know.
+    fn resolve(&mut self, probe: &live::Probe) {
+        for _ in 0..ASSUMPTIONS_MAX {
+            let asked = match self.decide(&self.peer) {
+                Decision::Ask(question) => Some(question),
+                _ => match self.attempt() {
+                    Outcome::Asks(question) => Some(question),
+                    _ => None,
+                },
+            };
+            let Some(question) = asked else { return };
+            let answer = probe.answer(&question);
+            self.answers.0.push(Arc::new(answer));
+        }
     }
 
     /// Returns how the edge would connect to the partner, whichever way the message goes.

@@ -30,12 +30,12 @@ pub enum Command {
     Run(run::Args),
     /// Reads the configuration without running, then looks at the world.
     Check(check::Args),
-    /// Prints the firewall rules, DNS records, certificates and balancer rules it needs.
-    Plan(plan::Args),
     /// Says why a message would pass or not, screen by screen.
     Explain(explain::Args),
     /// Asks the running edge: status, reload, what a reload would change; edits its partners.
     Ctl(ctl::Args),
+    /// Prints the firewall rules, DNS records, certificates and balancer rules it needs.
+    Plan(plan::Args),
     /// Lets two organisations federate on this machine, in one command.
     ///
     /// Makes a throw-away CA, a name server and two complete edges on loopback addresses, sends
@@ -52,9 +52,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
-        Command::Plan(args) => plan::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Ctl(args) => ctl::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }
 }

@@ -141,7 +141,7 @@ fn carry_out(order: Order, reloads: &mut Reloads, running: &Running) -> Then {
         Command::Reload { .. } => {
             (reloading(|| reloads.carry_out(running, &command, &who)), Then::Serve)
         }
-        Command::Confirm | Command::Diff { .. } => {
+        Command::Confirm | Command::Diff { .. } | Command::Shadow { .. } => {
             (reloads.carry_out(running, &command, &who), Then::Serve)
         }
     };

@@ -273,15 +273,24 @@ impl Finder<'_> {
         let config = self.config;
         let kinds = config.federation_limits.iter().enumerate();
         let kinds: Vec<_> = kinds
-            .map(|(at, limit)| {
-                let kind = match limit.kind {
-                    PartnerKind::AllowedDomain => "allowed_domain",
-                    PartnerKind::AllowedServer => "allowed_server",
-                };
-                (format!("federation_limit[{at}].kind"), kind)
-            })
+            .map(|(at, limit)| (format!("federation_limit[{at}].kind"), limit.kind.label()))
             .collect();
         self.no_repetition(&kinds, "the limit of");
+        for (at, partner) in config.partners.iter().enumerate() {
+            if partner.domain.exact().is_some() {
+                continue;
+            }
+            for key in ["messages_per_s", "distinct_users"] {
+                let key = format!("partner[{at}].{key}");
+                if config.source.says(&key) {
+                    let message = "a limit of its own for many domains";
+                    self.at(&key, message, "counts one domain, not what lies below it");
+                    self.help(
+                        "limit the kind with [[federation_limit]], or list the domain itself",
+                    );
+                }
+            }
+        }
         let federation = &config.federation;
         if federation.suspicious_messages_per_s > federation.messages_per_s {
             let message = "a suspicious partner may send more than another one";

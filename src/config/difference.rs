@@ -44,6 +44,17 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
         let whereabouts = new.source.whereabouts(&key);
         changes.push(Change { key, reload: Reload::Live, whereabouts });
     }
+    // So may the lists of partners and of blocked domains.
+    let lists = [
+        ("federation.partners_csv", old.partner_list != new.partner_list),
+        ("federation.blocked_csv", old.blocked_list != new.blocked_list),
+    ];
+    for (key, changed) in lists {
+        if changed && changes.iter().all(|change| change.key != key) {
+            let (key, whereabouts) = (key.to_owned(), new.source.whereabouts(key));
+            changes.push(Change { key, reload: Reload::Live, whereabouts });
+        }
+    }
     changes
 }
 

@@ -267,7 +267,7 @@ fn read(
         if written.is_empty() || written.starts_with('#') {
             continue;
         }
-        if let Err(problem) = split(text, span.clone(), &mut fields) {
+        if let Some(problem) = split(text, span.clone(), &mut fields) {
             problems.push(problem);
             continue;
         }
@@ -334,8 +334,8 @@ fn head(
     if problems.is_empty() { Ok(columns) } else { Err(problems) }
 }
 
-/// Splits the line written at `span` into its fields, quotes included.
-fn split(text: &str, span: Range<usize>, fields: &mut Vec<Range<usize>>) -> Result<(), Problem> {
+/// Splits the line written at `span` into its fields, quotes included; returns what is wrong.
+fn split(text: &str, span: Range<usize>, fields: &mut Vec<Range<usize>>) -> Option<Problem> {
     fields.clear();
     let bytes = text.as_bytes();
     let malformed = |at: Range<usize>, message: &str, label: &str| {
@@ -347,15 +347,12 @@ fn split(text: &str, span: Range<usize>, fields: &mut Vec<Range<usize>>) -> Resu
         let length = if rest.first() == Some(&b'"') {
             let Some(length) = quoted_length(rest) else {
                 let message = "a quote is opened and not closed on its line";
-                return Err(malformed(start..span.end, message, "opened here"));
+                return Some(malformed(start..span.end, message, "opened here"));
             };
             if !matches!(rest.get(length), None | Some(b',')) {
                 let message = "text after a quoted field";
-                return Err(malformed(
-                    start..span.end,
-                    message,
-                    "expected a comma after the quote",
-                ));
+                let label = "expected a comma after the quote";
+                return Some(malformed(start..span.end, message, label));
             }
             length
         } else {
@@ -364,7 +361,7 @@ fn split(text: &str, span: Range<usize>, fields: &mut Vec<Range<usize>>) -> Resu
         fields.push(start..start + length);
         start += length;
         if start >= span.end {
-            return Ok(());
+            return None;
         }
         // Past the comma; a line that ends in one ends in an empty field.
         start += 1;

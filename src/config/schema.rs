@@ -305,8 +305,8 @@ section! {
             see: ["tls.revocation"],
         }
         /// Whether lists are fetched from where partners' certificates say, by HTTP, and what holds
-        /// while one is lacking. Delta and indirect lists, lists for some reasons only, and places
-        /// other than http:// are not supported and count as lacking.
+        /// while one is lacking. No redirect is followed; delta and indirect lists, lists for some
+        /// reasons only, and places other than http:// are not supported and count as lacking.
         revocation: Revocation = one_of(&[
             ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
         ]), default("\"soft\""), Live {

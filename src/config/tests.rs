@@ -502,6 +502,18 @@ fn a_star_stands_for_whole_labels_and_only_in_lists_of_domains() {
 }
 
 #[test]
+fn a_list_that_changes_under_its_name_is_a_change() {
+    let old = load(&fixture("full.toml")).unwrap();
+    let mut new = old.clone();
+    let text = "domain\nspam.example\n".to_owned();
+    let list = lists::BlockedList::parse(Path::new("blocked.csv"), text).unwrap();
+    new.blocked_list = Some(Arc::new(list));
+    let changes = difference(&old, &new);
+    let told: Vec<_> = changes.iter().map(|c| (c.key.as_str(), c.reload)).collect();
+    assert_eq!(told, [("federation.blocked_csv", Reload::Live)]);
+}
+
+#[test]
 fn what_decided_is_found_by_file_and_line() {
     let config = load(&fixture("full.toml")).unwrap();
     let line = |place| {
@@ -578,6 +590,14 @@ fn contradictions_of_limits_and_access_policies_are_refused() {
     assert_eq!(
         one("[federation]\narchiving_notice_header = \"via\"\narchiving_notice_value = \"x\"\n"),
         triple("`via` is not a header name", "the edge reads or strips this header itself", "",)
+    );
+    assert_eq!(
+        one("[[partner]]\ndomain = \"*.a.example\"\ndistinct_users = 5\n"),
+        triple(
+            "a limit of its own for many domains",
+            "counts one domain, not what lies below it",
+            "limit the kind with [[federation_limit]], or list the domain itself",
+        )
     );
     let limit = "[[federation_limit]]\nkind = \"allowed_server\"\n";
     assert_eq!(

@@ -90,6 +90,7 @@ pub(super) struct Board {
     last_refusal: Mutex<Option<String>>,
     rolled_back: AtomicU64,
     unconfirmed: Mutex<Option<Unconfirmed>>,
+    candidate: Mutex<Option<String>>,
     stage: AtomicU8,
     watched: Box<[Watched]>,
     control_beat_ms: AtomicU64,
@@ -157,6 +158,7 @@ impl Board {
             last_refusal: Mutex::new(None),
             rolled_back: AtomicU64::new(0),
             unconfirmed: Mutex::new(None),
+            candidate: Mutex::new(None),
             stage: AtomicU8::new(Stage::Starting as u8),
             watched: (0..shards).map(|_| watched()).collect(),
             control_beat_ms: AtomicU64::new(now_ms),
@@ -205,6 +207,11 @@ impl Board {
     /// Tells which reload waits to be confirmed, if one does.
     pub(super) fn set_unconfirmed(&self, unconfirmed: Option<Unconfirmed>) {
         *held(&self.unconfirmed) = unconfirmed;
+    }
+
+    /// Tells which file's policy is asked beside the one in force, if one is.
+    pub(super) fn set_candidate(&self, file: Option<String>) {
+        *held(&self.candidate) = file;
     }
 
     /// Counts a reload that was taken back.
@@ -417,6 +424,7 @@ impl admin::View for Board {
             "not_ready": self.not_ready(),
             "epoch": self.epoch(),
             "started_unix_s": self.started_unix_s,
+            "candidate": *held(&self.candidate),
             "configuration": config.source.path.display().to_string(),
             "shards": self.fabric.shards(),
             "poller": self.poller(),

@@ -7,14 +7,8 @@ use crate::policy::{self, ArchivingNotice, Limits, Outgoing, Throttles};
 #[must_use]
 pub fn throttles(config: &Config) -> Throttles {
     let discovered = discovered(&config.federation);
-    let kinds = config.federation_limits.iter().map(|limit| {
-        let kind = match limit.kind {
-            config::PartnerKind::AllowedDomain => policy::PartnerKind::AllowedDomain,
-            config::PartnerKind::AllowedServer => policy::PartnerKind::AllowedServer,
-        };
-        (kind, of_kind(discovered, limit))
-    });
-    let kinds: Vec<_> = kinds.collect();
+    let kinds = config.federation_limits.iter();
+    let kinds: Vec<_> = kinds.map(|limit| (limit.kind, of_kind(discovered, limit))).collect();
     let partners = config.partners.iter().filter_map(|partner| {
         if partner.messages_per_s.is_none() && partner.distinct_users.is_none() {
             return None;

@@ -77,6 +77,7 @@ impl Running {
     fn publish(&self, prepared: Prepared) -> Vec<Change> {
         let Prepared { config, changes, epoch, snapshot, material } = prepared;
         self.publish_parts(epoch, Arc::new(config), snapshot, Arc::new(material));
+        self.board.set_candidate(None);
         changes
     }
 
@@ -108,7 +109,23 @@ impl Running {
         let epoch = self.board.epoch() + 1;
         let snapshot = start::compile_policy(&before.config, epoch, &self.options)?;
         self.publish_parts(epoch, before.config, snapshot, before.material);
+        self.board.set_candidate(None);
         self.board.count_roll_back();
+        Ok(epoch)
+    }
+
+    /// Lets the policy of `candidate` be asked beside the one in force, which stays as it is under a
+    /// new number; returns that.
+    fn shadow(&self, candidate: Option<&Config>) -> anyhow::Result<u64> {
+        if self.board.stage() > Stage::Serving {
+            bail!("the edge drains");
+        }
+        let epoch = self.board.epoch() + 1;
+        let config = self.board.config.load_full();
+        let compiled = |config: &Config| start::compile_policy(config, epoch, &self.options);
+        let candidate = candidate.map(compiled).transpose()?.map(Arc::new);
+        let snapshot = compiled(&config)?.shadowed_by(candidate);
+        self.publish_parts(epoch, config, snapshot, self.published.material.load_full());
         Ok(epoch)
     }
 
@@ -161,6 +178,7 @@ impl Reloads {
             Command::Diff { file } => {
                 self.diff(running, file.as_deref().unwrap_or(self.path.as_path()))
             }
+            Command::Shadow { file } => self.shadow(running, file.as_deref(), who),
             Command::Drain => Reply::not_done(Outcome::Conflict, "the edge drains"),
         }
     }
@@ -252,6 +270,29 @@ impl Reloads {
             },
             Err(error) => Reply::not_done(Outcome::Refused, format!("{error:#}")),
         }
+    }
+
+    /// Lets a candidate be asked beside the policy in force, or no more; a reload ends it too.
+    fn shadow(&self, running: &Running, file: Option<&Path>, who: &str) -> Reply {
+        if let Some(waiting) = &self.unconfirmed {
+            let why = format!("epoch {} waits to be confirmed first", waiting.epoch);
+            return Reply::not_done(Outcome::Conflict, why);
+        }
+        let candidate = match file.map(config::load).transpose() {
+            Ok(candidate) => candidate,
+            Err(report) => return Reply { outcome: Outcome::Refused, body: problems(&report) },
+        };
+        let epoch = match running.shadow(candidate.as_ref()) {
+            Ok(epoch) => epoch,
+            Err(error) => return Reply::not_done(Outcome::Refused, format!("{error:#}")),
+        };
+        let file = file.map(|file| file.display().to_string());
+        match &file {
+            Some(file) => tracing::info!(epoch, file, "a candidate is asked too, by {who}"),
+            None => tracing::info!(epoch, "no candidate is asked any more, by {who}"),
+        }
+        running.board.set_candidate(file.clone());
+        Reply { outcome: Outcome::Done, body: json!({ "epoch": epoch, "candidate": file }) }
     }
 
     /// Returns how long until [`Reloads::expire`] must be called, if a reload is unconfirmed.

@@ -441,7 +441,8 @@ fn notes_channel(
 type Control = (oneshot::Sender<()>, JoinHandle<()>);
 type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
 
-/// Starts the thread that resolves names, fetches revocation lists, frees retired policies and watches the shards.
+/// Starts the thread that resolves names, fetches revocation lists, frees retired policies and
+/// watches the shards.
 fn spawn_control(
     board: &Arc<Board>,
     shards: usize,

@@ -60,6 +60,8 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             Ok(changed) => {
                 established.judged = self.material.edition();
                 if let Some(names) = changed {
+                    let names = self.names.shared(names);
+                    established.secure.session.share_peer(|_| Arc::clone(&names));
                     self.reclass(now, id, names);
                 }
                 true

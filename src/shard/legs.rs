@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_leg_without_its_session_stays_small() {
-        assert!(size_of::<Entry<std::net::TcpStream>>() <= 224, "of 8.3 KiB for an idle leg");
+        assert!(size_of::<Entry<std::net::TcpStream>>() <= 224, "of 5.4 KiB for an idle leg");
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //!
 //! A [`Session`] owns no buffer and no socket: it decrypts in the shard's buffer and appends to the
 //! leg's. The peer is judged once, during the handshake, by [`Trust`]; what its certificate says
-//! goes to policy as [`crate::policy::PeerNames`]. [`Session::rejudge`] asks again in a new edition:
-//! another configuration, or other fetched lists ([`Revocation`]).
+//! goes to policy as [`crate::policy::PeerNames`]. [`Session::rejudge`] asks again in a new
+//! edition: another configuration, or other fetched lists ([`Revocation`]).
 //!
 //! rustls does the protocol; nothing outside this module names it.
 

@@ -213,3 +213,26 @@ fn drain_ends_the_edge_in_order() {
     assert!(world.logged().contains("\"message\":\"the edge has drained\""), "{}", world.logged());
     assert!(!world.directory.path().join("admin.sock").exists());
 }
+
+#[test]
+fn a_candidate_is_asked_beside_the_policy_in_force_until_the_next_reload() {
+    let world = world();
+    let _edge = world.run(|_| {});
+    let candidate = world.directory.path().join("candidate.toml");
+    fs::write(&candidate, format!("{}{FABRIKAM}", text(&world))).unwrap();
+    let told = ctl_ends(&world, 0, &["shadow", candidate.to_str().unwrap()]);
+    let asked = format!("{} is asked beside the policy in force", candidate.display());
+    assert!(told.starts_with(&asked), "{told}");
+    let status = ctl_ends(&world, 0, &["status"]);
+    let line = format!("candidate    {} is asked too, without effect\n", candidate.display());
+    assert!(status.contains(&line), "{status}");
+    assert!(status.contains("partners     0 listed\n"), "{status}");
+    ctl_ends(&world, 0, &["reload"]);
+    assert!(!ctl_ends(&world, 0, &["status"]).contains("candidate"));
+    let told = ctl_ends(&world, 0, &["shadow", "--off"]);
+    assert_eq!(told, "no candidate is asked any more\n");
+    ctl_ends(&world, 2, &["shadow"]);
+    fs::write(&candidate, "[edge]\n").unwrap();
+    let told = ctl_ends(&world, 1, &["shadow", candidate.to_str().unwrap()]);
+    assert!(told.contains("nothing was changed"), "{told}");
+}

@@ -41,6 +41,20 @@ impl Checker<'_> {
         if sound {
             self.whole();
         }
+        self.revocation_cache();
+    }
+
+    fn revocation_cache(&mut self) {
+        let Some(directory) = &self.config.tls.revocation_cache else { return };
+        if !directory.is_dir() {
+            self.at(
+                "tls.revocation_cache",
+                Severity::Warning,
+                "revocation-cache-unusable",
+                format!("{} is no directory: lists do not survive a restart", directory.display()),
+                "make it, writable by the service alone",
+            );
+        }
     }
 
     /// Loads one identity as the edge would; returns whether it could be.

@@ -218,6 +218,19 @@ fn the_table_of_memory_has_its_sum() {
 }
 
 #[test]
+fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text_for(free_port());
+    let with = |name: &str| {
+        let line = format!("trust = [\"ca.pem\"]\nrevocation_cache = \"{name}\"");
+        let findings = found(directory.path(), &text.replace("trust = [\"ca.pem\"]", &line), now());
+        findings.iter().any(|finding| finding.code == "revocation-cache-unusable")
+    };
+    assert!(with("nowhere"));
+    assert!(!with("."));
+}
+
+#[test]
 fn a_certificate_must_be_for_servers_and_lead_to_a_known_authority() {
     let directory = world(&["sip.contoso.example"]);
     let key = rcgen::KeyPair::generate().unwrap();

@@ -26,6 +26,9 @@ fn status_at(status: &Value, now_unix_s: u64) -> String {
     let since = now_unix_s.saturating_sub(status["started_unix_s"].as_u64().unwrap_or(now_unix_s));
     line("up", &span(since));
     line("epoch", &format!("{} of {}", status["epoch"], word(&status["configuration"])));
+    if let Some(candidate) = status["candidate"].as_str() {
+        line("candidate", &format!("{candidate} is asked too, without effect"));
+    }
     let unconfirmed = &status["reloads"]["unconfirmed"];
     if let Some(until) = unconfirmed["until_unix_s"].as_u64() {
         let left = span(until.saturating_sub(now_unix_s));
@@ -73,6 +76,17 @@ pub(in crate::cli) fn span(seconds: u64) -> String {
         (0, 0, _) => format!("{minutes} min {rest} s"),
         (0, ..) => format!("{hours} h {minutes} min"),
         _ => format!("{days} d {hours} h"),
+    }
+}
+
+/// Returns which candidate is asked.
+pub(super) fn shadow(done: &Value) -> String {
+    match done["candidate"].as_str() {
+        Some(file) => format!(
+            "{file} is asked beside the policy in force until the next reload; what it would \
+             decide otherwise is in the log and in entente_access_shadow_*\n"
+        ),
+        None => "no candidate is asked any more\n".to_owned(),
     }
 }
 

@@ -7,13 +7,13 @@ use toml::Spanned;
 #[cfg(test)]
 use toml::de::DeValue;
 
-use super::PartnerKind;
 #[cfg(test)]
 use crate::config::section::Context;
 use crate::config::section::{
     Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
 };
 use crate::config::shape::{Shape, User, boolean, integer, label, one_of, path, policy_name, user};
+use crate::policy::PartnerKind;
 use crate::policy::users::{Home, MarksCount};
 
 section! {
@@ -23,8 +23,12 @@ section! {
         kind: PartnerKind = one_of(&[
             ("allowed_domain", PartnerKind::AllowedDomain),
             ("allowed_server", PartnerKind::AllowedServer),
+            ("hosting_provider", PartnerKind::HostingProvider),
+            ("public_provider", PartnerKind::PublicProvider),
+            ("default_route", PartnerKind::DefaultRoute),
         ]), required, Live {
-            beyond: "a kind that is not named here has no limits, nor has one given twice",
+            beyond: "a kind that is not named here has no limits; what speaks for many domains \
+                     counts under each of them, and under its certificate for all",
             example: "\"allowed_domain\"",
             see: ["partner.kind", "partner.messages_per_s"],
         }

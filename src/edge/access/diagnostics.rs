@@ -81,6 +81,12 @@ impl Fault {
         }
     }
 
+    /// A provider whose entry lets no audio and video pass.
+    pub(crate) fn no_media() -> Self {
+        let sentence = "audio and video do not pass between this provider and us";
+        Self::new(488, "Not Acceptable Here", 0, Blame::Policy, sentence)
+    }
+
     /// One of our users may not.
     pub(crate) fn user(closed: &Closed) -> Self {
         Self::new(

@@ -78,6 +78,8 @@ pub(crate) struct Places {
 pub(crate) struct Admission {
     pub(crate) partner: PartnerKey,
     pub(crate) kind: PartnerKind,
+    /// Audio and video may pass.
+    pub(crate) audio_video: bool,
     pub(crate) stamp: Stamp,
     /// What a connection carries with it; `None` where no partner is involved.
     pub(crate) connection: Option<Connection>,
@@ -88,6 +90,7 @@ impl Admission {
         Self {
             partner: permit.partner(),
             kind: permit.kind(),
+            audio_video: permit.audio_video(),
             connection: Some(permit.connection()),
             stamp: Stamp {
                 source_type: permit.source_type(),
@@ -306,6 +309,7 @@ impl Access {
                     admission: Admission {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
+                        audio_video: true,
                         stamp: Stamp::default(),
                         connection: None,
                     },

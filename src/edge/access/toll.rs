@@ -15,8 +15,8 @@ use crate::edge::{Effects, LegId, Severity};
 use crate::limits;
 use crate::policy::scores::{Addressed, Outcome, Parties, Toll};
 use crate::policy::users::{Closed, Gate, Marks, Role};
-use crate::policy::{Limits, PartnerKey};
-use crate::sip::{self, Edits, HeaderName, Message, Scan, Uri};
+use crate::policy::{Limits, PartnerKey, PartnerKind};
+use crate::sip::{self, Edits, HeaderName, Message, Method, Scan, Uri};
 use crate::time::Now;
 
 /// Whether a message has paid for its place in its sender's second.
@@ -57,6 +57,9 @@ impl Access {
             }
             return Err(Fault::user(&closed).into());
         }
+        if !plan.admission.audio_video && offers_media(message) {
+            return Err(Fault::no_media().into());
+        }
         Ok(plan)
     }
 
@@ -69,15 +72,20 @@ impl Access {
             return Ok(());
         }
         let from = || message.from().map_or(&[][..], |from| from.uri);
+        let partner = match plan.admission.kind {
+            PartnerKind::PublicProvider if offers_media(message) => Gate::PublicAv,
+            PartnerKind::PublicProvider => Gate::PublicIm,
+            _ => Gate::Federation,
+        };
         let (role, gate, uri) = match plan.crossing {
-            Crossing::InsideToPartner => (Role::Sender, Gate::Federation, from()),
+            Crossing::InsideToPartner => (Role::Sender, partner, from()),
             Crossing::UserToInside => (Role::Sender, Gate::Outside, from()),
             // In a dialog the Request-URI is a contact.
             Crossing::PartnerToInside if plan.by_token => {
                 let to = message.to().map_or(&[][..], |to| to.uri);
-                (Role::Recipient, Gate::Federation, to)
+                (Role::Recipient, partner, to)
             }
-            Crossing::PartnerToInside => (Role::Recipient, Gate::Federation, message.uri()),
+            Crossing::PartnerToInside => (Role::Recipient, partner, message.uri()),
             Crossing::InsideToUser => return Ok(()),
         };
         let Ok(uri) = Uri::parse(uri) else { return Ok(()) };
@@ -204,6 +212,21 @@ impl Access {
             self.scores.answered(now, score, peer, outcome);
         }
     }
+}
+
+/// Tells whether a request offers or answers audio or video.
+///
+/// Its body may have several parts, so every line of it counts. A stream with port 0 is refused or
+/// ended (RFC 3264 sections 6 and 8.2).
+fn offers_media(message: &Message<'_>) -> bool {
+    let may = matches!(
+        message.method(),
+        Some(Method::Invite | Method::Ack | Method::Update | Method::Prack)
+    );
+    may && message.body().split(|byte| *byte == b'\n').any(|line| {
+        let media = line.strip_prefix(b"m=audio ").or_else(|| line.strip_prefix(b"m=video "));
+        media.is_some_and(|rest| !rest.starts_with(b"0 "))
+    })
 }
 
 /// Reads what an inner server says of the sender's rights (lync-federation 5.2).

@@ -128,7 +128,7 @@ impl Authority {
             this_update: date_time_ymd(of.this_update.0, of.this_update.1, 1),
             next_update: date_time_ymd(of.next_update.0, of.next_update.1, 1),
             crl_number: SerialNumber::from(1),
-            issuing_distribution_point: of.scope.clone().map(|(url, scope)| {
+            issuing_distribution_point: of.scope.map(|(url, scope)| {
                 let uris = vec![url.to_owned()];
                 let distribution_point = CrlDistributionPoint { uris };
                 CrlIssuingDistributionPoint { distribution_point, scope }

@@ -203,7 +203,10 @@ fn s5_3_guessing_makes_suspicious_and_time_heals() {
     let scores = tailspin.world.access.scores.scores(tailspin.world.now);
     assert_eq!(scores[0].holder, Holder::Domain("tailspin.example".to_owned()));
     assert!(scores[0].suspicious && scores[0].failures == 20, "{:?}", scores[0]);
-    tailspin.world.pass(600_000);
+    // A half-life halves what is counted to fewer than say anything.
+    tailspin.world.pass(300_000);
+    let pings = tailspin.world.read(tailspin.pool);
+    assert_eq!(pings.trim(), "", "what was silent for so long is pinged");
     let sent: Vec<u16> = (0..10).map(|_| tailspin.told(KIM, 200)).collect();
     assert_eq!(sent, [200; 10]);
 }

@@ -142,9 +142,10 @@ fn a_policy_is_judged_for_every_message_also_in_a_dialog() {
     world.send(pool, respond(&invited, 200).as_bytes());
     world.read(partner);
     let info = |number| {
+        let via = format!("Via: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKi{number}\r\n");
         format!(
-            "INFO sip:kim@10.0.0.5 SIP/2.0\r\n\
-             Via: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKi{number}\r\n{}Max-Forwards: 70\r\nFrom: <sip:{JOHN}>;tag=fd1\r\nTo: <sip:{KIM}>;tag=t\r\n\
+            "INFO sip:kim@10.0.0.5 SIP/2.0\r\n{via}{}Max-Forwards: 70\r\n\
+             From: <sip:{JOHN}>;tag=fd1\r\nTo: <sip:{KIM}>;tag=t\r\n\
              Call-ID: d1\r\nCSeq: {number} INFO\r\nContent-Length: 0\r\n\r\n",
             routes.concat()
         )
@@ -207,6 +208,9 @@ fn s5_5_public_im_and_its_audio_have_gates_of_their_own() {
     ] {
         let (mut world, provider, pool) = public(audio_video, public_im, public_av);
         world.send(provider, &call(ECHO, media));
+        if !world.questions.is_empty() {
+            world.resolve("sip.skype.example");
+        }
         let answer = world.read(provider);
         let case = (audio_video, public_im, public_av, media);
         match told {

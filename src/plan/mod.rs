@@ -2,8 +2,7 @@
 //! rules of a load balancer, each with the reason for it.
 //!
 //! ```text
-//!  Deployment ── plan() ──> Plan { firewall, nat, dns, certificates, balancer, notes }
-//!                             └─ render ──> text
+//!  Deployment ─> plan() ─> Plan { firewall, nat, dns, certificates, balancer } ─> render ─> text
 //! ```
 //!
 //! A pure core: [`Deployment`] is what the configuration says, [`plan()`] reckons, [`render`] makes

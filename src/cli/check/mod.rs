@@ -1,9 +1,8 @@
 //! `entente check`: reads the configuration like a compiler, then looks at the world.
 //!
 //! The world is compared with the plan of the same configuration (`entente plan`): records, names
-//! and usages of the certificates, chains. Nothing is changed, and nothing is sent but DNS
-//! questions to the configured servers; with `--live` also handshakes to next hops and listed
-//! partners.
+//! and usages of the certificates, chains. Nothing is changed, and nothing is sent but questions to
+//! the name servers; with `--live` also handshakes to next hops and listed partners.
 //!
 //! Exit codes: 0 no error; 1 an error, or the configuration is refused; 2 called wrongly; with
 //! `--fail-on warning` or `--fail-on note` also 3 if the worst finding is a warning, and 4 if it is

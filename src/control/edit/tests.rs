@@ -84,8 +84,8 @@ fn the_first_partner_is_added_at_the_end() {
 fn an_entry_goes_with_its_comment_and_no_other() {
     let text = format!(
         "{LEAST}\n# Partners.\n\n# Bob's.\n[[partner]]\n# by ticket 7\n\
-         domain = \"fabrikam.example\" # theirs\nnames = \"both\" # as agreed\n\n# Eve's.\n[[partner]]\ndomain = \
-         \"tailspin.example\"\n"
+         domain = \"fabrikam.example\" # theirs\nnames = \"both\" # as agreed\n\n\
+         # Eve's.\n[[partner]]\ndomain = \"tailspin.example\"\n"
     );
     let edited = file(&text).edit(&Edit::Remove(domain("fabrikam.example"))).unwrap();
     let expected =

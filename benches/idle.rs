@@ -1,14 +1,13 @@
-//! What an idle mutual-TLS leg holds, by owner and by size of allocation.
+//! What an idle mutual-TLS leg holds, by owner.
 //!
 //! `cargo bench --bench idle`. Counts what the program asks its allocator for, so the figures are
 //! exact and the same on every machine; what the allocator makes of them shows in the resident
 //! memory that `benches/compare/sip/run` reads beside HAProxy's.
 
-use std::alloc::{GlobalAlloc, Layout};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use cap::Cap;
 use entente::dns::Domain;
 use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Class, Core as _, Effects, LegId, Opened};
@@ -22,53 +21,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 const NAME: &str = "sip.contoso.example";
 /// Enough that what is made once does not count.
 const LEGS: usize = 2_000;
-/// Sizes told apart; larger ones share the last place.
-const SIZES: usize = 4096;
-
-/// Bytes and allocations alive, in all and by size.
-struct Counting {
-    bytes: AtomicI64,
-    alive: [AtomicI64; SIZES],
-}
-
-impl Counting {
-    fn note(&self, size: usize, sign: i64) {
-        self.bytes.fetch_add(sign * size as i64, Ordering::Relaxed);
-        self.alive[size.min(SIZES - 1)].fetch_add(sign, Ordering::Relaxed);
-    }
-
-    fn snapshot(&self) -> (i64, Vec<i64>) {
-        let alive = self.alive.iter().map(|alive| alive.load(Ordering::Relaxed)).collect();
-        (self.bytes.load(Ordering::Relaxed), alive)
-    }
-}
-
-// SAFETY: every call goes to mimalloc as it came; only numbers are kept beside it.
-#[allow(unsafe_code, reason = "an allocator that counts is an allocator")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.note(layout.size(), 1);
-        // SAFETY: the caller's duties are those of the allocator behind.
-        unsafe { mimalloc::MiMalloc.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        self.note(layout.size(), -1);
-        // SAFETY: as above; the allocation came from the same allocator.
-        unsafe { mimalloc::MiMalloc.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        self.note(layout.size(), -1);
-        self.note(size, 1);
-        // SAFETY: as above.
-        unsafe { mimalloc::MiMalloc.realloc(pointer, layout, size) }
-    }
-}
-
+/// Counts the bytes alive. A library's, because an allocator cannot be written without `unsafe`.
 #[global_allocator]
-static ALLOCATOR: Counting =
-    Counting { bytes: AtomicI64::new(0), alive: [const { AtomicI64::new(0) }; SIZES] };
+static ALLOCATOR: Cap<mimalloc::MiMalloc> = Cap::new(mimalloc::MiMalloc, usize::MAX);
 
 fn main() {
     let pki = Pki::new();
@@ -89,16 +44,10 @@ fn main() {
 
 /// Makes something, and prints what it holds for each leg.
 fn owner<T>(what: &str, make: impl FnOnce() -> T) -> T {
-    let (bytes, before) = ALLOCATOR.snapshot();
+    let before = ALLOCATOR.allocated();
     let made = make();
-    let (after_bytes, after) = ALLOCATOR.snapshot();
-    println!("{what}: {:.0} B for each leg", (after_bytes - bytes) as f64 / LEGS as f64);
-    for (size, (after, before)) in after.iter().zip(before).enumerate() {
-        let each = (after - before) as f64 / LEGS as f64;
-        if each >= 0.5 {
-            println!("  {each:.1} of {size} B");
-        }
-    }
+    let held = ALLOCATOR.allocated() - before;
+    println!("{what}: {} B for each leg", held / LEGS);
     made
 }
 

@@ -440,7 +440,7 @@ section! {
         }
         /// File with more partners, one a line: CSV whose first line names its columns, of domain,
         /// edge, port, srv_target, names, require_client_eku, verification, version, expires,
-        /// owner, ticket and comment, each as the key of [[partner]].
+        /// owner, ticket and comment, each as the key of `[[partner]]`.
         partners_csv: PathBuf = path(), optional, Live {
             beyond: "unset: [[partner]] alone; a row that is wrong is shown and nothing is changed",
             example: "\"partners.csv\"",

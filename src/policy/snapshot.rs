@@ -43,7 +43,7 @@ pub struct Snapshot {
 /// Compiles `rules` into the snapshot number `epoch`.
 ///
 /// # Errors
-/// Every contradiction, at most [`limits::CONTRADICTIONS_MAX`] and a count of the rest.
+/// Every contradiction, at most [`crate::limits::CONTRADICTIONS_MAX`] and a count of the rest.
 /// Bench `policy/compile_1m`.
 pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradiction>> {
     let mut found = Found::default();

@@ -17,7 +17,7 @@ use crate::policy::PartnerKind;
 use crate::policy::users::{Home, MarksCount};
 
 section! {
-    /// Limits of a kind of listed partner; those of discovered partners are in [federation].
+    /// Limits of a kind of listed partner; those of discovered partners are in `[federation]`.
     FederationLimit = "federation_limit", repeated: true {
         /// Which kind.
         kind: PartnerKind = one_of(&[

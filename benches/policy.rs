@@ -150,19 +150,7 @@ fn compile_million(criterion: &mut Criterion) {
     println!("policy/compile_1m: {bytes} bytes, {} a domain", bytes / MILLION);
 }
 
-const CONFIGURATION: &str = r#"
-[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-"#;
+const CONFIGURATION: &str = include_str!("../tests/fixtures/least.toml");
 
 /// A million rows as an operator would have them: half with a stated edge, some with a date.
 fn list() -> String {

@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 mod contradiction;
 mod difference;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod lists;
 mod preset;
 mod reference;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 mod plan;
 
 use super::*;
+use crate::config::fixture::LEAST;
 
 const FILES: [&str; 5] = [
     "minimal.toml",
@@ -17,21 +18,6 @@ const FILES: [&str; 5] = [
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs").join(name)
 }
-
-/// The least that is accepted, for a test to add to.
-const LEAST: &str = r#"
-[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-"#;
 
 fn refuse(text: &str) -> String {
     parse(Path::new("e.toml"), text).expect_err("must be refused").to_string()

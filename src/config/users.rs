@@ -242,19 +242,9 @@ mod tests {
     use super::*;
     use crate::policy::users::{Gate, Marks, Role};
 
-    const STATED: &str = r#"
-[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-[[external_access_policy]]
+    const STATED: &str = concat!(
+        include_str!("../../tests/fixtures/least.toml"),
+        r#"[[external_access_policy]]
 name = "global"
 [[external_access_policy]]
 name = "sales"
@@ -263,7 +253,8 @@ xmpp = true
 [[user]]
 uri = "sip:ann@contoso.example"
 policy = "sales"
-"#;
+"#
+    );
 
     fn config() -> Config {
         super::super::parse(Path::new("e.toml"), STATED).unwrap()

@@ -75,22 +75,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::fixture::LEAST;
 
     fn read(added: &str) -> Config {
-        let least = r#"
-[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-"#;
-        config::parse(Path::new("e.toml"), &format!("{least}{added}")).unwrap()
+        config::parse(Path::new("e.toml"), &format!("{LEAST}{added}")).unwrap()
     }
 
     #[test]

@@ -7,18 +7,9 @@ use super::screens::{Said, Screen};
 use super::*;
 use crate::dns::{Answer, Target};
 
-const TEXT: &str = r#"[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-addresses = ["10.0.0.20"]
+const TEXT: &str = concat!(
+    include_str!("../../../tests/fixtures/least.toml"),
+    r#"addresses = ["10.0.0.20"]
 [[partner]]
 domain = "fabrikam.example"
 [[partner]]
@@ -28,7 +19,8 @@ edge = "sip.tailspin.example"
 names = "both"
 [[blocked]]
 domain = "litware.example"
-"#;
+"#
+);
 
 fn read(text: &str) -> Config {
     config::parse(Path::new("e.toml"), text).unwrap_or_else(|report| panic!("{report}"))
@@ -114,13 +106,13 @@ fn a_kind_of_request_that_does_not_cross_is_refused_before_policy() {
 #[test]
 fn a_refusal_names_its_rule_with_file_and_line() {
     let blocked = explained(TEXT, &args(ALICE, "sip:eve@litware.example"));
-    assert_eq!(blocked.place.as_deref(), Some("blocked[0], e.toml:20"));
+    assert_eq!(blocked.place.as_deref(), Some("blocked[0], e.toml:21"));
     assert_eq!(
         (blocked.status, blocked.reason.as_deref()),
         (Some(403), Some("Cannot route to destination domain"),)
     );
     let allowed = explained(TEXT, &args("sip:bob@tailspin.example", ALICE));
-    assert_eq!(allowed.place.as_deref(), Some("partner[1], e.toml:15"));
+    assert_eq!(allowed.place.as_deref(), Some("partner[1], e.toml:16"));
     assert_eq!(
         allowed.rule.as_deref(),
         Some("allowed partner server sip.tailspin.example of tailspin.example")
@@ -241,7 +233,7 @@ fn text_tells_the_walk_and_the_verdict() {
     assert!(text.contains("  destination          passed\n"), "{text}");
     assert!(text.contains("  blocked domains      STOPPED  INVITE refused with 403"), "{text}");
     assert!(text.contains("  partner              -\n"), "{text}");
-    assert!(text.contains("\nrule              blocked[0], e.toml:20\n"), "{text}");
+    assert!(text.contains("\nrule              blocked[0], e.toml:21\n"), "{text}");
 }
 
 #[test]

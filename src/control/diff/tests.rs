@@ -4,20 +4,7 @@ use std::path::Path;
 
 use super::super::start;
 use super::*;
-
-const LEAST: &str = r#"
-[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-"#;
+use crate::config::fixture::LEAST;
 
 struct Made(Config, Snapshot);
 

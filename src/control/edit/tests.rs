@@ -3,19 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-
-const LEAST: &str = r#"[edge]
-external_fqdn = "sip.contoso.example"
-domains = ["contoso.example"]
-[[listener]]
-address = "192.0.2.1:5061"
-class = "federation"
-[[identity]]
-certificate = "sip.pem"
-key = "sip.key"
-[[next_hop]]
-name = "pool.contoso.example"
-"#;
+use crate::config::fixture::LEAST;
 
 fn domain(name: &str) -> Pattern {
     config::read_pattern(name).unwrap()
@@ -93,7 +81,7 @@ fn an_entry_goes_with_its_comment_and_no_other() {
     assert_eq!(edited.text(), expected);
     assert_eq!(
         edited.done,
-        ["taken out (e.toml:16):\n  # Bob's.\n  [[partner]]\n  # by ticket 7\n  domain = \
+        ["taken out (e.toml:17):\n  # Bob's.\n  [[partner]]\n  # by ticket 7\n  domain = \
           \"fabrikam.example\" # theirs\n  names = \"both\" # as agreed"]
     );
 }

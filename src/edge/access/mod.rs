@@ -29,8 +29,11 @@ mod response;
 mod route;
 mod route_token;
 mod screen;
+mod seal;
 mod sign_in;
+mod texts;
 mod toll;
+mod topology;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -49,6 +52,7 @@ use self::outlet::Outlets;
 use self::parked::{Parked, Source, Waiting};
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
+use self::seal::Seals;
 use self::sign_in::SignIns;
 use self::toll::Arrival;
 use self::transaction::Slots;
@@ -105,6 +109,7 @@ pub struct Access {
     trust: TrustHeader,
     branch_key: BranchKey,
     flow_key: FlowKey,
+    seals: Seals,
     transaction_key: [u64; 2],
     legs: Legs,
     slots: Slots,
@@ -155,6 +160,7 @@ impl Access {
             // One secret, several uses: each has its own constant mixed in.
             branch_key: BranchKey(k0, k1),
             flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
+            seals: Seals::of(&setup.pool_keys),
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
             slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),

@@ -6,7 +6,7 @@ use entente::dns::Domain;
 use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
-    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
+    self, AddressRule, Anchors, FederationSwitches, NextHop, Outgoing, PartnerRule, PeerNames,
     RemoteUserSwitches, RevocationState, Rules, Snapshot,
 };
 use entente::time::Now;
@@ -80,7 +80,10 @@ pub(crate) fn rules(organisation: usize) -> Rules {
 }
 
 pub(crate) fn snapshot(organisation: usize, epoch: u64) -> Arc<Snapshot> {
-    Arc::new(policy::compile(rules(organisation), epoch).expect("rules without contradiction"))
+    let policy = policy::compile(rules(organisation), epoch).expect("rules without contradiction");
+    // One of the two, and with every reload the other, so that dialogs outlive the switch.
+    let hide_topology = epoch % 2 == organisation as u64;
+    Arc::new(policy.with_outgoing(Outgoing { hide_topology, ..Outgoing::default() }))
 }
 
 /// One shard and what its shell would hold.

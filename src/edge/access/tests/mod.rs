@@ -11,5 +11,6 @@ mod parking;
 mod providers;
 mod remote_user;
 mod revocation;
+mod topology;
 mod users;
 mod world;

@@ -8,7 +8,8 @@
 //!
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
 //! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
-//! `pipe` talks to the other shards, `answer` writes what the edge says itself.
+//! `pipe` talks to the other shards, `answer` writes what the edge says itself, `topology` and
+//! `texts` keep from partners what is the inside's own business.
 
 mod answer;
 mod branch;

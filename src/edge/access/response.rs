@@ -299,6 +299,10 @@ impl Access {
     ) {
         let bytes = bytes::Bytes::copy_from_slice(message.raw());
         let mail = if status < 200 {
+            // From here on it is not sent again: the target has it.
+            if self.slots.get(index).state() == State::Trying {
+                self.slots.set_state(index, State::Proceeding);
+            }
             self.slots.arm(index, Timer::Invite, now);
             Mail::Provisional { slot: origin, bytes }
         } else {

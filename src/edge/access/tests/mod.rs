@@ -8,6 +8,7 @@ mod keep_alive;
 mod limits;
 mod message;
 mod parking;
+mod pipe;
 mod providers;
 mod remote_user;
 mod revocation;

@@ -428,6 +428,11 @@ pub(super) fn judge_providers(
                 let (domain, name) = (domain.clone(), name());
                 found.push(Contradiction::ProviderStatesOwnDomain { domain, name, place });
             }
+            // What a disabled provider once served may be listed or served by another: that is how
+            // one moves off it.
+            if !provider.enabled {
+                continue;
+            }
             let listed = partners.find(text).map(Place::Partner);
             if let Some(other) = stated.insert(domain, place).or(listed) {
                 let (domain, name) = (domain.clone(), name());

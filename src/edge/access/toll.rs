@@ -94,7 +94,7 @@ impl Access {
             return Ok(());
         }
         let marks = if marked { user_marks(message) } else { Marks::default() };
-        directory.judge(uri.user.unwrap_or_default(), uri.host, gate, role, marks)
+        directory.judge(&uri.user_unescaped(), uri.host, gate, role, marks)
     }
 
     /// Judges a message against its sender's limits; returns the key of the sender's score.
@@ -128,8 +128,7 @@ impl Access {
             Toll::Paid if !plan.by_token => {
                 let to = Uri::parse(message.uri()).ok();
                 to.map_or(Addressed::Admitted, |to| {
-                    let user = to.user.unwrap_or_default();
-                    scores.address(now, &parties, user, to.host, &limits)
+                    scores.address(now, &parties, &to.user_unescaped(), to.host, &limits)
                 })
             }
             _ => Addressed::Admitted,

@@ -21,6 +21,16 @@ fn rules_without_contradiction_compile() {
 }
 
 #[test]
+fn what_a_disabled_provider_served_may_be_listed() {
+    let found = complaints(|rules| {
+        let domains = vec![domain("fabrikam.example")];
+        let disabled = ProviderRule { domains, ..provider(ProviderKind::Public) };
+        rules.providers.push(ProviderRule { enabled: false, ..disabled });
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
 fn contradictions_between_lists_are_told_with_their_places() {
     let fabrikam = || domain("fabrikam.example");
     let cases: [(&str, Vec<String>); 7] = [

@@ -75,6 +75,21 @@ fn without_discovery_a_hosted_domain_must_be_listed() {
 }
 
 #[test]
+fn a_domain_whose_record_cannot_be_read_is_not_called_unknown() {
+    let failed = |failure| {
+        let dns = Answers::of(Question::Federation(domain("owner.example")), Err(failure));
+        refusal(to_partner(&snapshot(with_providers(false)), "owner.example", &dns))
+    };
+    for failure in [Failure::ServerFailure, Failure::Timeout] {
+        let refusal = failed(failure);
+        assert_eq!(refusal.rule(), RefusalRule::SrvLookupFailed, "{failure:?}");
+        assert_eq!((refusal.status(), refusal.diagnostics()), (504, 1008));
+        assert_eq!(refusal.valid_until(), UNTIL);
+    }
+    assert_eq!(failed(Failure::NoSuchService).rule(), RefusalRule::UnknownDomain);
+}
+
+#[test]
 fn a_public_provider_needs_no_list() {
     let snapshot = snapshot(with_providers(false));
     let dns = behind("owner.example", SKYPE);

@@ -113,7 +113,8 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let host = held.names.as_ref().and_then(|names| names.dns_names.first());
         let parties = Parties {
-            domain: from,
+            domain: self.snapshot.partner_domain(partner).map_or(from, str::as_bytes),
+            listed: !matches!(partner, PartnerKey::Discovered(_)),
             domain_key: self.score_key(partner, from),
             certificate: held.peer,
             host: host.map_or("", |host| host.as_str()),

@@ -99,15 +99,8 @@ fn a_public_provider_needs_no_list() {
     assert_eq!(permit.source_network(), SourceNetwork::PublicCloud);
     assert!(!permit.source_verified(true), "nothing counts as verified by default");
     assert!(!permit.audio_video());
-    let trust = permit.trust(true);
-    let mut written = Vec::new();
-    trust.write("lsedge.contoso.example", &mut written);
-    assert_eq!(
-        String::from_utf8(written).unwrap(),
-        "ms-source-type=AuthorizedServer;ms-ep-fqdn=lsedge.contoso.example;\
-         ms-source-verified-user=unverified;ms-source-network=publiccloud;\
-         ms-remote-fqdn=federation.skype.example"
-    );
+    assert_eq!(permit.source_type(), "AuthorizedServer");
+    assert_eq!(snapshot.remote_edge(permit.partner()), Some(&domain(SKYPE)));
 }
 
 #[test]
@@ -261,10 +254,11 @@ fn a_default_route_may_count_as_public() {
     let snapshot = snapshot(rules);
     let decision =
         from_partner(&snapshot, "hub.clearing.example", "adatum.example", &Answers::default());
-    let trust = permit(decision).trust(true);
-    assert_eq!(trust.network, SourceNetwork::PublicCloud);
-    assert_eq!(trust.remote, Some(domain("hub.clearing.example")));
-    assert!(trust.verified);
+    let permit = permit(decision);
+    assert_eq!(permit.source_network(), SourceNetwork::PublicCloud);
+    let remote = snapshot.remote_edge(permit.partner());
+    assert_eq!(remote, Some(&domain("hub.clearing.example")));
+    assert!(permit.source_verified(true));
 }
 
 #[test]

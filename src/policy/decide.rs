@@ -319,8 +319,9 @@ impl Snapshot {
         }
     }
 
-    /// Finds who speaks for `domain`: an entry that names it, the provider whose edge its SRV
-    /// record names, an entry for what it lies below, discovery, the default route.
+    /// Finds who speaks for `domain`: an entry that names it, a provider that states it, an entry
+    /// for what it lies below, the default route, the provider whose edge its SRV record names,
+    /// discovery. An entry without an edge gives way to a provider that the record names.
     fn party<'a>(&'a self, asking: &Asking<'_>, domain: &'a Domain) -> Result<Party<'a>, Stop> {
         if let Some(partner) = self.partners.find(domain) {
             return self.listed(asking, domain, partner);

@@ -325,3 +325,56 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
     }
     assert_eq!(cells, 7 * 6 * 3 * 7 * (2 * 8 + 2 * 2));
 }
+
+/// Section 5.1: in a shared address space our own domain is spoken for by the provider that has a
+/// part of its users, and by nobody else.
+#[test]
+fn s5_1_a_shared_domain_is_spoken_for_by_its_provider_alone() {
+    for (enabled, shared) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut rules = contoso(Vec::new(), true);
+        let own = rules.own_domains[0].clone();
+        let shared_domains = if shared { vec![own.clone()] } else { Vec::new() };
+        rules.providers = vec![ProviderRule {
+            enabled,
+            shared: shared_domains,
+            ..ProviderRule::new(ProviderKind::Hosting, "online", domain(HOSTING))
+        }];
+        let policy = compile(rules, 1).expect("no contradiction");
+        let address: IpAddr = "9.9.9.9".parse().expect("an address");
+        let edge = domain(HOSTING);
+        let target = Target {
+            fqdn: edge.clone(),
+            port: 5061,
+            priority: 0,
+            weight: 0,
+            addresses: vec![address],
+        };
+        let question = Question::Host { fqdn: edge, port: 5061 };
+        let answer = Answer { question, outcome: Ok(vec![target]), ttl_s: 300 };
+        let mut dns = Cache::new([1, 2]);
+        dns.put(Now::default(), &Arc::new(answer));
+        let open = enabled && shared;
+        let judged = |decision| match decision {
+            Decision::Permit(permit) => Outcome::Permit(permit.kind()),
+            Decision::Refuse(refusal) => Outcome::Refuse(refusal.status(), refusal.diagnostics()),
+            Decision::Ask(question) => panic!("asks {question:?}"),
+        };
+        let expected = |open: bool| match open {
+            true => Outcome::Permit(PartnerKind::HostingProvider),
+            false => Outcome::Refuse(403, 1017),
+        };
+        for host in HOSTS {
+            let peer = peer(&[host]);
+            let question = Inbound { peer: &peer, from: &own, to: &own };
+            let decision = policy.inbound(Now::default(), &question, &dns);
+            assert_eq!(
+                judged(decision),
+                expected(open && host == HOSTING),
+                "{host} {enabled} {shared}"
+            );
+        }
+        let question = Outbound { from: &own, to: &own };
+        let decision = policy.outbound(Now::default(), &question, &dns);
+        assert_eq!(judged(decision), expected(open), "{enabled} {shared}");
+    }
+}

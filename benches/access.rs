@@ -14,7 +14,7 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{Criterion, Throughput};
 use entente::dns::{Answer, Domain, Target};
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Command, Core, Effects, Fed, LegId, Opened, OutletId};
 use entente::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules};
 use entente::time::Now;
@@ -122,19 +122,10 @@ struct Edge {
 impl Edge {
     fn new() -> Self {
         let setup = Setup {
-            shard: 0,
-            shards: 1,
             transactions: 10_000,
-            external_port: 5061,
-            internal_port: 5061,
-            remote_port: 443,
-            process_key: [1, 2],
-            pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
-            first_generation: 0,
-            seed: 7,
             idle_timeout_ms: u64::MAX,
             ping_interval_ms: 0,
-            explain: false,
+            ..Setup::single([1, 2], [9; 16])
         };
         let snapshot = Arc::new(policy::compile(rules(), 1).expect("rules without contradiction"));
         let none = LegId { index: 0, generation: 1 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cap::Cap;
 use entente::dns::Domain;
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Core as _, Effects, LegId, Opened};
 use entente::policy::{self, Rules};
 use entente::time::{Clock, Now};
@@ -88,19 +88,10 @@ fn core() -> (Access, Effects) {
         addresses: policy::AddressRule::default(),
     };
     let setup = Setup {
-        shard: 0,
-        shards: 1,
         transactions: 16,
-        external_port: 5061,
-        internal_port: 5061,
-        remote_port: 443,
-        process_key: [1, 2],
-        pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
-        first_generation: 0,
-        seed: 7,
         idle_timeout_ms: u64::MAX,
         ping_interval_ms: 0,
-        explain: false,
+        ..Setup::single([1, 2], [9; 16])
     };
     let snapshot = Arc::new(policy::compile(rules, 1).expect("rules without contradiction"));
     (Access::new(setup, snapshot), Effects::default())

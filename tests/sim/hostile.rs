@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use entente::dns::{Answer, Question, Target};
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Command, Core, Effects, Fed, LegId, Opened, OutletId};
 use entente::policy::{Limits, Scores, compile};
 use entente::time::Now;
@@ -131,16 +131,8 @@ impl World {
             shard: u16::try_from(number).unwrap(),
             shards: u16::try_from(SHARDS).unwrap(),
             transactions: 4_000,
-            external_port: 5061,
-            internal_port: 5061,
-            remote_port: 443,
-            process_key: [seed, 3],
-            pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [1; 16] }]),
-            first_generation: 0,
             seed: seed ^ number as u64,
-            idle_timeout_ms: 600_000,
-            ping_interval_ms: 60_000,
-            explain: false,
+            ..Setup::single([seed, 3], [1; 16])
         };
         let shards = (0..SHARDS).map(|number| Shard {
             access: Access::new(shard(number), Arc::clone(&snapshot))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entente::dns::Domain;
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::access::{Access, Setup};
 use entente::edge::{Core, Effects};
 use entente::policy::{
     self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
@@ -103,20 +103,13 @@ impl Edge {
             shard: u16::try_from(number).unwrap(),
             shards: u16::try_from(shards).unwrap(),
             transactions: 4_000,
-            external_port: 5061,
-            internal_port: 5061,
-            remote_port: 443,
-            process_key: [seed ^ organisation as u64, seed.rotate_left(7)],
-            pool_keys: PoolKeys(vec![PoolKey {
-                id: 1,
-                key: [u8::try_from(organisation).unwrap(); 16],
-            }]),
             // So near the wrap that every run passes it.
             first_generation: u32::MAX - 2,
             seed: seed ^ number as u64,
-            idle_timeout_ms: 600_000,
-            ping_interval_ms: 60_000,
-            explain: false,
+            ..Setup::single(
+                [seed ^ organisation as u64, seed.rotate_left(7)],
+                [u8::try_from(organisation).unwrap(); 16],
+            )
         };
         let shards = (0..shards)
             .map(|number| Shard {

@@ -93,6 +93,31 @@ pub struct Setup {
     pub explain: bool,
 }
 
+impl Setup {
+    /// Returns the setup of an edge that is its pool alone, with one shard, on the usual ports:
+    /// 1,000 transactions; legs pinged every minute and closed after ten.
+    ///
+    /// Both keys are the caller's, and as secret as what it does with the edge demands.
+    #[must_use]
+    pub fn single(process_key: [u64; 2], pool_key: [u8; 16]) -> Self {
+        Self {
+            shard: 0,
+            shards: 1,
+            transactions: 1_000,
+            external_port: 5061,
+            internal_port: 5061,
+            remote_port: 443,
+            process_key,
+            pool_keys: PoolKeys::of_one(pool_key),
+            first_generation: 0,
+            seed: process_key[0],
+            idle_timeout_ms: 600_000,
+            ping_interval_ms: 60_000,
+            explain: false,
+        }
+    }
+}
+
 /// How often what has time is done, while there is any of it.
 const CHORES_MS: u64 = 1_000;
 

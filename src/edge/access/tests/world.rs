@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::dns::{Answer, Domain, Failure, Question, Target};
-use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use crate::edge::access::{Access, Setup};
 use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note,
     Opened,
@@ -58,21 +58,7 @@ pub(super) fn snapshot(rules: Rules, epoch: u64) -> Arc<Snapshot> {
 }
 
 pub(super) fn setup() -> Setup {
-    Setup {
-        shard: 0,
-        shards: 1,
-        transactions: 1000,
-        external_port: 5061,
-        internal_port: 5061,
-        remote_port: 443,
-        process_key: [1, 2],
-        pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
-        first_generation: 0,
-        seed: 7,
-        idle_timeout_ms: 600_000,
-        ping_interval_ms: 60_000,
-        explain: false,
-    }
+    Setup::single([1, 2], [9; 16])
 }
 
 /// What a certificate of this host says.

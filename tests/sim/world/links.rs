@@ -1,12 +1,9 @@
 //! Connections: how bytes get from one end to the other, and what ends with them.
 
-use std::net::SocketAddr;
-
-use entente::edge::{Class, Core, Fed, LegId, Lost, Opened, OutletId};
+use entente::edge::{Class, Core, LegId, Lost};
 
 use super::{Event, World};
 use crate::network::{Connection, End};
-use crate::organisation::{address, names};
 use crate::pool::Text;
 
 impl World {
@@ -61,16 +58,8 @@ impl World {
         match self.connections[connection].ends[side] {
             End::Edge { organisation, shard, leg } => {
                 let now = self.agenda.now();
-                let mut at = 0;
-                while at < rest.len() {
-                    let held = self.shard(organisation, shard);
-                    match held.access.feed(now, leg, &rest[at..], &mut held.effects) {
-                        Fed::Consumed(bytes) => at += bytes,
-                        Fed::NeedMore(_) => break,
-                        Fed::Dead => panic!("an edge could not read what an edge or pool wrote"),
-                    }
-                }
-                rest.drain(..at);
+                let taken = self.shard(organisation, shard).feed(now, leg, &rest);
+                rest.drain(..taken);
                 self.connections[connection].rest[side] = rest;
                 self.collect(organisation, shard);
             }
@@ -91,28 +80,9 @@ impl World {
     pub(super) fn accept(&mut self, organisation: usize, class: Class, hosts: &[String]) -> End {
         let shards = self.edges[organisation].shards.len() as u64;
         let shard = usize::try_from(self.chance.below(shards)).unwrap();
-        let leg = self.open_leg(organisation, shard, class, hosts, None);
-        End::Edge { organisation, shard, leg }
-    }
-
-    pub(super) fn open_leg(
-        &mut self,
-        organisation: usize,
-        number: usize,
-        class: Class,
-        hosts: &[String],
-        outlet: Option<OutletId>,
-    ) -> LegId {
         let now = self.agenda.now();
-        let shard = self.shard(organisation, number);
-        let leg = LegId { index: shard.next_leg, generation: 1 };
-        shard.next_leg += 1;
-        let remote = SocketAddr::from(([192, 0, 2, 200], 40_000));
-        let local = SocketAddr::new(address(organisation, 1), 5061);
-        let opened = Opened { class, outlet, peer: Some(names(hosts)), remote, local };
-        shard.effects.open(leg);
-        shard.access.leg_opened(now, leg, opened, &mut shard.effects);
-        leg
+        let leg = self.shard(organisation, shard).open(now, class, hosts, None);
+        End::Edge { organisation, shard, leg }
     }
 
     pub(super) fn join(&mut self, ends: [End; 2]) -> usize {

@@ -69,8 +69,7 @@ impl World {
                 self.restage(organisation, number, leg);
                 continue;
             }
-            let staged = self.shard(organisation, number).effects.staged_mut(leg);
-            let bytes = staged.map(std::mem::take).unwrap_or_default();
+            let bytes = self.shard(organisation, number).take_staged(leg);
             self.write(connection, side, &bytes);
         }
     }
@@ -139,7 +138,8 @@ impl World {
                 return self.connect_failed(organisation, shard, connect.outlet);
             }
         };
-        let leg = self.open_leg(organisation, shard, connect.class, &hosts, Some(connect.outlet));
+        let (now, outlet) = (self.agenda.now(), Some(connect.outlet));
+        let leg = self.shard(organisation, shard).open(now, connect.class, &hosts, outlet);
         let ours = End::Edge { organisation, shard, leg };
         self.join([ours, end]);
         self.collect(organisation, shard);

@@ -8,7 +8,6 @@ use siphasher::sip::SipHasher13;
 
 use super::diagnostics::Fault;
 use super::headers::{Crossing, host_of};
-use super::parked::Source;
 use super::screen::{Plan, Stop};
 use super::transaction::{Downstream, State, Timer, Upstream};
 use super::{Access, Scratch};
@@ -172,8 +171,8 @@ impl Access {
             let group = match way {
                 Ok(group) => group,
                 Err(Some(question)) => {
-                    let source = Source::Mail { origin, route };
-                    return access.park_mail(now, question, source, bytes, deadline, effects);
+                    return access
+                        .park_mail(now, question, origin, route, bytes, deadline, effects);
                 }
                 Err(None) => return access.not_delivered(origin, effects),
             };

@@ -73,19 +73,13 @@ fn legs_of_core(
 fn core() -> (Access, Effects) {
     let domain = |text: &str| Domain::parse(text.as_bytes()).expect("a domain");
     let rules = Rules {
-        node: domain("edge1.fabrikam.example"),
-        external_fqdn: domain("sip.fabrikam.example"),
-        internal_fqdn: domain("lsedge.fabrikam.example"),
-        own_domains: vec![domain("fabrikam.example")],
-        federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: false, anonymous: false },
-        blocked: Vec::new(),
-        partners: Vec::new(),
-        providers: Vec::new(),
-        default_route: None,
-        internal_names: Vec::new(),
-        next_hops: Vec::new(),
-        addresses: policy::AddressRule::default(),
+        ..Rules::new(
+            domain("edge1.fabrikam.example"),
+            domain("sip.fabrikam.example"),
+            domain("lsedge.fabrikam.example"),
+            vec![domain("fabrikam.example")],
+        )
     };
     let setup = Setup {
         transactions: 16,

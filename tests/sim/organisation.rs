@@ -7,8 +7,7 @@ use entente::dns::Domain;
 use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Core, Effects, Fed, LegId, Opened, OutletId};
 use entente::policy::{
-    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
-    RemoteUserSwitches, RevocationState, Rules, Scores, Snapshot,
+    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Scores, Snapshot,
 };
 use entente::time::Now;
 
@@ -58,25 +57,19 @@ pub(crate) fn rules(organisation: usize) -> Rules {
     let mut partner = PartnerRule::allowed_domain(domain(other));
     partner.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
     Rules {
-        node: domain(&format!("edge1.{own}")),
-        external_fqdn: domain(&format!("sip.{own}")),
-        internal_fqdn: domain(&format!("lsedge.{own}")),
-        own_domains: vec![domain(own)],
-        federation: FederationSwitches::default(),
-        remote_users: RemoteUserSwitches::default(),
         blocked: vec![domain(DOMAINS[2]).into()],
         partners: vec![partner],
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain(&pool_host(organisation))],
         next_hops: vec![NextHop {
-            name: domain(&pool_host(organisation)),
-            port: 5061,
             addresses: vec![address(organisation, 9)],
-            domains: vec![],
-            connections: 1,
+            ..NextHop::new(domain(&pool_host(organisation)))
         }],
-        addresses: AddressRule::default(),
+        ..Rules::new(
+            domain(&format!("edge1.{own}")),
+            domain(&format!("sip.{own}")),
+            domain(&format!("lsedge.{own}")),
+            vec![domain(own)],
+        )
     }
 }
 

@@ -31,25 +31,20 @@ pub(super) fn rules() -> Rules {
     );
     northwind.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
     Rules {
-        node: domain("edge1.contoso.example"),
-        external_fqdn: domain("sip.contoso.example"),
-        internal_fqdn: domain("lsedge.contoso.example"),
-        own_domains: vec![domain("contoso.example")],
-        federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
         blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam, northwind],
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
-            name: domain("pool.contoso.example"),
-            port: 5061,
             addresses: vec!["192.0.2.10".parse().unwrap()],
-            domains: vec![],
-            connections: 1,
+            ..NextHop::new(domain("pool.contoso.example"))
         }],
-        addresses: policy::AddressRule::default(),
+        ..Rules::new(
+            domain("edge1.contoso.example"),
+            domain("sip.contoso.example"),
+            domain("lsedge.contoso.example"),
+            vec![domain("contoso.example")],
+        )
     }
 }
 

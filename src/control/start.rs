@@ -256,9 +256,7 @@ impl Running {
             let body_bytes_max = config.limits.message_bytes;
             let scores = Arc::clone(&self.board.scores);
             let make = move |snapshot| {
-                Access::new(of_core, snapshot)
-                    .with_body_bytes_max(body_bytes_max)
-                    .with_scores(scores)
+                Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
             };
             let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
                 .with_context(|| format!("shard {number} cannot start"))?;

@@ -143,30 +143,27 @@ impl Shard {
 pub(crate) struct Edge {
     pub(crate) shards: Vec<Shard>,
     pub(crate) epoch: u64,
-    /// How partners under limits behave, which is one thing to all shards.
-    pub(crate) scores: Arc<Scores>,
 }
 
 impl Edge {
-    pub(crate) fn new(organisation: usize, shards: usize, seed: u64) -> Self {
-        Self::with(organisation, shards, seed, &snapshot(organisation, 1))
-    }
-
-    pub(crate) fn with(
+    pub(crate) fn new(
         organisation: usize,
         shards: usize,
         seed: u64,
         snapshot: &Arc<Snapshot>,
+        scores: &Arc<Scores>,
     ) -> Self {
-        let scores = Arc::new(Scores::new([seed, 1]));
         let shard = |number: usize| Shard {
-            access: Access::new(setup(organisation, number, shards, seed), Arc::clone(snapshot))
-                .with_scores(Arc::clone(&scores)),
+            access: Access::sharing(
+                setup(organisation, number, shards, seed),
+                Arc::clone(snapshot),
+                Arc::clone(scores),
+            ),
             effects: Effects::default(),
             address: address(organisation, 1),
             next_leg: 0,
         };
-        Self { shards: (0..shards).map(shard).collect(), epoch: 1, scores }
+        Self { shards: (0..shards).map(shard).collect(), epoch: 1 }
     }
 
     /// Gives one shard the newest snapshot.

@@ -10,14 +10,16 @@ mod users;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use entente::dns::Question;
 use entente::edge::{Connect, Core, LegId, Mail};
+use entente::policy::Scores;
 
 use crate::clock::{Agenda, Chance};
 use crate::network::Connection;
 use crate::oracle::Oracle;
-use crate::organisation::{Edge, Shard};
+use crate::organisation::{Edge, Shard, snapshot};
 use crate::pool::Pool;
 
 /// What goes wrong on purpose.
@@ -72,14 +74,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, faults: Faults, print: bool) -> Self {
+    /// `scores`: one table for any number of runs, because partners that are listed leave nothing
+    /// in it.
+    pub(crate) fn new(seed: u64, faults: Faults, print: bool, scores: &Arc<Scores>) -> Self {
         let mut chance = Chance::new(seed.wrapping_add(1));
         // More shards than connections per partner now and then, so that mail crosses.
         let shards = [1, 2, 4, 6][usize::try_from(chance.below(4)).unwrap()];
         let mut world = Self {
             agenda: Agenda::new(),
             faults,
-            edges: [Edge::new(0, shards, seed), Edge::new(1, shards, seed)],
+            edges: [0, 1].map(|own| Edge::new(own, shards, seed, &snapshot(own, 1), scores)),
             pools: [Pool::default(), Pool::default()],
             connections: Vec::new(),
             by_leg: BTreeMap::new(),

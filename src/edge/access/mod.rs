@@ -171,9 +171,17 @@ struct Scratch {
 }
 
 impl Access {
-    /// Returns an Access Edge without legs.
+    /// Returns an Access Edge without legs that counts the conduct of partners for itself.
     #[must_use]
     pub fn new(setup: Setup, snapshot: Arc<Snapshot>) -> Self {
+        let [k0, k1] = setup.process_key;
+        let scores = Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1]));
+        Self::sharing(setup, snapshot, scores)
+    }
+
+    /// Returns an Access Edge without legs with the scores that it shares with the other shards.
+    #[must_use]
+    pub fn sharing(setup: Setup, snapshot: Arc<Snapshot>, scores: Arc<Scores>) -> Self {
         let [k0, k1] = setup.process_key;
         Self {
             names: own_names(&setup, &snapshot),
@@ -189,7 +197,7 @@ impl Access {
             parked: Parked::default(),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
-            scores: Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1])),
+            scores,
             held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
@@ -213,13 +221,6 @@ impl Access {
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self.scratch.clear();
-        self
-    }
-
-    /// Returns this Access Edge with the scores that it shares with the other shards.
-    #[must_use]
-    pub fn with_scores(mut self, scores: Arc<Scores>) -> Self {
-        self.scores = scores;
         self
     }
 

@@ -13,7 +13,7 @@ impl World {
         if !held.open || bytes.is_empty() {
             return;
         }
-        held.to[1 - side].extend(bytes);
+        held.to[1 - side].extend_from_slice(bytes);
         self.plan(connection, 1 - side);
     }
 
@@ -39,17 +39,14 @@ impl World {
         } else {
             waiting
         };
-        let held = &mut self.connections[connection];
-        let taken: Vec<u8> = held.to[side].drain(..bytes.min(waiting)).collect();
-        held.rest[side].extend(taken);
+        self.connections[connection].arrive(side, bytes.min(waiting));
         self.understand(connection, side);
         self.plan(connection, side);
     }
 
     pub(super) fn deliver_rest(&mut self, connection: usize, side: usize) {
         let held = &mut self.connections[connection];
-        let all: Vec<u8> = held.to[side].drain(..).collect();
-        held.rest[side].extend(all);
+        held.arrive(side, held.to[side].len());
         self.understand(connection, side);
     }
 

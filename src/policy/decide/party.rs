@@ -1,7 +1,7 @@
 //! Who speaks for a domain, and under which statement of the policy.
 
 use super::{Asking, FOREVER, Stop};
-use crate::dns::{Domain, Question, Target};
+use crate::dns::{Domain, Failure, Question, Target};
 use crate::policy::partner::{Partner, Terms};
 use crate::policy::provider::Provider;
 use crate::policy::refusal::About;
@@ -214,7 +214,15 @@ impl Snapshot {
         let Some(answer) = asking.dns.look(asking.now, &question) else {
             return Err(Stop::Ask(question));
         };
-        let targets = answer.outcome.as_deref().unwrap_or_default();
+        let targets = match &answer.outcome {
+            Ok(targets) => targets.as_slice(),
+            // Whose it is cannot be known now; discovery says so itself when it asks again.
+            Err(Failure::ServerFailure | Failure::Timeout) if !self.rules.federation.discovery => {
+                let until = asking.until(&question);
+                return Err(self.stop_for_now(RefusalRule::SrvLookupFailed, domain, None, until));
+            }
+            Err(_) => &[],
+        };
         let number = self.providers.among(targets);
         Ok(number.map(|number| (number, asking.until(&question))))
     }

@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
 use super::super::{
-    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderKind, ProviderRule, Revocation,
     RevocationState, Rules, SourceNetwork, SrvTarget,
 };
 use super::*;
+use crate::dns::{Failure, Target};
 
 const GLOBAL: &str = "9.9.9.1";
 
@@ -611,7 +614,7 @@ fn a_remote_user_is_one_of_ours_and_may_address_anybody_not_blocked() {
         assert_eq!(permit.kind(), PartnerKind::RemoteUser);
         assert_eq!(permit.partner(), PartnerKey::NextHop);
         assert_eq!(permit.rule().sentence(), "remote user of contoso.example");
-        assert!(permit.source_verified(false));
+        assert!(!permit.source_verified(true), "the pool has yet to ask who it is");
     }
     let blocked = domain("litware.example");
     let decision = snapshot.remote_user(&own, Some(&blocked));

@@ -52,7 +52,7 @@ fn edge(hides: bool) -> (World, LegId, LegId) {
 
 /// Another edge of the pool: a process of its own, with these keys.
 fn other_edge(keys: &[u8], hides: bool) -> (World, LegId, LegId) {
-    let key = |id: &u8| PoolKey { id: *id, key: if *id == 1 { [9; 16] } else { [*id; 16] } };
+    let key = |id: &u8| PoolKey { id: *id, key: if *id == 0 { [9; 16] } else { [*id; 16] } };
     let pool_keys = PoolKeys(keys.iter().map(key).collect());
     let mut world = World::new();
     let setup = Setup { process_key: [77, 78], pool_keys, seed: 99, ..setup() };
@@ -134,8 +134,8 @@ fn a_request_leaves_with_our_via_our_entry_and_a_seal_and_no_name_of_the_inside(
     assert!(!sent.contains("received="), "where the pool connected from is its own business");
     let recorded = headers(&sent, "Record-Route");
     assert_eq!(recorded.len(), 2, "{sent}");
-    assert!(recorded[0].starts_with("<sip:sip.contoso.example:5061;transport=tls;lr;et=01p"));
-    assert!(recorded[1].starts_with("<sip:01q"), "{sent}");
+    assert!(recorded[0].starts_with("<sip:sip.contoso.example:5061;transport=tls;lr;et=00p"));
+    assert!(recorded[1].starts_with("<sip:00q"), "{sent}");
     assert!(recorded[1].ends_with("@sip.contoso.example:5061;transport=tls;lr>"), "{sent}");
     assert_eq!(header(&sent, "Subject"), Some("between"), "what stands between two Vias stays");
 }
@@ -166,16 +166,16 @@ fn a_dialog_begun_inside_goes_on_over_another_edge_of_the_pool() {
         assert_eq!(answer, "", "nothing is refused");
         world.read(pool)
     };
-    let plain = forwarded(&set(&open, "Record-Route"), &[1], false);
+    let plain = forwarded(&set(&open, "Record-Route"), &[0], false);
     assert_eq!(headers(&plain, "Route").len(), 1, "the oracle puts them in one line: {plain}");
     // With the switch on, off again, and with the next key first.
-    for (keys, hides) in [(&[1][..], true), (&[1], false), (&[2, 1], true)] {
+    for (keys, hides) in [(&[0][..], true), (&[0], false), (&[2, 0], true)] {
         let bye = forwarded(&set(&sent, "Record-Route"), keys, hides);
         assert_eq!(set(&bye, "Route"), set(&plain, "Route"), "{keys:?} {hides}");
         assert!(set(&bye, "Route").starts_with("<sip:pool.contoso.example:5061;"), "{bye}");
     }
     // The caller's own way is as ever: what it got back has our two entries in it.
-    let (mut world, _, pool) = other_edge(&[1], true);
+    let (mut world, _, pool) = other_edge(&[0], true);
     let route = reversed(&set(&answer, "Record-Route"));
     let ours = &route[route.find("<sip:lsedge").expect("our inner entry")..];
     let bye = in_dialog("BYE", [KIM, JOHN], ["fc1", "t"], ours);
@@ -195,8 +195,8 @@ fn a_dialog_begun_outside_goes_on_over_another_edge_of_the_pool() {
     assert!(open.contains("fe09.corp.example") && open.contains("lsedge"), "the oracle's is open");
     let recorded = headers(&answer, "Record-Route");
     assert_eq!(recorded.len(), 3, "{answer}");
-    assert!(recorded[0].starts_with("<sip:01r"), "{answer}");
-    assert!(recorded[1].contains("sip.contoso.example:5061;transport=tls;lr;et=01p"), "{answer}");
+    assert!(recorded[0].starts_with("<sip:00r"), "{answer}");
+    assert!(recorded[1].contains("sip.contoso.example:5061;transport=tls;lr;et=00p"), "{answer}");
     assert_eq!(recorded[2], "<sip:p.fabrikam.example;lr>", "what the partner recorded stays");
     // The partner's own proxy takes its entry off before the request comes to us.
     let route = |answer: &str| {
@@ -204,7 +204,7 @@ fn a_dialog_begun_outside_goes_on_over_another_edge_of_the_pool() {
         set.split_once(", ").expect("three entries").1.to_owned()
     };
     let forwarded = |route: &str, hides| {
-        let (mut world, partner, pool) = other_edge(&[2, 1], hides);
+        let (mut world, partner, pool) = other_edge(&[2, 0], hides);
         world.send(partner, &in_dialog("BYE", [JOHN, KIM], ["fc1", "t"], route));
         (world.read(partner), world.read(pool))
     };
@@ -245,7 +245,7 @@ fn s16_4_a_strict_router_brings_the_seal_back_too() {
     let uri = ours.trim_start_matches('<').trim_end_matches('>');
     let request =
         String::from_utf8(request).unwrap().replace("BYE sip:kim@contoso.example", "BYE URI");
-    let (mut world, partner, pool) = other_edge(&[1], true);
+    let (mut world, partner, pool) = other_edge(&[0], true);
     world.send(partner, request.replace("BYE URI", &format!("BYE {uri}")).as_bytes());
     let bye = world.read(pool);
     assert!(bye.starts_with(&format!("BYE {target} SIP/2.0")), "{bye}");
@@ -258,7 +258,7 @@ fn a_seal_that_is_not_of_this_dialog_and_pool_is_481() {
     let route = reversed(&set(&answer, "Record-Route"));
     let route = route.split_once(", ").expect("three entries").1;
     let (ours, sealed) = route.split_once(", ").expect("two entries");
-    let (mut world, partner, pool) = other_edge(&[1], true);
+    let (mut world, partner, pool) = other_edge(&[0], true);
     let swap = |at: usize, with: &str| {
         let mut text = sealed.to_owned();
         text.replace_range(at..=at, with);
@@ -269,8 +269,8 @@ fn a_seal_that_is_not_of_this_dialog_and_pool_is_481() {
     let bad = [
         swap(40, other),
         swap(at - 1, "*"),
-        sealed.replacen("01r", "01q", 1),
-        sealed.replacen("01r", "07r", 1),
+        sealed.replacen("00r", "00q", 1),
+        sealed.replacen("00r", "07r", 1),
         sealed.replacen(&sealed[30..at], &sealed[30..at - 8], 1),
     ];
     for (count, sealed) in bad.iter().enumerate() {
@@ -302,7 +302,7 @@ fn a_seal_that_is_not_of_this_dialog_and_pool_is_481() {
 fn a_seal_without_a_good_token_opens_nothing() {
     let (_, answer) = call_in(true);
     let sealed = headers(&answer, "Record-Route")[0].to_owned();
-    let (mut world, partner, pool) = other_edge(&[1], true);
+    let (mut world, partner, pool) = other_edge(&[0], true);
     world.send(partner, &in_dialog("BYE", [JOHN, KIM], ["fc1", "t"], &sealed));
     let bye = world.read(pool);
     assert_eq!(header(&bye, "Route"), None, "{bye}");
@@ -313,7 +313,7 @@ fn a_response_whose_seal_was_tampered_with_is_dropped_and_counted() {
     let (mut world, _, pool) = edge(true);
     let (out, sent) = sent_out(&mut world, pool, &invite("c1"));
     let good = respond(&sent, 200);
-    let at = good.find("<sip:01q").expect("a seal") + 60;
+    let at = good.find("<sip:00q").expect("a seal") + 60;
     let mut bad = good.clone();
     let other = if &good[at..=at] == "A" { "B" } else { "A" };
     bad.replace_range(at..=at, other);
@@ -327,11 +327,11 @@ fn a_response_whose_seal_was_tampered_with_is_dropped_and_counted() {
     // What is no seal of ours is the partner's affair.
     let (mut world, _, pool) = edge(true);
     let (out, sent) = sent_out(&mut world, pool, &invite("c1"));
-    let foreign = "Record-Route: <sip:01qabc@sip.fabrikam.example;lr>\r\n";
+    let foreign = "Record-Route: <sip:00qabc@sip.fabrikam.example;lr>\r\n";
     let response =
         respond(&sent, 200).replacen("Record-Route", &format!("{foreign}Record-Route"), 1);
     world.send(out, response.as_bytes());
-    assert!(set(&world.read(pool), "Record-Route").contains("01qabc@sip.fabrikam.example"));
+    assert!(set(&world.read(pool), "Record-Route").contains("00qabc@sip.fabrikam.example"));
 }
 
 #[test]
@@ -587,7 +587,7 @@ fn no_refusal_of_the_edge_names_the_inside_to_a_partner() {
         message.replace("CSeq: 1 MESSAGE", "CSeq: 1 INVITE"),
         message.replace("Content-Type", "Proxy-Require: x\r\nContent-Type"),
         plain("CANCEL", KIM, "r4"),
-        message.replace("To: ", "Route: <sip:lsedge.contoso.example;et=01p;lr>\r\nTo: "),
+        message.replace("To: ", "Route: <sip:lsedge.contoso.example;et=00p;lr>\r\nTo: "),
     ];
     for request in bad {
         world.send(partner, request.as_bytes());

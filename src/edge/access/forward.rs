@@ -60,7 +60,7 @@ impl Access {
         slot.method = method;
         slot.began = now.monotonic;
         slot.crossing = plan.crossing;
-        slot.partner = plan.admission.partner;
+        slot.partner = Some(plan.admission.partner);
         slot.score = plan.score;
         slot.stamp = plan.admission.stamp;
         slot.upstream = Upstream::Leg { leg, peer };

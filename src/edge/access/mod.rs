@@ -586,6 +586,7 @@ impl Core for Access {
     fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, effects: &mut Effects) -> Arc<Snapshot> {
         self.names = own_names(&self.setup, &snapshot);
         self.trust = TrustHeader::of(&snapshot);
+        self.slots.rename_partners(|partner| snapshot.carry_over(&self.snapshot, partner));
         for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }

@@ -217,7 +217,7 @@ impl Access {
         let end = message.head_len() - 2;
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));
-            let remote = self.snapshot.remote_edge(slot.partner);
+            let remote = slot.partner.and_then(|partner| self.snapshot.remote_edge(partner));
             let out = edits.insert(end);
             self.trust.write(slot.stamp, verified, remote, out);
             self.write_missing_diagnostics(message, out);
@@ -243,7 +243,7 @@ impl Access {
             if slot.crossing != Crossing::PartnerToInside {
                 return None;
             }
-            let group = self.outlets.of_partner(self.snapshot.epoch, slot.partner)?;
+            let group = self.outlets.of_partner(self.snapshot.epoch, slot.partner?)?;
             let outlet = self.outlets.choose(now, group, 0)?;
             match self.outlets.outlet(outlet)?.state {
                 OutletState::Open(leg) => Some(leg),

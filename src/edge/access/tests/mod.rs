@@ -9,6 +9,7 @@ mod limits;
 mod message;
 mod parking;
 mod providers;
+mod reload;
 mod remote_user;
 mod revocation;
 mod users;

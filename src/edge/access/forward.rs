@@ -363,10 +363,7 @@ impl Access {
         let slot = self.slots.get(index);
         let (group, charged, upstream) = (slot.group, slot.charged, slot.upstream);
         if let Some(group) = group {
-            let group = self.outlets.get_mut(group);
-            assert!(group.in_flight > 0, "a slot is charged to its group until it ends");
-            group.in_flight -= 1;
-            group.retained_bytes -= charged;
+            self.outlets.uncharge(group, charged);
         }
         match upstream {
             Upstream::Leg { leg, .. } => {

@@ -70,7 +70,9 @@ impl Outlet {
 /// One partner or next hop.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) key: GroupKey,
+    /// Its name under the policy in force; `None` once its entry is gone, until nobody waits for an
+    /// answer by its connections any more.
+    key: Option<GroupKey>,
     pub(crate) class: Class,
     pub(crate) anchors: Option<u16>,
     /// In the order they are tried.
@@ -163,7 +165,7 @@ impl Outlets {
         }
         let id = self.free_group()?;
         self.groups[id as usize] = Some(Group {
-            key: plan.key,
+            key: Some(plan.key),
             class: plan.class,
             anchors: plan.anchors,
             targets: targets(),
@@ -250,7 +252,9 @@ impl Outlets {
                 .is_some_and(|group| group.outlets.is_empty() && group.in_flight == 0);
             if idle {
                 let group = self.groups[at].take().expect("looked at on the line above");
-                self.by_key.remove(&group.key);
+                if let Some(key) = group.key {
+                    self.by_key.remove(&key);
+                }
                 return u32::try_from(at).ok();
             }
         }
@@ -306,7 +310,26 @@ impl Outlets {
         let outlet = self.outlets[id.index as usize].take()?;
         self.free_outlets.push(id.index);
         self.get_mut(outlet.group).outlets.retain(|other| *other != id);
+        self.forget_if_gone(outlet.group);
         Some(outlet)
+    }
+
+    /// Takes a request that ended, and the bytes kept of it, off the account of its group.
+    pub(crate) fn uncharge(&mut self, id: GroupId, bytes: usize) {
+        let group = self.get_mut(id);
+        assert!(group.in_flight > 0, "a slot is charged to its group until it ends");
+        group.in_flight -= 1;
+        group.retained_bytes -= bytes;
+        self.forget_if_gone(id);
+    }
+
+    /// Frees a group whose entry is gone once neither a connection nor a request is left of it.
+    fn forget_if_gone(&mut self, id: GroupId) {
+        let group = self.get(id);
+        if group.key.is_none() && group.outlets.is_empty() && group.in_flight == 0 {
+            self.groups[id as usize] = None;
+            self.free_groups.push(id);
+        }
     }
 
     /// Chooses an outlet for a request. Requests of one `spread` (one Call-ID) stay on one outlet
@@ -371,30 +394,40 @@ impl Outlets {
         self.by_key.clear();
         for at in 0..self.groups.len() {
             let Some(group) = self.groups[at].as_mut() else { continue };
-            let key = match group.key {
-                GroupKey::Partner(partner) => new.carry_over(old, partner).map(GroupKey::Partner),
-                GroupKey::NextHop(hop) => {
-                    let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
-                    new.next_hops().iter().any(kept).then_some(group.key)
-                }
-            };
-            if let Some(key) = key {
-                group.key = key;
-                self.by_key.insert(key, u32::try_from(at).expect("bounded by GROUPS_MAX"));
-            } else {
-                // Without targets what waits for it is answered instead of tried again.
-                group.targets.clear();
-                for id in group.outlets.clone() {
-                    let Some(outlet) = self.outlet_mut(id) else { continue };
-                    outlet.retired = true;
-                    match outlet.state {
-                        OutletState::Open(leg) => gone.push(leg),
-                        OutletState::Connecting => self.retired.push(id),
-                    }
+            // What was gone before has no name that either policy could read.
+            let Some(key) = group.key else { continue };
+            let id = u32::try_from(at).expect("bounded by GROUPS_MAX");
+            group.key = key.carried_over(old, new);
+            if let Some(key) = group.key {
+                self.by_key.insert(key, id);
+                continue;
+            }
+            // Without targets what waits for it is answered instead of tried again.
+            group.targets.clear();
+            for outlet_id in group.outlets.clone() {
+                let Some(outlet) = self.outlet_mut(outlet_id) else { continue };
+                outlet.retired = true;
+                match outlet.state {
+                    OutletState::Open(leg) => gone.push(leg),
+                    OutletState::Connecting => self.retired.push(outlet_id),
                 }
             }
+            self.forget_if_gone(id);
         }
         gone
+    }
+}
+
+impl GroupKey {
+    /// Returns the same peer's name under `new`; `None` if it is no longer there.
+    fn carried_over(self, old: &Snapshot, new: &Snapshot) -> Option<Self> {
+        match self {
+            Self::Partner(partner) => new.carry_over(old, partner).map(Self::Partner),
+            Self::NextHop(hop) => {
+                let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
+                new.next_hops().iter().any(kept).then_some(self)
+            }
+        }
     }
 }
 
@@ -431,7 +464,7 @@ impl Group {
     }
 
     pub(crate) const fn is_partner(&self) -> bool {
-        matches!(self.key, GroupKey::Partner(_))
+        matches!(self.class, Class::Federation)
     }
 
     /// Returns the first target that does not rest.
@@ -489,6 +522,23 @@ mod tests {
             answer: None,
         };
         outlets.group(&plan, || vec![target("a.example"), target("b.example")]).unwrap()
+    }
+
+    #[test]
+    fn a_group_whose_entry_is_gone_goes_with_its_last_connection_and_request() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        let outlet = outlets.open(id, 0);
+        let held = outlets.get_mut(id);
+        held.key = None;
+        held.in_flight = 2;
+        held.retained_bytes = 30;
+        outlets.close(outlet);
+        outlets.uncharge(id, 10);
+        assert_eq!((outlets.get(id).in_flight, outlets.get(id).retained_bytes), (1, 20));
+        outlets.uncharge(id, 20);
+        assert!(outlets.groups[0].is_none());
+        assert_eq!(outlets.free_group(), Some(id), "its place is free");
     }
 
     #[test]

@@ -102,3 +102,27 @@ fn a4_the_public_service_of_an_answer_is_the_one_that_was_asked_also_after_a_rel
     let trust = header(&answer, "ms-edge-proxy-message-trust").unwrap_or_default();
     assert!(trust.ends_with(";ms-remote-fqdn=sip.one.example"), "{answer}");
 }
+
+/// Symptom: a partner's open connections were not used any more after the second reload. Cause: the
+/// connections of a partner that was removed kept its place in the list, which the next reload read
+/// under the wrong list. Scenario: the first of two partners, the younger in use, is removed.
+#[test]
+fn a_removed_partner_takes_nobody_elses_connections() {
+    let mut world = World::with(single());
+    let (_, pool) = world.fabrikam();
+    let northwind = to_northwind(&mut world, pool, "o1");
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o2"));
+    let fabrikam = world.grant();
+    world.adopt(without(single(), 0), 2);
+    assert_eq!(world.closed, [fabrikam]);
+    world.adopt(without(single(), 0), 3);
+    world.send(pool, &request("MESSAGE", KIM, ANN, "o3"));
+    assert_eq!(world.connects, []);
+    assert!(world.read(northwind).contains("Call-ID: o3"));
+    // What is still under way with the removed one ends without harm, and it may come back.
+    world.lose(fabrikam, 0);
+    world.adopt(single(), 4);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o4"));
+    let again = world.grant();
+    assert!(world.read(again).contains("Call-ID: o4"));
+}

@@ -198,14 +198,16 @@ impl Access {
         effects: &mut Effects,
     ) {
         let Some(held) = self.outlets.outlet(outlet) else { return };
-        let (group, target) = (held.group, held.target);
+        let (group, target, name) = (held.group, held.target(), held.fqdn.clone());
         let held = self.outlets.get_mut(group);
         let partner = held.is_partner();
-        held.last_fault = Some(why);
-        held.target_failed(now, target, TARGET_REST_MS);
-        let name = held.targets.get(target).map(|target| target.fqdn.to_string());
+        // A host that policy or DNS took back says nothing of those that are named instead.
+        if let Some(target) = target {
+            held.last_fault = Some(why);
+            held.target_failed(now, target, TARGET_REST_MS);
+        }
         let fault = Fault::connect(why, partner);
-        let sentence = format!("no connection to {}: {}", name.unwrap_or_default(), fault.sentence);
+        let sentence = format!("no connection to {name}: {}", fault.sentence);
         self.note(None, Severity::Warn, sentence, 0, effects);
         let mut waiting = Vec::new();
         while let Some(index) = self.outlets.outlet(outlet).and_then(|held| held.slots.head()) {

@@ -49,8 +49,10 @@ pub(crate) enum OutletState {
 pub(crate) struct Outlet {
     pub(crate) generation: u32,
     pub(crate) group: GroupId,
-    /// Index into the group's targets.
-    pub(crate) target: usize,
+    /// Index into the group's targets; means nothing once it has retired.
+    target: usize,
+    /// The host it leads to.
+    pub(crate) fqdn: Domain,
     pub(crate) state: OutletState,
     /// Slots that wait for it to open, in order.
     pub(crate) slots: List,
@@ -64,6 +66,11 @@ impl Outlet {
     /// Tells whether requests may still be given to it, now or after its rest.
     pub(crate) const fn serves(&self) -> bool {
         !self.retired
+    }
+
+    /// Returns its place among the group's targets; `None` once it leads to none of them.
+    pub(crate) fn target(&self) -> Option<usize> {
+        self.serves().then_some(self.target)
     }
 }
 
@@ -291,10 +298,12 @@ impl Outlets {
         });
         self.generation = self.generation.wrapping_add(1);
         let id = OutletId { index, generation: self.generation };
+        let fqdn = self.get(group).targets[target].fqdn.clone();
         self.outlets[index as usize] = Some(Outlet {
             generation: self.generation,
             group,
             target,
+            fqdn,
             state: OutletState::Connecting,
             slots: List::default(),
             resting_until: Monotonic::default(),

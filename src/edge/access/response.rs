@@ -3,7 +3,7 @@
 use super::Access;
 use super::diagnostics::Fault;
 use super::headers::{self, Crossing};
-use super::outlet::{OutletState, TARGET_REST_MS};
+use super::outlet::{Outlet, OutletState, TARGET_REST_MS};
 use super::transaction::{Downstream, State, Timer, Upstream};
 use crate::edge::{Command, Effects, Kind, LegId, Mail};
 use crate::sip::{Edits, HeaderName, Message, Method};
@@ -178,7 +178,7 @@ impl Access {
             .and_then(|field| leading_number(field.value))
             .map_or(TARGET_REST_MS, |seconds| seconds.min(3600) * 1000);
         if let (Some(group), Downstream::Sent { outlet: Some(outlet), .. }) = (group, downstream)
-            && let Some(target) = self.outlets.outlet(outlet).map(|outlet| outlet.target)
+            && let Some(target) = self.outlets.outlet(outlet).and_then(Outlet::target)
         {
             self.outlets.get_mut(group).target_failed(now, target, rest_ms);
             // Its connection is not chosen while it rests.

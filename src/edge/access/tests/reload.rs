@@ -126,3 +126,51 @@ fn a_removed_partner_takes_nobody_elses_connections() {
     let again = world.grant();
     assert!(world.read(again).contains("Call-ID: o4"));
 }
+
+/// Symptom: a host that works was not used for 32 s. Cause: a connection that retired kept its
+/// place in the former list of hosts. Scenario: DNS names other hosts while a connection to one it
+/// named before is being made, and that one fails.
+#[test]
+fn a_retired_connection_that_fails_rests_no_host_of_the_new_list() {
+    let mut world = World::with(single());
+    let pool = world.pool();
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o1"));
+    world.resolve("old.fabrikam.example");
+    world.pass(61_000);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o2"));
+    world.resolve("new.fabrikam.example");
+    assert_eq!(world.connects.len(), 2);
+    world.deny(ConnectFailure::Unreachable);
+    let told = &world.notes.last().expect("somebody is told").sentence;
+    assert!(told.starts_with("no connection to old.fabrikam.example: "), "{told}");
+    let new = world.grant();
+    let sent = world.read(new);
+    assert!(sent.contains("Call-ID: o2"), "{sent}");
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o3"));
+    assert!(world.read(new).contains("Call-ID: o3"));
+    // Lost, it is made again at once: its host does not rest.
+    world.lose(new, 0);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o4"));
+    assert_eq!(world.connects[0].server_name.as_str(), "new.fabrikam.example");
+}
+
+#[test]
+fn a_503_of_a_retired_connection_rests_no_host_of_the_new_list() {
+    let mut world = World::with(single());
+    let pool = world.pool();
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o1"));
+    world.resolve("old.fabrikam.example");
+    let old = world.grant();
+    let first = world.read(old);
+    world.pass(61_000);
+    // Its ping.
+    world.read(old);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o2"));
+    world.resolve("new.fabrikam.example");
+    let new = world.grant();
+    world.read(new);
+    world.send(old, respond(&first, 503).as_bytes());
+    world.lose(new, 0);
+    world.send(pool, &request("MESSAGE", KIM, JOHN, "o3"));
+    assert_eq!(world.connects[0].server_name.as_str(), "new.fabrikam.example");
+}

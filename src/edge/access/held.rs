@@ -69,6 +69,11 @@ impl Held {
         Some(waiting)
     }
 
+    /// Tells whether a message of `leg` is held.
+    pub(crate) fn holds_of(&self, leg: LegId) -> bool {
+        self.per_leg.contains_key(&leg)
+    }
+
     /// Removes the messages of a leg that is gone.
     pub(crate) fn forget(&mut self, leg: LegId) {
         if let Some(bytes) = self.per_leg.remove(&leg) {

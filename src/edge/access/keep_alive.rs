@@ -27,6 +27,7 @@
 //! wait equally long, so that who is due is always at the head of a list.
 
 use super::Access;
+use super::legs::Leg;
 use crate::edge::{Class, CloseReason, Command, Drain, Effects, Kind, LegId, OutletId, Severity};
 use crate::limits;
 use crate::time::{Monotonic, Now};
@@ -171,7 +172,7 @@ impl Access {
     }
 
     fn idle(&mut self, now: Now, leg: LegId, effects: &mut Effects) {
-        if self.legs.get(leg).is_some_and(|leg| leg.unfinished()) {
+        if self.is_busy(leg) {
             return self.legs.watch(now.monotonic, leg, Watch::Idle);
         }
         self.legs.unwatch(leg);
@@ -213,7 +214,15 @@ impl Access {
         effects.commands.push(Command::Close { leg, reason: CloseReason::NoPong });
     }
 
-    /// From [`Drain::Closing`] on, legs without a transaction are closed, some in each second.
+    /// Tells whether a message of either direction still needs the leg: under way, or waiting for
+    /// DNS or its turn, after which its sender is answered here.
+    fn is_busy(&self, leg: LegId) -> bool {
+        self.legs.get(leg).is_some_and(Leg::unfinished)
+            || self.parked.holds_of(leg)
+            || self.held.holds_of(leg)
+    }
+
+    /// From [`Drain::Closing`] on, legs that nothing needs are closed, some in each second.
     pub(super) fn drain_legs(&mut self, now: Now, effects: &mut Effects) {
         if self.drain_walk.at.is_none_or(|at| at > now.monotonic) {
             return;
@@ -226,7 +235,7 @@ impl Access {
             }
             self.drain_walk.place = (self.drain_walk.place + 1) % self.legs.places();
             let Some(leg) = self.legs.at(self.drain_walk.place) else { continue };
-            if self.legs.get(leg).is_some_and(|leg| leg.slots.len() == 0) {
+            if !self.is_busy(leg) {
                 closed += 1;
                 self.legs.unwatch(leg);
                 effects.commands.push(Command::Close { leg, reason: CloseReason::Draining });

@@ -93,6 +93,11 @@ impl Parked {
         queue
     }
 
+    /// Tells whether a message of `leg` waits.
+    pub(crate) fn holds_of(&self, leg: LegId) -> bool {
+        self.per_leg.contains_key(&leg)
+    }
+
     /// Removes the messages of a leg that is gone.
     pub(crate) fn forget(&mut self, leg: LegId) {
         if !self.per_leg.contains_key(&leg) {

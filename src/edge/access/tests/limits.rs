@@ -3,7 +3,7 @@
 
 use super::world::{World, header, headers, request, request_with, respond, rules, status};
 use crate::dns::Question;
-use crate::edge::{LegId, Severity};
+use crate::edge::{Core as _, Drain, LegId, Severity};
 use crate::policy::scores::Holder;
 use crate::policy::{Limits, PartnerKind, Rules, Throttles};
 
@@ -232,6 +232,21 @@ fn a_held_invite_can_be_cancelled_and_a_lost_leg_takes_its_own_along() {
     tailspin.world.pass(10_000);
     assert_eq!(tailspin.answer(200), Vec::<String>::new());
     assert_eq!(tailspin.world.access.held.len(), 0);
+}
+
+#[test]
+fn a_closing_drain_waits_for_what_is_held() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    tailspin.message(KIM);
+    assert_eq!(tailspin.world.access.held.len(), 1);
+    let now = tailspin.world.now;
+    tailspin.world.access.drain(now, Drain::Closing, &mut tailspin.world.effects);
+    tailspin.world.pass(500);
+    assert!(!tailspin.world.closed.contains(&tailspin.partner));
+    tailspin.world.pass(500);
+    assert_eq!(tailspin.answer(200).len(), 1);
+    assert_eq!(status(&tailspin.world.read(tailspin.partner)), 200);
 }
 
 #[test]

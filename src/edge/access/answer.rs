@@ -28,7 +28,7 @@ impl Access {
         if matches!(message.method(), Some(Method::Ack | Method::Benotify)) {
             return;
         }
-        let inside = self.legs.get(leg).is_some_and(|leg| leg.class != Class::Federation);
+        let inside = self.legs.get(leg).is_some_and(|leg| leg.class == Class::Internal);
         let mut lines = fault.headers.to_vec();
         let name = inside.then_some(&*self.names.internal);
         fault.write_diagnostics(name, decision, &mut lines);

@@ -128,7 +128,9 @@ fn s5_5_only_users_whose_policy_opens_it_sign_in_from_outside() {
     world.send(phone, &request("REGISTER", LEE, LEE, "r2"));
     let answer = world.read(phone);
     assert_eq!(status(&answer), 403, "{answer}");
-    assert!(header(&answer, "ms-diagnostics").unwrap().starts_with("4003;"), "{answer}");
+    let told = header(&answer, "ms-diagnostics-public").unwrap();
+    assert!(told.starts_with("4003;"), "{answer}");
+    assert!(!answer.contains("policy none"), "who is outside reads nothing of our policies");
 }
 
 #[test]

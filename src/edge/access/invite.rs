@@ -5,9 +5,9 @@ use super::diagnostics::Fault;
 use super::screen::Stop;
 use super::toll::Arrival;
 use super::transaction::{Downstream, State, Timer, Upstream};
-use crate::edge::{Command, Effects, Kind, LegId, Mail};
+use crate::edge::{Command, Effects, Kind, LegId, Mail, Severity};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan};
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 
 impl Access {
     /// An ACK: to a failure it ends here, to a 2xx it goes on like a request nobody answers.
@@ -17,6 +17,7 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         edits: &mut Edits,
+        deadline: Monotonic,
         arrival: Arrival,
         effects: &mut Effects,
     ) {
@@ -26,20 +27,31 @@ impl Access {
         {
             return self.finish(index);
         }
-        match self.screen_each(now, leg, message, edits, arrival, effects) {
+        let screened = self.screen(now, leg, message, edits);
+        // What screening refuses may be the ACK to a failure that another shard passed up, which
+        // has no route token. What is refused later is the ACK of a dialog, and nobody else's.
+        let elsewhere = key.filter(|_| screened.is_err() && self.setup.shards > 1);
+        let judged = screened
+            .and_then(|plan| self.judge_each(now, leg, message, plan, arrival, effects));
+        match judged {
             Ok(plan) => self.forward(now, leg, message, plan, edits, effects),
             Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms, effects),
             Err(Stop::Ask(question)) => {
-                let deadline = now.monotonic.plus_ms(crate::limits::PARKED_MS);
                 self.park(now, leg, message, question, deadline, effects);
             }
-            // It may be the ACK to a failure that another shard passed up; else it is nobody's.
-            Err(_) => {
-                if let Some(key) = key {
-                    self.offer_to_others(leg, message, key, effects);
-                }
-            }
+            Err(Stop::Refuse(fault)) => match elsewhere {
+                Some(key) => self.offer_to_others(leg, message, key, effects),
+                None => self.drop_ack(leg, &fault.sentence, effects),
+            },
+            Err(Stop::Local) => unreachable!("only OPTIONS is for the edge itself"),
         }
+    }
+
+    /// Nobody is told that an ACK went nowhere, so at least the log is.
+    pub(super) fn drop_ack(&mut self, leg: LegId, why: &str, effects: &mut Effects) {
+        self.counters.acks_dropped += 1;
+        let sentence = format!("ACK dropped: {why}");
+        self.note(Some(leg), Severity::Info, sentence, 0, effects);
     }
 
     /// A CANCEL: hop by hop, answered at once, and passed on as one of our own.

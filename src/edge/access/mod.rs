@@ -311,7 +311,9 @@ impl Access {
     ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
+            Some(Method::Ack) => {
+                return self.ack(now, leg, message, edits, deadline, arrival, effects);
+            }
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }

@@ -288,7 +288,9 @@ impl Access {
                 None if came_round && cancel => {
                     access.refuse(leg, &message, &Fault::no_transaction(), effects);
                 }
-                None if came_round => {}
+                None if came_round => {
+                    access.drop_ack(leg, "no shard has its transaction", effects);
+                }
                 None => {
                     let shard = (access.setup.shard + 1) % access.setup.shards;
                     let bytes = bytes.clone();

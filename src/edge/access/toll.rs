@@ -40,7 +40,20 @@ impl Access {
         arrival: Arrival,
         effects: &mut Effects,
     ) -> Result<Plan, Stop> {
-        let mut plan = self.screen(now, leg, message, edits)?;
+        let plan = self.screen(now, leg, message, edits)?;
+        self.judge_each(now, leg, message, plan, arrival, effects)
+    }
+
+    /// Judges what is judged for every message that screening let pass.
+    pub(super) fn judge_each(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        mut plan: Plan,
+        arrival: Arrival,
+        effects: &mut Effects,
+    ) -> Result<Plan, Stop> {
         let limits = match plan.crossing {
             Crossing::PartnerToInside => {
                 self.snapshot.limits(plan.admission.partner, plan.admission.kind).copied()
@@ -135,6 +148,10 @@ impl Access {
             _ => Addressed::Admitted,
         };
         let (domain_key, certificate) = (parties.domain_key, parties.certificate);
+        // Without its ACK a call that stands would end after 32 s (RFC 3261 section 13.3.1.4), and
+        // no answer could tell its sender why. It pays like any other, and does not wait.
+        let completes_call = plan.by_token && message.method() == Some(Method::Ack);
+        let toll = if completes_call { Toll::Paid } else { toll };
         if turned {
             self.tell_suspicion(leg, from, &limits, effects);
         }

@@ -150,6 +150,43 @@ fn s5_3_a_request_in_a_dialog_addresses_nobody_new() {
     assert_eq!(tailspin.told(SUE, 200), 480, "outside of it she is one too many");
 }
 
+/// Symptom: calls of a busy partner ended after 32 s. Cause: their ACKs were beyond its rate, and
+/// what refuses an ACK is silent. Scenario: the partner's rate is used up when its call is answered.
+#[test]
+fn s5_3_an_ack_of_a_call_that_stands_pays_and_is_not_refused() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 2, ..strict() });
+    let contact = "Contact: <sip:john@198.51.100.7>\r\n";
+    tailspin.world.send(tailspin.partner, &request_with("INVITE", JOHN, KIM, "c1", contact));
+    let invited = tailspin.world.read(tailspin.pool);
+    tailspin.world.send(tailspin.pool, respond(&invited, 200).as_bytes());
+    tailspin.world.read(tailspin.partner);
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    assert_eq!(tailspin.told(KIM, 200), 480, "the rate is used up");
+    let routes: Vec<String> =
+        headers(&invited, "Record-Route").iter().rev().map(|r| format!("Route: {r}\r\n")).collect();
+    let in_dialog = |method: &str| {
+        format!(
+            "{method} sip:kim@10.0.0.5 SIP/2.0\r\n\
+             Via: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKa{method}\r\n\
+             {}Max-Forwards: 70\r\nFrom: <sip:{JOHN}>;tag=fc1\r\nTo: <sip:{KIM}>;tag=t\r\n\
+             Call-ID: c1\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
+            routes.concat()
+        )
+    };
+    tailspin.world.send(tailspin.partner, in_dialog("ACK").as_bytes());
+    let ack = tailspin.world.read(tailspin.pool);
+    assert!(ack.starts_with("ACK sip:kim@10.0.0.5"), "{ack}");
+    tailspin.world.send(tailspin.partner, in_dialog("BYE").as_bytes());
+    assert_eq!(status(&tailspin.world.read(tailspin.partner)), 480, "nothing else is spared");
+    // One of no dialog is a message like any other, and its end is told.
+    let stray = request("ACK", JOHN, KIM, "stray");
+    tailspin.world.send(tailspin.partner, &stray);
+    assert_eq!(tailspin.world.read(tailspin.pool), "");
+    assert_eq!(tailspin.world.access.counters().acks_dropped, 1);
+    let told = &tailspin.world.notes.last().expect("the log is told").sentence;
+    assert!(told.starts_with("ACK dropped: the partner sends more messages"), "{told}");
+}
+
 #[test]
 fn s5_3_what_comes_too_fast_is_held_and_leaves_in_its_order() {
     let mut tailspin = Discovered::new(Limits { hold_ms: 500, ..Limits::default() });

@@ -35,15 +35,16 @@ impl Access {
             .and_then(|plan| self.judge_each(now, leg, message, plan, arrival, effects));
         match judged {
             Ok(plan) => self.forward(now, leg, message, plan, edits, effects),
-            Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms, effects),
+            Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms),
             Err(Stop::Ask(question)) => {
-                self.park(now, leg, message, question, deadline, effects);
+                self.park(now, leg, message, question, (deadline, arrival), effects);
             }
             Err(Stop::Refuse(fault)) => match elsewhere {
                 Some(key) => self.offer_to_others(leg, message, key, effects),
                 None => self.drop_ack(leg, &fault.sentence, effects),
             },
-            Err(Stop::Local) => unreachable!("only OPTIONS is for the edge itself"),
+            // Only OPTIONS is for the edge itself.
+            Err(Stop::Local) => {}
         }
     }
 

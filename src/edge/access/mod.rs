@@ -246,7 +246,8 @@ impl Access {
                     StartLine::Request { .. } => {
                         self.count_request(class);
                         let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
-                        self.request(now, leg, &message, edits, deadline, effects);
+                        let arrival = Arrival::Fresh;
+                        self.admit(now, leg, &message, edits, deadline, arrival, effects);
                     }
                     StartLine::Response { .. } => {
                         self.response(now, leg, &message, edits, effects);
@@ -282,23 +283,8 @@ impl Access {
         Fed::Dead
     }
 
-    /// A request, fresh or released from waiting. `deadline`: until when it may wait.
-    fn request(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        edits: &mut Edits,
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        if self.legs.get(leg).is_none() {
-            return;
-        }
-        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
-    }
-
     /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    /// `deadline`: until when it may wait for DNS.
     fn admit(
         &mut self,
         now: Now,
@@ -325,9 +311,9 @@ impl Access {
             screen::Stop::Refuse(fault) => self.refuse(leg, message, &fault, effects),
             screen::Stop::Local => self.answer_ok(leg, message, effects),
             screen::Stop::Ask(question) => {
-                self.park(now, leg, message, question, deadline, effects);
+                self.park(now, leg, message, question, (deadline, arrival), effects);
             }
-            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms),
         }
     }
 
@@ -337,7 +323,7 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         question: Question,
-        deadline: Monotonic,
+        (deadline, arrival): (Monotonic, Arrival),
         effects: &mut Effects,
     ) {
         let Some(held) = self.legs.get_mut(leg) else { return };
@@ -359,6 +345,7 @@ impl Access {
             bytes: message.raw().to_vec(),
             key: self.transaction_key(leg, message),
             deadline,
+            arrival,
         };
         if self.parked.park(&question, waiting).is_err() {
             if !asked {
@@ -378,7 +365,7 @@ impl Access {
     /// Takes up the messages that waited for `question`, each decided afresh.
     fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
         for waiting in self.parked.release(question) {
-            let Waiting { source, bytes, deadline, asked, .. } = waiting;
+            let Waiting { source, bytes, deadline, arrival, asked, .. } = waiting;
             match source {
                 Source::Leg(leg) => {
                     self.lookup_over(leg, asked);
@@ -386,7 +373,7 @@ impl Access {
                         let Scratch { table, edits } = scratch;
                         if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
                             let message = Message::new(&bytes, table, scanned);
-                            access.request(now, leg, &message, edits, deadline, effects);
+                            access.admit(now, leg, &message, edits, deadline, arrival, effects);
                         }
                     });
                 }
@@ -418,7 +405,8 @@ impl Access {
             Source::Mail { origin, .. } => Some(*origin),
             Source::Leg(_) => None,
         };
-        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
+        let (bytes, arrival) = (bytes.to_vec(), Arrival::Fresh);
+        let waiting = Waiting { source, asked, bytes, key: None, deadline, arrival };
         if self.parked.park(&question, waiting).is_err() {
             if asked {
                 self.dns.withdraw(&question);

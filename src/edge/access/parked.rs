@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::toll::Arrival;
 use crate::dns::Question;
 use crate::edge::{LegId, MailRoute, SlotRef};
 use crate::limits;
@@ -29,6 +30,8 @@ pub(crate) struct Waiting {
     /// The sender's transaction key, by which a CANCEL finds an INVITE.
     pub(crate) key: Option<u128>,
     pub(crate) deadline: Monotonic,
+    /// Whether it has paid for its place in its sender's second.
+    pub(crate) arrival: Arrival,
 }
 
 impl Waiting {
@@ -207,6 +210,7 @@ mod tests {
             bytes: text.as_bytes().to_vec(),
             key: Some(u128::from(leg)),
             deadline: Now::default().plus_ms(deadline_ms).monotonic,
+            arrival: Arrival::Fresh,
         }
     }
 

@@ -22,9 +22,9 @@ use crate::time::Now;
 /// Whether a message has paid for its place in its sender's second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It comes from the wire, or from waiting for DNS, and has not.
+    /// It comes from the wire and has not, though it may have waited for DNS.
     Fresh,
-    /// It was held and has.
+    /// It was held and has, though it may have had to wait for DNS after that.
     Held,
 }
 
@@ -131,6 +131,10 @@ impl Access {
             certificate: held.peer,
             host: host.map_or("", |host| host.as_str()),
         };
+        // What cannot be held does not pay for being held.
+        let hold_ms =
+            if self.held.has_room(leg, message.raw().len()) { limits.hold_ms } else { 0 };
+        let limits = Limits { hold_ms, ..limits };
         let scores = &self.scores;
         let (toll, turned) = match arrival {
             Arrival::Fresh => scores.charge(now, &parties, &limits),
@@ -195,17 +199,14 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         wait_ms: u64,
-        effects: &mut Effects,
     ) {
         let waiting = held::Waiting {
             leg,
             bytes: message.raw().to_vec(),
             key: self.transaction_key(leg, message),
         };
-        match self.held.hold(now.monotonic.plus_ms(wait_ms), waiting) {
-            Ok(()) => self.counters.held += 1,
-            Err(held::Full) => self.refuse(leg, message, &Fault::beyond_rate(wait_ms), effects),
-        }
+        self.held.hold(now.monotonic.plus_ms(wait_ms), waiting);
+        self.counters.held += 1;
     }
 
     /// Takes up a held message, which is decided afresh.

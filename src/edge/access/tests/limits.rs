@@ -250,6 +250,43 @@ fn s5_3_guessing_makes_suspicious_and_time_heals() {
     assert_eq!(sent, [200; 5]);
 }
 
+/// Symptom: a partner's rate stayed used up by messages that it was told had been refused. Cause: a
+/// message without room to be held kept the place it had paid for. Scenario: many large messages.
+#[test]
+fn s5_3_what_cannot_be_held_does_not_pay() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    let body = "x".repeat(crate::limits::HELD_BYTES_PER_LEG_MAX);
+    let text = String::from_utf8(request("MESSAGE", JOHN, KIM, "large")).unwrap();
+    let length = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    let large = text.replace("Content-Length: 2\r\n\r\nhi", &length);
+    tailspin.world.send(tailspin.partner, large.as_bytes());
+    assert_eq!(status(&tailspin.world.read(tailspin.partner)), 480);
+    tailspin.world.pass(1_000);
+    assert_eq!(tailspin.told(KIM, 200), 200, "the second is its own again");
+}
+
+/// Symptom: a held message paid twice, and was held twice. Cause: what had to wait for DNS after it
+/// was held counted as new. Scenario: the answer about its sender runs out while it is held.
+#[test]
+fn s5_3_a_held_message_that_must_wait_for_dns_has_paid() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
+    // The answer that the sender's domain rests on ends in a second.
+    tailspin.world.pass(57_500);
+    tailspin.world.read(tailspin.pool);
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    tailspin.world.send(tailspin.partner, &request("MESSAGE", JOHN, KIM, "held"));
+    tailspin.world.send(tailspin.partner, &request("MESSAGE", JOHN, KIM, "next"));
+    assert_eq!(tailspin.world.access.held.len(), 2);
+    tailspin.world.pass(1_000);
+    assert_eq!(tailspin.world.questions.len(), 1, "it waits for DNS");
+    tailspin.resolve();
+    assert_eq!(tailspin.answer(200), ["held"]);
+    tailspin.world.pass(1_000);
+    assert_eq!(tailspin.answer(200), ["next"]);
+    assert_eq!(tailspin.world.access.counters().held, 2, "each was held once");
+}
+
 #[test]
 fn a_held_invite_can_be_cancelled_and_a_lost_leg_takes_its_own_along() {
     let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });

@@ -169,6 +169,17 @@ impl<'a> Party<'a> {
         }
     }
 
+    /// Names the connections that lead there. What lies below a name shares them where only their
+    /// host counts; certificates that must carry the SIP domain are each good for one of them.
+    fn connections_key(&self, snapshot: &Snapshot) -> PartnerKey {
+        match self.under {
+            Under::Below(_) if self.terms.names != NameCheck::Fqdn => {
+                PartnerKey::Subdomain(snapshot.domain_key(self.domain))
+            }
+            _ => self.key(snapshot),
+        }
+    }
+
     fn place(&self) -> Option<Place> {
         match self.under {
             Under::Entry(index) | Under::Below(index) => Some(Place::Partner(index)),
@@ -627,10 +638,14 @@ impl Snapshot {
     }
 
     fn permit(&self, party: &Party<'_>, valid_until: Monotonic, route: Option<Route>) -> Permit {
+        let partner = match route {
+            Some(_) => party.connections_key(self),
+            None => party.key(self),
+        };
         Permit {
             epoch: self.epoch,
             rule: party.rule(self),
-            partner: party.key(self),
+            partner,
             verification: party.terms.verification,
             valid_until: valid_until.min(party.until),
             route,

@@ -173,7 +173,8 @@ pub enum PartnerKey {
     Listed(u32),
     /// By a keyed hash of its domain, the same under every snapshot of the process.
     Discovered(u64),
-    /// A domain that a `*.name` entry covers, found by SRV: by the same hash. No limits.
+    /// A domain that a `*.name` entry covers and that has connections of its own, since its edge is
+    /// found by SRV or must carry its name: by the same hash. No limits.
     Subdomain(u64),
     /// All domains of a provider, by its place in the list.
     Provider(u16),

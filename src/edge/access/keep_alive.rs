@@ -7,7 +7,7 @@
 //! ```text
 //!   outgoing:  Quiet ── ping ──> Pong ── anything from the peer ──> Quiet
 //!                ^                │ 10 s of nothing
-//!                ├── not yet known to answer: it counts as silent, and stays
+//!                ├── not known to answer: it counts as silent, and stays
 //!                └── has answered twice before: closed, its transactions fail over
 //!   accepted from a partner:  Idle ── idle time without a message or a ping of the peer ──> closed
 //! ```
@@ -16,7 +16,8 @@
 //! COMPAT(Lync Server, Skype for Business): their keep-alive has no pong (wire-protocols A.6), so
 //! silence after a ping says nothing of them. A peer must therefore have answered *twice* before a
 //! missing answer ends its connection; one that happens to send a lone CRLF once is not taken for
-//! one that answers. A connection whose peer answers is kept for ever, whatever the idle time says.
+//! one that answers. Nor is a peer that was once too slow silent for good: every ping's answer is
+//! waited for, so that one which begins to answer is known for it. A connection whose peer answers is kept for ever, whatever the idle time says.
 //! One whose peer does not is still pinged, which keeps balancers from forgetting it, and closed
 //! after the idle time if it leads to a partner; to a next hop it stays, as does everything that
 //! users and inner servers have opened to us. A partner's connection to us is the partner's to
@@ -73,8 +74,8 @@ pub(super) enum Answering {
     Once,
     /// It answers: silence means that it is gone.
     Always,
-    /// It does not.
-    Never,
+    /// It has not answered the last ping, nor two before that.
+    Silent,
 }
 
 /// A drain's walk over the legs.
@@ -131,7 +132,7 @@ impl Access {
         if held.watched.is_some_and(|watched| watched.what == Watch::Pong) {
             self.counters.pongs += 1;
             held.answering = match held.answering {
-                Answering::Unknown | Answering::Never => Answering::Once,
+                Answering::Unknown | Answering::Silent => Answering::Once,
                 Answering::Once | Answering::Always => Answering::Always,
             };
             self.legs.watch(now.monotonic, leg, Watch::Quiet);
@@ -184,7 +185,7 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return };
         let answering = held.answering;
         let idle_ms = now.monotonic.ms_since(held.last_used);
-        if answering == Answering::Never
+        if answering == Answering::Silent
             && held.class == Class::Federation
             && idle_ms >= self.setup.idle_timeout_ms
             && !held.unfinished()
@@ -195,16 +196,15 @@ impl Access {
             out.extend_from_slice(PING);
             true
         });
-        // A leg without room for four bytes is not silent: the shell watches that it goes on.
-        let awaited = sent && answering != Answering::Never;
         self.counters.pings_sent += u64::from(sent);
-        self.legs.watch(now.monotonic, leg, if awaited { Watch::Pong } else { Watch::Quiet });
+        // A leg without room for four bytes is not silent: the shell watches that it goes on.
+        self.legs.watch(now.monotonic, leg, if sent { Watch::Pong } else { Watch::Quiet });
     }
 
     fn unanswered(&mut self, now: Now, leg: LegId, effects: &mut Effects) {
         let Some(held) = self.legs.get_mut(leg) else { return };
         if held.answering != Answering::Always {
-            held.answering = Answering::Never;
+            held.answering = Answering::Silent;
             return self.legs.watch(now.monotonic, leg, Watch::Quiet);
         }
         self.counters.pings_unanswered += 1;

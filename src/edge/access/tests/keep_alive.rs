@@ -88,6 +88,24 @@ fn a_peer_that_never_answers_keeps_its_connection_and_is_still_pinged() {
     assert!(world.endings.iter().all(|(leg, _)| *leg != pool));
 }
 
+/// Symptom: the loss of a peer that answers pings was never noticed. Cause: one answer that came too
+/// late marked it as silent for good. Scenario: a server that is busy at its first ping.
+#[test]
+fn s4_4_1_a_peer_that_missed_one_ping_is_known_for_its_later_answers() {
+    let mut world = World::new();
+    let (_, pool) = world.fabrikam();
+    assert_eq!(ping(&mut world, pool), PING);
+    world.pass(limits::PONG_MS);
+    for _ in 0..2 {
+        assert_eq!(ping(&mut world, pool), PING);
+        world.send(pool, PONG);
+    }
+    assert_eq!(world.access.counters().pongs, 2);
+    assert_eq!(ping(&mut world, pool), PING);
+    world.pass(limits::PONG_MS);
+    assert!(world.endings.contains(&(pool, CloseReason::NoPong)), "{:?}", world.endings);
+}
+
 #[test]
 fn the_idle_time_ends_a_partners_connection_that_nobody_keeps_and_only_that() {
     let mut world = World::new();

@@ -138,9 +138,12 @@ impl<'a> Party<'a> {
                 domain,
                 audio_video: provider.audio_video,
             },
-            (Under::Shared(index, provider), _) => {
-                Rule::SharedAddressSpace { index: *index, name: provider.name.clone(), domain }
-            }
+            (Under::Shared(index, provider), _) => Rule::SharedAddressSpace {
+                index: *index,
+                name: provider.name.clone(),
+                domain,
+                audio_video: provider.audio_video,
+            },
             (Under::DefaultRoute, kind) => {
                 let edge = match kind {
                     Listed::AllowedServer { edge, .. } => edge.clone(),

@@ -90,7 +90,9 @@ impl Permit {
     #[must_use]
     pub const fn audio_video(&self) -> bool {
         match self.rule {
-            Rule::Provider { audio_video, .. } => audio_video,
+            Rule::Provider { audio_video, .. } | Rule::SharedAddressSpace { audio_video, .. } => {
+                audio_video
+            }
             _ => true,
         }
     }
@@ -306,6 +308,8 @@ pub enum Rule {
         name: Arc<str>,
         /// The own domain.
         domain: Domain,
+        /// Audio and video may pass.
+        audio_video: bool,
     },
     /// The default route.
     DefaultRoute {

@@ -74,7 +74,7 @@ pub(super) enum Answering {
     Once,
     /// It answers: silence means that it is gone.
     Always,
-    /// It has not answered the last ping, nor two before that.
+    /// It let the last ping go unanswered, and has not answered two before.
     Silent,
 }
 

@@ -15,7 +15,7 @@ use crate::edge::{Effects, LegId, Severity};
 use crate::limits;
 use crate::policy::scores::{Addressed, Outcome, Parties, Toll};
 use crate::policy::users::{Closed, Gate, Marks, Role};
-use crate::policy::{Limits, PartnerKey, PartnerKind};
+use crate::policy::{Limits, PartnerKey, SourceNetwork};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan, Uri};
 use crate::time::Now;
 
@@ -85,10 +85,10 @@ impl Access {
             return Ok(());
         }
         let from = || message.from().map_or(&[][..], |from| from.uri);
-        let partner = match plan.admission.kind {
-            PartnerKind::PublicProvider if offers_media(message) => Gate::PublicAv,
-            PartnerKind::PublicProvider => Gate::PublicIm,
-            _ => Gate::Federation,
+        let partner = match plan.admission.stamp.network {
+            SourceNetwork::PublicCloud if offers_media(message) => Gate::PublicAv,
+            SourceNetwork::PublicCloud => Gate::PublicIm,
+            SourceNetwork::Federation => Gate::Federation,
         };
         let (role, gate, uri) = match plan.crossing {
             Crossing::InsideToPartner => (Role::Sender, partner, from()),

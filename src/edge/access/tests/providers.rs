@@ -13,6 +13,13 @@ fn with_provider(kind: ProviderKind) -> Rules {
     Rules { providers: vec![provider], ..rules() }
 }
 
+/// Some users of contoso.example live with the provider.
+fn shared() -> Rules {
+    let mut rules = with_provider(ProviderKind::Hosting);
+    rules.providers[0].shared = vec![domain("contoso.example")];
+    rules
+}
+
 /// The provider's edge also speaks for a listed domain, by that domain's SRV record.
 fn listed_too(mut rules: Rules) -> Rules {
     let mut fabrikam =
@@ -39,6 +46,29 @@ fn s4_2_10_a_connection_carries_the_kind_of_its_first_request_and_no_other() {
     let other = world.partner(EDGE);
     world.send(other, &request("MESSAGE", "ann@adatum.example", KIM, "k3"));
     assert!(world.read(pool).contains("Call-ID: k3"), "on a connection of its own it passes");
+}
+
+/// Symptom: calls passed to and from a provider whose entry refuses them. Cause: the switch was read
+/// for the provider's own domains only. Scenario: a user of ours who lives with the provider calls.
+#[test]
+fn s8_2_a_provider_without_audio_and_video_has_none_in_a_shared_domain_either() {
+    for (audio_video, passes) in [(true, true), (false, false)] {
+        let mut rules = shared();
+        rules.providers[0].audio_video = audio_video;
+        let mut world = World::with(rules);
+        let edge = world.partner(EDGE);
+        let text = String::from_utf8(request("INVITE", "tim@contoso.example", KIM, "c1")).unwrap();
+        let body = "v=0\r\nm=audio 50000 RTP/AVP 0\r\n";
+        let length = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        let call = text.replace("Content-Length: 2\r\n\r\nhi", &length);
+        world.send(edge, call.as_bytes());
+        if passes {
+            let pool = world.grant();
+            assert!(world.read(pool).starts_with("INVITE "));
+        } else {
+            assert_eq!(status(&world.read(edge)), 488);
+        }
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Access {
         branch: &[u8; BRANCH_BYTES],
         edits: &mut Edits,
     ) -> usize {
-        headers::strip(message, plan.crossing, edits);
+        headers::strip(message, plan.crossing, plan.admission.stamp, edits);
         let places = plan.places;
         let out = edits.insert(places.via_line);
         let branch_at = places.via_line + self.write_via(plan.crossing, branch, out);

@@ -213,7 +213,7 @@ impl Access {
         edits.clear();
         let Ok(top) = message.top_via() else { return };
         edits.remove(top.value.remove);
-        headers::strip(message, crossing, edits);
+        headers::strip(message, crossing, slot.stamp, edits);
         let end = message.head_len() - 2;
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));

@@ -72,6 +72,8 @@ pub(crate) struct Stamp {
     pub(crate) if_asserted: bool,
     /// `ms-source-network`.
     pub(crate) network: SourceNetwork,
+    /// Both ends are of our own domains, one of them with a provider.
+    pub(crate) split_domain: bool,
 }
 
 impl Stamp {

@@ -1,6 +1,8 @@
 //! Providers that speak for many domains: what one connection carries, and what the inside is told.
 
-use super::world::{World, domain, header, request, respond, rules, status};
+use super::world::{
+    World, domain, header, request, request_with, respond, respond_with, rules, status,
+};
 use crate::policy::{ProviderKind, ProviderRule, Rules};
 
 const KIM: &str = "kim@contoso.example";
@@ -68,6 +70,34 @@ fn s8_2_a_provider_without_audio_and_video_has_none_in_a_shared_domain_either() 
         } else {
             assert_eq!(status(&world.read(edge)), 488);
         }
+    }
+}
+
+#[test]
+fn a5_only_the_peer_of_a_shared_address_space_sends_and_gets_split_domain_information() {
+    const NAME: &str = "ms-split-domain-info";
+    const LINE: &str = "ms-split-domain-info: ms-traffic-type=SplitIntra\r\n";
+    let info = |message: &str| header(message, NAME).map(str::to_owned);
+    let split = Some("ms-traffic-type=SplitIntra".to_owned());
+    for (theirs, expected) in [("tim@contoso.example", split), ("tim@tailspin.example", None)] {
+        let mut world = World::with(shared());
+        let edge = world.partner(EDGE);
+        world.send(edge, &request_with("MESSAGE", theirs, KIM, "k1", LINE));
+        let pool = world.grant();
+        let forwarded = world.read(pool);
+        assert_eq!(info(&forwarded), expected, "{forwarded}");
+        world.send(pool, respond_with(&forwarded, 200, LINE).as_bytes());
+        let answer = world.read(edge);
+        assert_eq!((status(&answer), info(&answer)), (200, expected.clone()), "{answer}");
+
+        world.send(pool, &request_with("MESSAGE", KIM, theirs, "k2", LINE));
+        world.resolve(EDGE);
+        let out = world.grant();
+        let forwarded = world.read(out);
+        assert_eq!(info(&forwarded), expected, "{forwarded}");
+        world.send(out, respond_with(&forwarded, 404, LINE).as_bytes());
+        let answer = world.read(pool);
+        assert_eq!((status(&answer), info(&answer)), (404, expected.clone()), "{answer}");
     }
 }
 

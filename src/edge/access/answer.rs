@@ -32,6 +32,9 @@ impl Access {
         let mut lines = fault.headers.to_vec();
         let name = inside.then_some(&*self.names.internal);
         fault.write_diagnostics(name, decision, &mut lines);
+        if inside {
+            self.trust.write_own(&mut lines);
+        }
         self.reply(leg, message, fault.status, fault.reason, &lines, effects);
     }
 

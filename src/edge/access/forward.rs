@@ -405,9 +405,11 @@ impl Access {
     ) -> Result<(), Fault> {
         let group = self.outlets.get(group);
         if group.outlets.is_empty() && group.back_off_until > now.monotonic {
-            return Err(group.last_fault.map_or_else(Fault::out_of_service, |why| {
-                Fault::connect(why, group.is_partner())
-            }));
+            let far_end = group.far_end;
+            return Err(match group.last_fault {
+                Some(why) => Fault::connect(why, far_end),
+                None => Fault::out_of_service(far_end),
+            });
         }
         if !group.is_partner() {
             return Ok(());

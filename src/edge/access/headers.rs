@@ -179,6 +179,12 @@ impl TrustHeader {
         }
         out.extend_from_slice(b"\r\n");
     }
+
+    /// Appends the header an edge puts on what it says itself to the inside (wire-protocols A.3).
+    pub(crate) fn write_own(&self, out: &mut Vec<u8>) {
+        let stamp = Stamp { source_type: "EdgeProxyGenerated", ..Stamp::default() };
+        self.write(stamp, false, None, out);
+    }
 }
 
 /// Returns whether the sender's edge vouches for the user (`ms-asserted-verification-level`).

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
+use super::diagnostics::FarEnd;
 use super::list::List;
 use crate::dns::{Domain, SharedAnswer};
 use crate::edge::{Class, ConnectFailure, LegId, OutletId};
@@ -81,6 +82,7 @@ pub(crate) struct Group {
     /// answer by its connections any more.
     key: Option<GroupKey>,
     pub(crate) class: Class,
+    pub(crate) far_end: FarEnd,
     pub(crate) anchors: Option<u16>,
     /// In the order they are tried.
     pub(crate) targets: Vec<TargetState>,
@@ -141,11 +143,20 @@ pub(crate) struct Outlets {
 /// What a group is made from or refreshed with.
 pub(crate) struct GroupPlan<'a> {
     pub(crate) key: GroupKey,
-    pub(crate) class: Class,
+    pub(crate) far_end: FarEnd,
     pub(crate) anchors: Option<u16>,
     pub(crate) wanted: usize,
     pub(crate) epoch: u64,
     pub(crate) answer: Option<&'a SharedAnswer>,
+}
+
+impl GroupPlan<'_> {
+    const fn class(&self) -> Class {
+        match self.far_end {
+            FarEnd::Inside => Class::Internal,
+            FarEnd::Partner | FarEnd::PublicProvider => Class::Federation,
+        }
+    }
 }
 
 impl Outlets {
@@ -173,7 +184,8 @@ impl Outlets {
         let id = self.free_group()?;
         self.groups[id as usize] = Some(Group {
             key: Some(plan.key),
-            class: plan.class,
+            class: plan.class(),
+            far_end: plan.far_end,
             anchors: plan.anchors,
             targets: targets(),
             answer: plan.answer.cloned(),
@@ -467,6 +479,7 @@ impl Group {
             anchors: std::mem::replace(&mut self.anchors, plan.anchors),
         };
         self.answer = plan.answer.cloned();
+        self.far_end = plan.far_end;
         self.wanted = plan.wanted;
         self.epoch = plan.epoch;
         former
@@ -524,7 +537,7 @@ mod tests {
     fn group(outlets: &mut Outlets) -> GroupId {
         let plan = GroupPlan {
             key: GroupKey::NextHop(0),
-            class: Class::Internal,
+            far_end: FarEnd::Inside,
             anchors: None,
             wanted: 2,
             epoch: 1,

@@ -115,8 +115,10 @@ impl Access {
             }
             Mail::NotDelivered { slot, .. } => {
                 if let Some(index) = self.slots.find(slot) {
-                    let flow = self.slots.get(index).group.is_none();
-                    let fault = if flow { Fault::flow_failed() } else { Fault::out_of_service() };
+                    let fault = match self.slots.get(index).group {
+                        None => Fault::flow_failed(),
+                        Some(group) => Fault::out_of_service(self.outlets.get(group).far_end),
+                    };
                     self.fail(now, index, &fault, effects);
                 }
             }

@@ -3,6 +3,7 @@
 use super::world::{
     World, domain, header, request, request_with, respond, respond_with, rules, status,
 };
+use crate::edge::ConnectFailure;
 use crate::policy::{ProviderKind, ProviderRule, Rules};
 
 const KIM: &str = "kim@contoso.example";
@@ -71,6 +72,86 @@ fn s8_2_a_provider_without_audio_and_video_has_none_in_a_shared_domain_either() 
             assert_eq!(status(&world.read(edge)), 488);
         }
     }
+}
+
+/// What the inside is told when the peer of these rules gives a failure without a reason, cannot be
+/// reached, and refuses TLS.
+fn codes(rules: &Rules, to: &str, from: &str) -> Vec<String> {
+    let told = |answer: &str| {
+        let line = header(answer, "ms-diagnostics").unwrap_or_default();
+        line.split(';').next().unwrap_or_default().to_owned()
+    };
+    let ask = || {
+        let mut world = World::with(rules.clone());
+        let pool = world.pool();
+        world.send(pool, &request("MESSAGE", KIM, to, "k1"));
+        world.resolve(from);
+        (world, pool)
+    };
+    let (mut world, pool) = ask();
+    let out = world.grant();
+    let sent = world.read(out);
+    world.send(out, respond(&sent, 404).as_bytes());
+    let mut codes = vec![told(&world.read(pool))];
+    for why in [ConnectFailure::Unreachable, ConnectFailure::TlsFailed] {
+        let (mut world, pool) = ask();
+        world.deny(why);
+        codes.push(told(&world.read(pool)));
+    }
+    let (mut world, pool) = ask();
+    let out = world.grant();
+    let sent = world.read(out);
+    world.send(out, respond(&sent, 503).as_bytes());
+    codes.push(told(&world.read(pool)));
+    codes
+}
+
+#[test]
+fn a10_diagnostics_tell_partners_public_services_and_shared_peers_apart() {
+    let single = |mut rules: Rules| {
+        rules.federation.connections_per_partner = 1;
+        rules
+    };
+    let partner = single(rules());
+    assert_eq!(
+        codes(&partner, "ann@northwind.example", "edge.northwind.example"),
+        ["1034", "1039", "1047", "1042"]
+    );
+    let public = single(with_provider(ProviderKind::Public));
+    assert_eq!(codes(&public, "tim@tailspin.example", EDGE), ["1035", "1040", "1048", "1043"]);
+    let shared = single(shared());
+    assert_eq!(codes(&shared, "tim@contoso.example", EDGE), ["1036", "1039", "1047", "1042"]);
+    // Towards the next hop they are the codes of servers, and the partner reads no reason.
+    let mut world = World::with(partner);
+    let edge = world.partner("edge.northwind.example");
+    world.send(edge, &request("MESSAGE", "ann@northwind.example", KIM, "k1"));
+    if !world.questions.is_empty() {
+        world.resolve("edge.northwind.example");
+    }
+    let pool = world.grant();
+    let sent = world.read(pool);
+    world.send(pool, respond(&sent, 503).as_bytes());
+    let answer = world.read(edge);
+    assert!(header(&answer, "ms-diagnostics-public").unwrap().starts_with("1041;"), "{answer}");
+}
+
+#[test]
+fn a3_what_the_edge_says_itself_to_the_inside_is_marked_as_its_own() {
+    let mut world = World::new();
+    let pool = world.pool();
+    world.send(pool, &request("MESSAGE", KIM, "a@litware.example", "k1"));
+    let answer = world.read(pool);
+    assert_eq!(status(&answer), 403);
+    let trust = header(&answer, "ms-edge-proxy-message-trust").unwrap_or_default();
+    assert!(
+        trust.starts_with(
+            "ms-source-type=EdgeProxyGenerated;ms-ep-fqdn=lsedge.contoso.example;"
+        ),
+        "{answer}"
+    );
+    let partner = world.partner("sip.litware.example");
+    world.send(partner, &request("MESSAGE", "a@litware.example", KIM, "k2"));
+    assert_eq!(header(&world.read(partner), "ms-edge-proxy-message-trust"), None);
 }
 
 #[test]

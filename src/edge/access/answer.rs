@@ -2,6 +2,7 @@
 
 use super::Access;
 use super::diagnostics::{Blame, Fault};
+use super::refusals::Owed;
 use crate::edge::{Class, Effects, Kind, LegId, Severity};
 use crate::limits;
 use crate::sip::{Message, Method, reply};
@@ -16,6 +17,11 @@ impl Access {
         effects: &mut Effects,
     ) {
         self.count(fault.blame);
+        match self.owed(leg, fault.blame, effects) {
+            Owed::Reasons => {}
+            Owed::Answer => return self.refuse_barely(leg, message, fault, effects),
+            Owed::Nothing => return,
+        }
         let decision = self.next_decision();
         let sentence = format!(
             "{} refused with {} {}: {}",

@@ -354,6 +354,7 @@ impl Access {
             && let Some(leg) = self.legs.get_mut(leg)
         {
             leg.pending += 1;
+            leg.permitted = true;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Access;
 use super::diagnostics::Fault;
+use super::refusals::Owed;
 use super::screen::Stop;
 use super::toll::Arrival;
 use super::transaction::{Downstream, State, Timer, Upstream};
@@ -40,8 +41,10 @@ impl Access {
                 self.park(now, leg, message, question, (deadline, arrival), effects);
             }
             Err(Stop::Refuse(fault)) => match elsewhere {
-                Some(key) => self.offer_to_others(leg, message, key, effects),
-                None => self.drop_ack(leg, &fault.sentence, effects),
+                Some(key) if self.charge_refusal(leg, effects) == Owed::Reasons => {
+                    self.offer_to_others(leg, message, key, effects);
+                }
+                _ => self.drop_ack(leg, &fault.sentence, effects),
             },
             // Only OPTIONS is for the edge itself.
             Err(Stop::Local) => {}
@@ -51,6 +54,9 @@ impl Access {
     /// Nobody is told that an ACK went nowhere, so at least the log is.
     pub(super) fn drop_ack(&mut self, leg: LegId, why: &str, effects: &mut Effects) {
         self.counters.acks_dropped += 1;
+        if self.charge_refusal(leg, effects) != Owed::Reasons {
+            return;
+        }
         let sentence = format!("ACK dropped: {why}");
         self.note(Some(leg), Severity::Info, sentence, 0, effects);
     }

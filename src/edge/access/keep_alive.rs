@@ -101,6 +101,7 @@ impl Access {
     pub(super) fn leg_used(&mut self, now: Now, leg: LegId) {
         let Some(held) = self.legs.get_mut(leg) else { return };
         held.last_used = now.monotonic;
+        held.refusals.fill(now.monotonic);
         if let Some(watched) = held.watched
             && watched.what != Watch::Pong
             && now.monotonic.ms_since(watched.since) >= USE_COUNTS_EVERY_MS

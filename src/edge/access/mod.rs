@@ -25,6 +25,7 @@ mod list;
 mod outlet;
 mod parked;
 mod pipe;
+mod refusals;
 mod response;
 mod route;
 mod route_token;

@@ -9,6 +9,7 @@ use super::Access;
 use super::diagnostics::Fault;
 use super::headers::{Crossing, host_of};
 use super::held;
+use super::refusals::Owed;
 use super::screen::{Plan, Stop};
 use super::transaction::Upstream;
 use crate::edge::{Effects, LegId, Severity};
@@ -153,9 +154,18 @@ impl Access {
         };
         let (domain_key, certificate) = (parties.domain_key, parties.certificate);
         // Without its ACK a call that stands would end after 32 s (RFC 3261 section 13.3.1.4), and
-        // no answer could tell its sender why. It pays like any other, and does not wait.
+        // no answer could tell its sender why. It pays like any other and does not wait; beyond
+        // what it could pay, its leg's allowance is the bound.
         let completes_call = plan.by_token && message.method() == Some(Method::Ack);
-        let toll = if completes_call { Toll::Paid } else { toll };
+        let toll = match toll {
+            Toll::Hold { .. } if completes_call => Toll::Paid,
+            Toll::TooFast { .. }
+                if completes_call && self.charge_refusal(leg, effects) == Owed::Reasons =>
+            {
+                Toll::Paid
+            }
+            toll => toll,
+        };
         if turned {
             self.tell_suspicion(leg, from, &limits, effects);
         }

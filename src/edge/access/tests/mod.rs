@@ -9,6 +9,7 @@ mod limits;
 mod message;
 mod parking;
 mod providers;
+mod refusals;
 mod reload;
 mod remote_user;
 mod revocation;

@@ -32,8 +32,8 @@ impl Access {
         // What screening refuses may be the ACK to a failure that another shard passed up, which
         // has no route token. What is refused later is the ACK of a dialog, and nobody else's.
         let elsewhere = key.filter(|_| screened.is_err() && self.setup.shards > 1);
-        let judged = screened
-            .and_then(|plan| self.judge_each(now, leg, message, plan, arrival, effects));
+        let judged =
+            screened.and_then(|plan| self.judge_each(now, leg, message, plan, arrival, effects));
         match judged {
             Ok(plan) => self.forward(now, leg, message, plan, edits, effects),
             Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms),

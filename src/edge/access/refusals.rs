@@ -79,7 +79,8 @@ impl Access {
                 Owed::Nothing => "closing the connection",
                 _ => "answering without reasons",
             };
-            let sentence = format!("{what}: more requests are refused than one connection may send");
+            let sentence =
+                format!("{what}: more requests are refused than one connection may send");
             self.note(Some(leg), Severity::Warn, sentence, 0, effects);
             if owed == Owed::Nothing {
                 effects.commands.push(Command::Close { leg, reason: CloseReason::Abuse });

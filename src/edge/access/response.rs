@@ -262,9 +262,7 @@ impl Access {
         }
         let who: &[u8] = match (stamp.split_domain, stamp.network) {
             (true, _) => b"1036;reason=\"Previous hop shared address space peer",
-            (false, SourceNetwork::PublicCloud) => {
-                b"1035;reason=\"Previous hop public IM provider"
-            }
+            (false, SourceNetwork::PublicCloud) => b"1035;reason=\"Previous hop public IM provider",
             (false, SourceNetwork::Federation) => b"1034;reason=\"Previous hop federated peer",
         };
         out.extend_from_slice(b"ms-diagnostics: ");

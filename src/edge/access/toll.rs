@@ -133,8 +133,7 @@ impl Access {
             host: host.map_or("", |host| host.as_str()),
         };
         // What cannot be held does not pay for being held.
-        let hold_ms =
-            if self.held.has_room(leg, message.raw().len()) { limits.hold_ms } else { 0 };
+        let hold_ms = if self.held.has_room(leg, message.raw().len()) { limits.hold_ms } else { 0 };
         let limits = Limits { hold_ms, ..limits };
         let scores = &self.scores;
         let (toll, turned) = match arrival {
@@ -203,13 +202,7 @@ impl Access {
     }
 
     /// Holds a message that is paid for until it is in time.
-    pub(super) fn hold(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        wait_ms: u64,
-    ) {
+    pub(super) fn hold(&mut self, now: Now, leg: LegId, message: &Message<'_>, wait_ms: u64) {
         let waiting = held::Waiting {
             leg,
             bytes: message.raw().to_vec(),

@@ -144,9 +144,7 @@ fn a3_what_the_edge_says_itself_to_the_inside_is_marked_as_its_own() {
     assert_eq!(status(&answer), 403);
     let trust = header(&answer, "ms-edge-proxy-message-trust").unwrap_or_default();
     assert!(
-        trust.starts_with(
-            "ms-source-type=EdgeProxyGenerated;ms-ep-fqdn=lsedge.contoso.example;"
-        ),
+        trust.starts_with("ms-source-type=EdgeProxyGenerated;ms-ep-fqdn=lsedge.contoso.example;"),
         "{answer}"
     );
     let partner = world.partner("sip.litware.example");

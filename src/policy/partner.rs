@@ -6,7 +6,10 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Date, Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
+use super::{
+    Date, Listed, NameCheck, PartnerRule, Pattern, Revocation, SrvTarget, StatedLimits,
+    Verification,
+};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -22,6 +25,7 @@ pub(super) struct Terms {
     /// The last day on which they hold.
     pub(super) expires: Option<Date>,
     pub(super) revocation: Revocation,
+    pub(super) limits: StatedLimits,
 }
 
 impl Terms {
@@ -37,6 +41,7 @@ impl Terms {
             verification,
             expires: None,
             revocation,
+            limits: StatedLimits::NONE,
         }
     }
 
@@ -100,6 +105,7 @@ impl PartnerTable {
                 expires,
                 version: _,
                 revocation,
+                limits,
             } = rule;
             let terms = Terms {
                 srv_target,
@@ -111,6 +117,7 @@ impl PartnerTable {
                 verification,
                 expires,
                 revocation,
+                limits,
             };
             let terms = match known.entry(terms) {
                 MapEntry::Occupied(entry) => *entry.get(),
@@ -170,6 +177,21 @@ impl PartnerTable {
     /// Returns the index of the entry with this name, as [`PartnerTable::domain`] tells it.
     pub(super) fn index(&self, domain: &str) -> Option<u32> {
         self.names.find(domain.as_bytes())
+    }
+
+    /// Returns the index of the entry for exactly `pattern`.
+    pub(super) fn place(&self, pattern: &Pattern) -> Option<u32> {
+        self.names.find_pattern(pattern)
+    }
+
+    /// Returns the number of an entry's terms in [`PartnerTable::terms`].
+    pub(super) fn terms_of(&self, index: u32) -> Option<u32> {
+        self.entries.get(index as usize).map(|entry| entry.terms)
+    }
+
+    /// Returns all terms, each once.
+    pub(super) fn terms(&self) -> &[Terms] {
+        &self.terms
     }
 
     /// Returns how many partners are listed.

@@ -106,19 +106,23 @@ impl PartnerList {
     pub fn parse(path: &Path, text: String) -> Result<Self, Report> {
         let mut list = Self { path: path.to_owned(), rows: Vec::new(), terms: Vec::new() };
         let mut known: HashMap<RowTerms, u32> = HashMap::new();
+        let mut last = 0;
         let problems = read(&text, PARTNER_COLUMNS, |row| {
             let (row, terms) = partner(row)?;
-            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-            let terms = *known.entry(terms).or_insert(next);
-            list.rows.push(PartnerRow { terms, ..row });
+            // Most rows say what the one before says.
+            if list.terms.get(last as usize) != Some(&terms) {
+                let next = u32::try_from(list.terms.len()).unwrap_or(u32::MAX);
+                last = *known.entry(terms).or_insert_with_key(|terms| {
+                    list.terms.push(terms.clone());
+                    next
+                });
+            }
+            list.rows.push(PartnerRow { terms: last, ..row });
             Some(())
         });
         if !problems.is_empty() {
             return Err(report(path, text, problems));
         }
-        let mut terms: Vec<(u32, RowTerms)> = known.into_iter().map(|(t, n)| (n, t)).collect();
-        terms.sort_unstable_by_key(|(number, _)| *number);
-        list.terms = terms.into_iter().map(|(_, terms)| terms).collect();
         list.rows.shrink_to_fit();
         Ok(list)
     }

@@ -91,6 +91,7 @@ impl PartnerTable {
             terms: Vec::new(),
         };
         let mut known: HashMap<Terms, u32> = HashMap::new();
+        let mut last = 0;
         for rule in rules {
             let PartnerRule {
                 domain: _,
@@ -119,15 +120,18 @@ impl PartnerTable {
                 revocation,
                 limits,
             };
-            let terms = match known.entry(terms) {
-                MapEntry::Occupied(entry) => *entry.get(),
-                MapEntry::Vacant(entry) => {
-                    let number = u32::try_from(table.terms.len()).expect("fewer than 2^32");
-                    table.terms.push(entry.key().clone());
-                    *entry.insert(number)
-                }
-            };
-            let entry = table.entry(terms, &kind);
+            // Most entries say what the one before says.
+            if table.terms.get(last as usize) != Some(&terms) {
+                last = match known.entry(terms) {
+                    MapEntry::Occupied(entry) => *entry.get(),
+                    MapEntry::Vacant(entry) => {
+                        let number = u32::try_from(table.terms.len()).expect("fewer than 2^32");
+                        table.terms.push(entry.key().clone());
+                        *entry.insert(number)
+                    }
+                };
+            }
+            let entry = table.entry(last, &kind);
             table.entries.push(entry);
         }
         table.edges.shrink_to_fit();

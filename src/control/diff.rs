@@ -4,7 +4,8 @@
 //! Who gets in is not guessed from the lists: both policies are asked
 //! ([`crate::policy::Snapshot::outbound`]) about each domain that the two say different things of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ impl Named {
     }
 
     /// Adds all of `other`.
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         self.count += other.count;
         other.first.iter().for_each(|name| self.keep(name));
     }
@@ -156,143 +157,163 @@ fn own_domains(old: &Side<'_>, new: &Side<'_>, sentences: &mut Vec<String>) {
     }
 }
 
+/// By what a domain that is not refused comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    /// An entry for it, or for everything below a name it lies below.
+    Entry,
+    /// The default route, which takes what nothing else names.
+    DefaultRoute,
+    /// Discovery, if DNS names its edge.
+    Discovery,
+    /// A provider, if DNS names one.
+    Provider,
+}
+
 /// What becomes of single domains, found one by one.
 #[derive(Default)]
 struct Fates {
-    cut_off: Named,
-    why_cut_off: BTreeMap<RefusalRule, Named>,
+    cut_off: BTreeMap<RefusalRule, Named>,
     let_in: Named,
-    to_discovered: Named,
-    from_discovered: Named,
-    terms: Named,
+    moved: BTreeMap<(By, By), Named>,
 }
 
 impl Fates {
-    /// Asks both policies about `domain`; `listed` tells whether it has an entry before and after,
-    /// and `alike` whether the two say the same.
-    fn judge(
-        &mut self,
-        sides: (&Side<'_>, &Side<'_>),
-        now: Now,
-        domain: &Pattern,
-        listed: (bool, bool),
-        alike: bool,
-    ) {
-        let (before, after) = (stance(sides.0, now, domain), stance(sides.1, now, domain));
+    fn judge(&mut self, before: &Entries<'_>, after: &Entries<'_>, now: Now, domain: &Pattern) {
         let name = domain.to_string();
-        match (before, after) {
-            (Ok(()), Err(rule)) => {
-                self.cut_off.push(&name);
-                self.why_cut_off.entry(rule).or_default().push(&name);
+        match (before.stance(now, domain), after.stance(now, domain)) {
+            (Ok(_), Err(rule)) => self.cut_off.entry(rule).or_default().push(&name),
+            (Err(_), Ok(_)) => self.let_in.push(&name),
+            (Ok(was), Ok(is)) if was != is || !before.says_like(after, domain) => {
+                self.moved.entry((was, is)).or_default().push(&name);
             }
-            (Err(_), Ok(())) => self.let_in.push(&name),
-            (Ok(()), Ok(())) => match listed {
-                (true, false) => self.to_discovered.push(&name),
-                (false, true) => self.from_discovered.push(&name),
-                (true, true) if !alike => self.terms.push(&name),
-                _ => {}
-            },
-            (Err(_), Err(_)) => {}
+            (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
         }
     }
 
     fn tell(self, found: &mut Difference) {
-        for (rule, names) in &self.why_cut_off {
-            let why = why(*rule);
+        for (rule, names) in self.cut_off {
+            let why = why(rule);
             found.sentences.push(format!("{}: {why}", names.subject("is cut off", "are cut off")));
+            found.cut_off.add(&names);
         }
-        let mut tell = |names: &Named, one: &str, many: &str| {
-            if names.count > 0 {
-                found.sentences.push(names.subject(one, many));
-            }
-        };
-        tell(&self.let_in, "gets in", "get in");
-        tell(
-            &self.to_discovered,
-            "is no longer listed and stays as a discovered partner, with the limits of one",
-            "are no longer listed and stay as discovered partners, with the limits of such",
-        );
-        tell(
-            &self.from_discovered,
-            "is listed from then on and loses the limits of a discovered partner",
-            "are listed from then on and lose the limits of discovered partners",
-        );
-        tell(&self.terms, "stays, under a changed entry", "stay, under changed entries");
-        let mut changed = Named::default();
-        for names in [self.to_discovered, self.from_discovered, self.terms] {
-            changed.add(names);
+        if self.let_in.count > 0 {
+            found.sentences.push(self.let_in.subject("gets in", "get in"));
         }
-        found.terms_changed = changed;
-        found.cut_off = self.cut_off;
         found.let_in = self.let_in;
+        for ((was, is), names) in self.moved {
+            found.sentences.push(other_terms(was, is, &names));
+            found.terms_changed.add(&names);
+        }
     }
 }
 
-/// Tells of all domains that the two may decide differently on: those whose entries differ, or all
-/// that are listed where something changes that all of them rest on.
 fn partners(old: &Side<'_>, new: &Side<'_>, now: Now, found: &mut Difference) {
-    let common = {
-        let (old, new) = (old.policy.rules(), new.policy.rules());
-        let switches = |rules: &Rules| (rules.federation.enabled, rules.federation.discovery);
-        switches(old) != switches(new)
-            || old.own_domains != new.own_domains
-            || old.default_route != new.default_route
-    };
     let (before, after) = (Entries::of(old), Entries::of(new));
     let mut fates = Fates::default();
-    let mut near = 0;
-    for entry in before.iter() {
-        let domain = entry.domain();
-        let place = after.find(domain, near);
-        let alike = place.is_some_and(|place| {
-            near = place + 1;
-            after.at(place).is_some_and(|other| entry.says_like(old, &other, new))
-        });
-        if common || !alike {
-            fates.judge((old, new), now, domain, (true, place.is_some()), alike);
-        }
-    }
-    near = 0;
-    for entry in after.iter() {
-        match before.find(entry.domain(), near) {
-            Some(place) => near = place + 1,
-            None => fates.judge((old, new), now, entry.domain(), (false, true), false),
-        }
-    }
-    // What one of them lists and the other blocks was judged with what they list.
-    let unlisted = |domain: &&Pattern| {
-        [old, new].iter().all(|side| side.policy.partner_place(domain).is_none())
-    };
-    for (one, other) in [(old, new), (new, old)] {
-        let blocked = blocked(one.config).filter(|domain| !other.policy.is_blocked(domain));
-        for domain in blocked.filter(unlisted) {
-            fates.judge((old, new), now, domain, (false, false), true);
+    let mut judged = HashSet::new();
+    for domain in candidates(&before, &after) {
+        if judged.insert(domain) {
+            fates.judge(&before, &after, now, domain);
         }
     }
     fates.tell(found);
 }
 
-fn blocked(config: &Config) -> impl Iterator<Item = &Pattern> {
-    let rows = config.blocked_list.iter().flat_map(|list| &list.rows);
-    config.blocked.iter().map(|blocked| &blocked.domain).chain(rows.map(|(domain, _)| domain))
+/// Returns the domains that the two may decide differently on, some more than once: those whose
+/// entries differ, those listed below a pattern that differs, or all that are listed where
+/// something changes that all of them rest on.
+fn candidates<'a>(before: &Entries<'a>, after: &Entries<'a>) -> Vec<&'a Pattern> {
+    let common = {
+        let (old, new) = (before.policy.rules(), after.policy.rules());
+        let switches = |rules: &Rules| (rules.federation.enabled, rules.federation.discovery);
+        switches(old) != switches(new)
+            || old.own_domains != new.own_domains
+            || old.default_route != new.default_route
+    };
+    let mut candidates = Vec::new();
+    for (one, other) in [(before, after), (after, before)] {
+        let blocked = one.blocked();
+        candidates.extend(blocked.filter(|domain| !other.policy.is_blocked(domain)));
+        let mut near = 0;
+        for entry in one.iter() {
+            let place = other.find(entry.domain(), near);
+            near = place.map_or(near, |place| place + 1);
+            let alike = match place.and_then(|place| other.at(place)) {
+                Some(same) => entry.says_like(one.config, &same, other.config),
+                None => one.says_like(other, entry.domain()),
+            };
+            if common || !alike {
+                candidates.push(entry.domain());
+            }
+        }
+    }
+    let patterns = candidates.iter().filter(|domain| domain.exact().is_none());
+    let above_some: HashSet<Domain> = patterns.map(|pattern| pattern.name().clone()).collect();
+    if !above_some.is_empty() {
+        let listed = before.iter().chain(after.iter()).map(|entry| entry.domain());
+        let below = |domain: &&Pattern| above(domain.name()).any(|name| above_some.contains(&name));
+        candidates.extend(listed.filter(below));
+    }
+    candidates
 }
 
-/// The listed partners of a side, in the order in which its policy numbers them.
+/// Tells what changes for domains that are not refused before or after.
+fn other_terms(was: By, is: By, names: &Named) -> String {
+    let (one, many) = match (was, is) {
+        (By::Entry, By::Entry) => ("stays, under a changed entry", "stay, under changed entries"),
+        (By::Entry, By::Discovery) => (
+            "is no longer listed and stays as a discovered partner, with the limits of one",
+            "are no longer listed and stay as discovered partners, with the limits of such",
+        ),
+        (By::Entry, By::DefaultRoute) => (
+            "is no longer listed and goes by the default route",
+            "are no longer listed and go by the default route",
+        ),
+        (By::Entry, By::Provider) => (
+            "is no longer listed and stays only if DNS names an enabled provider",
+            "are no longer listed and stay only if DNS names an enabled provider",
+        ),
+        (By::Discovery, By::Entry) => (
+            "is listed from then on and loses the limits of a discovered partner",
+            "are listed from then on and lose the limits of discovered partners",
+        ),
+        (By::DefaultRoute, By::Entry) => (
+            "is listed from then on and leaves the default route",
+            "are listed from then on and leave the default route",
+        ),
+        (By::Provider, By::Entry) => (
+            "is listed from then on; until then only a provider can speak for it",
+            "are listed from then on; until then only a provider can speak for them",
+        ),
+        // Only listed domains are asked about, so these have lost an entry that was refused.
+        (_, By::DefaultRoute) => ("goes by the default route", "go by the default route"),
+        (_, By::Discovery) => ("is left to discovery", "are left to discovery"),
+        (_, By::Provider) => (
+            "stays only if DNS names an enabled provider",
+            "stay only if DNS names an enabled provider",
+        ),
+    };
+    names.subject(one, many)
+}
+
+/// What a side lists, in the order in which its policy numbers the partners.
 struct Entries<'a> {
+    config: &'a Config,
     policy: &'a Snapshot,
-    stated: &'a [config::Partner],
     list: Option<&'a PartnerList>,
 }
 
 impl<'a> Entries<'a> {
     fn of(side: &Side<'a>) -> Self {
         let list = side.config.partner_list.as_deref();
-        Self { policy: side.policy, stated: &side.config.partners, list }
+        Self { config: side.config, policy: side.policy, list }
     }
 
     fn at(&self, place: usize) -> Option<Entry<'a>> {
-        let Some(row) = place.checked_sub(self.stated.len()) else {
-            return self.stated.get(place).map(Entry::Stated);
+        let stated = &self.config.partners;
+        let Some(row) = place.checked_sub(stated.len()) else {
+            return stated.get(place).map(Entry::Stated);
         };
         let list = self.list?;
         let row = list.rows.get(row)?;
@@ -303,13 +324,54 @@ impl<'a> Entries<'a> {
         (0..).map_while(|place| self.at(place))
     }
 
-    /// Returns the place of the entry for `domain`. It is at `near` where nothing came or went
-    /// since the last one that was found; else it is looked up.
+    /// Returns the place of the entry for exactly `domain`. It is at `near` where nothing came or
+    /// went since the last one that was found; else it is looked up.
     fn find(&self, domain: &Pattern, near: usize) -> Option<usize> {
         if self.at(near).is_some_and(|entry| entry.domain() == domain) {
             return Some(near);
         }
         self.policy.partner_place(domain)
+    }
+
+    /// Returns the entry that counts for a domain: its own, else the narrowest that covers it.
+    fn entry(&self, domain: &Pattern) -> Option<Entry<'a>> {
+        let own = self.policy.partner_place(domain);
+        let covering = || {
+            above(domain.name()).find_map(|name| self.policy.partner_place(&Pattern::Below(name)))
+        };
+        self.at(own.or_else(covering)?)
+    }
+
+    fn blocked(&self) -> impl Iterator<Item = &'a Pattern> {
+        let rows = self.config.blocked_list.iter().flat_map(|list| &list.rows);
+        let stated = self.config.blocked.iter().map(|blocked| &blocked.domain);
+        stated.chain(rows.map(|(domain, _)| domain))
+    }
+
+    /// Tells whether the two say the same of a domain, or both nothing.
+    fn says_like(&self, other: &Self, domain: &Pattern) -> bool {
+        match (self.entry(domain), other.entry(domain)) {
+            (None, None) => true,
+            (Some(one), Some(two)) => one.says_like(self.config, &two, other.config),
+            _ => false,
+        }
+    }
+
+    /// Returns what a policy says of `domain` before any look-up: the refusal, or by what it comes
+    /// in.
+    fn stance(&self, now: Now, domain: &Pattern) -> Result<By, RefusalRule> {
+        if let Some(Decision::Refuse(refusal)) = asked(self, now, domain) {
+            return Err(refusal.rule());
+        }
+        Ok(if self.entry(domain).is_some() {
+            By::Entry
+        } else if self.config.default_route.edge.is_some() {
+            By::DefaultRoute
+        } else if self.config.federation.discovery {
+            By::Discovery
+        } else {
+            By::Provider
+        })
     }
 }
 
@@ -328,49 +390,55 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Tells whether it says what `other`, of the same domain, does.
-    fn says_like(&self, side: &Side<'_>, other: &Self, of: &Side<'_>) -> bool {
+    /// Tells whether it says of its domain what `other` says of its own.
+    fn says_like(&self, config: &Config, other: &Self, of: &Config) -> bool {
         if let (Self::Row(row, terms), Self::Row(other, others)) = (self, other)
             && (&row.edge, row.port) == (&other.edge, other.port)
             && terms == others
-            && side.config.tls.revocation == of.config.tls.revocation
+            && config.tls.revocation == of.tls.revocation
         {
             return true;
         }
-        self.rule(side.config) == other.rule(of.config)
+        // Sets of anchors are numbered anew with each reading: their files count.
+        let rule = PartnerRule { domain: other.domain().clone(), ..self.rule(config) };
+        rule == other.rule(of) && self.anchors() == other.anchors()
     }
 
     fn rule(&self, config: &Config) -> PartnerRule {
         match self {
-            Self::Stated(partner) => {
-                // Sets of anchors are numbered anew with each reading; whether there is one stays.
-                let anchors = (!partner.trust.is_empty()).then_some(0);
-                convert::partner_rule(config, partner, anchors)
-            }
+            Self::Stated(partner) => convert::partner_rule(config, partner, None),
             Self::Row(row, terms) => convert::row_rule(config, row, terms),
+        }
+    }
+
+    fn anchors(&self) -> BTreeSet<&'a PathBuf> {
+        match self {
+            Self::Stated(partner) => partner.trust.iter().collect(),
+            Self::Row(..) => BTreeSet::new(),
         }
     }
 }
 
-/// Returns what a policy says of `domain` before any look-up: `Ok` where it would go on and ask.
-fn stance(side: &Side<'_>, now: Now, domain: &Pattern) -> Result<(), RefusalRule> {
-    let Some(from) = side.config.edge.domains.first() else { return Ok(()) };
+/// Returns the names that a domain lies below, the narrowest first.
+fn above(domain: &Domain) -> impl Iterator<Item = Domain> {
+    let text = domain.as_str();
+    let dots = memchr::memchr_iter(b'.', text.as_bytes());
+    dots.filter_map(|dot| Domain::parse(text.get(dot + 1..)?.as_bytes()).ok())
+}
+
+/// Asks a policy about `domain`; `None` where it cannot be asked.
+fn asked(side: &Entries<'_>, now: Now, domain: &Pattern) -> Option<Decision> {
+    let from = side.config.edge.domains.first()?;
     let below;
     let to = match domain {
         Pattern::Exact(domain) => domain,
         // Any domain below it will do that has no entry of its own.
-        Pattern::Below(name) => match Domain::parse(format!("any.{name}").as_bytes()) {
-            Ok(any) => {
-                below = any;
-                &below
-            }
-            Err(_) => return Ok(()),
-        },
+        Pattern::Below(name) => {
+            below = Domain::parse(format!("any.{name}").as_bytes()).ok()?;
+            &below
+        }
     };
-    match side.policy.outbound(now, &Outbound { from, to }, &Unasked) {
-        Decision::Refuse(refusal) => Err(refusal.rule()),
-        Decision::Permit(_) | Decision::Ask(_) => Ok(()),
-    }
+    Some(side.policy.outbound(now, &Outbound { from, to }, &Unasked))
 }
 
 /// Name servers that nobody has asked.

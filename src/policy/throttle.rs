@@ -83,8 +83,11 @@ impl StatedLimits {
         let unlimited =
             Limits { messages_per_s: 1_000_000, users: 0, failed_percent: 0, ..discovered };
         let limits = of_kind.unwrap_or(unlimited);
+        let messages_per_s = self.messages_per_s.unwrap_or(limits.messages_per_s);
         Limits {
-            messages_per_s: self.messages_per_s.unwrap_or(limits.messages_per_s),
+            messages_per_s,
+            // Suspicion never lets more pass than was said of the partner.
+            suspicious_per_s: limits.suspicious_per_s.min(messages_per_s),
             users: self.users.unwrap_or(limits.users),
             ..limits
         }
@@ -110,8 +113,9 @@ impl Throttles {
     }
 }
 
-/// The same by what a verdict knows of the partner.
-#[derive(Debug)]
+/// The same by what a verdict knows of the partner. Without a word of the configuration discovered
+/// partners have the product's limits.
+#[derive(Debug, Default)]
 pub(super) struct Throttling {
     discovered: Limits,
     kinds: Vec<(PartnerKind, Limits)>,
@@ -126,14 +130,6 @@ pub(super) struct Throttling {
 struct OfListed {
     server: Limits,
     domain: Limits,
-}
-
-impl Throttling {
-    /// Returns the state without a word of the configuration: discovered partners have limits.
-    pub(super) fn of_discovered(messages_per_s: u32) -> Self {
-        let discovered = Limits { messages_per_s, ..Limits::default() }.bounded();
-        Self { discovered, kinds: Vec::new(), stated: Vec::new(), any_listed: false }
-    }
 }
 
 impl Snapshot {

@@ -327,13 +327,11 @@ fn a_closing_drain_waits_for_what_is_held() {
 fn a_listed_partner_may_be_given_limits_of_its_own() {
     let mut world = World::new();
     let (partner, pool) = world.fabrikam();
-    let own = Limits { messages_per_s: 3, ..strict() };
-    let throttles = Throttles {
-        kinds: vec![(PartnerKind::AllowedServer, strict())],
-        partners: vec![("fabrikam.example".to_owned(), own)],
-        ..Throttles::default()
-    };
-    world.limit(rules(), throttles, 2);
+    let throttles =
+        Throttles { kinds: vec![(PartnerKind::AllowedDomain, strict())], ..Throttles::default() };
+    let mut rules = rules();
+    rules.partners[0].limits.messages_per_s = Some(3);
+    world.limit(rules, throttles, 2);
     for number in 0..10 {
         let id = format!("m{number}");
         world.send(partner, &request("MESSAGE", "john@fabrikam.example", KIM, &id));

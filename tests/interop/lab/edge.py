@@ -2,8 +2,9 @@
 
 import os
 
-from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, PUBLIC_DNS,
-                       REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh)
+from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, HANGUP, INTEROP,
+                       PUBLIC_DNS, REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh,
+                       wait_until)
 
 # ENTENTE_BINARY: another build, for instance an operator's package.
 BINARY = os.environ.get("ENTENTE_BINARY") or os.path.join(
@@ -101,15 +102,16 @@ level = "info"
 """
 
 
-def start(world, number=1, key_log=False, **how):
+def start(world, number=1, key_log=False, text=None, **how):
     """Starts an edge, or Kamailio in its place, and waits until it serves.
 
-    `key_log`: TLS secrets go to keys.txt, for a capture; `how` is for `configuration`.
+    `key_log`: TLS secrets go to keys.txt, for a capture; `text` is the whole configuration, `how`
+    is for `configuration` otherwise.
     """
     if world.stand_in:
         return _stand_in(world)
     name = f"entente{number}"
-    path = world.file(f"{name}.toml", configuration(world, number, **how))
+    path = world.file(f"{name}.toml", text or configuration(world, number, **how))
     argv = [BINARY, "run", "-c", path, "--explain"]
     if key_log:
         argv += ["--key-log", f"{world.folder}/keys.txt"]
@@ -152,6 +154,15 @@ def management(world, path, number=1, check=True):
                             f"http://{management_address(number)}{path}"], check=check)
     body, _, status = done.stdout.rpartition("\n")
     return int(status or 0), body
+
+
+def reload(world, process, text, number=1):
+    """Puts `text` in the edge's configuration and in force."""
+    before = metric(world, "entente_control_config_epoch", number=number)
+    world.file(f"entente{number}.toml", text)
+    process.signal(HANGUP)
+    wait_until("the reload",
+               lambda: metric(world, "entente_control_config_epoch", number=number) > before)
 
 
 def metric(world, name, labels=(), number=1):

@@ -1,6 +1,7 @@
 """The edge under test: its configuration, its start, its reload and its end."""
 
 import os
+import re
 
 from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, HANGUP, INTEROP,
                        PUBLIC_DNS, REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh,
@@ -171,4 +172,22 @@ def metric(world, name, labels=(), number=1):
     expect(status == 200, f"/metrics answered {status}")
     samples = [line for line in body.splitlines()
                if line.split("{")[0].split(" ")[0] == name and all(w in line for w in labels)]
+    note_series(world, body)
     return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
+
+
+def note_series(world, body):
+    """Notes which samples have moved; those of several shards are one."""
+    for line in body.splitlines():
+        if line and not line.startswith("#") and "_bucket{" not in line:
+            series, value = line.rsplit(" ", 1)
+            series = re.sub(r'\{shard="\d+"\}', "", series)
+            world.series[series] = world.series.get(series, False) or float(value) > 0
+
+
+def note_last_series(world):
+    """Notes the samples of edges that still run."""
+    for number in (1, 2):
+        status, body = management(world, "/metrics", number, check=False)
+        if status == 200:
+            note_series(world, body)

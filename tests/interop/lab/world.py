@@ -120,6 +120,8 @@ class World:
         self.processes = []
         self.passed = 0
         self.failed = 0
+        # Every sample of an edge's metrics that was seen, and whether it was ever more than 0.
+        self.series = {}
 
     def build(self, sip_address=EDGE_EXTERNAL, partners=()):
         """Wires hosts, starts name servers; `sip_address` is where the world finds us.

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Date, Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
+use super::{AnchorSet, Date, Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -16,7 +16,7 @@ pub(super) struct Terms {
     pub(super) names: NameCheck,
     pub(super) common_name: bool,
     pub(super) require_client_eku: bool,
-    pub(super) anchors: Option<u16>,
+    pub(super) anchors: Option<AnchorSet>,
     pub(super) allow_networks: Vec<IpNet>,
     pub(super) verification: Verification,
     /// The last day on which they hold.

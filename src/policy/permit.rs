@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ExpectedNames, NameCheck, Place, ProviderKind, Revocation, SourceNetwork, Verification,
+    AnchorSet, ExpectedNames, NameCheck, Place, ProviderKind, Revocation, SourceNetwork,
+    Verification,
 };
 use crate::dns::{Domain, SharedAnswer, Target};
 use crate::time::Monotonic;
@@ -136,7 +137,7 @@ pub struct Route {
     /// The targets that passed every rule; its outcome is `Ok` and not empty, each with an address.
     pub targets: SharedAnswer,
     /// The partner's own trust anchors.
-    pub anchors: Option<u16>,
+    pub anchors: Option<AnchorSet>,
     /// Outgoing connections over all shards, 1 to 4.
     pub connections: u8,
     pub(super) names: NameCheck,

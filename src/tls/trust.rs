@@ -15,7 +15,7 @@ use super::peer;
 use super::revocation::Revocation;
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{self, Anchors, ExpectedNames, PeerNames, RevocationState};
+use crate::policy::{self, AnchorSet, Anchors, ExpectedNames, PeerNames, RevocationState};
 
 /// Which anchors, and so which peers, count on a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Whose {
     AnyPartner,
     /// A federation peer we went to that is known by the general anchors.
     General,
-    /// A partner we went to that has its own set of anchors, by its index.
-    Partner(u16),
+    /// A partner we went to that has its own set of anchors.
+    Partner(AnchorSet),
     /// A next hop or another internal server.
     Internal,
 }
@@ -35,10 +35,10 @@ pub enum Whose {
 pub struct Trust {
     general: Arc<[TrustAnchor<'static>]>,
     internal: Arc<[TrustAnchor<'static>]>,
-    /// All partners' own sets, one after the other, in the order of their indexes.
+    /// All partners' own sets, one after the other.
     partners: Arc<[TrustAnchor<'static>]>,
-    /// Where in `partners` each set ends.
-    partner_ends: Arc<[usize]>,
+    /// Their names in that order, each with where in `partners` it ends.
+    partner_ends: Arc<[(AnchorSet, usize)]>,
     internal_names: Arc<[Domain]>,
     /// Lists from files.
     revocation_lists: Arc<[FileList]>,
@@ -77,10 +77,16 @@ impl std::fmt::Debug for Trust {
 pub(super) struct Parts {
     pub(super) general: Vec<TrustAnchor<'static>>,
     pub(super) internal: Vec<TrustAnchor<'static>>,
-    pub(super) partners: Vec<Vec<TrustAnchor<'static>>>,
+    pub(super) partners: Vec<PartnerSet>,
     pub(super) internal_names: Vec<Domain>,
     pub(super) revocation_lists: Vec<FileList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// A partner's own set of anchors.
+pub(super) struct PartnerSet {
+    pub(super) name: AnchorSet,
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
 }
 
 impl Trust {
@@ -88,8 +94,8 @@ impl Trust {
         let mut partners = Vec::new();
         let mut partner_ends = Vec::with_capacity(parts.partners.len());
         for set in parts.partners {
-            partners.extend(set);
-            partner_ends.push(partners.len());
+            partners.extend(set.anchors);
+            partner_ends.push((set.name, partners.len()));
         }
         Self {
             general: parts.general.into(),
@@ -118,7 +124,7 @@ impl Trust {
         match whose {
             Whose::General => !self.general.is_empty(),
             Whose::Internal => !self.internal.is_empty(),
-            Whose::Partner(index) => self.partner(index).is_ok_and(|set| !set.is_empty()),
+            Whose::Partner(name) => self.partner(name).is_ok_and(|set| !set.is_empty()),
             Whose::AnyPartner => !self.general.is_empty() || !self.partners.is_empty(),
         }
     }
@@ -155,7 +161,7 @@ impl Trust {
         let names = match whose {
             Whose::General => try_anchors(&self.general)?,
             Whose::Internal => try_anchors(&self.internal)?,
-            Whose::Partner(index) => try_anchors(self.partner(index)?)?,
+            Whose::Partner(name) => try_anchors(self.partner(name)?)?,
             Whose::AnyPartner => match try_anchors(&self.general) {
                 Err(general) if !self.partners.is_empty() => {
                     try_anchors(&self.partners).map_err(|own| more_telling(general, own))?
@@ -230,19 +236,21 @@ impl Trust {
         }
         let position = self.partners.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
         let position = position.expect("the path ends in an anchor that was tried");
-        let set = self.partner_ends.partition_point(|&end| end <= position);
-        Anchors::OfPartner(u16::try_from(set).expect("sets are counted when trust is built"))
+        let set = self.partner_ends.partition_point(|(_, end)| *end <= position);
+        let (name, _) = self.partner_ends.get(set).expect("the last set ends where all do");
+        Anchors::OfPartner(*name)
     }
 
-    fn partner(&self, index: u16) -> Result<&[TrustAnchor<'static>], Fault> {
+    fn partner(&self, name: AnchorSet) -> Result<&[TrustAnchor<'static>], Fault> {
         const MISSING: Fault = Fault::NotConfigured { what: "trust anchors of this partner" };
-        let index = usize::from(index);
-        let end = *self.partner_ends.get(index).ok_or(MISSING)?;
-        let start = match index.checked_sub(1) {
-            Some(before) => *self.partner_ends.get(before).ok_or(MISSING)?,
-            None => 0,
-        };
-        self.partners.get(start..end).ok_or(MISSING)
+        let mut start = 0;
+        for (own, end) in &*self.partner_ends {
+            if *own == name {
+                return self.partners.get(start..*end).ok_or(MISSING);
+            }
+            start = *end;
+        }
+        Err(MISSING)
     }
 }
 

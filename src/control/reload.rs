@@ -93,7 +93,7 @@ impl Running {
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);
-        self.board.certificates.store(Arc::new(super::certificates(&config)));
+        self.board.certificates.store(Arc::new(super::certificates(&material)));
         self.board.config.store(config);
     }
 

@@ -33,6 +33,8 @@ pub struct Material {
     epoch: u64,
     /// Which of the epoch's fetched lists these are.
     lists: u32,
+    /// Names of the identities with the ends of their certificates.
+    certificate_ends: Arc<[(String, u64)]>,
     trust: Arc<Trust>,
     servers: Vec<Arc<Server>>,
     common: Common,
@@ -97,6 +99,7 @@ impl Material {
             let identity = plan::client_identity(plan, class, &identities)?;
             Ok::<_, LoadError>(identity.map(|identity| Arc::new(Presenter(identity))))
         };
+        let ends = |held: &Arc<Identity>| (held.name.clone(), held.not_after_unix_s);
         Ok(Self {
             epoch: plan.epoch,
             lists: 0,
@@ -105,6 +108,7 @@ impl Material {
             common,
             federation_client: presenter(Class::Federation)?,
             internal_client: presenter(Class::Internal)?,
+            certificate_ends: identities.iter().map(ends).collect(),
         })
     }
 
@@ -131,12 +135,19 @@ impl Material {
         Self {
             epoch: self.epoch,
             lists,
+            certificate_ends: Arc::clone(&self.certificate_ends),
             trust,
             servers,
             common: self.common.clone(),
             federation_client: self.federation_client.clone(),
             internal_client: self.internal_client.clone(),
         }
+    }
+
+    /// Returns the name of each identity with the end of its certificate as it is presented, in
+    /// Unix seconds; the file may hold another one by now.
+    pub fn certificate_ends(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.certificate_ends.iter().map(|(identity, ends)| (identity.as_str(), *ends))
     }
 
     /// Returns which chains count in this edition, to judge open legs again.

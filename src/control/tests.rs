@@ -202,8 +202,10 @@ fn the_end_of_a_certificate_is_told_as_it_is_served() {
     std::fs::write(&file, &text).unwrap();
     let mut reloads = Reloads::new(file);
     let shadow = crate::admin::Command::Shadow { file: None };
+    let edition = running.published.material.load().edition();
     reloads.carry_out(&running, &shadow, "a test");
     assert_eq!(running.epoch(), 2);
+    assert_eq!(running.published.material.load().edition(), edition, "no leg is judged again");
     assert_eq!(ends(&running), served);
     std::fs::write(directory.path().join("sip.key"), key.serialize_pem()).unwrap();
     reloads.reload(&running, None, "a test");

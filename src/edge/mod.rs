@@ -288,6 +288,9 @@ impl Mail {
 pub struct Effects {
     /// Drained after every call, in order.
     pub commands: Vec<Command>,
+    /// Legs whose peer was found to be a partner whose revocation matters: lists that its chain
+    /// lacks are to be fetched. Drained with the commands; a leg is told once in each epoch.
+    pub named: Vec<LegId>,
     legs: Chunked<Outgoing>,
     dirty: Vec<LegId>,
     /// Buffers that legs have given back, so that a leg with nothing to say holds none and one that

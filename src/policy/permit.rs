@@ -18,6 +18,7 @@ pub struct Permit {
     pub(super) rule: Rule,
     pub(super) partner: PartnerKey,
     pub(super) verification: Verification,
+    pub(super) revocation: Revocation,
     pub(super) valid_until: Monotonic,
     pub(super) route: Option<Route>,
 }
@@ -116,6 +117,13 @@ impl Permit {
             Rule::RemoteUser { .. } | Rule::Anonymous => Carries::Users,
         };
         Connection { epoch: self.epoch, carries }
+    }
+
+    /// Returns whether it matters if the partner's certificate has been revoked: then the lists that
+    /// say so are worth fetching.
+    #[must_use]
+    pub fn minds_revocation(&self) -> bool {
+        self.revocation != Revocation::Off
     }
 
     /// Returns when the DNS answer it rests on ends; the end of time if it rests on none.

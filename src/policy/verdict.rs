@@ -13,7 +13,7 @@ use std::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
-use super::{Anchors, Decision, PeerNames, Permit, Refusal, RevocationState};
+use super::{Anchors, Decision, PeerNames, Permit, Refusal, RefusalRule, RevocationState};
 use crate::dns::Domain;
 use crate::limits;
 use crate::time::{Monotonic, Now};
@@ -47,6 +47,17 @@ pub enum Verdict<'a> {
     Permit(&'a Permit),
     /// Answer.
     Refuse(&'a Refusal),
+}
+
+impl Verdict<'_> {
+    /// As [`Decision::minds_revocation`] for what is remembered.
+    #[must_use]
+    pub fn minds_revocation(&self) -> bool {
+        match self {
+            Self::Permit(permit) => permit.minds_revocation(),
+            Self::Refuse(refusal) => refusal.rule() == RefusalRule::RevocationUnknown,
+        }
+    }
 }
 
 /// The verdicts of one shard. About 2 MiB.

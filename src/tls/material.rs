@@ -125,6 +125,12 @@ impl Material {
         self.epoch << 32 | self.lists as u64
     }
 
+    /// Tells whether this edition differs from `other` in its fetched lists alone, if at all.
+    #[must_use]
+    pub const fn has_anchors_of(&self, other: u64) -> bool {
+        other >> 32 == self.epoch
+    }
+
     /// Returns the same material with other fetched lists, which are the `lists`th of its epoch.
     ///
     /// Takes microseconds; no file is read.

@@ -97,7 +97,7 @@ pub const CERTIFICATE_NAMES_MAX: usize = 256;
 pub const TICKET_LIFETIME_S: u32 = 3600;
 
 /// Distribution points whose lists are kept. Memory: about 1 KiB each without what is on the list;
-/// only chains that lead to an anchor name any.
+/// only chains of peers that policy has named as partners count.
 pub const CRL_POINTS_MAX: usize = 1024;
 /// Distribution points on their way from the shards to the control thread.
 pub const CRL_REPORTS_MAX: usize = 256;
@@ -123,7 +123,7 @@ pub const CRL_FORGET_MS: u64 = 7 * 86_400_000;
 /// within this time. A list that nobody asked about for as long makes room for one that is wanted.
 pub const CRL_UNUSED_MS: u64 = 3_600_000;
 /// New lists that come within this time are published together, since each publication makes the
-/// shards judge every open leg again.
+/// shards look every open leg up again.
 pub const CRL_PUBLISH_MS: u64 = 200;
 
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.

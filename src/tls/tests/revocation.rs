@@ -307,6 +307,18 @@ fn nothing_is_fetched_for_a_leg_we_open_under_off_or_on_the_inside() {
 }
 
 #[test]
+fn what_a_list_revoked_stays_revoked_when_no_more_lists_are_wanted() {
+    let root = Authority::root("Root");
+    let theirs = root.leaf(&leaf(66));
+    let list = read(&root.list(&List::current(&[66])), &point(&theirs, &root)).unwrap();
+    let revocation = Revocation::new(vec![Arc::new(list)], None);
+    let material = edge(&root).build().with_revocation(1, Arc::new(revocation));
+    assert_eq!(admit(&material, Class::Federation, &theirs).outcome, Err(Fault::Revoked));
+    let other = root.leaf(&leaf(67));
+    assert!(admit_partner(&material, &other).is_established());
+}
+
+#[test]
 fn a_list_from_a_file_makes_a_chain_known_while_it_is_in_force() {
     let root = Authority::root("Root");
     for (list, expected) in [(List::current(&[1]), Good), (List::default(), Unknown)] {

@@ -5,7 +5,6 @@
 //! ([`crate::policy::Snapshot::outbound`]) about each domain that the two say different things of.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -236,8 +235,6 @@ struct Lists<'a> {
     blocked: BTreeSet<&'a Pattern>,
     /// Partners with limits of their own.
     limits: HashMap<String, Limits>,
-    /// The partners' sets of trust anchors, by the numbers that the rules give them.
-    anchors: Vec<Vec<PathBuf>>,
 }
 
 impl<'a> Lists<'a> {
@@ -246,7 +243,6 @@ impl<'a> Lists<'a> {
             partners: rules.partners.iter().map(|partner| (&partner.domain, partner)).collect(),
             blocked: rules.blocked.iter().collect(),
             limits: limits::throttles(config).partners.into_iter().collect(),
-            anchors: convert::tls_plan(config, 0, 0, None).partner_trust,
         }
     }
 
@@ -265,19 +261,9 @@ impl<'a> Lists<'a> {
             (Some(one), Some(two)) => (one, two),
             _ => return false,
         };
-        // Sets of anchors are numbered anew with each reading: their files count.
-        let of_one = PartnerRule {
-            anchors: two.anchors,
-            domain: two.domain.clone(),
-            ..PartnerRule::clone(one)
-        };
-        of_one == *two
-            && self.anchors_of(one) == other.anchors_of(two)
-            && self.limits_of(one) == other.limits_of(two)
-    }
-
-    fn anchors_of(&self, rule: &PartnerRule) -> Option<&[PathBuf]> {
-        self.anchors.get(usize::from(rule.anchors?)).map(Vec::as_slice)
+        // Sets of anchors are called by their files.
+        let of_one = PartnerRule { domain: two.domain.clone(), ..PartnerRule::clone(one) };
+        of_one == *two && self.limits_of(one) == other.limits_of(two)
     }
 
     fn limits_of(&self, rule: &PartnerRule) -> Option<&Limits> {

@@ -110,8 +110,8 @@ impl Permit {
         Connection { epoch: self.epoch, carries }
     }
 
-    /// Returns whether it matters if the partner's certificate has been revoked: then the lists that
-    /// say so are worth fetching.
+    /// Returns whether it matters if the partner's certificate has been revoked: lists that would
+    /// say so are then worth fetching.
     #[must_use]
     pub fn minds_revocation(&self) -> bool {
         self.revocation != Revocation::Off

@@ -101,7 +101,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped, Arc::clone(&lists));
     let board = Arc::new(board);
     board.set_epoch(1);
-    board.certificates.store(Arc::new(super::certificates(&board.config.load())));
+    board.certificates.store(Arc::new(super::certificates(&material)));
     let published = Arc::new(Published::new(Arc::new(snapshot), Arc::new(material)));
     lists.publish_to(Arc::clone(&published));
 

@@ -375,11 +375,13 @@ fn off_fetches_nothing() {
     let edge = scene.world.run(|_| {});
     let mut partner = scene.connect();
     assert!(partner.message().unwrap().starts_with("SIP/2.0 200"));
-    // Turned on by a reload, the leg is judged again and its list is fetched.
+    // Turned on by a reload, the next message names the peer as a partner whose list is fetched.
     assert!(scene.shows("entente_tls_revocation_lists{state=\"missing\"} 0"));
     let text = std::fs::read_to_string(scene.world.file()).unwrap();
     scene.world.write(&text.replace("revocation = \"off\"", "revocation = \"soft\""));
     signal(&edge, "HUP");
+    assert!(within(|| scene.shows("entente_control_config_epoch 2")), "{}", scene.world.logged());
+    assert!(partner.message().unwrap().starts_with("SIP/2.0 200"));
     let closed = "closed by us, judged again: the peer's certificate has been revoked";
     assert!(scene.world.logs(closed), "{}", scene.world.logged());
     scene.drain(edge);

@@ -273,6 +273,14 @@ impl Edge {
         self.fabric.wake_all();
     }
 
+    /// Publishes the material in force with other fetched lists, the `edition`th.
+    pub(crate) fn publish_lists(&self, edition: u32, revocation: tls::Revocation) {
+        let material = self.published.material.load();
+        let material = material.with_revocation(edition, Arc::new(revocation));
+        self.published.material.store(Arc::new(material));
+        self.fabric.wake_all();
+    }
+
     pub(crate) fn drain(&self, stage: Drain) {
         self.published.drain(stage);
         self.fabric.wake_all();

@@ -33,6 +33,8 @@ pub(crate) struct Leg {
     pub(crate) via_suffix: Box<str>,
     /// The kind of federation that it carries, since its first request.
     pub(crate) carries: Option<Connection>,
+    /// The epoch in which the shard was told that the peer is a partner whose revocation matters.
+    pub(crate) named_in: Option<u64>,
     /// Questions that messages of this leg wait for.
     pub(crate) lookups: usize,
     /// When a message, or the peer's own ping, last passed.
@@ -102,6 +104,7 @@ impl Legs {
             local_ip: opened.local.ip().to_string().into_boxed_str(),
             via_suffix: via_suffix(id, opened.remote),
             carries: None,
+            named_in: None,
             lookups: 0,
             last_used: now.monotonic,
             slots: List::default(),

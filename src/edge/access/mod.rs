@@ -149,6 +149,8 @@ pub struct Access {
     draining: Option<Drain>,
     decisions: u64,
     explanation: String,
+    /// Legs for [`Effects::named`].
+    named: Vec<LegId>,
     /// Where the candidate policy would have decided otherwise, for the log.
     shadow_findings: Vec<String>,
     drain_walk: DrainWalk,
@@ -205,6 +207,7 @@ impl Access {
             draining: None,
             decisions: 0,
             explanation: String::new(),
+            named: Vec::new(),
             shadow_findings: Vec::new(),
             drain_walk: DrainWalk::default(),
             chores_at: Monotonic::default(),
@@ -460,7 +463,10 @@ impl Core for Access {
     }
 
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
-        self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects))
+        let fed =
+            self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects));
+        effects.named.append(&mut self.named);
+        fed
     }
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
@@ -485,6 +491,7 @@ impl Core for Access {
     fn resolved(&mut self, now: Now, answer: SharedAnswer, effects: &mut Effects) {
         self.dns.put(now, &answer);
         self.unpark(now, &answer.question, effects);
+        effects.named.append(&mut self.named);
     }
 
     fn mail(&mut self, now: Now, mail: Mail, effects: &mut Effects) {
@@ -523,6 +530,7 @@ impl Core for Access {
         }
         self.drain_legs(now, effects);
         self.do_chores(now, effects);
+        effects.named.append(&mut self.named);
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {

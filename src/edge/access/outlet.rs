@@ -13,7 +13,7 @@ use super::diagnostics::FarEnd;
 use super::list::List;
 use crate::dns::{Domain, SharedAnswer};
 use crate::edge::{Class, ConnectFailure, LegId, OutletId};
-use crate::policy::{ExpectedNames, PartnerKey, Snapshot};
+use crate::policy::{AnchorSet, ExpectedNames, PartnerKey, Snapshot};
 use crate::time::{Monotonic, Now};
 
 /// Index of a [`Group`].
@@ -83,7 +83,7 @@ pub(crate) struct Group {
     key: Option<GroupKey>,
     pub(crate) class: Class,
     pub(crate) far_end: FarEnd,
-    pub(crate) anchors: Option<u16>,
+    pub(crate) anchors: Option<AnchorSet>,
     /// In the order they are tried.
     pub(crate) targets: Vec<TargetState>,
     /// The answer the targets were made from, to see when it has changed.
@@ -144,7 +144,7 @@ pub(crate) struct Outlets {
 pub(crate) struct GroupPlan<'a> {
     pub(crate) key: GroupKey,
     pub(crate) far_end: FarEnd,
-    pub(crate) anchors: Option<u16>,
+    pub(crate) anchors: Option<AnchorSet>,
     pub(crate) wanted: usize,
     pub(crate) epoch: u64,
     pub(crate) answer: Option<&'a SharedAnswer>,
@@ -455,7 +455,7 @@ impl GroupKey {
 /// What a group led to before its targets changed.
 struct Former {
     targets: Vec<TargetState>,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
 }
 
 /// Names a next hop across snapshots.

@@ -81,6 +81,8 @@ pub(crate) struct Admission {
     /// Audio and video may pass.
     pub(crate) audio_video: bool,
     pub(crate) stamp: Stamp,
+    /// It matters whether the partner's certificate has been revoked.
+    pub(crate) minds_revocation: bool,
     /// What a connection carries with it; `None` where no partner is involved.
     pub(crate) connection: Option<Connection>,
 }
@@ -91,6 +93,7 @@ impl Admission {
             partner: permit.partner(),
             kind: permit.kind(),
             audio_video: permit.audio_video(),
+            minds_revocation: permit.minds_revocation(),
             connection: Some(permit.connection()),
             stamp: Stamp {
                 source_type: permit.source_type(),
@@ -311,6 +314,7 @@ impl Access {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
                         audio_video: true,
+                        minds_revocation: false,
                         stamp: Stamp::default(),
                         connection: None,
                     },
@@ -393,8 +397,21 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        if let Some(admission) = self.cached(now, key)? {
-            return Ok(admission);
+        match self.cached(now, key) {
+            Ok(Some(admission)) => {
+                if admission.minds_revocation {
+                    self.name_partner(leg);
+                }
+                return Ok(admission);
+            }
+            Ok(None) => {}
+            Err(stop) => {
+                let refused = self.verdicts.get(now, self.snapshot.epoch, key);
+                if refused.is_some_and(|verdict| verdict.minds_revocation()) {
+                    self.name_partner(leg);
+                }
+                return Err(stop);
+            }
         }
         let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
             return Err(Fault::not_for_us().into());
@@ -405,7 +422,22 @@ impl Access {
         self.compare(&decision, [&from, &to], |candidate, dns| {
             candidate.inbound(now, &question, dns)
         });
+        if decision.minds_revocation() {
+            self.name_partner(leg);
+        }
         self.remember(now, key, &decision)
+    }
+
+    /// Has the shard told, once in each epoch, that a leg's peer is a partner whose lists are worth
+    /// fetching.
+    fn name_partner(&mut self, leg: LegId) {
+        let epoch = Some(self.snapshot.epoch);
+        if let Some(held) = self.legs.get_mut(leg)
+            && held.named_in != epoch
+        {
+            held.named_in = epoch;
+            self.named.push(leg);
+        }
     }
 
     /// May this user of ours write to this domain, and over which connections?

@@ -9,7 +9,7 @@
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
 //! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
 //! `parked` waits for DNS, `pipe` talks to the other shards, `answer` writes what the edge says
-//! itself.
+//! itself, `topology` and `texts` keep from partners what is the inside's own business.
 
 mod answer;
 mod branch;
@@ -31,8 +31,11 @@ mod response;
 mod route;
 mod route_token;
 mod screen;
+mod seal;
 mod sign_in;
+mod texts;
 mod toll;
+mod topology;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -51,6 +54,7 @@ use self::outlet::Outlets;
 use self::parked::Parked;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
+use self::seal::Seals;
 use self::sign_in::SignIns;
 use self::toll::Arrival;
 use self::transaction::Slots;
@@ -132,6 +136,7 @@ pub struct Access {
     trust: TrustHeader,
     branch_key: BranchKey,
     flow_key: FlowKey,
+    seals: Seals,
     transaction_key: [u64; 2],
     legs: Legs,
     slots: Slots,
@@ -192,6 +197,7 @@ impl Access {
             // One secret, several uses: each has its own constant mixed in.
             branch_key: BranchKey(k0, k1),
             flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
+            seals: Seals::of(&setup.pool_keys),
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
             slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),

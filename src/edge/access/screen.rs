@@ -111,7 +111,7 @@ struct Parts<'a> {
     from_host: &'a [u8],
     to_host: &'a [u8],
     uri: Uri<'a>,
-    routes: Routes,
+    routes: Routes<'a>,
     in_dialog: bool,
     places: Places,
 }
@@ -169,7 +169,7 @@ impl Access {
         seen: &Essentials<'a>,
         uri: Uri<'a>,
         facing: Facing,
-        strict: Option<&StrictRoute<'_>>,
+        strict: Option<&StrictRoute<'a>>,
     ) -> Result<Parts<'a>, Stop> {
         let (Some(from), Some(to)) = (seen.from_uri, seen.to_uri) else {
             return Err(Fault::scheme().into());
@@ -249,6 +249,9 @@ impl Access {
             // The inner part of the Route set was recorded by our own servers on the way in; the
             // next hop finds its way by it.
             route::remove_own(message, &parts.routes, edits);
+            if let Some(sealed) = parts.routes.sealed {
+                self.open_route(message, sealed, edits)?;
+            }
         } else {
             // Nobody outside tells us how to route inside.
             route::remove_all(message, HeaderName::Route, edits);
@@ -573,7 +576,7 @@ fn screen_method(class: Class, method: Method) -> Result<(), Stop> {
 }
 
 /// RFC 3261 section 12.1, RFC 6665, RFC 3515: these begin dialogs; in a dialog the set is fixed.
-fn forms_dialog(message: &Message<'_>, in_dialog: bool) -> bool {
+pub(super) fn forms_dialog(message: &Message<'_>, in_dialog: bool) -> bool {
     !in_dialog
         && matches!(
             message.method(),

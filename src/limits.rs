@@ -163,6 +163,13 @@ pub const PARKED_MS: u64 = 4_000;
 /// Look-ups one leg may have outstanding.
 pub const LOOKUPS_PER_LEG_MAX: usize = 8;
 
+/// Requests of one leg that are refused with their reasons, before there is a permit whose limits
+/// would count them. A busy partner that one of our rules refuses stays below; each costs an answer
+/// and a line of the log.
+pub const REFUSALS_PER_LEG_MAX: u32 = 200;
+/// How many more of them each second gives.
+pub const REFUSALS_PER_LEG_PER_S: u32 = 20;
+
 /// Targets one request is sent to, the first included; four bits of a branch count them.
 pub const TARGETS_TRIED_MAX: u8 = 4;
 /// Legs closed in one sweep, so that a drain or a quiet night does not close thousands at once.
@@ -251,4 +258,5 @@ const _: () = assert!(
         && TCP_USER_TIMEOUT_MS < 90_000
 );
 const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);
-const _: () = assert!(HOLD_MS_MAX as u64 + PARKED_MS < TIMER_F_MS);
+// A message may wait for DNS before it is held and once more after.
+const _: () = assert!(HOLD_MS_MAX as u64 + 2 * PARKED_MS < TIMER_F_MS);

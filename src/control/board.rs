@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::steps::Steps;
 use super::{crl, process, scores};
 use crate::admin;
 use crate::config::Config;
@@ -89,6 +90,7 @@ pub(super) struct Board {
     poller: Mutex<&'static str>,
     last_refusal: Mutex<Option<String>>,
     rolled_back: AtomicU64,
+    pub(super) reload_steps: Steps,
     unconfirmed: Mutex<Option<Unconfirmed>>,
     candidate: Mutex<Option<String>>,
     stage: AtomicU8,
@@ -157,6 +159,7 @@ impl Board {
             poller: Mutex::new("none"),
             last_refusal: Mutex::new(None),
             rolled_back: AtomicU64::new(0),
+            reload_steps: Steps::default(),
             unconfirmed: Mutex::new(None),
             candidate: Mutex::new(None),
             stage: AtomicU8::new(Stage::Starting as u8),
@@ -300,8 +303,6 @@ impl Board {
                 }
             }
             let [counts @ .., sum_us] = sums;
-            #[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
-            let seconds = |us: u64| us as f64 / 1e6;
             let buckets = Buckets {
                 bounds: LATENCY_BOUNDS_US.iter().map(|us| seconds(*us)).collect(),
                 counts: counts.to_vec(),
@@ -333,6 +334,7 @@ impl Board {
         exporter.set(&catalogue::RELOADS, &["accepted"], read(&self.reloads_accepted));
         exporter.set(&catalogue::RELOADS, &["refused"], read(&self.reloads_refused));
         exporter.set(&catalogue::RELOADS, &["rolled_back"], read(&self.rolled_back));
+        self.reload_steps.export(exporter);
         exporter.set(&catalogue::EPOCH, &[], self.epoch());
         exporter.set(&catalogue::STAGE, &[], self.stage() as u64);
         exporter.set(&catalogue::SHARDS, &[self.poller()], self.fabric.shards() as u64);
@@ -465,6 +467,12 @@ impl Board {
 /// Returns how many partners are listed, in the configuration and in its file of partners.
 fn listed_partners(config: &Config) -> usize {
     config.partners.len() + config.partner_list.as_ref().map_or(0, |list| list.rows.len())
+}
+
+/// Returns microseconds as the exposition writes times.
+#[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
+pub(super) fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 /// Returns what the lock guards; a panic of another holder left it whole, as nothing in here is

@@ -113,7 +113,8 @@ fn partners(config: &Config, trust: &PartnerTrust) -> Vec<policy::PartnerRule> {
     partners
 }
 
-fn partner_rule(
+/// Returns one entry as a rule; `anchors` names its set of trust anchors.
+pub(super) fn partner_rule(
     config: &Config,
     partner: &config::Partner,
     anchors: Option<u16>,
@@ -131,10 +132,15 @@ fn partner_rule(
         expires: partner.expires,
         version: partner.version,
         revocation: partner.revocation.unwrap_or(config.tls.revocation),
+        limits: policy::StatedLimits {
+            messages_per_s: partner.messages_per_s,
+            users: partner.distinct_users,
+        },
     }
 }
 
-fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
+/// Returns one row of a list as a rule.
+pub(super) fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
     policy::PartnerRule {
         kind: listed(row.edge.as_ref(), row.port),
         srv_target: srv_target(&terms.srv_target),
@@ -143,7 +149,12 @@ fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::Part
         verification: terms.verification.into(),
         expires: terms.expires,
         version: terms.version,
-        revocation: config.tls.revocation,
+        common_name: terms.common_name,
+        revocation: terms.revocation.unwrap_or(config.tls.revocation),
+        limits: policy::StatedLimits {
+            messages_per_s: terms.messages_per_s,
+            users: terms.distinct_users,
+        },
         ..policy::PartnerRule::allowed_domain(row.domain.clone())
     }
 }
@@ -310,6 +321,10 @@ mod tests {
         };
         assert_eq!(edge.as_str(), "edge.wingtip.example");
         assert_eq!(rules.partners[4].version, Some(policy::Version::Ocs2007R2));
+        assert_eq!(rules.partners[4].revocation, policy::Revocation::Hard);
+        let limits = policy::StatedLimits { messages_per_s: Some(100), users: Some(5_000) };
+        assert_eq!(rules.partners[3].limits, limits);
+        assert_eq!(rules.partners[4].limits, policy::StatedLimits::NONE);
         assert_eq!(rules.blocked.len(), 3);
     }
 

@@ -10,6 +10,7 @@
 //! [`start`] runs one edge, and several can run in one process; the log, the signals and the panic
 //! hook belong to the process and are set up by `entente run`.
 
+mod behind;
 mod board;
 mod certificates;
 mod convert;
@@ -26,10 +27,12 @@ mod process;
 mod reload;
 mod scores;
 mod start;
+mod steps;
 
+pub use behind::behind;
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
 pub use diff::{Difference, Named, Side, difference};
-pub use limits::{outgoing, throttles};
+pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
 pub use reload::Reloads;
 pub use start::{Options, Running, policy, start};

@@ -65,6 +65,8 @@ catalogue! {
     EPOCH: Gauge, "entente_control_config_epoch", [];
     /// Reloads of the configuration by result.
     RELOADS: Counter, "entente_control_reloads_total", ["result"];
+    /// How long the steps of reloads took: read, compile, compare and publish.
+    RELOAD_SECONDS: Histogram, "entente_control_reload_seconds", ["step"];
     /// Life of the process: 0 starting, 1 serving, 2 drain announced, 3 listeners closed.
     STAGE: Gauge, "entente_control_stage", [];
     /// Partners that the configuration lists.

@@ -268,10 +268,14 @@ impl Snapshot {
     }
 
     fn permit(&self, party: &Party<'_>, valid_until: Monotonic, route: Option<Route>) -> Permit {
+        let partner = match route {
+            Some(_) => party.connections_key(self),
+            None => party.key(self),
+        };
         Permit {
             epoch: self.epoch,
             rule: party.rule(self),
-            partner: party.key(self),
+            partner,
             verification: party.terms.verification,
             valid_until: valid_until.min(party.until),
             route,

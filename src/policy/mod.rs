@@ -51,7 +51,7 @@ pub use rules::{
 };
 pub use scores::Scores;
 pub use snapshot::{Snapshot, compile};
-pub use throttle::{Limits, Throttles};
+pub use throttle::{Limits, StatedLimits, Throttles};
 pub use trust::SourceNetwork;
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
 

@@ -81,7 +81,9 @@ impl Permit {
     #[must_use]
     pub const fn audio_video(&self) -> bool {
         match self.rule {
-            Rule::Provider { audio_video, .. } => audio_video,
+            Rule::Provider { audio_video, .. } | Rule::SharedAddressSpace { audio_video, .. } => {
+                audio_video
+            }
             _ => true,
         }
     }
@@ -164,8 +166,8 @@ pub enum PartnerKey {
     Listed(u32),
     /// By a keyed hash of its domain, the same under every snapshot of the process.
     Discovered(u64),
-    /// A domain that a `*.name` entry covers, found by SRV: by the same hash; under the limits
-    /// of its kind alone.
+    /// A domain that a `*.name` entry covers and that has connections of its own, since its edge is
+    /// found by SRV or must carry its name: by the same hash; under the limits of its kind alone.
     Subdomain(u64),
     /// All domains of a provider, by its place in the list.
     Provider(u16),
@@ -297,6 +299,8 @@ pub enum Rule {
         name: Arc<str>,
         /// The own domain.
         domain: Domain,
+        /// Audio and video may pass.
+        audio_video: bool,
     },
     /// The default route.
     DefaultRoute {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::domain::DomainTable;
 use super::partner::Terms;
-use super::{Date, NameCheck, PeerNames, Revocation, SrvTarget, Verification};
+use super::{Date, NameCheck, PeerNames, Revocation, SrvTarget, StatedLimits, Verification};
 use crate::dns::{Domain, Target};
 
 /// The two kinds of provider.
@@ -170,6 +170,7 @@ impl DefaultRoute {
             verification: self.verification,
             expires: None,
             revocation,
+            limits: StatedLimits::NONE,
         }
     }
 }
@@ -199,6 +200,7 @@ impl Provider {
             verification: rule.verification,
             expires: None,
             revocation,
+            limits: StatedLimits::NONE,
         };
         Self {
             name: rule.name.as_str().into(),

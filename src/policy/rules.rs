@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule, Revocation};
+use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule, Revocation, StatedLimits};
 use crate::dns::Domain;
 
 /// Everything the policy is made from.
@@ -157,6 +157,8 @@ pub struct PartnerRule {
     pub version: Option<Version>,
     /// What is demanded of the revocation state of its certificate.
     pub revocation: Revocation,
+    /// What it may do in a time, as far as that is stated for it alone.
+    pub limits: StatedLimits,
 }
 
 impl PartnerRule {
@@ -176,6 +178,7 @@ impl PartnerRule {
             expires: None,
             version: None,
             revocation: Revocation::Soft,
+            limits: StatedLimits::NONE,
         }
     }
 

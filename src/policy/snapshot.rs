@@ -14,7 +14,7 @@ use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
 use super::throttle::Throttling;
 use super::users::Directory;
-use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, ProviderKind, Rules};
+use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, Pattern, PeerNames, ProviderKind, Rules};
 use crate::dns::Domain;
 
 /// One immutable compiled policy.
@@ -181,6 +181,19 @@ impl Snapshot {
 
     pub(super) fn default_route(&self) -> Option<(&DefaultRoute, &Terms)> {
         self.rules.default_route.as_ref().zip(self.default_route_terms.as_ref())
+    }
+
+    /// Returns the place of the entry for exactly `pattern` among the listed partners, in the order
+    /// of [`Rules::partners`]. One look-up.
+    #[must_use]
+    pub fn partner_place(&self, pattern: &Pattern) -> Option<usize> {
+        self.partners.place(pattern).map(|index| index as usize)
+    }
+
+    /// Tells whether exactly `pattern` is blocked; what only lies below a blocked name is not.
+    #[must_use]
+    pub fn is_blocked(&self, pattern: &Pattern) -> bool {
+        self.blocked.find_pattern(pattern).is_some()
     }
 
     /// Returns how many partners are listed.

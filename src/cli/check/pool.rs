@@ -46,8 +46,8 @@ pub(super) fn rows(config: &Config) -> Vec<PoolRow> {
     for (kind, limits) in &throttles.kinds {
         rows.push(row(config, format!("one of kind {}", kind.label()), limits));
     }
-    for (name, limits) in throttles.partners.iter().take(PARTNERS_SHOWN_MAX) {
-        rows.push(row(config, name.clone(), limits));
+    for (name, limits) in control::limited(config).take(PARTNERS_SHOWN_MAX) {
+        rows.push(row(config, name.to_string(), &limits));
     }
     rows
 }
@@ -93,6 +93,7 @@ limits of partners over 4 edges              messages/s   suspicious        user
 a discovered partner                                 80            8         2000
 one of kind allowed_server                         2000          200          any
 fabrikam.example                                    800            8         8000
+northwind.example                                   400            8        20000
 
 "
         );

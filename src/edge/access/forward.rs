@@ -60,7 +60,7 @@ impl Access {
         slot.method = method;
         slot.began = now.monotonic;
         slot.crossing = plan.crossing;
-        slot.partner = plan.admission.partner;
+        slot.partner = Some(plan.admission.partner);
         slot.score = plan.score;
         slot.stamp = plan.admission.stamp;
         slot.upstream = Upstream::Leg { leg, peer };
@@ -121,7 +121,7 @@ impl Access {
         branch: &[u8; BRANCH_BYTES],
         edits: &mut Edits,
     ) -> usize {
-        headers::strip(message, plan.crossing, edits);
+        headers::strip(message, plan.crossing, plan.admission.stamp, edits);
         let places = plan.places;
         let out = edits.insert(places.via_line);
         let branch_at = places.via_line + self.write_via(plan.crossing, branch, out);
@@ -355,6 +355,7 @@ impl Access {
             && let Some(leg) = self.legs.get_mut(leg)
         {
             leg.pending += 1;
+            leg.permitted = true;
         }
     }
 
@@ -364,10 +365,7 @@ impl Access {
         let slot = self.slots.get(index);
         let (group, charged, upstream) = (slot.group, slot.charged, slot.upstream);
         if let Some(group) = group {
-            let group = self.outlets.get_mut(group);
-            assert!(group.in_flight > 0, "a slot is charged to its group until it ends");
-            group.in_flight -= 1;
-            group.retained_bytes -= charged;
+            self.outlets.uncharge(group, charged);
         }
         match upstream {
             Upstream::Leg { leg, .. } => {
@@ -409,9 +407,11 @@ impl Access {
     ) -> Result<(), Fault> {
         let group = self.outlets.get(group);
         if group.outlets.is_empty() && group.back_off_until > now.monotonic {
-            return Err(group.last_fault.map_or_else(Fault::out_of_service, |why| {
-                Fault::connect(why, group.is_partner())
-            }));
+            let far_end = group.far_end;
+            return Err(match group.last_fault {
+                Some(why) => Fault::connect(why, far_end),
+                None => Fault::out_of_service(far_end),
+            });
         }
         if !group.is_partner() {
             return Ok(());

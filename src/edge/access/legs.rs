@@ -11,6 +11,7 @@ use siphasher::sip::SipHasher24;
 use super::branch::{hex, unhex};
 use super::keep_alive::{Answering, Watch, Watched};
 use super::list::{Linked, Links, List};
+use super::refusals::Allowance;
 use crate::chunked::Chunked;
 use crate::edge::{Class, LegId, Opened, OutletId};
 use crate::policy::{Connection, PeerNames};
@@ -42,6 +43,9 @@ pub(crate) struct Leg {
     pub(crate) staged: u64,
     /// Unfinished requests that came by this leg.
     pub(crate) pending: usize,
+    /// A request that came by it was permitted once.
+    pub(crate) permitted: bool,
+    pub(super) refusals: Allowance,
     /// Something came that was no health check (see [`super::Core::only_probed`]).
     pub(crate) carried: bool,
     pub(super) answering: Answering,
@@ -103,6 +107,8 @@ impl Legs {
             slots: List::default(),
             staged: 0,
             pending: 0,
+            permitted: false,
+            refusals: Allowance::new(now.monotonic),
             carried: false,
             answering: Answering::Unknown,
             watched: None,

@@ -26,6 +26,7 @@ mod list;
 mod outlet;
 mod parked;
 mod pipe;
+mod refusals;
 mod response;
 mod route;
 mod route_token;
@@ -273,7 +274,8 @@ impl Access {
                     StartLine::Request { .. } => {
                         self.count_request(class);
                         let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
-                        self.request(now, leg, &message, edits, deadline, effects);
+                        let arrival = Arrival::Fresh;
+                        self.admit(now, leg, &message, edits, deadline, arrival, effects);
                     }
                     StartLine::Response { .. } => {
                         self.response(now, leg, &message, edits, effects);
@@ -309,23 +311,8 @@ impl Access {
         Fed::Dead
     }
 
-    /// A request, fresh or released from waiting. `deadline`: until when it may wait.
-    fn request(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        edits: &mut Edits,
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        if self.legs.get(leg).is_none() {
-            return;
-        }
-        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
-    }
-
     /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    /// `deadline`: until when it may wait for DNS.
     fn admit(
         &mut self,
         now: Now,
@@ -338,7 +325,9 @@ impl Access {
     ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
+            Some(Method::Ack) => {
+                return self.ack(now, leg, message, edits, deadline, arrival, effects);
+            }
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }
@@ -350,9 +339,9 @@ impl Access {
             screen::Stop::Refuse(fault) => self.refuse(leg, message, &fault, effects),
             screen::Stop::Local => self.answer_ok(leg, message, effects),
             screen::Stop::Ask(question) => {
-                self.park(now, leg, message, question, deadline, effects);
+                self.park(now, leg, message, question, (deadline, arrival), effects);
             }
-            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms),
         }
     }
 
@@ -509,6 +498,7 @@ impl Core for Access {
     fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, effects: &mut Effects) -> Arc<Snapshot> {
         self.names = own_names(&self.setup, &snapshot);
         self.trust = TrustHeader::of(&snapshot);
+        self.slots.rename_partners(|partner| snapshot.carry_over(&self.snapshot, partner));
         for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }

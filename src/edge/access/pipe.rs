@@ -124,8 +124,10 @@ impl Access {
             }
             Mail::NotDelivered { slot, .. } => {
                 if let Some(index) = self.slots.find(slot) {
-                    let flow = self.slots.get(index).group.is_none();
-                    let fault = if flow { Fault::flow_failed() } else { Fault::out_of_service() };
+                    let fault = match self.slots.get(index).group {
+                        None => Fault::flow_failed(),
+                        Some(group) => Fault::out_of_service(self.outlets.get(group).far_end),
+                    };
                     self.fail(now, index, &fault, effects);
                 }
             }
@@ -310,7 +312,9 @@ impl Access {
                 None if came_round && cancel => {
                     access.refuse(leg, &message, &Fault::no_transaction(), effects);
                 }
-                None if came_round => {}
+                None if came_round => {
+                    access.drop_ack(leg, "no shard has its transaction", effects);
+                }
                 None => {
                     let shard = (access.setup.shard + 1) % access.setup.shards;
                     let bytes = bytes.clone();

@@ -97,6 +97,7 @@ impl Admission {
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
                 network: permit.source_network(),
+                split_domain: permit.is_split_domain(),
             },
         }
     }

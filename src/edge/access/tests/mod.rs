@@ -9,6 +9,8 @@ mod limits;
 mod message;
 mod parking;
 mod providers;
+mod refusals;
+mod reload;
 mod remote_user;
 mod revocation;
 mod users;

@@ -90,6 +90,7 @@ impl Running {
     ) {
         assert_eq!(epoch, self.board.epoch() + 1, "epochs grow by one");
         self.lists.put_in_force(&material, &config);
+        self.board.decisions.put_in_force(epoch, &config);
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);

@@ -59,7 +59,7 @@ pub use fabric::{Budget, Fabric, Published};
 pub use listen::{ListenError, ListenerPlan, ListenerSocket, Locks, adopt, listen};
 pub use mailbox::PostBox;
 pub use network::{Kernel, Network, Stream};
-pub use spawn::{Links, Observe, Settings, Setup, spawn};
+pub use spawn::{DecidedOn, Links, Observe, Settings, Setup, spawn};
 
 use accept::Listening;
 use commands::Deferred;

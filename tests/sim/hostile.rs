@@ -104,7 +104,7 @@ impl Shard {
                         self.pool = Some(leg);
                     }
                     Command::Mail { .. } => panic!("nothing crosses from partners to the pool"),
-                    Command::Close { .. } | Command::Note(_) => {}
+                    Command::Close { .. } | Command::Note(_) | Command::Decided(_) => {}
                 }
             }
         }

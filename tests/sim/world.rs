@@ -222,6 +222,7 @@ impl World {
             Command::Note(note) => {
                 self.note(format!("edge {organisation}.{shard}: {}", note.sentence))
             }
+            Command::Decided(_) => {}
         }
     }
 

@@ -162,6 +162,7 @@ impl Access {
                         now,
                         from.unwrap_or_default(),
                         domain.as_str().as_bytes(),
+                        effects,
                     ) {
                         Ok((_, group)) => Ok(Some(group)),
                         Err(Stop::Ask(question)) => Err(Some(question)),

@@ -40,7 +40,7 @@ impl Access {
         arrival: Arrival,
         effects: &mut Effects,
     ) -> Result<Plan, Stop> {
-        let mut plan = self.screen(now, leg, message, edits)?;
+        let mut plan = self.screen(now, leg, message, edits, effects)?;
         let limits = match plan.crossing {
             Crossing::PartnerToInside => {
                 self.snapshot.limits(plan.admission.partner, plan.admission.kind).copied()

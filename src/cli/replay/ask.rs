@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::control;
-use crate::control::decisions::{By, Led, Line, Verdict, Way};
+use crate::control::decisions::{By, Led, Line, Verdict, Verification, Way};
 use crate::dns::{DnsView, Question, SharedAnswer};
 use crate::policy::shadow::{self, Difference};
 use crate::policy::{Anchors, Decision, Inbound, Outbound, Place, RefusalRule, Snapshot};
@@ -51,9 +51,15 @@ impl<'a> Candidate<'a> {
         let Some(difference) = Difference::since(&before, &decision) else {
             return tally.same += 1;
         };
-        tally.differs(difference, line, || Differing {
-            before: self.told_before(line),
-            now: self.told(&decision),
+        tally.differs(difference, line, || {
+            let mut told = Differing { before: told_before(line), now: self.told(&decision) };
+            if let (Some(before), Decision::Permit(permit)) = (line.verification, &decision)
+                && before != Verification::of(permit)
+            {
+                told.before.push_str(verified(before));
+                told.now.push_str(verified(Verification::of(permit)));
+            }
+            told
         });
     }
 
@@ -93,18 +99,6 @@ impl<'a> Candidate<'a> {
         decisions.find(|decision| !of_another(decision)).unwrap_or_else(|| ask(NOBODYS))
     }
 
-    fn told_before(&self, line: &Line) -> String {
-        let verb = match line.verdict {
-            Verdict::Permit => "permitted",
-            Verdict::Refuse => "refused",
-        };
-        // A refusal names its rule itself.
-        let place = line.place.as_ref().filter(|_| line.verdict == Verdict::Permit);
-        let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
-        let whereabouts = line.whereabouts.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
-        format!("{verb}: {}{place}{whereabouts}", line.rule)
-    }
-
     fn told(&self, decision: &Decision) -> String {
         let entry: Option<Place> = match decision {
             Decision::Permit(permit) => Some(permit.rule().entry()),
@@ -123,6 +117,26 @@ impl<'a> Candidate<'a> {
         };
         let sentence = shadow::sentence(decision);
         format!("would {sentence}{asked}{}", whereabouts.unwrap_or_default())
+    }
+}
+
+fn told_before(line: &Line) -> String {
+    let verb = match line.verdict {
+        Verdict::Permit => "permitted",
+        Verdict::Refuse => "refused",
+    };
+    // A refusal names its rule itself.
+    let place = line.place.as_ref().filter(|_| line.verdict == Verdict::Permit);
+    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+    let whereabouts = line.whereabouts.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
+    format!("{verb}: {}{place}{whereabouts}", line.rule)
+}
+
+const fn verified(verification: Verification) -> &'static str {
+    match verification {
+        Verification::Always => "; users count as verified: all",
+        Verification::Source => "; users count as verified: if their edge says so",
+        Verification::Never => "; users count as verified: none",
     }
 }
 

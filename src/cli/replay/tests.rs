@@ -47,7 +47,7 @@ fn was_blocked(minute: u32) -> String {
 
 fn signed_in(minute: u32) -> String {
     let rest = "\"verdict\":\"permit\",\"by\":\"policy\",\"kind\":\"remote_user\",\
-                \"verification\":\"always\",\"rule\":\"remote user of contoso.example\",\
+                \"verification\":\"never\",\"rule\":\"remote user of contoso.example\",\
                 \"place\":\"remote_users.enabled\"";
     line(minute, "user", "contoso.example", "contoso.example", rest)
 }
@@ -149,6 +149,19 @@ fn each_way_to_differ_is_told_apart() {
                     log does not hold\n";
     assert!(told.contains(question), "{told}");
     assert_eq!(world.code(), ExitCode::FAILURE);
+}
+
+#[test]
+fn where_only_the_word_of_the_sender_counts_otherwise_that_is_said() {
+    let trusted = PARTNERS.replace(
+        "domain = \"fabrikam.example\"",
+        "domain = \"fabrikam.example\"\nverification = \"always\"",
+    );
+    let told = World::new(&trusted, &came_in(1)).told();
+    let was = "(partner[0]), old.toml:14; users count as verified: if their edge says so\n";
+    assert!(told.contains(was), "{told}");
+    let now = "(partner[0]), new.toml:14; users count as verified: all\n";
+    assert!(told.contains(now), "{told}");
 }
 
 #[test]

@@ -479,7 +479,9 @@ impl Line {
 }
 
 impl Verification {
-    fn of(permit: &Permit) -> Self {
+    /// Returns what holds under a permit.
+    #[must_use]
+    pub fn of(permit: &Permit) -> Self {
         match (permit.source_verified(false), permit.source_verified(true)) {
             (true, _) => Self::Always,
             (false, true) => Self::Source,

@@ -173,6 +173,7 @@ impl Rig {
             retired,
             questions,
             notes,
+            decisions: None,
             observe: None,
         };
         let settings = Settings { coalesce_us, ..Settings::new(0) };

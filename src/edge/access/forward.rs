@@ -448,7 +448,7 @@ impl Access {
         plan: &Plan,
         effects: &mut Effects,
     ) {
-        if !self.setup.explain {
+        if !self.explains {
             return;
         }
         let way = match plan.crossing {
@@ -464,7 +464,10 @@ impl Access {
         };
         let method = String::from_utf8_lossy(message.method_token()).into_owned();
         let sentence = format!("{method} forwarded, {way}: {why}");
-        let decision = self.next_decision();
+        let decision = match plan.admission.decision {
+            0 => self.next_decision(),
+            decided => decided,
+        };
         self.note(Some(leg), Severity::Debug, sentence, decision, effects);
     }
 }

@@ -28,7 +28,7 @@ impl Access {
         {
             return self.finish(index);
         }
-        let screened = self.screen(now, leg, message, edits);
+        let screened = self.screen(now, leg, message, edits, effects);
         // What screening refuses may be the ACK to a failure that another shard passed up, which
         // has no route token. What is refused later is the ACK of a dialog, and nobody else's.
         let elsewhere = key.filter(|_| screened.is_err() && self.setup.shards > 1);

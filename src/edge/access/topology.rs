@@ -278,5 +278,7 @@ fn too_long(status: u16, reason: &'static str, sentence: &str) -> Fault {
         sentence: sentence.to_owned(),
         headers: Cow::Borrowed(b""),
         blame: Blame::Syntax,
+        decision: 0,
+        by: None,
     }
 }

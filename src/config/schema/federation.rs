@@ -28,8 +28,8 @@ section! {
         }
         /// Whether partners that are not listed are found by DNS SRV.
         discovery: bool = boolean(), default("false"), Live {
-            beyond: "false: an unlisted domain is refused, without a DNS question unless a provider \
-                is enabled",
+            beyond: "false: an unlisted domain is refused, without a DNS question unless a \
+                provider is enabled",
             example: "true",
             see: ["federation.messages_per_s"],
         }

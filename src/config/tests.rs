@@ -208,6 +208,14 @@ fn a_value_of_another_type_is_refused_with_a_hint() {
             ""
         )
     );
+    assert_eq!(
+        one("[federation]\nhide_topology = \"via\"\n"),
+        triple(
+            "`federation.hide_topology` must be true or false, not a string",
+            "expected true or false",
+            ""
+        )
+    );
 }
 
 #[test]

@@ -78,13 +78,18 @@ impl Running {
         snapshot: Snapshot,
         material: Arc<tls::Material>,
     ) {
-        assert_eq!(epoch, self.board.epoch() + 1, "epochs grow by one");
         self.lists.put_in_force(&material, &config);
+        self.publish_policy(epoch, snapshot);
+        self.board.certificates.store(Arc::new(super::certificates(&material)));
+        self.board.config.store(config);
+    }
+
+    /// Publishes another policy under the material in force, so that no leg is judged again.
+    fn publish_policy(&self, epoch: u64, snapshot: Snapshot) {
+        assert_eq!(epoch, self.board.epoch() + 1, "epochs grow by one");
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);
-        self.board.certificates.store(Arc::new(super::certificates(&config)));
-        self.board.config.store(config);
     }
 
     fn before(&self) -> Before {
@@ -115,7 +120,7 @@ impl Running {
         let compiled = |config: &Config| start::compile_policy(config, epoch, &self.options);
         let candidate = candidate.map(compiled).transpose()?.map(Arc::new);
         let snapshot = compiled(&config)?.shadowed_by(candidate);
-        self.publish_parts(epoch, config, snapshot, self.published.material.load_full());
+        self.publish_policy(epoch, snapshot);
         Ok(epoch)
     }
 

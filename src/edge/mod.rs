@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::chunked::Chunked;
 use crate::dns::{Domain, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{ExpectedNames, PeerNames, Snapshot};
+use crate::policy::{AnchorSet, ExpectedNames, PeerNames, Snapshot};
 use crate::time::{Monotonic, Now};
 
 pub mod access;
@@ -102,8 +102,8 @@ pub struct Connect {
     pub expected_names: ExpectedNames,
     /// In order of preference; the shell tries them by RFC 8305.
     pub addresses: Vec<SocketAddr>,
-    /// Trust anchors: the partner's own set, by index into the snapshot's list, or the general one.
-    pub anchors: Option<u16>,
+    /// Trust anchors: the partner's own set or the general one.
+    pub anchors: Option<AnchorSet>,
 }
 
 /// Why the core wants a leg closed; becomes part of the leg's one closing line.
@@ -288,6 +288,9 @@ impl Mail {
 pub struct Effects {
     /// Drained after every call, in order.
     pub commands: Vec<Command>,
+    /// Legs whose peer was found to be a partner whose revocation matters: lists that its chain
+    /// lacks are to be fetched. Drained with the commands; a leg is told once in each epoch.
+    pub named: Vec<LegId>,
     legs: Chunked<Outgoing>,
     dirty: Vec<LegId>,
     /// Buffers that legs have given back, so that a leg with nothing to say holds none and one that

@@ -36,7 +36,7 @@ pub use address::{AddressRefusal, AddressRule};
 pub use contradiction::Contradiction;
 pub use date::{Date, NotADate};
 pub use decide::{Decision, Inbound, Outbound};
-pub use identity::{Anchors, ExpectedNames, PeerNames};
+pub use identity::{AnchorSet, Anchors, ExpectedNames, PeerNames};
 pub use lint::{Surroundings, Warning, lint, lint_reference};
 pub use outgoing::{ArchivingNotice, Outgoing};
 pub use pattern::Pattern;

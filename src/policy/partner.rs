@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::domain::DomainTable;
 use super::{
-    Date, Listed, NameCheck, PartnerRule, Pattern, Revocation, SrvTarget, StatedLimits,
+    AnchorSet, Date, Listed, NameCheck, PartnerRule, Pattern, Revocation, SrvTarget, StatedLimits,
     Verification,
 };
 use crate::dns::Domain;
@@ -19,7 +19,7 @@ pub(super) struct Terms {
     pub(super) names: NameCheck,
     pub(super) common_name: bool,
     pub(super) require_client_eku: bool,
-    pub(super) anchors: Option<u16>,
+    pub(super) anchors: Option<AnchorSet>,
     pub(super) allow_networks: Vec<IpNet>,
     pub(super) verification: Verification,
     /// The last day on which they hold.

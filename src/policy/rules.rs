@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule, Revocation, StatedLimits};
+use super::{
+    AddressRule, AnchorSet, Date, DefaultRoute, Pattern, ProviderRule, Revocation, StatedLimits,
+};
 use crate::dns::Domain;
 
 /// Everything the policy is made from.
@@ -36,6 +38,33 @@ pub struct Rules {
     pub next_hops: Vec<NextHop>,
     /// Where a connection to a partner may go.
     pub addresses: AddressRule,
+}
+
+impl Rules {
+    /// Returns the rules of an organisation that lists nobody, with every setting at its default.
+    #[must_use]
+    pub fn new(
+        node: Domain,
+        external_fqdn: Domain,
+        internal_fqdn: Domain,
+        own_domains: Vec<Domain>,
+    ) -> Self {
+        Self {
+            node,
+            external_fqdn,
+            internal_fqdn,
+            own_domains,
+            federation: FederationSwitches::default(),
+            remote_users: RemoteUserSwitches::default(),
+            blocked: Vec::new(),
+            partners: Vec::new(),
+            providers: Vec::new(),
+            default_route: None,
+            internal_names: Vec::new(),
+            next_hops: Vec::new(),
+            addresses: AddressRule::default(),
+        }
+    }
 }
 
 /// Switches for federation as a whole.
@@ -95,6 +124,14 @@ pub struct NextHop {
     pub connections: u8,
 }
 
+impl NextHop {
+    /// Returns a next hop on the usual port, with every setting at its default.
+    #[must_use]
+    pub const fn new(name: Domain) -> Self {
+        Self { name, port: 5061, addresses: Vec::new(), domains: Vec::new(), connections: 1 }
+    }
+}
+
 /// One listed partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartnerRule {
@@ -110,8 +147,8 @@ pub struct PartnerRule {
     pub common_name: bool,
     /// A certificate without the clientAuth usage is refused.
     pub require_client_eku: bool,
-    /// Its own trust anchors, by index into the configuration's list; only these then count.
-    pub anchors: Option<u16>,
+    /// Its own trust anchors; only these then count.
+    pub anchors: Option<AnchorSet>,
     /// Networks its edge may have addresses in although the address rule refuses them.
     pub allow_networks: Vec<IpNet>,
     /// How far its word on its users is believed.

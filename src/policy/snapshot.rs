@@ -121,14 +121,14 @@ impl Snapshot {
         &self.directory
     }
 
-    /// Sets what is added to requests that go to partners.
+    /// Sets what partners are told, and what they are not.
     #[must_use]
     pub fn with_outgoing(mut self, outgoing: Outgoing) -> Self {
         self.outgoing = outgoing;
         self
     }
 
-    /// Returns what is added to requests that go to partners.
+    /// Returns what partners are told, and what they are not.
     #[must_use]
     pub const fn outgoing(&self) -> &Outgoing {
         &self.outgoing

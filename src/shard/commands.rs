@@ -32,6 +32,9 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         if !self.effects.commands.is_empty() {
             self.run_left_commands(now);
         }
+        while let Some(leg) = self.effects.named.pop() {
+            self.want_lists(now, leg);
+        }
     }
 
     fn run_left_commands(&mut self, now: Now) {

@@ -17,7 +17,7 @@ use super::timers::Fifos;
 use crate::dns::Domain;
 use crate::edge::{Class, Connect, ConnectFailure, Core, LegId, Note, OutletId, Severity};
 use crate::limits;
-use crate::policy::ExpectedNames;
+use crate::policy::{AnchorSet, ExpectedNames};
 use crate::poll::{Interest, Poller};
 use crate::time::{Monotonic, Now};
 
@@ -41,7 +41,7 @@ pub(super) struct Connected {
     pub(super) class: Class,
     pub(super) server_name: Domain,
     pub(super) expected_names: ExpectedNames,
-    pub(super) anchors: Option<u16>,
+    pub(super) anchors: Option<AnchorSet>,
 }
 
 /// The targets of one shard.

@@ -100,6 +100,8 @@ counts! {
     NotesDropped = "notes_dropped",
     /// Legs judged again after new certificates or revocation lists.
     Rejudgements = "rejudgements",
+    /// Legs looked up again in new revocation lists; no signature was verified.
+    RevocationLookups = "revocation_lookups",
     /// Connection attempts and handshakes under way.
     DialsOpen = "dials_open",
     /// Legs that wait for their next handshake step.

@@ -14,7 +14,7 @@ use crate::config::{Partner, PeerName};
 use crate::control;
 use crate::dns::{Domain, Failure, Question, Target};
 use crate::edge::Class;
-use crate::policy::{ExpectedNames, PeerNames, Revocation};
+use crate::policy::{AnchorSet, ExpectedNames, PeerNames, Revocation};
 use crate::tls::{Fault, Material, Session, State};
 
 /// Listed partners that are connected to.
@@ -132,7 +132,7 @@ impl Checker<'_> {
         key: &str,
         partner: &Partner,
         material: &Material,
-        anchors: Option<u16>,
+        anchors: Option<AnchorSet>,
         target: &Target,
     ) {
         let host = matches!(partner.names, PeerName::Fqdn | PeerName::Both);
@@ -227,7 +227,7 @@ const fn told(failure: Failure) -> &'static str {
 fn reach(
     material: &Material,
     class: Class,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
     address: SocketAddr,
     name: &Domain,
     expected: &ExpectedNames,

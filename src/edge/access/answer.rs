@@ -2,6 +2,7 @@
 
 use super::Access;
 use super::diagnostics::{Blame, Fault};
+use super::refusals::Owed;
 use crate::edge::{Class, Effects, Kind, LegId, Severity};
 use crate::limits;
 use crate::sip::{Message, Method, reply};
@@ -16,6 +17,11 @@ impl Access {
         effects: &mut Effects,
     ) {
         self.count(fault.blame);
+        match self.owed(leg, fault.blame, effects) {
+            Owed::Reasons => {}
+            Owed::Answer => return self.refuse_barely(leg, message, fault, effects),
+            Owed::Nothing => return,
+        }
         let decision = self.next_decision();
         let sentence = format!(
             "{} refused with {} {}: {}",
@@ -28,10 +34,13 @@ impl Access {
         if matches!(message.method(), Some(Method::Ack | Method::Benotify)) {
             return;
         }
-        let inside = self.legs.get(leg).is_some_and(|leg| leg.class != Class::Federation);
+        let inside = self.legs.get(leg).is_some_and(|leg| leg.class == Class::Internal);
         let mut lines = fault.headers.to_vec();
         let name = inside.then_some(&*self.names.internal);
         fault.write_diagnostics(name, decision, &mut lines);
+        if inside {
+            self.trust.write_own(&mut lines);
+        }
         self.reply(leg, message, fault.status, fault.reason, &lines, effects);
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use crate::dns::Failure;
 use crate::edge::ConnectFailure;
-use crate::policy::Refusal;
 use crate::policy::users::Closed;
+use crate::policy::{Refusal, SourceNetwork};
 use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
 
 /// An answer of the edge itself.
@@ -31,6 +31,34 @@ pub(crate) enum Blame {
     Rate,
     Overload,
     Unreachable,
+}
+
+/// Who is at the other end of what failed; the codes differ by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FarEnd {
+    /// A next hop, or a user of ours.
+    Inside,
+    Partner,
+    /// A public instant messaging service.
+    PublicProvider,
+}
+
+impl FarEnd {
+    pub(crate) const fn of_network(network: SourceNetwork) -> Self {
+        match network {
+            SourceNetwork::Federation => Self::Partner,
+            SourceNetwork::PublicCloud => Self::PublicProvider,
+        }
+    }
+
+    /// Returns the code of three that is this one's.
+    const fn code(self, [inside, partner, public]: [u16; 3]) -> u16 {
+        match self {
+            Self::Inside => inside,
+            Self::Partner => partner,
+            Self::PublicProvider => public,
+        }
+    }
 }
 
 /// Longest `Retry-After` told to a partner beyond its limits; they may have changed by then.
@@ -268,11 +296,11 @@ impl Fault {
         )
     }
 
-    pub(crate) fn out_of_service() -> Self {
+    pub(crate) fn out_of_service(far_end: FarEnd) -> Self {
         Self::new(
             504,
             "Server Time-out",
-            1042,
+            far_end.code([1041, 1042, 1043]),
             Blame::Unreachable,
             "every target of the peer is out of service",
         )
@@ -286,13 +314,14 @@ impl Fault {
         Self::new(487, "Request Terminated", 0, Blame::Unreachable, "cancelled before it was sent")
     }
 
-    pub(crate) fn connect(why: ConnectFailure, partner: bool) -> Self {
+    pub(crate) fn connect(why: ConnectFailure, far_end: FarEnd) -> Self {
         let (code, sentence) = match why {
             ConnectFailure::Unreachable => {
-                (if partner { 1039 } else { 1038 }, "no address of the peer accepts a connection")
+                let code = far_end.code([1038, 1039, 1040]);
+                (code, "no address of the peer accepts a connection")
             }
             ConnectFailure::TlsFailed => {
-                (if partner { 1047 } else { 1046 }, "TLS could not be agreed with the peer")
+                (far_end.code([1046, 1047, 1048]), "TLS could not be agreed with the peer")
             }
             ConnectFailure::CertificateUntrusted => (1010, "the peer's certificate is not trusted"),
             ConnectFailure::CertificateNameMismatch => {

@@ -8,7 +8,8 @@
 //!
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
 //! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
-//! `pipe` talks to the other shards, `answer` writes what the edge says itself.
+//! `parked` waits for DNS, `pipe` talks to the other shards, `answer` writes what the edge says
+//! itself, `topology` and `texts` keep from partners what is the inside's own business.
 
 mod answer;
 mod branch;
@@ -25,12 +26,16 @@ mod list;
 mod outlet;
 mod parked;
 mod pipe;
+mod refusals;
 mod response;
 mod route;
 mod route_token;
 mod screen;
+mod seal;
 mod sign_in;
+mod texts;
 mod toll;
+mod topology;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -46,9 +51,10 @@ use self::held::Held;
 use self::keep_alive::DrainWalk;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
-use self::parked::{Parked, Source, Waiting};
+use self::parked::Parked;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
+use self::seal::Seals;
 use self::sign_in::SignIns;
 use self::toll::Arrival;
 use self::transaction::Slots;
@@ -56,7 +62,7 @@ use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
     Note, Opened, OutletId, Severity, SlotRef,
 };
-use crate::dns::{self, Question, SharedAnswer};
+use crate::dns::{self, SharedAnswer};
 use crate::limits;
 use crate::policy::{PeerNames, Scores, Snapshot, VerdictCache};
 use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
@@ -93,6 +99,31 @@ pub struct Setup {
     pub explain: bool,
 }
 
+impl Setup {
+    /// Returns the setup of an edge that is its pool alone, with one shard, on the usual ports:
+    /// 1,000 transactions; legs pinged every minute and closed after ten.
+    ///
+    /// Both keys are the caller's, and as secret as what it does with the edge demands.
+    #[must_use]
+    pub fn single(process_key: [u64; 2], pool_key: [u8; 16]) -> Self {
+        Self {
+            shard: 0,
+            shards: 1,
+            transactions: 1_000,
+            external_port: 5061,
+            internal_port: 5061,
+            remote_port: 443,
+            process_key,
+            pool_keys: PoolKeys::of_one(pool_key),
+            first_generation: 0,
+            seed: process_key[0],
+            idle_timeout_ms: 600_000,
+            ping_interval_ms: 60_000,
+            explain: false,
+        }
+    }
+}
+
 /// How often what has time is done, while there is any of it.
 const CHORES_MS: u64 = 1_000;
 
@@ -105,6 +136,7 @@ pub struct Access {
     trust: TrustHeader,
     branch_key: BranchKey,
     flow_key: FlowKey,
+    seals: Seals,
     transaction_key: [u64; 2],
     legs: Legs,
     slots: Slots,
@@ -122,6 +154,8 @@ pub struct Access {
     draining: Option<Drain>,
     decisions: u64,
     explanation: String,
+    /// Legs for [`Effects::named`].
+    named: Vec<LegId>,
     /// Where the candidate policy would have decided otherwise, for the log.
     shadow_findings: Vec<String>,
     drain_walk: DrainWalk,
@@ -145,9 +179,17 @@ struct Scratch {
 }
 
 impl Access {
-    /// Returns an Access Edge without legs.
+    /// Returns an Access Edge without legs that counts the conduct of partners for itself.
     #[must_use]
     pub fn new(setup: Setup, snapshot: Arc<Snapshot>) -> Self {
+        let [k0, k1] = setup.process_key;
+        let scores = Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1]));
+        Self::sharing(setup, snapshot, scores)
+    }
+
+    /// Returns an Access Edge without legs with the scores that it shares with the other shards.
+    #[must_use]
+    pub fn sharing(setup: Setup, snapshot: Arc<Snapshot>, scores: Arc<Scores>) -> Self {
         let [k0, k1] = setup.process_key;
         Self {
             names: own_names(&setup, &snapshot),
@@ -155,6 +197,7 @@ impl Access {
             // One secret, several uses: each has its own constant mixed in.
             branch_key: BranchKey(k0, k1),
             flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
+            seals: Seals::of(&setup.pool_keys),
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
             slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),
@@ -163,13 +206,14 @@ impl Access {
             parked: Parked::default(),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
-            scores: Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1])),
+            scores,
             held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
             draining: None,
             decisions: 0,
             explanation: String::new(),
+            named: Vec::new(),
             shadow_findings: Vec::new(),
             drain_walk: DrainWalk::default(),
             chores_at: Monotonic::default(),
@@ -187,13 +231,6 @@ impl Access {
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self.scratch.clear();
-        self
-    }
-
-    /// Returns this Access Edge with the scores that it shares with the other shards.
-    #[must_use]
-    pub fn with_scores(mut self, scores: Arc<Scores>) -> Self {
-        self.scores = scores;
         self
     }
 
@@ -246,7 +283,8 @@ impl Access {
                     StartLine::Request { .. } => {
                         self.count_request(class);
                         let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
-                        self.request(now, leg, &message, edits, deadline, effects);
+                        let arrival = Arrival::Fresh;
+                        self.admit(now, leg, &message, edits, deadline, arrival, effects);
                     }
                     StartLine::Response { .. } => {
                         self.response(now, leg, &message, edits, effects);
@@ -282,23 +320,8 @@ impl Access {
         Fed::Dead
     }
 
-    /// A request, fresh or released from waiting. `deadline`: until when it may wait.
-    fn request(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        edits: &mut Edits,
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        if self.legs.get(leg).is_none() {
-            return;
-        }
-        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
-    }
-
     /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    /// `deadline`: until when it may wait for DNS.
     fn admit(
         &mut self,
         now: Now,
@@ -311,7 +334,9 @@ impl Access {
     ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
+            Some(Method::Ack) => {
+                return self.ack(now, leg, message, edits, deadline, arrival, effects);
+            }
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }
@@ -323,113 +348,9 @@ impl Access {
             screen::Stop::Refuse(fault) => self.refuse(leg, message, &fault, effects),
             screen::Stop::Local => self.answer_ok(leg, message, effects),
             screen::Stop::Ask(question) => {
-                self.park(now, leg, message, question, deadline, effects);
+                self.park(now, leg, message, question, (deadline, arrival), effects);
             }
-            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
-        }
-    }
-
-    fn park(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        question: Question,
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        let Some(held) = self.legs.get_mut(leg) else { return };
-        let asked = match self.dns.want(now, &question) {
-            // Answered meanwhile, yet policy asks again: the answer's own time has run out.
-            dns::Want::Known(_) | dns::Want::Ask => false,
-            dns::Want::Asked => true,
-        };
-        if !asked {
-            if held.lookups >= limits::LOOKUPS_PER_LEG_MAX {
-                self.dns.withdraw(&question);
-                return self.refuse(leg, message, &Fault::too_fast(), effects);
-            }
-            held.lookups += 1;
-        }
-        let waiting = Waiting {
-            source: Source::Leg(leg),
-            asked: !asked,
-            bytes: message.raw().to_vec(),
-            key: self.transaction_key(leg, message),
-            deadline,
-        };
-        if self.parked.park(&question, waiting).is_err() {
-            if !asked {
-                // Nobody will ask it now; left pending, it would hold up everybody after us.
-                self.dns.withdraw(&question);
-                self.lookup_over(leg, true);
-            }
-            return self.refuse(leg, message, &Fault::partner_full(), effects);
-        }
-        self.counters.parked += 1;
-        if !asked {
-            self.counters.questions += 1;
-            effects.commands.push(Command::Ask(question));
-        }
-    }
-
-    /// Takes up the messages that waited for `question`, each decided afresh.
-    fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
-        for waiting in self.parked.release(question) {
-            let Waiting { source, bytes, deadline, asked, .. } = waiting;
-            match source {
-                Source::Leg(leg) => {
-                    self.lookup_over(leg, asked);
-                    self.with_scratch(|access, scratch| {
-                        let Scratch { table, edits } = scratch;
-                        if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
-                            let message = Message::new(&bytes, table, scanned);
-                            access.request(now, leg, &message, edits, deadline, effects);
-                        }
-                    });
-                }
-                Source::Mail { origin, route } => {
-                    self.piped_request(now, origin, route, &bytes, deadline, effects);
-                }
-            }
-        }
-    }
-
-    fn lookup_over(&mut self, leg: LegId, asked: bool) {
-        if asked && let Some(leg) = self.legs.get_mut(leg) {
-            leg.lookups = leg.lookups.saturating_sub(1);
-        }
-    }
-
-    /// Parks another shard's request.
-    fn park_mail(
-        &mut self,
-        now: Now,
-        question: Question,
-        source: Source,
-        bytes: &[u8],
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
-        let origin = match &source {
-            Source::Mail { origin, .. } => Some(*origin),
-            Source::Leg(_) => None,
-        };
-        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
-        if self.parked.park(&question, waiting).is_err() {
-            if asked {
-                self.dns.withdraw(&question);
-            }
-            if let Some(origin) = origin {
-                self.not_delivered(origin, effects);
-            }
-            return;
-        }
-        self.counters.parked += 1;
-        if asked {
-            self.counters.questions += 1;
-            effects.commands.push(Command::Ask(question));
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms),
         }
     }
 
@@ -548,7 +469,10 @@ impl Core for Access {
     }
 
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
-        self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects))
+        let fed =
+            self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects));
+        effects.named.append(&mut self.named);
+        fed
     }
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
@@ -573,6 +497,7 @@ impl Core for Access {
     fn resolved(&mut self, now: Now, answer: SharedAnswer, effects: &mut Effects) {
         self.dns.put(now, &answer);
         self.unpark(now, &answer.question, effects);
+        effects.named.append(&mut self.named);
     }
 
     fn mail(&mut self, now: Now, mail: Mail, effects: &mut Effects) {
@@ -586,6 +511,7 @@ impl Core for Access {
     fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, effects: &mut Effects) -> Arc<Snapshot> {
         self.names = own_names(&self.setup, &snapshot);
         self.trust = TrustHeader::of(&snapshot);
+        self.slots.rename_partners(|partner| snapshot.carry_over(&self.snapshot, partner));
         for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }
@@ -610,6 +536,7 @@ impl Core for Access {
         }
         self.drain_legs(now, effects);
         self.do_chores(now, effects);
+        effects.named.append(&mut self.named);
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {
@@ -629,23 +556,6 @@ impl Core for Access {
 
     fn only_probed(&self, leg: LegId) -> bool {
         self.legs.get(leg).is_some_and(|leg| !leg.carried)
-    }
-}
-
-impl Access {
-    fn waited_in_vain(&mut self, waiting: &Waiting, effects: &mut Effects) {
-        self.counters.parked_expired += 1;
-        let leg = match waiting.source {
-            Source::Leg(leg) => leg,
-            Source::Mail { origin, .. } => return self.not_delivered(origin, effects),
-        };
-        self.lookup_over(leg, waiting.asked);
-        self.with_scratch(|access, scratch| {
-            if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
-                let message = Message::new(&waiting.bytes, &scratch.table, scanned);
-                access.refuse(leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
-            }
-        });
     }
 }
 

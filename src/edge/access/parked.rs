@@ -5,9 +5,13 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::dns::Question;
-use crate::edge::{LegId, MailRoute, SlotRef};
+use super::diagnostics::Fault;
+use super::toll::Arrival;
+use super::{Access, Scratch};
+use crate::dns::{self, Question};
+use crate::edge::{Command, Effects, LegId, MailRoute, SlotRef};
 use crate::limits;
+use crate::sip::{self, Message, Scan};
 use crate::time::{Monotonic, Now};
 
 /// Who waits.
@@ -29,6 +33,8 @@ pub(crate) struct Waiting {
     /// The sender's transaction key, by which a CANCEL finds an INVITE.
     pub(crate) key: Option<u128>,
     pub(crate) deadline: Monotonic,
+    /// Whether it has paid for its place in its sender's second.
+    pub(crate) arrival: Arrival,
 }
 
 impl Waiting {
@@ -91,6 +97,11 @@ impl Parked {
             self.uncharge(waiting);
         }
         queue
+    }
+
+    /// Tells whether a message of `leg` waits.
+    pub(crate) fn holds_of(&self, leg: LegId) -> bool {
+        self.per_leg.contains_key(&leg)
     }
 
     /// Removes the messages of a leg that is gone.
@@ -186,6 +197,130 @@ impl Parked {
 const _: () = assert!(BYTES_PER_LEG_MAX * 16 <= BYTES_MAX);
 const _: () = assert!(BYTES_PER_LEG_MAX < limits::SIP_MESSAGE_BYTES_MAX);
 
+impl Access {
+    /// Parks a request of `leg` until `question` is answered, or refuses it.
+    pub(super) fn park(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        question: Question,
+        (deadline, arrival): (Monotonic, Arrival),
+        effects: &mut Effects,
+    ) {
+        let Some(held) = self.legs.get_mut(leg) else { return };
+        // What is known and asked for again is an answer whose own time has run out.
+        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
+        if asked {
+            if held.lookups >= limits::LOOKUPS_PER_LEG_MAX {
+                self.dns.withdraw(&question);
+                return self.refuse(leg, message, &Fault::too_fast(), effects);
+            }
+            held.lookups += 1;
+        }
+        let waiting = Waiting {
+            source: Source::Leg(leg),
+            asked,
+            bytes: message.raw().to_vec(),
+            key: self.transaction_key(leg, message),
+            deadline,
+            arrival,
+        };
+        if self.wait_for(question, waiting, effects).is_err() {
+            self.lookup_over(leg, asked);
+            self.refuse(leg, message, &Fault::partner_full(), effects);
+        }
+    }
+
+    /// Parks another shard's request.
+    pub(super) fn park_mail(
+        &mut self,
+        now: Now,
+        question: Question,
+        origin: SlotRef,
+        route: MailRoute,
+        bytes: &[u8],
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
+        let source = Source::Mail { origin, route };
+        let (bytes, arrival) = (bytes.to_vec(), Arrival::Fresh);
+        let waiting = Waiting { source, asked, bytes, key: None, deadline, arrival };
+        if self.wait_for(question, waiting, effects).is_err() {
+            self.not_delivered(origin, effects);
+        }
+    }
+
+    /// Lets `waiting` wait for `question`, and puts the question if this is who asks it.
+    fn wait_for(
+        &mut self,
+        question: Question,
+        waiting: Waiting,
+        effects: &mut Effects,
+    ) -> Result<(), Full> {
+        let asked = waiting.asked;
+        if let Err(full) = self.parked.park(&question, waiting) {
+            if asked {
+                // Nobody will ask it now; left pending, it would hold up everybody after us.
+                self.dns.withdraw(&question);
+            }
+            return Err(full);
+        }
+        self.counters.parked += 1;
+        if asked {
+            self.counters.questions += 1;
+            effects.commands.push(Command::Ask(question));
+        }
+        Ok(())
+    }
+
+    /// Takes up the messages that waited for `question`, each decided afresh.
+    pub(super) fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
+        for waiting in self.parked.release(question) {
+            let Waiting { source, bytes, deadline, arrival, asked, .. } = waiting;
+            match source {
+                Source::Leg(leg) => {
+                    self.lookup_over(leg, asked);
+                    self.with_scratch(|access, scratch| {
+                        let Scratch { table, edits } = scratch;
+                        if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
+                            let message = Message::new(&bytes, table, scanned);
+                            access.admit(now, leg, &message, edits, deadline, arrival, effects);
+                        }
+                    });
+                }
+                Source::Mail { origin, route } => {
+                    self.piped_request(now, origin, route, &bytes, deadline, effects);
+                }
+            }
+        }
+    }
+
+    /// Answers for a message whose question nobody has answered in time.
+    pub(super) fn waited_in_vain(&mut self, waiting: &Waiting, effects: &mut Effects) {
+        self.counters.parked_expired += 1;
+        let leg = match waiting.source {
+            Source::Leg(leg) => leg,
+            Source::Mail { origin, .. } => return self.not_delivered(origin, effects),
+        };
+        self.lookup_over(leg, waiting.asked);
+        self.with_scratch(|access, scratch| {
+            if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
+                let message = Message::new(&waiting.bytes, &scratch.table, scanned);
+                access.refuse(leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
+            }
+        });
+    }
+
+    /// Gives back the look-up of a leg whose message made us ask.
+    pub(super) fn lookup_over(&mut self, leg: LegId, asked: bool) {
+        if asked && let Some(leg) = self.legs.get_mut(leg) {
+            leg.lookups = leg.lookups.saturating_sub(1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +337,7 @@ mod tests {
             bytes: text.as_bytes().to_vec(),
             key: Some(u128::from(leg)),
             deadline: Now::default().plus_ms(deadline_ms).monotonic,
+            arrival: Arrival::Fresh,
         }
     }
 

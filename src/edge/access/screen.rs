@@ -81,6 +81,8 @@ pub(crate) struct Admission {
     /// Audio and video may pass.
     pub(crate) audio_video: bool,
     pub(crate) stamp: Stamp,
+    /// It matters whether the partner's certificate has been revoked.
+    pub(crate) minds_revocation: bool,
     /// What a connection carries with it; `None` where no partner is involved.
     pub(crate) connection: Option<Connection>,
 }
@@ -91,12 +93,14 @@ impl Admission {
             partner: permit.partner(),
             kind: permit.kind(),
             audio_video: permit.audio_video(),
+            minds_revocation: permit.minds_revocation(),
             connection: Some(permit.connection()),
             stamp: Stamp {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
                 network: permit.source_network(),
+                split_domain: permit.is_split_domain(),
             },
         }
     }
@@ -107,7 +111,7 @@ struct Parts<'a> {
     from_host: &'a [u8],
     to_host: &'a [u8],
     uri: Uri<'a>,
-    routes: Routes,
+    routes: Routes<'a>,
     in_dialog: bool,
     places: Places,
 }
@@ -165,7 +169,7 @@ impl Access {
         seen: &Essentials<'a>,
         uri: Uri<'a>,
         facing: Facing,
-        strict: Option<&StrictRoute<'_>>,
+        strict: Option<&StrictRoute<'a>>,
     ) -> Result<Parts<'a>, Stop> {
         let (Some(from), Some(to)) = (seen.from_uri, seen.to_uri) else {
             return Err(Fault::scheme().into());
@@ -245,6 +249,9 @@ impl Access {
             // The inner part of the Route set was recorded by our own servers on the way in; the
             // next hop finds its way by it.
             route::remove_own(message, &parts.routes, edits);
+            if let Some(sealed) = parts.routes.sealed {
+                self.open_route(message, sealed, edits)?;
+            }
         } else {
             // Nobody outside tells us how to route inside.
             route::remove_all(message, HeaderName::Route, edits);
@@ -310,6 +317,7 @@ impl Access {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
                         audio_video: true,
+                        minds_revocation: false,
                         stamp: Stamp::default(),
                         connection: None,
                     },
@@ -392,8 +400,21 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        if let Some(admission) = self.cached(now, key)? {
-            return Ok(admission);
+        match self.cached(now, key) {
+            Ok(Some(admission)) => {
+                if admission.minds_revocation {
+                    self.name_partner(leg);
+                }
+                return Ok(admission);
+            }
+            Ok(None) => {}
+            Err(stop) => {
+                let refused = self.verdicts.get(now, self.snapshot.epoch, key);
+                if refused.is_some_and(|verdict| verdict.minds_revocation()) {
+                    self.name_partner(leg);
+                }
+                return Err(stop);
+            }
         }
         let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
             return Err(Fault::not_for_us().into());
@@ -404,7 +425,22 @@ impl Access {
         self.compare(&decision, [&from, &to], |candidate, dns| {
             candidate.inbound(now, &question, dns)
         });
+        if decision.minds_revocation() {
+            self.name_partner(leg);
+        }
         self.remember(now, key, &decision)
+    }
+
+    /// Has the shard told, once in each epoch, that a leg's peer is a partner whose lists are worth
+    /// fetching.
+    fn name_partner(&mut self, leg: LegId) {
+        let epoch = Some(self.snapshot.epoch);
+        if let Some(held) = self.legs.get_mut(leg)
+            && held.named_in != epoch
+        {
+            held.named_in = epoch;
+            self.named.push(leg);
+        }
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -540,7 +576,7 @@ fn screen_method(class: Class, method: Method) -> Result<(), Stop> {
 }
 
 /// RFC 3261 section 12.1, RFC 6665, RFC 3515: these begin dialogs; in a dialog the set is fixed.
-fn forms_dialog(message: &Message<'_>, in_dialog: bool) -> bool {
+pub(super) fn forms_dialog(message: &Message<'_>, in_dialog: bool) -> bool {
     !in_dialog
         && matches!(
             message.method(),

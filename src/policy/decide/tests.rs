@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
 use super::super::{
-    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderKind, ProviderRule, Revocation,
     RevocationState, Rules, SourceNetwork, SrvTarget,
 };
 use super::*;
+use crate::dns::{Failure, Target};
 
 const GLOBAL: &str = "9.9.9.1";
 
@@ -500,6 +503,22 @@ fn hard_wants_to_know_that_the_certificate_is_not_revoked() {
             assert_eq!(expected.revocation, demand);
         }
     }
+}
+
+#[test]
+fn whoever_is_not_the_partner_is_refused_for_that_and_not_for_want_of_a_list() {
+    let mut rules = allowed_domain();
+    rules.partners[0].revocation = Revocation::Hard;
+    let snapshot = snapshot(rules);
+    let decide = |host| {
+        let peer = PeerNames { revocation: RevocationState::Unknown, ..peer(&[host]) };
+        inbound(&snapshot, &peer, "fabrikam.example", "contoso.example", &fabrikam())
+    };
+    let of_stranger = decide("sip.tailspin.example");
+    assert!(!of_stranger.minds_revocation());
+    let Decision::Refuse(refusal) = of_stranger else { panic!("{of_stranger:?}") };
+    assert_eq!(refusal.rule(), RefusalRule::CertificateNameMismatch);
+    assert!(decide("sip.fabrikam.example").minds_revocation(), "its list is worth fetching");
 }
 
 #[test]

@@ -142,8 +142,7 @@ pub fn step_back() -> io::Result<()> {
     };
     // SAFETY: thread 0 is the caller; `attributes` lives through the call, which reads as many
     // bytes as it says it is long.
-    let result =
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0_u32) };
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0_u32) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -107,8 +107,10 @@ impl Lists {
 /// Tells whether any partner's lists are to be fetched.
 fn wanted(config: &Config) -> bool {
     let on = |revocation: policy::Revocation| revocation != policy::Revocation::Off;
-    let mut partners = config.partners.iter();
-    on(config.tls.revocation) || partners.any(|partner| partner.revocation.is_some_and(on))
+    let stated = config.partners.iter().filter_map(|partner| partner.revocation);
+    let terms = config.partner_list.iter().flat_map(|list| &list.terms);
+    let rows = terms.filter_map(|terms| terms.revocation);
+    on(config.tls.revocation) || stated.chain(rows).any(on)
 }
 
 /// What is counted of lists, for the exporter and the status.
@@ -143,5 +145,31 @@ impl Tally {
 
     pub(in crate::control) fn totals(&self) -> Totals {
         **self.totals.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::fixture::LEAST;
+    use crate::config::lists::PartnerList;
+
+    #[test]
+    fn lists_are_wanted_where_one_entry_or_one_row_wants_them() {
+        let off = format!("{LEAST}[tls]\nrevocation = \"off\"\n");
+        let mut config = crate::config::parse(Path::new("e.toml"), &off).unwrap();
+        assert!(!wanted(&config));
+        let rows = |text: &str| {
+            let list = PartnerList::parse(Path::new("p.csv"), text.to_owned()).unwrap();
+            Some(Arc::new(list))
+        };
+        config.partner_list = rows("domain,revocation\na.example,off\nb.example,\n");
+        assert!(!wanted(&config));
+        config.partner_list = rows("domain,revocation\na.example,off\nb.example,hard\n");
+        assert!(wanted(&config));
+        let stated = format!("{off}[[partner]]\ndomain = \"a.example\"\nrevocation = \"soft\"\n");
+        assert!(wanted(&crate::config::parse(Path::new("e.toml"), &stated).unwrap()));
     }
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
 use crate::metrics::{Buckets, Exporter, catalogue};
-use crate::policy::Scores;
+use crate::policy::{RefusalRule, Scores};
 use crate::shard::{self, Fabric};
 use crate::time::Clock;
 
@@ -104,6 +104,7 @@ pub(super) struct Board {
 /// One shard's counters of the Access Edge, as they were at most a second ago.
 pub(super) struct AccessCells {
     values: Box<[AtomicU64]>,
+    by_rule: Box<[AtomicU64]>,
     /// For each crossing its buckets, then its sum.
     waits: Box<[AtomicU64]>,
 }
@@ -114,12 +115,20 @@ const WAIT_CELLS: usize = LATENCY_BOUNDS_US.len() + 2;
 impl AccessCells {
     fn new() -> Self {
         let zeros = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect();
-        Self { values: zeros(Counters::NAMES.len()), waits: zeros(CROSSINGS.len() * WAIT_CELLS) }
+        let by_rule = zeros(2 * RefusalRule::ALL.len());
+        Self {
+            values: zeros(Counters::NAMES.len()),
+            by_rule,
+            waits: zeros(CROSSINGS.len() * WAIT_CELLS),
+        }
     }
 
     /// Copies what the core of the calling shard has counted.
     pub(super) fn publish(&self, core: &Access) {
         for (cell, value) in self.values.iter().zip(core.counters().values()) {
+            cell.store(value, Ordering::Relaxed);
+        }
+        for (cell, value) in self.by_rule.iter().zip(core.by_rule().values()) {
             cell.store(value, Ordering::Relaxed);
         }
         for (cells, waits) in self.waits.chunks_exact(WAIT_CELLS).zip(core.latency().crossings()) {
@@ -296,6 +305,13 @@ impl Board {
             let values = self.access.iter().filter_map(|cells| cells.values.get(place));
             let sum = values.map(|value| value.load(Ordering::Relaxed)).sum();
             exporter.set(series, &[], sum);
+        }
+        let series = [&catalogue::REFUSALS, &catalogue::SHADOW_REFUSALS];
+        let series = series.iter().flat_map(|series| RefusalRule::ALL.map(|rule| (series, rule)));
+        for (place, (series, rule)) in series.enumerate() {
+            let values = self.access.iter().filter_map(|cells| cells.by_rule.get(place));
+            let sum = values.map(|value| value.load(Ordering::Relaxed)).sum();
+            exporter.set(series, &[rule.label()], sum);
         }
         for (crossing, name) in CROSSINGS.iter().enumerate() {
             let mut sums = [0_u64; WAIT_CELLS];

@@ -73,6 +73,10 @@ catalogue! {
     PARTNERS: Gauge, "entente_control_partners", [];
     /// Names of partners under limits that have a score, by standing: ordinary or suspicious.
     SCORES: Gauge, "entente_policy_scores", ["standing"];
+    /// Requests refused by the rule of policy that refused them.
+    REFUSALS: Counter, "entente_policy_refusals_total", ["rule"];
+    /// Verdicts that the candidate policy would make refusals by this rule.
+    SHADOW_REFUSALS: Counter, "entente_policy_shadow_refusals_total", ["rule"];
     /// Scores that made room for others.
     SCORES_EVICTED: Counter, "entente_policy_scores_evicted_total", [];
     /// When an identity's certificate ends, in seconds since 1970.

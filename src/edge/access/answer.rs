@@ -17,6 +17,9 @@ impl Access {
         effects: &mut Effects,
     ) {
         self.count(fault.blame);
+        if let Some(rule) = fault.rule {
+            self.by_rule.refused(rule);
+        }
         match self.owed(leg, fault.blame, effects) {
             Owed::Reasons => {}
             Owed::Answer => return self.refuse_barely(leg, message, fault, effects),

@@ -127,6 +127,10 @@ counters! {
     shadow_other_rule,
     /// Verdicts for which the candidate policy would ask DNS first.
     shadow_would_ask,
+    /// Requests that the candidate policy would refuse for the sake of the own user.
+    shadow_would_refuse_user,
+    /// Requests refused for the sake of the own user that the candidate policy would let pass.
+    shadow_would_permit_user,
     /// Questions put to the resolver.
     questions,
     /// Messages that waited for DNS.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::dns::Failure;
 use crate::edge::{ConnectFailure, RefusedBy};
 use crate::policy::users::Closed;
-use crate::policy::{Refusal, SourceNetwork};
+use crate::policy::{Refusal, RefusalRule, SourceNetwork};
 use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
 
 /// An answer of the edge itself.
@@ -23,6 +23,8 @@ pub(crate) struct Fault {
     pub(crate) blame: Blame,
     /// Number of the decision, where it has one before it is answered; 0: it gets one then.
     pub(crate) decision: u64,
+    /// The rule of policy that refuses, where one does.
+    pub(crate) rule: Option<RefusalRule>,
     /// What refused after policy had let the domains pass.
     pub(crate) by: Option<RefusedBy>,
 }
@@ -78,7 +80,7 @@ impl FarEnd {
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
 impl Fault {
-    fn new(
+    pub(crate) fn new(
         status: u16,
         reason: &'static str,
         diagnostics: u16,
@@ -93,6 +95,7 @@ impl Fault {
             headers: Cow::Borrowed(b""),
             blame,
             decision: 0,
+            rule: None,
             by: None,
         }
     }
@@ -127,7 +130,9 @@ impl Fault {
 
     pub(crate) fn policy(refusal: &Refusal) -> Self {
         let (status, reason) = (refusal.status(), refusal.reason());
-        Self::new(status, reason, refusal.diagnostics(), Blame::Policy, &refusal.sentence())
+        let sentence = refusal.sentence();
+        let fault = Self::new(status, reason, refusal.diagnostics(), Blame::Policy, &sentence);
+        Self { rule: Some(refusal.rule()), ..fault }
     }
 
     /// A provider whose entry lets no audio and video pass.

@@ -13,6 +13,7 @@
 
 mod answer;
 mod branch;
+mod by_rule;
 mod connect;
 pub mod counters;
 mod diagnostics;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use foldhash::quality::FixedState;
 
 use self::branch::BranchKey;
+pub use self::by_rule::ByRule;
 use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
@@ -166,6 +168,7 @@ pub struct Access {
     drain_walk: DrainWalk,
     chores_at: Monotonic,
     counters: Counters,
+    by_rule: ByRule,
     latency: Latency,
     /// The largest body taken, in bytes.
     body_bytes_max: usize,
@@ -224,6 +227,7 @@ impl Access {
             shadow_findings: Vec::new(),
             drain_walk: DrainWalk::default(),
             chores_at: Monotonic::default(),
+            by_rule: ByRule::default(),
             counters: Counters::default(),
             latency: Latency::default(),
             body_bytes_max: limits::SIP_BODY_BYTES_MAX,
@@ -251,6 +255,12 @@ impl Access {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Returns what was refused by which rule.
+    #[must_use]
+    pub const fn by_rule(&self) -> &ByRule {
+        &self.by_rule
     }
 
     /// Runs `work` with a scratch of its own; nested calls get another one.

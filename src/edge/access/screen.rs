@@ -577,6 +577,9 @@ impl Access {
             Difference::WouldAsk => &mut self.counters.shadow_would_ask,
         };
         *counter += 1;
+        if let Difference::WouldRefuse(rule) | Difference::OtherRefusal(rule) = difference {
+            self.by_rule.would_refuse(rule);
+        }
         if self.shadow_findings.len() < limits::SHADOW_FINDINGS_MAX {
             let would = shadow::sentence(&would);
             self.shadow_findings.push(Note {

@@ -15,7 +15,7 @@ use super::transaction::Upstream;
 use crate::edge::{Effects, LegId, Severity};
 use crate::limits;
 use crate::policy::scores::{Addressed, Outcome, Parties, Toll};
-use crate::policy::users::{Closed, Gate, Marks, Role};
+use crate::policy::users::{Closed, Directory, Gate, Marks, Role};
 use crate::policy::{Limits, PartnerKey, SourceNetwork};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan, Uri};
 use crate::time::Now;
@@ -78,11 +78,15 @@ impl Access {
     }
 
     /// Judges the access policy of the own user that a request is from or for.
-    fn judge_user(&self, message: &Message<'_>, plan: &Plan) -> Result<(), Closed> {
+    ///
+    /// A candidate policy is asked too, for every message: nothing of this is cached.
+    fn judge_user(&mut self, message: &Message<'_>, plan: &Plan) -> Result<(), Closed> {
         let directory = self.snapshot.directory();
+        let candidate = self.snapshot.candidate().map(|candidate| candidate.directory());
         let marked =
             plan.crossing == Crossing::InsideToPartner && message.present(HeaderName::MsUserData);
-        if directory.is_open() && !marked {
+        let open = directory.is_open() && candidate.is_none_or(Directory::is_open);
+        if open && !marked {
             return Ok(());
         }
         let from = || message.from().map_or(&[][..], |from| from.uri);
@@ -108,7 +112,15 @@ impl Access {
             return Ok(());
         }
         let marks = if marked { user_marks(message) } else { Marks::default() };
-        directory.judge(&uri.user_unescaped(), uri.host, gate, role, marks)
+        let user = uri.user_unescaped();
+        let judge = |directory: &Directory| directory.judge(&user, uri.host, gate, role, marks);
+        let judged = judge(directory);
+        match (&judged, candidate.map(judge)) {
+            (Ok(()), Some(Err(_))) => self.counters.shadow_would_refuse_user += 1,
+            (Err(_), Some(Ok(()))) => self.counters.shadow_would_permit_user += 1,
+            _ => {}
+        }
+        judged
     }
 
     /// Judges a message against its sender's limits; returns the key of the sender's score.

@@ -66,6 +66,27 @@ fn s5_5_a_partner_reaches_only_users_whose_policy_opens_federation() {
 }
 
 #[test]
+fn a_candidate_policy_is_asked_about_users_too() {
+    let mut world = World::new();
+    let (partner, pool) = world.fabrikam();
+    let live = compile(rules(), 2).expect("no contradiction");
+    world.publish(live.shadowed_by(Some(Arc::new(snapshot(MarksCount::Decide)))));
+    for (user, id) in [(KIM, "m1"), (LEE, "m2"), (MAX, "m3")] {
+        world.send(partner, &request("MESSAGE", JOHN, user, id));
+        assert!(world.read(pool).starts_with("MESSAGE"), "traffic is untouched");
+    }
+    let counters = world.access.counters();
+    assert_eq!((counters.shadow_would_refuse_user, counters.shadow_would_permit_user), (2, 0));
+    world.publish(
+        snapshot(MarksCount::Decide)
+            .shadowed_by(Some(Arc::new(compile(rules(), 2).expect("no contradiction")))),
+    );
+    world.send(partner, &request("MESSAGE", JOHN, LEE, "m4"));
+    assert_eq!(status(&world.read(partner)), 403);
+    assert_eq!(world.access.counters().shadow_would_permit_user, 1);
+}
+
+#[test]
 fn s12_3_an_own_user_who_may_not_federate_is_told_so() {
     let (mut world, _, _) = world(MarksCount::Decide);
     let pool = world.pool();

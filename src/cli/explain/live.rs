@@ -19,7 +19,7 @@ use crate::cli::ctl::span;
 use crate::config::Config;
 use crate::control;
 use crate::dns::resolver::{Resolver, Settings};
-use crate::dns::{Answer, Question};
+use crate::dns::{Answer, Domain, Question};
 use crate::edge::Connect;
 use crate::limits;
 use crate::policy::PeerNames;
@@ -86,7 +86,7 @@ impl Probe {
         let mut evidence = Evidence::default();
         let Some(address) = reach(connect, &mut evidence.sentences) else { return evidence };
         evidence.address = Some(address);
-        match chain(connect, address) {
+        match chain(&connect.server_name, address) {
             Ok(chain) => {
                 let told = chain.iter().enumerate();
                 let told = told.map(|(place, der)| certificate(place, der, now_unix_s));
@@ -186,8 +186,14 @@ fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Returns the chain that `address` shows, judged by nobody.
-fn chain(connect: &Connect, address: SocketAddr) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+/// Returns the chain that `address` shows for `server_name`, judged by nobody.
+///
+/// # Errors
+/// No connection, or no certificate.
+pub(in crate::cli) fn chain(
+    server_name: &Domain,
+    address: SocketAddr,
+) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let recorder = Arc::new(Recorder {
         schemes: provider.signature_verification_algorithms.supported_schemes(),
@@ -198,7 +204,7 @@ fn chain(connect: &Connect, address: SocketAddr) -> anyhow::Result<Vec<Certifica
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&recorder) as _)
         .with_no_client_auth();
-    let name = ServerName::try_from(connect.server_name.as_str().to_owned())?;
+    let name = ServerName::try_from(server_name.as_str().to_owned())?;
     let mut connection = ClientConnection::new(Arc::new(config), name)?;
     let mut stream = open(address)?;
     let mut ended = Ok(());

@@ -54,8 +54,14 @@ impl Checker<'_> {
     pub(super) fn live(&mut self, limit: usize) {
         let plan = control::tls_plan(self.config, 1, self.now_unix_s, None);
         // What is wrong with certificates, or with the policy, has been told.
-        let Ok(material) = Material::build(&plan) else { return };
-        let Ok(snapshot) = control::policy(self.config) else { return };
+        let Some((material, snapshot)) =
+            Material::build(&plan).ok().zip(control::policy(self.config).ok())
+        else {
+            let sentence = "nothing was connected to, because the edge itself could not be loaded";
+            let advice = "correct the errors first, then ask for --live again";
+            self.at("edge", Severity::Note, "live-not-done", sentence, advice);
+            return;
+        };
         self.next_hops(&material);
         if self.config.federation.enabled {
             self.doors(&control::rules(self.config), &snapshot, &material, limit);

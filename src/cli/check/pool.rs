@@ -21,8 +21,8 @@ pub(super) struct PoolRow {
     edges: u32,
     /// Messages a second that the pool lets pass.
     messages_per_s: u64,
-    /// The same while the partner is suspicious on every edge.
-    suspicious_messages_per_s: u64,
+    /// The same while the partner is suspicious on every edge; `None`: it never is.
+    suspicious_messages_per_s: Option<u64>,
     /// Distinct users it may address by way of the pool; `None`: any number.
     distinct_users: Option<u64>,
 }
@@ -81,7 +81,8 @@ fn row(config: &Config, who: String, limits: &Limits) -> PoolRow {
         who,
         edges,
         messages_per_s: times(limits.messages_per_s),
-        suspicious_messages_per_s: times(limits.suspicious_per_s),
+        suspicious_messages_per_s: (limits.failed_percent > 0)
+            .then(|| times(limits.suspicious_per_s)),
         distinct_users: (limits.users > 0).then(|| times(limits.users)),
     }
 }
@@ -117,10 +118,8 @@ pub(super) fn text(rows: &[PoolRow]) -> String {
     for row in rows {
         let PoolRow { who, messages_per_s, suspicious_messages_per_s, distinct_users, .. } = row;
         let users = distinct_users.map_or_else(|| "any".to_owned(), |users| users.to_string());
-        let _ = writeln!(
-            text,
-            "{who:<44} {messages_per_s:>10} {suspicious_messages_per_s:>12} {users:>12}"
-        );
+        let suspicious = suspicious_messages_per_s.map_or("never".to_owned(), |n| n.to_string());
+        let _ = writeln!(text, "{who:<44} {messages_per_s:>10} {suspicious:>12} {users:>12}");
     }
     text.push('\n');
     text
@@ -142,7 +141,7 @@ mod tests {
 limits of partners over 2 edges              messages/s   suspicious        users
 a discovered partner                                 40            4         1000
 one of kind allowed_server                         1000          100          any
-fabrikam.example                                    400            4         4000
+fabrikam.example                                    400        never         4000
 
 "
         );

@@ -181,9 +181,14 @@ impl Throttle {
         let Some(limits) = &self.limits else {
             return vec!["none: listed partners have some only where the file says so".to_owned()];
         };
+        // One that is never suspicious has no use for the lower rate.
+        let suspicious = match limits.failed_percent {
+            0 => String::new(),
+            _ => format!(", {}/s while suspicious", limits.suspicious_messages_per_s),
+        };
         let mut lines = vec![format!(
-            "{} messages/s, {}/s while suspicious; what comes too early waits at most {} ms",
-            limits.messages_per_s, limits.suspicious_messages_per_s, limits.hold_ms
+            "{} messages/s{suspicious}; what comes too early waits at most {} ms",
+            limits.messages_per_s, limits.hold_ms
         )];
         lines.push(match limits.distinct_users {
             0 => "any number of users".to_owned(),

@@ -31,15 +31,15 @@ impl Checker<'_> {
         let address = at_home(listener.address);
         let key = format!("listener[{index}].address");
         let connected = || TcpStream::connect_timeout(&address, WAIT);
+        let identity = &config.identities[config.listener_identity(listener)];
+        let expected = CertificateDer::from_pem_file(&identity.certificate).ok();
         // One that waits for a PROXY header says nothing to anybody else.
-        if !listener.proxy_protocol_from.is_empty() {
+        let Some(expected) = expected.filter(|_| listener.proxy_protocol_from.is_empty()) else {
             if let Err(error) = connected() {
                 self.nobody_at(&key, address, &error);
             }
             return;
-        }
-        let identity = &config.identities[config.listener_identity(listener)];
-        let Ok(expected) = CertificateDer::from_pem_file(&identity.certificate) else { return };
+        };
         let name = match listener.class {
             Class::Internal => config.internal_fqdn(),
             Class::Federation | Class::RemoteUsers => &config.edge.external_fqdn,

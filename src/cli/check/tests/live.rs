@@ -422,3 +422,15 @@ fn an_edge_that_is_said_to_run_is_connected_to() {
         ]
     );
 }
+
+#[test]
+fn an_edge_that_cannot_be_loaded_connects_to_nobody_and_says_so() {
+    let world = world_of("sip.fabrikam.example", 90, Vec::new());
+    fs::remove_file(world.directory.path().join("sip.pem")).unwrap();
+    let path = world.directory.path().join("e.toml");
+    let text = text_for(free_port());
+    let config = config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"));
+    let findings = check(&config, now(), Look::Connecting { partners: 64, running: false });
+    assert!(findings.iter().any(|finding| finding.code == "live-not-done"), "{findings:?}");
+    assert!(findings.iter().all(|finding| !finding.code.starts_with("next-hop")), "{findings:?}");
+}

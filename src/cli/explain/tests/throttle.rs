@@ -69,7 +69,7 @@ fn limits_are_told_with_the_line_that_states_them() {
     let stated = format!("{open}messages_per_s = 5\ndistinct_users = 0\nfailed_percent = 0\n");
     let line = stated.lines().count() - 2;
     let lines = told(&stated, "sip:eve@wingtip.example", "limits");
-    assert!(lines[0].starts_with("5 messages/s"), "{lines:?}");
+    assert_eq!(lines[0], "5 messages/s; what comes too early waits at most 2000 ms");
     assert_eq!(lines[1..3], ["any number of users", "never suspicious"]);
     assert_eq!(lines[3], format!("federation.messages_per_s, e.toml:{line}"));
 }

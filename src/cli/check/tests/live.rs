@@ -309,10 +309,8 @@ fn what_dns_says_of_a_partner_is_judged_as_the_edge_does() {
 fn providers_and_the_default_route_are_looked_at_too() {
     let world = world_of("sipfed.hoster.example", 10, vec![ExtendedKeyUsagePurpose::ServerAuth]);
     let entry = "name = \"hoster\"\nkind = \"hosting\"\nenabled = true\n";
-    let stated = format!(
-        "edge = \"sipfed.hoster.example\"\nrequire_client_eku = true\n\
-         allow_networks = [\"127.0.0.0/8\"]\n"
-    );
+    let stated = "edge = \"sipfed.hoster.example\"\nrequire_client_eku = true\n\
+                  allow_networks = [\"127.0.0.0/8\"]\n";
     let read = |section: &str| {
         let text = text_for(free_port()) + section;
         let path = world.directory.path().join("e.toml");

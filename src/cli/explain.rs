@@ -44,7 +44,8 @@ const ASSUMPTIONS_MAX: usize = 4;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example: entente explain sip:alice@contoso.com to sip:bob@fabrikam.com \
                         -c entente.toml --live\nExit codes: 0 it would pass, 1 it would not, \
-                        2 called wrongly or the file is refused, 3 it depends on DNS (--live asks)")]
+                        2 called wrongly or the file is refused, 3 it depends on DNS (--live \
+                        asks)")]
 pub struct Args {
     /// Who sends, as a sip URI or user@domain.
     #[arg(value_name = "FROM")]

@@ -13,7 +13,7 @@ use crate::control;
 use crate::dns::resolver::Resolver;
 use crate::dns::{Answer, Domain, Question};
 use crate::edge::Class;
-use crate::policy::{Date, ExpectedNames, PeerNames, Place, Rules, Snapshot};
+use crate::policy::{Date, ExpectedNames, PeerNames, Place, ProviderRule, Rules, Snapshot};
 use crate::time::Clock;
 use crate::tls::Material;
 
@@ -127,16 +127,14 @@ impl Checker<'_> {
 
     /// Looks at the edges of providers and partners, as many as `limit`.
     fn doors(&mut self, rules: &Rules, snapshot: &Snapshot, material: &Material, limit: usize) {
-        let providers = (0_u16..).zip(&rules.providers).filter(|(_, rule)| rule.enabled);
+        let today = Date::of_unix_s(self.now_unix_s);
+        let used = |rule: &ProviderRule| rule.enabled && rule.ends.is_none_or(|day| day >= today);
+        let providers = (0_u16..).zip(&rules.providers).filter(|(_, rule)| used(rule));
         let mut all: Vec<Who> = providers.map(|(index, _)| Who::Provider(index)).collect();
         all.extend(rules.default_route.as_ref().map(|_| Who::DefaultRoute));
         all.truncate(limit);
-        let sample = sample::choose(
-            &rules.partners,
-            self.config.partners.len(),
-            Date::of_unix_s(self.now_unix_s),
-            limit - all.len(),
-        );
+        let sample =
+            sample::choose(&rules.partners, self.config.partners.len(), today, limit - all.len());
         all.extend(sample.chosen.iter().map(|&index| Who::Partner(index)));
         self.tell_sample(&sample);
         for (who, found) in self.looked_at(&all, rules, snapshot, material) {

@@ -256,6 +256,7 @@ fn scores(criterion: &mut Criterion) {
             let now = Now::default().plus_ms(tick);
             let parties = Parties {
                 domain: domain.as_bytes(),
+                listed: false,
                 domain_key: scores.domain_key(domain.as_bytes()),
                 certificate: *certificate,
                 host: "sip.stranger.example",

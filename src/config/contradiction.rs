@@ -291,6 +291,14 @@ impl Finder<'_> {
                 }
             }
         }
+        for (at, limit) in config.federation_limits.iter().enumerate() {
+            let ordinary = limit.messages_per_s.unwrap_or(config.federation.messages_per_s);
+            if limit.suspicious_messages_per_s.is_some_and(|suspicious| suspicious > ordinary) {
+                let message = "a suspicious partner may send more than another one";
+                let key = format!("federation_limit[{at}].suspicious_messages_per_s");
+                self.at(&key, message, "expected at most messages_per_s");
+            }
+        }
         let federation = &config.federation;
         if federation.suspicious_messages_per_s > federation.messages_per_s {
             let message = "a suspicious partner may send more than another one";

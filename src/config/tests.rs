@@ -571,6 +571,15 @@ fn contradictions_of_limits_and_access_policies_are_refused() {
         )
     );
     assert_eq!(
+        one("[[federation_limit]]\nkind = \"allowed_domain\"\nmessages_per_s = 5\n\
+             suspicious_messages_per_s = 6\n"),
+        triple(
+            "a suspicious partner may send more than another one",
+            "expected at most messages_per_s",
+            "",
+        )
+    );
+    assert_eq!(
         one("[federation]\narchiving_notice_value = \"x\"\n"),
         triple("an archiving notice without its header", "needs `archiving_notice_header` too", "",)
     );

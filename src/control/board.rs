@@ -346,7 +346,7 @@ impl Board {
             exporter.set(&catalogue::CERTIFICATE_ENDS, &labels, certificate.not_after_unix_s);
         }
         let config = self.config.load();
-        exporter.set(&catalogue::PARTNERS, &[], config.partners.len() as u64);
+        exporter.set(&catalogue::PARTNERS, &[], listed_partners(&config) as u64);
         let limits = [
             ("connections", config.limits.connections),
             ("half_open", config.limits.half_open),
@@ -430,7 +430,7 @@ impl admin::View for Board {
             "poller": self.poller(),
             "connections": { "accepted": accepted, "outgoing": outgoing, "half_open": half_open },
             "listeners": listeners,
-            "partners": config.partners.len(),
+            "partners": listed_partners(&config),
             "certificates": certificates,
             "scores": scores::status(&self.scores, self.clock.now()),
             "revocation_lists": self.revocation_status(),
@@ -464,6 +464,11 @@ impl Board {
             "first_next_update_unix_s": totals.next_update_unix_s,
         })
     }
+}
+
+/// Returns how many partners are listed, in the configuration and in its file of partners.
+fn listed_partners(config: &Config) -> usize {
+    config.partners.len() + config.partner_list.as_ref().map_or(0, |list| list.rows.len())
 }
 
 /// Returns what the lock guards; a panic of another holder left it whole, as nothing in here is

@@ -67,7 +67,6 @@ pub fn rules(config: &Config) -> policy::Rules {
             enabled: config.federation.enabled,
             discovery: config.federation.discovery,
             connections_per_partner: config.federation.connections_per_partner,
-            messages_per_s: config.federation.messages_per_s,
             discovered_verification: config.federation.discovered_verification.into(),
             revocation: config.tls.revocation,
         },

@@ -4,14 +4,17 @@
 //! Who gets in is not guessed from the lists: both policies are asked
 //! ([`crate::policy::Snapshot::outbound`]) about each domain that the two say different things of.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::convert;
+use super::{convert, limits};
 use crate::config::{self, Change, Config, Reload};
 use crate::dns::{DnsView, Domain, Question, SharedAnswer};
-use crate::policy::{Decision, Outbound, PartnerRule, Pattern, RefusalRule, Rules, Snapshot};
+use crate::policy::{
+    Decision, Limits, Outbound, PartnerRule, Pattern, RefusalRule, Rules, Snapshot,
+};
 use crate::time::Now;
 
 /// Names told of one group; the rest is told by number.
@@ -143,104 +146,180 @@ fn own_domains(old: &Side<'_>, new: &Side<'_>, sentences: &mut Vec<String>) {
     }
 }
 
-/// What two policies say of one domain.
-struct Compared {
-    before: Result<(), RefusalRule>,
-    after: Result<(), RefusalRule>,
-    was_listed: bool,
-    is_listed: bool,
+/// By what a domain that is not refused comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    /// An entry for it, or for everything below a name it lies below.
+    Entry,
+    /// The default route, which takes what nothing else names.
+    DefaultRoute,
+    /// Discovery, if DNS names its edge.
+    Discovery,
+    /// A provider, if DNS names one.
+    Provider,
 }
 
 fn partners(old: &Side<'_>, new: &Side<'_>, now: Now, found: &mut Difference) {
     let rules = (convert::rules(old.config), convert::rules(new.config));
-    let lists = (Lists::of(&rules.0), Lists::of(&rules.1));
+    let (before, after) = (Lists::of(old.config, &rules.0), Lists::of(new.config, &rules.1));
     let mut cut_off: BTreeMap<RefusalRule, Named> = BTreeMap::new();
-    let mut let_in = Named::default();
-    let (mut to_discovered, mut from_discovered) = (Named::default(), Named::default());
-    let mut terms = Named::default();
-    for domain in candidates((&rules.0, &rules.1), &lists) {
-        let compared = Compared {
-            before: stance(old, now, domain),
-            after: stance(new, now, domain),
-            was_listed: lists.0.partners.contains_key(domain),
-            is_listed: lists.1.partners.contains_key(domain),
-        };
+    let mut moved: BTreeMap<(By, By), Named> = BTreeMap::new();
+    for domain in candidates((&rules.0, &rules.1), (&before, &after)) {
         let name = domain.to_string();
-        match compared {
-            Compared { before: Ok(()), after: Err(rule), .. } => {
+        match (before.stance(old, now, domain), after.stance(new, now, domain)) {
+            (Ok(_), Err(rule)) => {
                 found.cut_off.push(&name);
                 cut_off.entry(rule).or_default().push(&name);
             }
-            Compared { before: Err(_), after: Ok(()), .. } => let_in.push(&name),
-            Compared { before: Ok(()), after: Ok(()), was_listed, is_listed } => {
-                match (was_listed, is_listed) {
-                    (true, false) => to_discovered.push(&name),
-                    (false, true) => from_discovered.push(&name),
-                    (true, true) if !lists.0.says_like(&lists.1, domain) => terms.push(&name),
-                    _ => continue,
-                }
+            (Err(_), Ok(_)) => found.let_in.push(&name),
+            (Ok(was), Ok(is)) if was != is || !before.says_like(&after, domain) => {
                 found.terms_changed.push(&name);
+                moved.entry((was, is)).or_default().push(&name);
             }
-            Compared { before: Err(_), after: Err(_), .. } => {}
+            (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
         }
     }
     for (rule, names) in &cut_off {
         let why = why(*rule);
         found.sentences.push(format!("{}: {why}", names.subject("is cut off", "are cut off")));
     }
-    let mut tell = |names: &Named, one: &str, many: &str| {
-        if names.count > 0 {
-            found.sentences.push(names.subject(one, many));
-        }
+    if found.let_in.count > 0 {
+        found.sentences.push(found.let_in.subject("gets in", "get in"));
+    }
+    for ((was, is), names) in &moved {
+        found.sentences.push(other_terms(*was, *is, names));
+    }
+}
+
+/// Tells what changes for domains that are not refused before or after.
+fn other_terms(was: By, is: By, names: &Named) -> String {
+    let (one, many) = match (was, is) {
+        (By::Entry, By::Entry) => ("stays, under a changed entry", "stay, under changed entries"),
+        (By::Entry, By::Discovery) => (
+            "is no longer listed and stays as a discovered partner, with the limits of one",
+            "are no longer listed and stay as discovered partners, with the limits of such",
+        ),
+        (By::Entry, By::DefaultRoute) => (
+            "is no longer listed and goes by the default route",
+            "are no longer listed and go by the default route",
+        ),
+        (By::Entry, By::Provider) => (
+            "is no longer listed and stays only if DNS names an enabled provider",
+            "are no longer listed and stay only if DNS names an enabled provider",
+        ),
+        (By::Discovery, By::Entry) => (
+            "is listed from then on and loses the limits of a discovered partner",
+            "are listed from then on and lose the limits of discovered partners",
+        ),
+        (By::DefaultRoute, By::Entry) => (
+            "is listed from then on and leaves the default route",
+            "are listed from then on and leave the default route",
+        ),
+        (By::Provider, By::Entry) => (
+            "is listed from then on; until then only a provider can speak for it",
+            "are listed from then on; until then only a provider can speak for them",
+        ),
+        // Only listed domains are asked about, so these have lost an entry that was refused.
+        (_, By::DefaultRoute) => ("goes by the default route", "go by the default route"),
+        (_, By::Discovery) => ("is left to discovery", "are left to discovery"),
+        (_, By::Provider) => (
+            "stays only if DNS names an enabled provider",
+            "stay only if DNS names an enabled provider",
+        ),
     };
-    tell(&let_in, "gets in", "get in");
-    tell(
-        &to_discovered,
-        "is no longer listed and stays as a discovered partner, with the limits of one",
-        "are no longer listed and stay as discovered partners, with the limits of such",
-    );
-    tell(
-        &from_discovered,
-        "is listed from then on and loses the limits of a discovered partner",
-        "are listed from then on and lose the limits of discovered partners",
-    );
-    tell(&terms, "stays, under a changed entry", "stay, under changed entries");
-    found.let_in = let_in;
+    names.subject(one, many)
 }
 
 /// What a configuration lists, in its own text and in files of lists.
 struct Lists<'a> {
     partners: HashMap<&'a Pattern, &'a PartnerRule>,
     blocked: BTreeSet<&'a Pattern>,
+    /// Partners with limits of their own.
+    limits: HashMap<String, Limits>,
+    /// The partners' sets of trust anchors, by the numbers that the rules give them.
+    anchors: Vec<Vec<PathBuf>>,
 }
 
 impl<'a> Lists<'a> {
-    fn of(rules: &'a Rules) -> Self {
+    fn of(config: &Config, rules: &'a Rules) -> Self {
         Self {
             partners: rules.partners.iter().map(|partner| (&partner.domain, partner)).collect(),
             blocked: rules.blocked.iter().collect(),
+            limits: limits::throttles(config).partners.into_iter().collect(),
+            anchors: convert::tls_plan(config, 0, 0, None).partner_trust,
         }
+    }
+
+    /// Returns the entry that counts for a domain: its own, else the narrowest that covers it.
+    fn entry(&self, domain: &Pattern) -> Option<&'a PartnerRule> {
+        if let Some(own) = self.partners.get(domain) {
+            return Some(own);
+        }
+        above(domain.name()).find_map(|name| self.partners.get(&Pattern::Below(name)).copied())
     }
 
     /// Tells whether the two say the same of a domain, or both nothing.
     fn says_like(&self, other: &Self, domain: &Pattern) -> bool {
-        match (self.partners.get(domain), other.partners.get(domain)) {
-            (None, None) => true,
-            // Sets of anchors are numbered anew with each reading; whether there is one stays.
-            (Some(one), Some(two)) => {
-                let of_one = PartnerRule { anchors: two.anchors, ..PartnerRule::clone(one) };
-                of_one == **two && one.anchors.is_some() == two.anchors.is_some()
-            }
-            _ => false,
+        let (one, two) = match (self.entry(domain), other.entry(domain)) {
+            (None, None) => return true,
+            (Some(one), Some(two)) => (one, two),
+            _ => return false,
+        };
+        // Sets of anchors are numbered anew with each reading: their files count.
+        let of_one = PartnerRule {
+            anchors: two.anchors,
+            domain: two.domain.clone(),
+            ..PartnerRule::clone(one)
+        };
+        of_one == *two
+            && self.anchors_of(one) == other.anchors_of(two)
+            && self.limits_of(one) == other.limits_of(two)
+    }
+
+    fn anchors_of(&self, rule: &PartnerRule) -> Option<&[PathBuf]> {
+        self.anchors.get(usize::from(rule.anchors?)).map(Vec::as_slice)
+    }
+
+    fn limits_of(&self, rule: &PartnerRule) -> Option<&Limits> {
+        // Few partners have any, and a million names need not be written out for those.
+        if self.limits.is_empty() {
+            return None;
         }
+        self.limits.get(&rule.domain.to_string())
+    }
+
+    /// Returns what a policy says of `domain` before any look-up: the refusal, or by what it comes
+    /// in.
+    fn stance(&self, side: &Side<'_>, now: Now, domain: &Pattern) -> Result<By, RefusalRule> {
+        let asked = asked(side, now, domain);
+        if let Some(Decision::Refuse(refusal)) = asked {
+            return Err(refusal.rule());
+        }
+        Ok(if self.entry(domain).is_some() {
+            By::Entry
+        } else if side.config.default_route.edge.is_some() {
+            By::DefaultRoute
+        } else if side.config.federation.discovery {
+            By::Discovery
+        } else {
+            By::Provider
+        })
     }
 }
 
-/// Returns the domains that the two may decide differently on: those whose entries differ, or all
-/// that are listed where something changes that all of them rest on.
+/// Returns the names that a domain lies below, the narrowest first.
+fn above(domain: &Domain) -> impl Iterator<Item = Domain> {
+    let text = domain.as_str();
+    let dots = memchr::memchr_iter(b'.', text.as_bytes());
+    dots.filter_map(|dot| Domain::parse(text.get(dot + 1..)?.as_bytes()).ok())
+}
+
+/// Returns the domains that the two may decide differently on: those whose entries differ, those
+/// listed below a pattern that differs, or all that are listed where something changes that all of
+/// them rest on.
 fn candidates<'a>(
     (old, new): (&'a Rules, &'a Rules),
-    (before, after): &(Lists<'a>, Lists<'a>),
+    (before, after): (&Lists<'a>, &Lists<'a>),
 ) -> BTreeSet<&'a Pattern> {
     let switches = |rules: &Rules| (rules.federation.enabled, rules.federation.discovery);
     let common = switches(old) != switches(new)
@@ -252,28 +331,30 @@ fn candidates<'a>(
         let listed = rules.partners.iter().map(|partner| &partner.domain);
         candidates.extend(listed.filter(|domain| common || !own.says_like(other, domain)));
     }
+    let changed = |pattern: &&Pattern| pattern.exact().is_none();
+    let above_some: HashSet<Domain> =
+        candidates.iter().copied().filter(changed).map(|pattern| pattern.name().clone()).collect();
+    if !above_some.is_empty() {
+        let listed = old.partners.iter().chain(&new.partners).map(|partner| &partner.domain);
+        let below = |domain: &&Pattern| above(domain.name()).any(|name| above_some.contains(&name));
+        candidates.extend(listed.filter(below));
+    }
     candidates
 }
 
-/// Returns what a policy says of `domain` before any look-up: `Ok` where it would go on and ask.
-fn stance(side: &Side<'_>, now: Now, domain: &Pattern) -> Result<(), RefusalRule> {
-    let Some(from) = side.config.edge.domains.first() else { return Ok(()) };
+/// Asks a policy about `domain`; `None` where it cannot be asked.
+fn asked(side: &Side<'_>, now: Now, domain: &Pattern) -> Option<Decision> {
+    let from = side.config.edge.domains.first()?;
     let below;
     let to = match domain {
         Pattern::Exact(domain) => domain,
         // Any domain below it will do that has no entry of its own.
-        Pattern::Below(name) => match Domain::parse(format!("any.{name}").as_bytes()) {
-            Ok(any) => {
-                below = any;
-                &below
-            }
-            Err(_) => return Ok(()),
-        },
+        Pattern::Below(name) => {
+            below = Domain::parse(format!("any.{name}").as_bytes()).ok()?;
+            &below
+        }
     };
-    match side.policy.outbound(now, &Outbound { from, to }, &Unasked) {
-        Decision::Refuse(refusal) => Err(refusal.rule()),
-        Decision::Permit(_) | Decision::Ask(_) => Ok(()),
-    }
+    Some(side.policy.outbound(now, &Outbound { from, to }, &Unasked))
 }
 
 /// Name servers that nobody has asked.

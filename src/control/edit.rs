@@ -128,6 +128,7 @@ impl PolicyFile {
                 splices.add("partner", &addition.section());
             }
             Edit::Allow(addition) => {
+                self.refuse_blocked_above(domain)?;
                 let listed = self.listed(domain);
                 let unblocked = splices.take_out("blocked", self.blocked_index(domain))?;
                 match (listed, unblocked) {
@@ -168,9 +169,13 @@ impl PolicyFile {
     }
 
     fn blocked_index(&self, domain: &Pattern) -> Option<usize> {
+        self.all_blocked().position(|blocked| blocked == domain)
+    }
+
+    fn all_blocked(&self) -> impl Iterator<Item = &Pattern> {
         let stated = self.config.blocked.iter().map(|blocked| &blocked.domain);
         let rows = self.config.blocked_list.iter().flat_map(|list| &list.rows);
-        stated.chain(rows.map(|(row, _)| row)).position(|listed| listed == domain)
+        stated.chain(rows.map(|(row, _)| row))
     }
 
     /// Returns where `domain` is listed as a partner.
@@ -186,8 +191,16 @@ impl PolicyFile {
     }
 
     fn refuse_blocked(&self, domain: &Pattern) -> anyhow::Result<()> {
-        let Some(place) = self.blocked(domain) else { return Ok(()) };
+        let Some(place) = self.blocked(domain) else { return self.refuse_blocked_above(domain) };
         bail!("{domain} is blocked ({place}); `entente ctl partner allow {domain}` ends that");
+    }
+
+    /// Refuses what a wider blocked entry would make void: a block wins over every list.
+    fn refuse_blocked_above(&self, domain: &Pattern) -> anyhow::Result<()> {
+        let wider = |blocked: &&Pattern| *blocked != domain && blocked.contains(domain);
+        let Some(wider) = self.all_blocked().find(wider) else { return Ok(()) };
+        let place = self.blocked(wider).unwrap_or_default();
+        bail!("{domain} would stay blocked by {wider} ({place}); narrow that entry first");
     }
 
     fn refuse_blocked_twice(&self, domain: &Pattern) -> anyhow::Result<()> {

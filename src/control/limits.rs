@@ -38,9 +38,12 @@ fn discovered(federation: &config::Federation) -> Limits {
 }
 
 fn of_kind(discovered: Limits, limit: &config::FederationLimit) -> Limits {
+    let messages_per_s = limit.messages_per_s.unwrap_or(discovered.messages_per_s);
+    let suspicious = limit.suspicious_messages_per_s.unwrap_or(discovered.suspicious_per_s);
     Limits {
-        messages_per_s: limit.messages_per_s.unwrap_or(discovered.messages_per_s),
-        suspicious_per_s: limit.suspicious_messages_per_s.unwrap_or(discovered.suspicious_per_s),
+        messages_per_s,
+        // Suspicion never lets more pass than was said of the kind.
+        suspicious_per_s: suspicious.min(messages_per_s),
         users: limit.distinct_users.unwrap_or(discovered.users),
         failed_percent: limit.failed_percent.unwrap_or(discovered.failed_percent),
         ..discovered
@@ -51,8 +54,10 @@ fn of_kind(discovered: Limits, limit: &config::FederationLimit) -> Limits {
 fn of_partner(of_kind: Option<Limits>, discovered: Limits, partner: &config::Partner) -> Limits {
     let unlimited = Limits { messages_per_s: 1_000_000, users: 0, failed_percent: 0, ..discovered };
     let limits = of_kind.unwrap_or(unlimited);
+    let messages_per_s = partner.messages_per_s.unwrap_or(limits.messages_per_s);
     Limits {
-        messages_per_s: partner.messages_per_s.unwrap_or(limits.messages_per_s),
+        messages_per_s,
+        suspicious_per_s: limits.suspicious_per_s.min(messages_per_s),
         users: partner.distinct_users.unwrap_or(limits.users),
         ..limits
     }
@@ -111,6 +116,20 @@ mod tests {
                 ("c.example".to_owned(), alone)
             ]
         );
+    }
+
+    #[test]
+    fn suspicion_lets_no_more_pass_than_the_ordinary_rate() {
+        let config = read(
+            "[federation]\nsuspicious_messages_per_s = 10\n\
+             [[federation_limit]]\nkind = \"allowed_domain\"\nmessages_per_s = 5\n\
+             [[partner]]\ndomain = \"a.example\"\nmessages_per_s = 3\n",
+        );
+        let throttles = throttles(&config);
+        let rates = |limits: &Limits| (limits.messages_per_s, limits.suspicious_per_s);
+        assert_eq!(rates(&throttles.discovered), (20, 10));
+        assert_eq!(rates(&throttles.kinds[0].1), (5, 5));
+        assert_eq!(rates(&throttles.partners[0].1), (3, 3));
     }
 
     #[test]

@@ -42,17 +42,6 @@ struct Before {
 }
 
 impl Running {
-    /// Puts `config` in force, all of it or nothing; returns the keys that changed.
-    ///
-    /// Open connections stay and are judged again before their next message.
-    /// # Errors
-    /// Why nothing was changed: a key that only a restart changes, a contradiction, a file.
-    pub fn reload(&self, config: Config) -> anyhow::Result<Vec<Change>> {
-        let prepared = self.prepare(config);
-        self.board.reloaded(prepared.as_ref().map(|_| ()).map_err(|error| format!("{error:#}")));
-        prepared.map(|prepared| self.publish(prepared))
-    }
-
     /// Returns the level of the log that the configuration in force wants.
     #[must_use]
     pub fn log_level(&self) -> String {

@@ -11,6 +11,7 @@ const TOLD_MAX: usize = 20;
 fn json(score: &Score) -> serde_json::Value {
     let (holder, name) = match &score.holder {
         Holder::Domain(domain) => ("domain", domain),
+        Holder::Entry(entry) => ("entry", entry),
         Holder::Certificate(host) => ("certificate", host),
     };
     serde_json::json!({
@@ -58,7 +59,8 @@ pub(super) fn about(scores: &Scores, now: Now, name: &str) -> serde_json::Value 
 pub(super) fn report(scores: &Scores, now: Now) {
     let all = scores.scores(now);
     for score in all.iter().filter(|score| score.suspicious).take(TOLD_MAX) {
-        let (Holder::Domain(name) | Holder::Certificate(name)) = &score.holder;
+        let (Holder::Domain(name) | Holder::Entry(name) | Holder::Certificate(name)) =
+            &score.holder;
         tracing::warn!(
             partner = name,
             failed_percent = score.failed_percent,
@@ -91,7 +93,7 @@ mod tests {
         let domain = b"tailspin.example";
         let domain_key = scores.domain_key(domain);
         let host = "sip.tailspin.example";
-        let parties = Parties { domain, domain_key, certificate: 5, host };
+        let parties = Parties { domain, listed: false, domain_key, certificate: 5, host };
         let _ = scores.charge(Now::default(), &parties, &Limits::default());
         let told = status(&scores, Now::default().plus_ms(3_000));
         assert_eq!(told["known"], 2);

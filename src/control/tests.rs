@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::fixture::{free_ports, world};
 use super::*;
+use crate::admin::{Outcome, Reply};
 use crate::config::{self, Config, Poller};
 
 fn text(poller: Poller) -> String {
@@ -96,19 +97,30 @@ fn a_reload_takes_everything_or_nothing() {
     let directory = world(&["sip.contoso.example"]);
     let text = text(Poller::Epoll);
     let running = start(parse(directory.path(), &text), Options::default()).unwrap();
+    let path = directory.path().join("e.toml");
+    let mut reloads = Reloads::new(path.clone());
+    let mut reload = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        reloads.reload(&running, None, "a test")
+    };
+    let refusal = |reply: Reply| {
+        assert_eq!(reply.outcome, Outcome::Refused);
+        reply.body["error"].as_str().unwrap_or_default().to_owned()
+    };
 
     let partner = format!("{text}[[partner]]\ndomain = \"fabrikam.example\"\n");
-    let changes = running.reload(parse(directory.path(), &partner)).unwrap();
-    assert_eq!(changes[0].key, "partner[0].domain");
+    let done = reload(&partner);
+    assert_eq!(done.outcome, Outcome::Done);
+    assert_eq!(done.body["difference"]["sentences"][0], "fabrikam.example gets in");
     assert_eq!(running.epoch(), 2);
 
     let moved = partner.replace("shards = 2", "shards = 1").replace("fabrikam", "tailspin");
-    let refused = running.reload(parse(directory.path(), &moved)).unwrap_err().to_string();
-    let place = directory.path().join("e.toml:4");
-    assert_eq!(refused, format!("only a restart changes edge.shards ({})", place.display()));
+    let place = path.display();
+    let only = format!("only a restart changes edge.shards ({place}:4)");
+    assert_eq!(refusal(reload(&moved)), only);
 
     let wrong_key = partner.replace("sip.key", "other.key").replace("fabrikam", "tailspin");
-    let refused = running.reload(parse(directory.path(), &wrong_key)).unwrap_err().to_string();
+    let refused = refusal(reload(&wrong_key));
     assert!(refused.contains("is not the private key of"), "{refused}");
     assert_eq!(running.epoch(), 2, "nothing of it is in force");
 
@@ -116,6 +128,20 @@ fn a_reload_takes_everything_or_nothing() {
     let expected = "entente_control_reloads_total{result=\"refused\"} 2\n";
     assert!(metrics.contains(expected), "{metrics}");
     assert!(metrics.contains("entente_control_partners 1\n"), "{metrics}");
+    running.drain_and_wait().unwrap();
+}
+
+#[test]
+fn rows_of_a_list_count_as_partners() {
+    let directory = world(&["sip.contoso.example"]);
+    let rows = "domain\nfabrikam.example\ntailspin.example\n";
+    std::fs::write(directory.path().join("partners.csv"), rows).unwrap();
+    let text = format!("{}[federation]\npartners_csv = \"partners.csv\"\n", text(Poller::Epoll));
+    std::fs::write(directory.path().join("e.toml"), text).unwrap();
+    let config = config::load(&directory.path().join("e.toml")).unwrap();
+    let running = start(config, Options::default()).unwrap();
+    let metrics = ask(running.management()[0], "/metrics");
+    assert!(metrics.contains("entente_control_partners 2\n"), "{metrics}");
     running.drain_and_wait().unwrap();
 }
 

@@ -191,9 +191,6 @@ pub enum Contradiction {
         /// How many were stated.
         connections: u8,
     },
-    /// Discovery with a rate of zero.
-    #[error("discovered partners may send 0 messages a second: switch discovery off instead")]
-    RateZero,
     /// More than are told.
     #[error("and {0} more")]
     More(usize),
@@ -227,7 +224,6 @@ impl Contradiction {
             | Self::TwoNextHops { .. }
             | Self::TwoDefaultNextHops { .. }
             | Self::Connections { .. }
-            | Self::RateZero
             | Self::TooManyProviders(_)
             | Self::More(_) => None,
         }
@@ -380,9 +376,6 @@ pub(super) fn next_hops(rules: &Rules, own: &DomainTable, found: &mut Found) -> 
 pub(super) fn judge_switches(rules: &Rules, found: &mut Found) {
     let federation = &rules.federation;
     judge_connections("a partner", federation.connections_per_partner, found);
-    if federation.discovery && federation.messages_per_s == 0 {
-        found.push(Contradiction::RateZero);
-    }
 }
 
 fn judge_connections(what: &str, connections: u8, found: &mut Found) {
@@ -427,6 +420,11 @@ pub(super) fn judge_providers(
             if own.find(text).is_some() {
                 let (domain, name) = (domain.clone(), name());
                 found.push(Contradiction::ProviderStatesOwnDomain { domain, name, place });
+            }
+            // What a disabled provider once served may be listed or served by another: that is how
+            // one moves off it.
+            if !provider.enabled {
+                continue;
             }
             let listed = partners.find(text).map(Place::Partner);
             if let Some(other) = stated.insert(domain, place).or(listed) {

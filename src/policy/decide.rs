@@ -293,11 +293,9 @@ impl Snapshot {
         } else {
             Rule::Anonymous
         };
-        // The internal pool authenticates an own user; nobody vouches for an anonymous one.
-        let verification = match rule {
-            Rule::Anonymous => Verification::Never,
-            _ => Verification::Always,
-        };
+        // The pool authenticates an own user, after the edge has stamped the request; nobody vouches
+        // for an anonymous one.
+        let verification = Verification::Never;
         let (epoch, partner) = (self.epoch, PartnerKey::NextHop);
         Ok(Permit { epoch, rule, partner, verification, valid_until: FOREVER, route: None })
     }
@@ -413,7 +411,15 @@ impl Snapshot {
         let Some(answer) = asking.dns.look(asking.now, &question) else {
             return Err(Stop::Ask(question));
         };
-        let targets = answer.outcome.as_deref().unwrap_or_default();
+        let targets = match &answer.outcome {
+            Ok(targets) => targets.as_slice(),
+            // Whose it is cannot be known now; discovery says so itself when it asks again.
+            Err(Failure::ServerFailure | Failure::Timeout) if !self.rules.federation.discovery => {
+                let until = asking.until(&question);
+                return Err(self.stop_for_now(RefusalRule::SrvLookupFailed, domain, None, until));
+            }
+            Err(_) => &[],
+        };
         let number = self.providers.among(targets);
         Ok(number.map(|number| (number, asking.until(&question))))
     }

@@ -52,7 +52,7 @@ pub use rules::{
 pub use scores::Scores;
 pub use snapshot::{Snapshot, compile};
 pub use throttle::{Limits, Throttles};
-pub use trust::{SourceNetwork, Trust};
+pub use trust::SourceNetwork;
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
 
 pub use crate::dns::DnsView;

@@ -71,15 +71,6 @@ impl Permit {
         }
     }
 
-    /// Returns the edge of the public service it is about.
-    pub(super) const fn remote_edge(&self) -> Option<&Domain> {
-        match &self.rule {
-            Rule::Provider { kind: ProviderKind::Public, edge, .. }
-            | Rule::DefaultRoute { public: true, edge, .. } => Some(edge),
-            _ => None,
-        }
-    }
-
     /// Returns whether the sender is stamped `verified`; `asserted`: its own edge said so.
     #[must_use]
     pub const fn source_verified(&self, asserted: bool) -> bool {
@@ -173,7 +164,8 @@ pub enum PartnerKey {
     Listed(u32),
     /// By a keyed hash of its domain, the same under every snapshot of the process.
     Discovered(u64),
-    /// A domain that a `*.name` entry covers, found by SRV: by the same hash. No limits.
+    /// A domain that a `*.name` entry covers, found by SRV: by the same hash; under the limits
+    /// of its kind alone.
     Subdomain(u64),
     /// All domains of a provider, by its place in the list.
     Provider(u16),

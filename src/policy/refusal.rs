@@ -37,6 +37,8 @@ pub enum RefusalRule {
     AnchorsOfAnother,
     /// The entry demands the clientAuth usage and the certificate lacks it.
     ClientUsageMissing,
+    /// The entry demands to know that the certificate is not revoked, and nobody says.
+    RevocationUnknown,
     /// No SRV record (lync-federation 4.2 rule 1).
     NoSuchService,
     /// The SRV record says that there is no service (RFC 2782).
@@ -57,8 +59,6 @@ pub enum RefusalRule {
     ProviderOfAnother,
     /// The connection carries another kind of federation (lync-federation 4.2 rule 10).
     OtherKindOnConnection,
-    /// The entry demands to know that the certificate is not revoked, and nobody says.
-    RevocationUnknown,
 }
 
 /// One row of the table of answers.
@@ -174,6 +174,7 @@ impl RefusalRule {
         Self::HostedNotListed,
         Self::AnchorsOfAnother,
         Self::ClientUsageMissing,
+        Self::RevocationUnknown,
         Self::NoSuchService,
         Self::ServiceRefused,
         Self::SrvLookupFailed,
@@ -184,7 +185,6 @@ impl RefusalRule {
         Self::CertificateNameMismatch,
         Self::ProviderOfAnother,
         Self::OtherKindOnConnection,
-        Self::RevocationUnknown,
     ];
 }
 

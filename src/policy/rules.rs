@@ -47,8 +47,6 @@ pub struct FederationSwitches {
     pub discovery: bool,
     /// Outgoing connections per partner over all shards, 1 to 4.
     pub connections_per_partner: u8,
-    /// Messages a second taken from one discovered partner.
-    pub messages_per_s: u32,
     /// How far a discovered partner's word is believed (`DiscoveredPartnerVerificationLevel`).
     pub discovered_verification: Verification,
     /// What is demanded of the revocation state of partners that no list names.
@@ -61,7 +59,6 @@ impl Default for FederationSwitches {
             enabled: true,
             discovery: false,
             connections_per_partner: 4,
-            messages_per_s: 20,
             discovered_verification: Verification::Source,
             revocation: Revocation::Soft,
         }

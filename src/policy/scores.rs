@@ -49,8 +49,10 @@ const _: () = assert!((limits::SCORES / WAYS).is_power_of_two());
 /// Whom a score is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
-    /// Whoever speaks for this SIP domain.
+    /// The discovered partner of this SIP domain.
     Domain(String),
+    /// Whoever an entry is about: a listed domain or one below it, or a provider by its name.
+    Entry(String),
     /// Whoever holds the certificate that names this host.
     Certificate(String),
 }
@@ -58,8 +60,10 @@ pub enum Holder {
 /// The two names under which a message counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Parties<'a> {
-    /// The SIP domain, as it stands on the wire.
+    /// The SIP domain, as it stands on the wire; of a partner with an entry, what that is called.
     pub domain: &'a [u8],
+    /// An entry stands for the partner: it was not discovered.
+    pub listed: bool,
     /// Its key, from [`Scores::domain_key`].
     pub domain_key: u64,
     /// Stands for the certificate.
@@ -279,7 +283,8 @@ impl Scores {
 
     fn cells_of(&self, now: Now, parties: &Parties<'_>) -> [&Cell; 2] {
         let domain = self.cell(now, parties.domain_key, || {
-            Holder::Domain(String::from_utf8_lossy(parties.domain).to_ascii_lowercase())
+            let name = String::from_utf8_lossy(parties.domain).to_ascii_lowercase();
+            if parties.listed { Holder::Entry(name) } else { Holder::Domain(name) }
         });
         let certificate = self.cell(now, self.certificate_key(parties.certificate), || {
             Holder::Certificate(parties.host.to_owned())

@@ -59,7 +59,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     }
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
-    let throttling = Throttling::of_discovered(rules.federation.messages_per_s);
+    let throttling = Throttling::default();
     let internal_names = DomainTable::of(rules.internal_names.iter());
     let revocation = rules.federation.revocation;
     let providers = ProviderTable::of(&rules.providers, revocation);

@@ -86,8 +86,9 @@ impl Throttles {
     }
 }
 
-/// The same by what a verdict knows of the partner.
-#[derive(Debug)]
+/// The same by what a verdict knows of the partner. Without a word of the configuration discovered
+/// partners have the product's limits.
+#[derive(Debug, Default)]
 pub(super) struct Throttling {
     discovered: Limits,
     kinds: Vec<(PartnerKind, Limits)>,
@@ -95,14 +96,6 @@ pub(super) struct Throttling {
     partners: Vec<(u32, Limits)>,
     /// Some listed partner may have limits; else none is looked for.
     any_listed: bool,
-}
-
-impl Throttling {
-    /// Returns the state without a word of the configuration: discovered partners have limits.
-    pub(super) fn of_discovered(messages_per_s: u32) -> Self {
-        let discovered = Limits { messages_per_s, ..Limits::default() }.bounded();
-        Self { discovered, kinds: Vec::new(), partners: Vec::new(), any_listed: false }
-    }
 }
 
 impl Snapshot {

@@ -125,9 +125,18 @@ pub struct Marks {
 
 impl Marks {
     const fn of(self, gate: Gate) -> Option<bool> {
+        // A right to the wider thing says nothing of the narrower one; without it there is none.
+        const fn closes(mark: Option<bool>) -> Option<bool> {
+            match mark {
+                Some(false) => Some(false),
+                Some(true) | None => None,
+            }
+        }
         match gate {
-            Gate::Federation | Gate::Xmpp => self.federation,
-            Gate::PublicIm | Gate::PublicAv => self.public_im,
+            Gate::Federation => self.federation,
+            Gate::PublicIm => self.public_im,
+            Gate::Xmpp => closes(self.federation),
+            Gate::PublicAv => closes(self.public_im),
             Gate::Outside => None,
         }
     }

@@ -1,6 +1,7 @@
 //! URIs as far as a proxy reads them (RFC 3261 section 19.1).
 
 use core::net::Ipv6Addr;
+use std::borrow::Cow;
 
 use super::fault::SyntaxFault;
 use super::text::{self, HOST, TOKEN, URI, URI_PIECE, USER, trim_start};
@@ -114,11 +115,33 @@ impl<'a> Uri<'a> {
         (!user.is_empty() && USER.is_all(userinfo)).then_some(())
     }
 
+    /// Returns the user as it is compared: escaped characters are the characters themselves (RFC
+    /// 3261 section 19.1.4). Empty without a user.
+    #[must_use]
+    pub fn user_unescaped(&self) -> Cow<'a, [u8]> {
+        let user = self.user.unwrap_or_default();
+        let Some(first) = memchr::memchr(b'%', user) else { return Cow::Borrowed(user) };
+        let (plain, mut rest) = user.split_at(first);
+        let mut unescaped = plain.to_vec();
+        while let Some((&byte, behind)) = rest.split_first() {
+            let escaped = (byte == b'%').then(|| escaped(behind)).flatten();
+            unescaped.push(escaped.unwrap_or(byte));
+            rest = if escaped.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+        }
+        Cow::Owned(unescaped)
+    }
+
     /// Looks a URI parameter up by name, ignoring case.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Option<&'a [u8]>> {
         text::param(self.params, name)
     }
+}
+
+/// Reads the two digits behind a percent sign.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 
 fn split_scheme(bytes: &[u8]) -> Option<(Scheme, &[u8])> {

@@ -222,7 +222,6 @@ fn judge(case: &Case) {
         (Decision::Permit(permit), expected) => {
             assert_eq!(Outcome::Permit(permit.kind()), expected, "{case:?}");
             for asserted in [false, true] {
-                let trust = permit.trust(asserted);
                 let verified = match case.verification {
                     Verification::Always => true,
                     Verification::Source => asserted,
@@ -230,7 +229,11 @@ fn judge(case: &Case) {
                 };
                 let (source_type, network) = oracle_of_trust(permit.kind());
                 assert_eq!(
-                    (trust.source_type, trust.network, trust.verified),
+                    (
+                        permit.source_type(),
+                        permit.source_network(),
+                        permit.source_verified(asserted)
+                    ),
                     (source_type, network, verified),
                     "{case:?}"
                 );

@@ -18,7 +18,7 @@ fn at_s(seconds: u64) -> Now {
 fn partner(scores: &Scores) -> Parties<'static> {
     let domain = b"tailspin.example";
     let domain_key = scores.domain_key(domain);
-    Parties { domain, domain_key, certificate: 7, host: "sip.tailspin.example" }
+    Parties { domain, listed: false, domain_key, certificate: 7, host: "sip.tailspin.example" }
 }
 
 #[test]

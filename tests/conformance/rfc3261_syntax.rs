@@ -497,6 +497,21 @@ fn s19_1_1_a_sip_uri_has_its_parts() {
 }
 
 #[test]
+fn s19_1_4_escaped_characters_are_the_characters() {
+    let unescaped = |text: &str| {
+        let uri = Uri::parse(text.as_bytes()).unwrap();
+        String::from_utf8(uri.user_unescaped().into_owned()).unwrap()
+    };
+    assert_eq!(unescaped("sip:l%65e@contoso.example"), "lee");
+    assert_eq!(unescaped("sip:%6C%65%65@contoso.example"), "lee");
+    assert_eq!(unescaped("sip:lee@contoso.example"), "lee");
+    // What is escaped once is read once, and half an escape is what it says.
+    assert_eq!(unescaped("sip:l%2565e@contoso.example"), "l%65e");
+    assert_eq!(unescaped("sip:l%6@contoso.example"), "l%6");
+    assert_eq!(unescaped("sip:contoso.example"), "");
+}
+
+#[test]
 fn s19_1_1_a_tel_uri_keeps_its_number() {
     let uri = Uri::parse(b"tel:+1-201-555-0123;ext=7").unwrap();
     assert_eq!((uri.scheme, uri.user), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));

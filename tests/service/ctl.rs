@@ -200,6 +200,28 @@ fn an_edit_that_the_edge_refuses_says_that_it_is_written_and_not_in_force() {
 }
 
 #[test]
+fn an_edit_of_a_copy_changes_neither_the_copy_nor_the_edge() {
+    let world = world();
+    let _edge = world.run(|_| {});
+    let before = epoch(&world);
+    let copy = world.directory.path().join("copy.toml");
+    fs::copy(world.file(), &copy).unwrap();
+    let mut entente = Command::new(env!("CARGO_BIN_EXE_entente"));
+    entente.arg("ctl").arg("--config").arg(&copy).args(["partner", "add", "fabrikam.example"]);
+    let output = entente.env("RUST_BACKTRACE", "0").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "entente: nothing is changed: the edge on {} reads {}, not {}\n",
+        world.directory.path().join("admin.sock").display(),
+        world.file().display(),
+        copy.display()
+    );
+    assert_eq!(said(&output), expected);
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(world.file()).unwrap());
+    assert_eq!(epoch(&world), before);
+}
+
+#[test]
 fn drain_ends_the_edge_in_order() {
     let world = world();
     let edge = world.run(|_| {});

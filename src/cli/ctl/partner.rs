@@ -1,6 +1,6 @@
 //! `entente ctl partner`: the list of partners, in the file first and then in force.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -80,10 +80,12 @@ pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Remove(whom) => (Edit::Remove(whom.domain.clone()), whom.reload),
     };
     let edited = PolicyFile::read(path)?.edit(&edit)?;
+    let edge = edge_of(args, path)?;
     edited.write()?;
     let done = edited.done;
-    match put_in_force(args, path, reload)? {
-        Some(reloaded) => {
+    match edge {
+        Some(socket) => {
+            let reloaded = put_in_force(&socket, path, reload)?;
             let answer = json!({ "file": path, "done": done, "reload": reloaded });
             print(args, &answer, || told(&done) + &show::reloaded(&reloaded))
         }
@@ -101,22 +103,30 @@ fn told(done: &[String]) -> String {
     done.iter().map(|sentence| format!("{sentence}\n")).collect()
 }
 
-/// Lets the edge reload; `None` if there is none.
-fn put_in_force(args: &Args, path: &Path, reload: Reload) -> anyhow::Result<Option<Value>> {
+/// Returns the socket of the edge that reads `path`, if one is there.
+///
+/// Asked before anything is written: an edge that reads another file must not reload for it.
+fn edge_of(args: &Args, path: &Path) -> anyhow::Result<Option<PathBuf>> {
     let Some(socket) = args.socket.clone().or_else(|| socket_in(path)) else { return Ok(None) };
-    let written = || format!("{} is written but not in force", path.display());
-    let answer = match client::ask(&socket, "POST", "/reload", Some(reload.body())) {
-        Ok(answer) => answer,
+    let status = match client::ask(&socket, "GET", "/status", None) {
+        Ok(answer) => answer.success()?,
         Err(error) if error.is::<client::NobodyThere>() => return Ok(None),
-        Err(error) => return Err(error).with_context(written),
+        Err(error) => return Err(error),
     };
-    let reloaded = answer.success().with_context(written)?;
-    let read = reloaded["file"].as_str().unwrap_or_default();
+    let read = status["configuration"].as_str().unwrap_or_default();
     let same = |one: &Path| std::fs::canonicalize(one).ok();
     if same(Path::new(read)) != same(path) {
-        bail!("{}: the edge on {} reads {read}", written(), socket.display());
+        let (path, socket) = (path.display(), socket.display());
+        bail!("nothing is changed: the edge on {socket} reads {read}, not {path}");
     }
-    Ok(Some(reloaded))
+    Ok(Some(socket))
+}
+
+/// Lets the edge reload.
+fn put_in_force(socket: &Path, path: &Path, reload: Reload) -> anyhow::Result<Value> {
+    let written = || format!("{} is written but not in force", path.display());
+    let answer = client::ask(socket, "POST", "/reload", Some(reload.body()));
+    answer.with_context(written)?.success().with_context(written)
 }
 
 /// Prints what the file lists; of lists in files of their own, how long they are.

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::time::Clock;
 
+/// Scores told to people; `--json` has more of them.
+const SCORES_TOLD_MAX: usize = 5;
+
 /// Returns what is the matter with the edge, a line each.
 pub(super) fn status(status: &Value) -> String {
     let now = Clock::start().now().unix_s;
@@ -45,6 +48,12 @@ fn status_at(status: &Value, now_unix_s: u64) -> String {
     line("shards", &format!("{} ({})", status["shards"], word(&status["poller"])));
     line("listeners", &words(&status["listeners"]).join(", "));
     line("partners", &format!("{} listed", status["partners"]));
+    scores(&status["scores"], &mut line);
+    let lists = &status["revocation_lists"];
+    if let Some(in_force) = lists["in_force"].as_u64() {
+        let (lapsed, missing) = (&lists["lapsed"], &lists["missing"]);
+        line("revocation", &format!("{in_force} lists, {lapsed} lapsed, {missing} missing"));
+    }
     for certificate in status["certificates"].as_array().into_iter().flatten() {
         let ends = certificate["not_after_unix_s"].as_u64().unwrap_or_default();
         let left = match ends.checked_sub(now_unix_s) {
@@ -61,6 +70,30 @@ fn status_at(status: &Value, now_unix_s: u64) -> String {
         line("last refusal", refusal);
     }
     text
+}
+
+/// Tells the scores of partners under limits: the worst first, and whom one might list.
+fn scores(scores: &Value, line: &mut impl FnMut(&str, &str)) {
+    let Some(known) = scores["known"].as_u64() else { return };
+    line("scores", &format!("{known} known, {} suspicious", scores["suspicious"]));
+    let first = scores["first"].as_array().into_iter().flatten();
+    for score in first.take(SCORES_TOLD_MAX) {
+        let standing = if score["suspicious"] == true { ", suspicious" } else { "" };
+        let told = format!(
+            "{} {}: {} messages, {} held, {} refused, {} users, {} % failed{standing}",
+            score["holder"].as_str().unwrap_or("-"),
+            score["name"].as_str().unwrap_or("-"),
+            score["messages"],
+            score["held"],
+            score["refused"],
+            score["users"],
+            score["failed_percent"],
+        );
+        line("", &told);
+    }
+    for suggestion in words(&scores["suggestions"]) {
+        line("suggestion", suggestion);
+    }
 }
 
 fn words(list: &Value) -> Vec<&str> {
@@ -127,6 +160,15 @@ mod tests {
             "connections": { "accepted": 12, "outgoing": 4, "half_open": 0 },
             "listeners": ["192.0.2.10:5061"], "partners": 2,
             "certificates": [{ "identity": "access", "not_after_unix_s": 180_000 }],
+            "scores": {
+                "known": 2, "suspicious": 1,
+                "first": [{
+                    "holder": "domain", "name": "tailspin.example", "suspicious": true,
+                    "messages": 70, "held": 4, "refused": 3, "users": 9, "failed_percent": 61,
+                }],
+                "suggestions": ["fabrikam.example might be listed"],
+            },
+            "revocation_lists": { "in_force": 4, "lapsed": 1, "missing": 0 },
             "reloads": {
                 "accepted": 2, "refused": 1, "rolled_back": 0, "last_refusal": "no",
                 "unconfirmed": { "epoch": 3, "until_unix_s": 7_300 },
@@ -144,6 +186,11 @@ connections  12 accepted, 4 outgoing, 0 half-open
 shards       2 (io_uring)
 listeners    192.0.2.10:5061
 partners     2 listed
+scores       2 known, 1 suspicious
+             domain tailspin.example: 70 messages, 4 held, 3 refused, 9 users, 61 % failed, \
+                 suspicious
+suggestion   fabrikam.example might be listed
+revocation   4 lists, 1 lapsed, 0 missing
 certificate  access ends in 2 d 0 h
 reloads      2 accepted, 1 refused, 0 rolled back
 last refusal no

@@ -27,8 +27,8 @@ section! {
             ("public_provider", PartnerKind::PublicProvider),
             ("default_route", PartnerKind::DefaultRoute),
         ]), required, Live {
-            beyond: "a kind that is not named here has no limits; what speaks for many domains \
-                     counts under each of them, and under its certificate for all",
+            beyond: "a kind that is not named here has no limits; a provider counts under its name \
+                     for all its domains, the default route under each of them",
             example: "\"allowed_domain\"",
             see: ["partner.kind", "partner.messages_per_s"],
         }

@@ -28,7 +28,8 @@ section! {
         }
         /// Whether partners that are not listed are found by DNS SRV.
         discovery: bool = boolean(), default("false"), Live {
-            beyond: "false: an unlisted domain is refused without a DNS question",
+            beyond: "false: an unlisted domain is refused, without a DNS question unless a provider \
+                is enabled",
             example: "true",
             see: ["federation.messages_per_s"],
         }
@@ -50,7 +51,7 @@ section! {
         }
         /// File with more partners, one a line: CSV whose first line names its columns, of domain,
         /// edge, port, srv_target, names, require_client_eku, verification, version, expires,
-        /// owner, ticket and comment, each as the key of `[[partner]]`.
+        /// owner, ticket and comment, each as the key of `[[partner]]`; srv_target is a word here.
         partners_csv: PathBuf = path(), optional, Live {
             beyond: "unset: [[partner]] alone; a row that is wrong is shown and nothing is changed",
             example: "\"partners.csv\"",

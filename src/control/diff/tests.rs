@@ -180,3 +180,51 @@ fn an_entry_that_has_expired_cuts_off() {
     let later = format!("{fabrikam}expires = 2030-12-31\n");
     assert_eq!(told(&fabrikam, &later), ["fabrikam.example stays, under a changed entry"]);
 }
+
+#[test]
+fn limits_and_anchors_of_a_partner_are_terms_of_it() {
+    let fabrikam = partner("fabrikam.example");
+    let changed = ["fabrikam.example stays, under a changed entry"];
+    assert_eq!(told(&fabrikam, &format!("{fabrikam}messages_per_s = 3\n")), changed);
+    assert_eq!(told(&fabrikam, &format!("{fabrikam}distinct_users = 3\n")), changed);
+    let trusting = |file: &str| format!("{fabrikam}trust = [\"{file}\"]\n");
+    assert_eq!(told(&trusting("a.pem"), &trusting("b.pem")), changed);
+    // Another partner's set before it renumbers the sets and changes nothing for it.
+    let other = format!("{}trust = [\"c.pem\"]\n", partner("adatum.example"));
+    let both = format!("{other}{}", trusting("a.pem"));
+    assert_eq!(told(&trusting("a.pem"), &both), ["adatum.example gets in"]);
+}
+
+#[test]
+fn a_pattern_that_comes_is_told_of_the_domains_below_it() {
+    let listed = partner("it.fabrikam.example") + &partner("tailspin.example");
+    let closed = format!("{listed}{}", blocked("*.fabrikam.example"));
+    assert_eq!(told(&listed, &closed), ["it.fabrikam.example is cut off: blocked"]);
+    assert_eq!(told(&closed, &listed), ["it.fabrikam.example gets in"]);
+}
+
+#[test]
+fn a_domain_that_a_pattern_lists_too_is_still_listed() {
+    let open = "[federation]\ndiscovery = true\n";
+    let below = format!("{open}{}", partner("*.fabrikam.example"));
+    let both = format!("{below}{}names = \"both\"\n", partner("it.fabrikam.example"));
+    assert_eq!(told(&both, &below), ["it.fabrikam.example stays, under a changed entry"]);
+    let same = format!("{below}{}", partner("it.fabrikam.example"));
+    assert_eq!(told(&same, &below), Vec::<String>::new());
+}
+
+#[test]
+fn who_loses_its_entry_goes_where_the_rest_goes() {
+    let fabrikam = partner("fabrikam.example");
+    let route = "[default_route]\nedge = \"clear.example.net\"\n";
+    assert_eq!(
+        told(&format!("{route}{fabrikam}"), route),
+        ["fabrikam.example is no longer listed and goes by the default route"]
+    );
+    let provider = "[[provider]]\nname = \"hoster\"\nkind = \"hosting\"\n\
+                    edge = \"sip.hoster.example\"\nenabled = true\n";
+    assert_eq!(
+        told(&format!("{provider}{fabrikam}"), provider),
+        ["fabrikam.example is no longer listed and stays only if DNS names an enabled provider"]
+    );
+}

@@ -131,6 +131,19 @@ fn what_is_done_already_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_domain_below_a_blocked_name_is_not_listed_in_vain() {
+    let text = format!(
+        "{LEAST}[[blocked]]\ndomain = \"*.fabrikam.example\"\n\
+         [[blocked]]\ndomain = \"it.fabrikam.example\"\n"
+    );
+    let stays = "it.fabrikam.example would stay blocked by *.fabrikam.example (e.toml:13); narrow \
+                 that entry first";
+    assert_eq!(refused(&text, &Edit::Allow(addition("it.fabrikam.example"))), stays);
+    let other = refused(&text, &Edit::Add(addition("hr.fabrikam.example")));
+    assert_eq!(other, stays.replace("it.fab", "hr.fab"));
+}
+
+#[test]
 fn what_the_reader_refuses_is_not_written() {
     let own = refused(LEAST, &Edit::Add(addition("contoso.example")));
     assert!(own.contains("contoso.example is an own domain"), "{own}");

@@ -157,7 +157,8 @@ impl Access {
             }
             Crossing::UserToInside => {
                 let out = edits.insert(end);
-                self.trust.write(plan.admission.stamp, false, None, out);
+                let stamp = plan.admission.stamp;
+                self.trust.write(stamp, stamp.verified(false), None, out);
                 out.extend_from_slice(b"ms-user-logon-data: RemoteUser\r\n");
                 self.replace_contact(leg, message, edits);
             }

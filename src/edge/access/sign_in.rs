@@ -102,10 +102,7 @@ impl SignIns {
         if let Ok(to) = message.to()
             && let Ok(uri) = crate::sip::Uri::parse(to.uri)
         {
-            uri.user
-                .unwrap_or_default()
-                .iter()
-                .for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
+            uri.user_unescaped().iter().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
         }
         domain.iter().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
         hasher.finish()

@@ -94,7 +94,7 @@ impl Access {
             return Ok(());
         }
         let marks = if marked { user_marks(message) } else { Marks::default() };
-        directory.judge(uri.user.unwrap_or_default(), uri.host, gate, role, marks)
+        directory.judge(&uri.user_unescaped(), uri.host, gate, role, marks)
     }
 
     /// Judges a message against its sender's limits; returns the key of the sender's score.
@@ -113,7 +113,8 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let host = held.names.as_ref().and_then(|names| names.dns_names.first());
         let parties = Parties {
-            domain: from,
+            domain: self.snapshot.partner_domain(partner).map_or(from, str::as_bytes),
+            listed: !matches!(partner, PartnerKey::Discovered(_)),
             domain_key: self.score_key(partner, from),
             certificate: held.peer,
             host: host.map_or("", |host| host.as_str()),
@@ -128,8 +129,7 @@ impl Access {
             Toll::Paid if !plan.by_token => {
                 let to = Uri::parse(message.uri()).ok();
                 to.map_or(Addressed::Admitted, |to| {
-                    let user = to.user.unwrap_or_default();
-                    scores.address(now, &parties, user, to.host, &limits)
+                    scores.address(now, &parties, &to.user_unescaped(), to.host, &limits)
                 })
             }
             _ => Addressed::Admitted,

@@ -611,7 +611,7 @@ fn a_remote_user_is_one_of_ours_and_may_address_anybody_not_blocked() {
         assert_eq!(permit.kind(), PartnerKind::RemoteUser);
         assert_eq!(permit.partner(), PartnerKey::NextHop);
         assert_eq!(permit.rule().sentence(), "remote user of contoso.example");
-        assert!(permit.source_verified(false));
+        assert!(!permit.source_verified(true), "the pool has yet to ask who it is");
     }
     let blocked = domain("litware.example");
     let decision = snapshot.remote_user(&own, Some(&blocked));

@@ -169,10 +169,15 @@ impl Cell {
     /// Undoes a reservation, because the other name had none left.
     pub(super) fn give_back(&self, now: Now, limits: &Limits) {
         let (interval_ns, _) = self.rate(limits);
-        let ahead = self.full_at_ns.load(Ordering::Relaxed).saturating_sub(now.monotonic.0);
-        // A bucket that is full again has nothing of it left to undo.
-        self.full_at_ns.fetch_sub(interval_ns.min(ahead), Ordering::Relaxed);
-        self.messages.fetch_sub(1, Ordering::Relaxed);
+        let undo = |full_at: u64| {
+            // A bucket that is full again has nothing of it left to undo.
+            let ahead = full_at.saturating_sub(now.monotonic.0);
+            Some(full_at - interval_ns.min(ahead))
+        };
+        let _ = self.full_at_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, undo);
+        // The cell may have begun anew for another name meanwhile.
+        let less = |messages: u64| messages.checked_sub(1);
+        let _ = self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     pub(super) fn held(&self) {
@@ -284,6 +289,10 @@ impl Ratio {
     fn at(self, now: Now, half_life_s: u32) -> Self {
         #[allow(clippy::cast_possible_truncation, reason = "modulo 65,536, as it is kept")]
         let half_life = (now_s(now) / half_life_s.max(1)) as u16;
+        // Another shard's turn began past the boundary already: its counts are the newer ones.
+        if self.half_life == half_life.wrapping_add(1) {
+            return self;
+        }
         let halvings = u32::from(half_life.wrapping_sub(self.half_life));
         let halved = |count: u32| count.checked_shr(halvings).unwrap_or(0);
         Self { half_life, answers: halved(self.answers), failures: halved(self.failures) }
@@ -331,6 +340,23 @@ mod tests {
         let later = ratio.at(after_s(301), 300);
         assert_eq!((later.answers / ONE, later.percent()), (20, 50));
         assert_eq!(ratio.at(after_s(300 * 40), 300).answers, 0);
+    }
+
+    #[test]
+    fn a_shard_that_is_behind_a_boundary_loses_no_count() {
+        let early = after_s(299);
+        let ahead = Ratio::default().at(after_s(300), 300).plus(true).plus(false);
+        let behind = ahead.at(early, 300).plus(true);
+        assert_eq!((behind.answers / ONE, behind.failures / ONE), (3, 2));
+        assert_eq!(behind.at(after_s(301), 300), behind);
+    }
+
+    #[test]
+    fn what_is_given_back_to_a_cell_that_began_anew_is_nothing() {
+        let (cell, limits) = (Cell::default(), Limits::default());
+        cell.give_back(after_s(10), &limits);
+        assert_eq!(cell.full_at_ns.load(Ordering::Relaxed), 0);
+        assert_eq!(cell.messages.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -91,12 +91,13 @@ mod tests {
 
     #[test]
     fn each_condition_is_needed() {
-        let worse: [fn(&mut Score); 5] = [
+        let worse: [fn(&mut Score); 6] = [
             |score| score.known_s = KNOWN_S_LEAST - 1,
             |score| score.answers = ANSWERS_LEAST - 1,
             |score| score.failures = 101,
             |score| score.suspicions = 1,
             |score| score.holder = Holder::Certificate("sip.fabrikam.example".to_owned()),
+            |score| score.holder = Holder::Entry("fabrikam.example".to_owned()),
         ];
         for worsen in worse {
             let mut score = good();

@@ -12,7 +12,8 @@ fn scores() -> Scores {
 
 fn parties<'a>(scores: &Scores, domain: &'a str, certificate: u64) -> Parties<'a> {
     let key = scores.domain_key(domain.as_bytes());
-    Parties { domain: domain.as_bytes(), domain_key: key, certificate, host: "sip.edge.example" }
+    let (domain, host) = (domain.as_bytes(), "sip.edge.example");
+    Parties { domain, listed: false, domain_key: key, certificate, host }
 }
 
 /// Strict to the message: nothing is held.
@@ -194,4 +195,15 @@ fn shards_together_let_no_more_pass_than_one_would() {
         shards.into_iter().map(|shard| shard.join().expect("it ends")).sum()
     });
     assert_eq!(passed, 19);
+}
+
+#[test]
+fn a_score_is_named_after_the_entry_it_counts_for() {
+    let scores = Scores::new([1, 2]);
+    let key = scores.domain_key(b"hoster");
+    let one = Parties { listed: true, ..parties(&scores, "hoster", 7) };
+    assert_eq!(one.domain_key, key);
+    let _ = scores.charge(Now::default(), &one, &Limits::default());
+    let list = scores.scores(Now::default());
+    assert!(list.iter().any(|score| score.holder == Holder::Entry("hoster".to_owned())));
 }

@@ -108,6 +108,21 @@ fn marks_of_an_inner_server_count_as_configured() {
 }
 
 #[test]
+fn a_mark_opens_no_narrower_gate_than_its_own() {
+    let policies = vec![policy("im only", &[Gate::Federation, Gate::PublicIm])];
+    let mut builder = DirectoryBuilder::new([1, 2], policies, MarksCount::Decide, 1);
+    builder.add("kim", "contoso.example", "", "im only", Home::Pool).unwrap();
+    let directory = builder.finish();
+    let judge = |gate, public_im| {
+        let marks = Marks { public_im, federation: None };
+        directory.judge(b"kim", b"contoso.example", gate, Role::Sender, marks).is_ok()
+    };
+    assert!(judge(Gate::PublicIm, Some(true)));
+    assert!(!judge(Gate::PublicAv, Some(true)), "the mark is of messages");
+    assert!(!judge(Gate::PublicAv, Some(false)) && !judge(Gate::PublicIm, Some(false)));
+}
+
+#[test]
 fn s12_2_each_gate_has_its_answer() {
     let directory = directory(
         MarksCount::Decide,

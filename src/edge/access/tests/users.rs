@@ -47,7 +47,9 @@ fn s5_5_a_partner_reaches_only_users_whose_policy_opens_federation() {
     let (mut world, partner, pool) = world(MarksCount::Decide);
     world.send(partner, &request("MESSAGE", JOHN, KIM, "m1"));
     assert!(world.read(pool).starts_with("MESSAGE sip:kim@"));
-    for (user, id) in [(LEE, "m2"), (MAX, "m3"), ("LEE@Contoso.example", "m4")] {
+    for (user, id) in
+        [(LEE, "m2"), (MAX, "m3"), ("LEE@Contoso.example", "m4"), ("le%65@contoso.example", "m5")]
+    {
         world.send(partner, &request("MESSAGE", JOHN, user, id));
         let answer = world.read(partner);
         assert_eq!(status(&answer), 403, "{user}: {answer}");

@@ -75,6 +75,21 @@ fn without_discovery_a_hosted_domain_must_be_listed() {
 }
 
 #[test]
+fn a_domain_whose_record_cannot_be_read_is_not_called_unknown() {
+    let failed = |failure| {
+        let dns = Answers::of(Question::Federation(domain("owner.example")), Err(failure));
+        refusal(to_partner(&snapshot(with_providers(false)), "owner.example", &dns))
+    };
+    for failure in [Failure::ServerFailure, Failure::Timeout] {
+        let refusal = failed(failure);
+        assert_eq!(refusal.rule(), RefusalRule::SrvLookupFailed, "{failure:?}");
+        assert_eq!((refusal.status(), refusal.diagnostics()), (504, 1008));
+        assert_eq!(refusal.valid_until(), UNTIL);
+    }
+    assert_eq!(failed(Failure::NoSuchService).rule(), RefusalRule::UnknownDomain);
+}
+
+#[test]
 fn a_public_provider_needs_no_list() {
     let snapshot = snapshot(with_providers(false));
     let dns = behind("owner.example", SKYPE);
@@ -84,15 +99,8 @@ fn a_public_provider_needs_no_list() {
     assert_eq!(permit.source_network(), SourceNetwork::PublicCloud);
     assert!(!permit.source_verified(true), "nothing counts as verified by default");
     assert!(!permit.audio_video());
-    let trust = permit.trust(true);
-    let mut written = Vec::new();
-    trust.write("lsedge.contoso.example", &mut written);
-    assert_eq!(
-        String::from_utf8(written).unwrap(),
-        "ms-source-type=AuthorizedServer;ms-ep-fqdn=lsedge.contoso.example;\
-         ms-source-verified-user=unverified;ms-source-network=publiccloud;\
-         ms-remote-fqdn=federation.skype.example"
-    );
+    assert_eq!(permit.source_type(), "AuthorizedServer");
+    assert_eq!(snapshot.remote_edge(permit.partner()), Some(&domain(SKYPE)));
 }
 
 #[test]
@@ -246,10 +254,11 @@ fn a_default_route_may_count_as_public() {
     let snapshot = snapshot(rules);
     let decision =
         from_partner(&snapshot, "hub.clearing.example", "adatum.example", &Answers::default());
-    let trust = permit(decision).trust(true);
-    assert_eq!(trust.network, SourceNetwork::PublicCloud);
-    assert_eq!(trust.remote, Some(domain("hub.clearing.example")));
-    assert!(trust.verified);
+    let permit = permit(decision);
+    assert_eq!(permit.source_network(), SourceNetwork::PublicCloud);
+    let remote = snapshot.remote_edge(permit.partner());
+    assert_eq!(remote, Some(&domain("hub.clearing.example")));
+    assert!(permit.source_verified(true));
 }
 
 #[test]

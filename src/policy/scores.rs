@@ -252,7 +252,8 @@ impl Scores {
         for (held, cell) in self.keys.iter().zip(&self.cells) {
             let held = held.load(Ordering::Acquire);
             let Some(score) = (held != 0).then(|| cell.read(now)).flatten() else { continue };
-            let (Holder::Domain(holder) | Holder::Certificate(holder)) = &score.holder;
+            let (Holder::Domain(holder) | Holder::Entry(holder) | Holder::Certificate(holder)) =
+                &score.holder;
             // Discovered partners have keys of another making; their holder is the name itself.
             if held == key || holder.eq_ignore_ascii_case(name) {
                 scores.push(score);

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Direction, Party, marks};
 use crate::policy::users::{Gate, Granted, Home, MarksCount, Role};
 use crate::policy::{Decision, PartnerKind};
+use crate::sip::Uri;
 
 /// The own user of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +57,9 @@ pub(super) fn of(case: &super::Case<'_>, policy: &Decision) -> Option<OwnUser> {
         return None;
     }
     let directory = case.snapshot.directory();
-    let (user, host) = (party.user.as_bytes(), party.domain.as_str().as_bytes());
+    let uri = Uri::parse(party.uri.as_bytes()).ok()?;
+    let (user, host) = (uri.user_unescaped(), uri.host);
+    let user: &[u8] = &user;
     let standing = directory.standing(user, host);
     let policy_shown = standing.policy.map(|grant| PolicyShown {
         name: grant.name.to_owned(),
@@ -94,7 +97,7 @@ pub(super) fn of(case: &super::Case<'_>, policy: &Decision) -> Option<OwnUser> {
     Some(OwnUser {
         uri: party.uri.clone(),
         role: if role == Role::Sender { "sender" } else { "recipient" },
-        named_at: case.config.whereabouts_of_user(&party.user, &party.domain),
+        named_at: case.config.whereabouts_of_user(&String::from_utf8_lossy(user), &party.domain),
         home: match standing.home {
             Home::Pool => "pool",
             Home::BranchAppliance => "branch_appliance",

@@ -191,6 +191,16 @@ fn a_user_of_the_list_is_found_in_its_file() {
 }
 
 #[test]
+fn an_escaped_user_is_the_same_user() {
+    let text = text();
+    let told =
+        json(&explained(&text, &args("sip:bob@tailspin.example", "sip:k%69m@contoso.example")));
+    assert_eq!(told["own_user"]["policy"]["name"], "sales");
+    let line = line_of(&text, "uri = \"kim", 0);
+    assert_eq!(told["own_user"]["named_at"], format!("e.toml:{line}"));
+}
+
+#[test]
 fn without_any_policy_all_gates_stand_open() {
     let told = explained(TEXT, &args("sip:bob@tailspin.example", ALICE));
     let printed = show::text(&told);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{Criterion, Throughput};
 use entente::dns::{Answer, Domain, Target};
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Command, Core, Effects, Fed, LegId, Opened, OutletId};
 use entente::policy::{self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules};
 use entente::time::Now;
@@ -73,25 +73,20 @@ fn rules() -> Rules {
     let mut fabrikam = PartnerRule::allowed_domain(domain("fabrikam.example"));
     fabrikam.allow_networks = vec!["192.0.2.0/24".parse().expect("a network")];
     Rules {
-        node: domain("edge1.contoso.example"),
-        external_fqdn: domain("sip.contoso.example"),
-        internal_fqdn: domain("lsedge.contoso.example"),
-        own_domains: vec![domain("contoso.example")],
-        federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
         blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam],
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
-            name: domain("pool.contoso.example"),
-            port: 5061,
             addresses: vec!["192.0.2.10".parse().expect("an address")],
-            domains: vec![],
-            connections: 1,
+            ..NextHop::new(domain("pool.contoso.example"))
         }],
-        addresses: policy::AddressRule::default(),
+        ..Rules::new(
+            domain("edge1.contoso.example"),
+            domain("sip.contoso.example"),
+            domain("lsedge.contoso.example"),
+            vec![domain("contoso.example")],
+        )
     }
 }
 
@@ -122,19 +117,10 @@ struct Edge {
 impl Edge {
     fn new() -> Self {
         let setup = Setup {
-            shard: 0,
-            shards: 1,
             transactions: 10_000,
-            external_port: 5061,
-            internal_port: 5061,
-            remote_port: 443,
-            process_key: [1, 2],
-            pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
-            first_generation: 0,
-            seed: 7,
             idle_timeout_ms: u64::MAX,
             ping_interval_ms: 0,
-            explain: false,
+            ..Setup::single([1, 2], [9; 16])
         };
         let snapshot = Arc::new(policy::compile(rules(), 1).expect("rules without contradiction"));
         let none = LegId { index: 0, generation: 1 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cap::Cap;
 use entente::dns::Domain;
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Core as _, Effects, LegId, Opened};
 use entente::policy::{self, Rules};
 use entente::time::{Clock, Now};
@@ -73,34 +73,19 @@ fn legs_of_core(
 fn core() -> (Access, Effects) {
     let domain = |text: &str| Domain::parse(text.as_bytes()).expect("a domain");
     let rules = Rules {
-        node: domain("edge1.fabrikam.example"),
-        external_fqdn: domain("sip.fabrikam.example"),
-        internal_fqdn: domain("lsedge.fabrikam.example"),
-        own_domains: vec![domain("fabrikam.example")],
-        federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: false, anonymous: false },
-        blocked: Vec::new(),
-        partners: Vec::new(),
-        providers: Vec::new(),
-        default_route: None,
-        internal_names: Vec::new(),
-        next_hops: Vec::new(),
-        addresses: policy::AddressRule::default(),
+        ..Rules::new(
+            domain("edge1.fabrikam.example"),
+            domain("sip.fabrikam.example"),
+            domain("lsedge.fabrikam.example"),
+            vec![domain("fabrikam.example")],
+        )
     };
     let setup = Setup {
-        shard: 0,
-        shards: 1,
         transactions: 16,
-        external_port: 5061,
-        internal_port: 5061,
-        remote_port: 443,
-        process_key: [1, 2],
-        pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
-        first_generation: 0,
-        seed: 7,
         idle_timeout_ms: u64::MAX,
         ping_interval_ms: 0,
-        explain: false,
+        ..Setup::single([1, 2], [9; 16])
     };
     let snapshot = Arc::new(policy::compile(rules, 1).expect("rules without contradiction"));
     (Access::new(setup, snapshot), Effects::default())

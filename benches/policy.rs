@@ -18,9 +18,8 @@ use entente::policy::users::{
     AccessPolicy, Directory, DirectoryBuilder, Gate, Home, Marks, MarksCount, Role,
 };
 use entente::policy::{
-    AddressRule, Anchors, Decision, Direction, FederationSwitches, Inbound, Limits, Outbound,
-    PartnerRule, PeerNames, RemoteUserSwitches, RevocationState, Rules, Scores, Snapshot, Verdict,
-    VerdictCache, compile,
+    Anchors, Decision, Direction, Inbound, Limits, Outbound, PartnerRule, PeerNames,
+    RevocationState, Rules, Scores, Snapshot, Verdict, VerdictCache, compile,
 };
 use entente::time::Now;
 
@@ -48,19 +47,15 @@ fn rules(partners: usize) -> Rules {
         })
         .collect();
     Rules {
-        node: domain("edge1.contoso.example"),
-        external_fqdn: domain("sip.contoso.example"),
-        internal_fqdn: domain("lsedge.contoso.example"),
-        own_domains: vec![domain("contoso.example")],
-        federation: FederationSwitches::default(),
-        remote_users: RemoteUserSwitches::default(),
         blocked: vec![domain("litware.example").into()],
         partners,
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
-        next_hops: Vec::new(),
-        addresses: AddressRule::default(),
+        ..Rules::new(
+            domain("edge1.contoso.example"),
+            domain("sip.contoso.example"),
+            domain("lsedge.contoso.example"),
+            vec![domain("contoso.example")],
+        )
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 
 #[derive(Default)]
-struct Edge {
-    draining: AtomicBool,
-    closed_to_all: AtomicBool,
+pub(super) struct Edge {
+    pub(super) draining: AtomicBool,
+    pub(super) closed_to_all: AtomicBool,
 }
 
 impl View for Edge {

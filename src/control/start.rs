@@ -256,9 +256,7 @@ impl Running {
             let body_bytes_max = config.limits.message_bytes;
             let scores = Arc::clone(&self.board.scores);
             let make = move |snapshot| {
-                Access::new(of_core, snapshot)
-                    .with_body_bytes_max(body_bytes_max)
-                    .with_scores(scores)
+                Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
             };
             let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
                 .with_context(|| format!("shard {number} cannot start"))?;
@@ -378,14 +376,14 @@ fn keys(config: &Config) -> anyhow::Result<Keys> {
         u64::from_le_bytes(word)
     };
     let pool = match &config.secrets {
-        Some(secrets) => secrets.0.iter().map(route_key).collect(),
+        Some(secrets) => PoolKeys(secrets.0.iter().map(route_key).collect()),
         None => {
             let mut key = [0_u8; 16];
             key.copy_from_slice(&bytes[24..]);
-            vec![PoolKey { id: 0, key }]
+            PoolKeys::of_one(key)
         }
     };
-    Ok(Keys { process: [word(0), word(8)], seed: word(16), pool: PoolKeys(pool) })
+    Ok(Keys { process: [word(0), word(8)], seed: word(16), pool })
 }
 
 /// Derives the key of route tokens: one secret, several uses, each with a key of its own.

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{
-    AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames, RemoteUserSwitches,
-    RevocationState, Rules, Snapshot, compile,
-};
+use super::{Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot, compile};
 use crate::dns::{Answer, DnsView, Domain, Failure, Question, SharedAnswer, Target};
 use crate::time::{Monotonic, Now};
 
@@ -20,25 +17,16 @@ pub(super) fn domain(text: &str) -> Domain {
 
 pub(super) fn rules(partners: Vec<PartnerRule>) -> Rules {
     Rules {
-        node: domain("edge1.contoso.example"),
-        external_fqdn: domain("sip.contoso.example"),
-        internal_fqdn: domain("lsedge.contoso.example"),
-        own_domains: vec![domain("contoso.example"), domain("contoso-emea.example")],
-        federation: FederationSwitches::default(),
-        remote_users: RemoteUserSwitches::default(),
         blocked: vec![domain("litware.example").into()],
         partners,
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
-        next_hops: vec![NextHop {
-            name: domain("pool.contoso.example"),
-            port: 5061,
-            addresses: Vec::new(),
-            domains: Vec::new(),
-            connections: 1,
-        }],
-        addresses: AddressRule::default(),
+        next_hops: vec![NextHop::new(domain("pool.contoso.example"))],
+        ..Rules::new(
+            domain("edge1.contoso.example"),
+            domain("sip.contoso.example"),
+            domain("lsedge.contoso.example"),
+            vec![domain("contoso.example"), domain("contoso-emea.example")],
+        )
     }
 }
 

@@ -38,6 +38,33 @@ pub struct Rules {
     pub addresses: AddressRule,
 }
 
+impl Rules {
+    /// Returns the rules of an organisation that lists nobody, with every setting at its default.
+    #[must_use]
+    pub fn new(
+        node: Domain,
+        external_fqdn: Domain,
+        internal_fqdn: Domain,
+        own_domains: Vec<Domain>,
+    ) -> Self {
+        Self {
+            node,
+            external_fqdn,
+            internal_fqdn,
+            own_domains,
+            federation: FederationSwitches::default(),
+            remote_users: RemoteUserSwitches::default(),
+            blocked: Vec::new(),
+            partners: Vec::new(),
+            providers: Vec::new(),
+            default_route: None,
+            internal_names: Vec::new(),
+            next_hops: Vec::new(),
+            addresses: AddressRule::default(),
+        }
+    }
+}
+
 /// Switches for federation as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FederationSwitches {
@@ -93,6 +120,14 @@ pub struct NextHop {
     pub domains: Vec<Domain>,
     /// Connections per shard, 1 to 4.
     pub connections: u8,
+}
+
+impl NextHop {
+    /// Returns a next hop on the usual port, with every setting at its default.
+    #[must_use]
+    pub const fn new(name: Domain) -> Self {
+        Self { name, port: 5061, addresses: Vec::new(), domains: Vec::new(), connections: 1 }
+    }
 }
 
 /// One listed partner.

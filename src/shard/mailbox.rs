@@ -14,7 +14,7 @@
 use super::sync::{AtomicUsize, Ordering, Queue};
 
 /// The box of one sender at one receiver.
-pub struct PostBox<T> {
+pub(crate) struct PostBox<T> {
     queue: Queue<Item<T>>,
     room: AtomicUsize,
 }
@@ -29,7 +29,7 @@ enum Item<T> {
 impl<T> PostBox<T> {
     /// Makes an empty box for `room` items that nobody asked for and `reserved` answers.
     #[must_use]
-    pub fn new(room: usize, reserved: usize) -> Self {
+    pub(crate) fn new(room: usize, reserved: usize) -> Self {
         Self { queue: Queue::new(room + reserved), room: AtomicUsize::new(room) }
     }
 
@@ -37,7 +37,7 @@ impl<T> PostBox<T> {
     ///
     /// # Errors
     /// Gives the item back if there is none.
-    pub fn post(&self, item: T) -> Result<(), T> {
+    pub(crate) fn post(&self, item: T) -> Result<(), T> {
         // Only this thread takes credits, so what is seen here cannot become less.
         if self.room.load(Ordering::Acquire) == 0 {
             return Err(item);
@@ -52,12 +52,12 @@ impl<T> PostBox<T> {
     ///
     /// # Errors
     /// Gives the item back if the box is full, which takes more answers than were asked for.
-    pub fn post_reserved(&self, item: T) -> Result<(), T> {
+    pub(crate) fn post_reserved(&self, item: T) -> Result<(), T> {
         self.push(Item::Reserved(item))
     }
 
     /// Takes the oldest item. Only the receiver calls it.
-    pub fn take(&self) -> Option<T> {
+    pub(crate) fn take(&self) -> Option<T> {
         match self.queue.pop()? {
             Item::Counted(item) => {
                 self.room.fetch_add(1, Ordering::AcqRel);

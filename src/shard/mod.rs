@@ -57,7 +57,6 @@ mod timers;
 pub use counters::{Count, CounterCells, Counters, Kind, Series};
 pub use fabric::{Budget, Fabric, Published};
 pub use listen::{ListenError, ListenerPlan, ListenerSocket, Locks, adopt, listen};
-pub use mailbox::PostBox;
 pub use network::{Kernel, Network, Stream};
 pub use spawn::{Links, Observe, Settings, Setup, spawn};
 

@@ -23,6 +23,7 @@ mod peer;
 mod plan;
 mod revocation;
 mod session;
+mod shown;
 mod step;
 mod suites;
 mod ticket;
@@ -37,6 +38,7 @@ pub use material::{Client, Material, Server};
 pub use plan::{ListenerPlan, Plan, TrustSource};
 pub use revocation::{Issuer, ListFault, Point, PointKey, Reports, Revocation, RevocationList};
 pub use session::{Fed, Session, State};
+pub(crate) use shown::shown_chain;
 pub use suites::{Described, Version, algorithms};
 pub use trust::{Trust, Whose};
 

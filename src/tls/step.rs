@@ -35,22 +35,16 @@ pub(super) fn step<D>(
 ) -> Step {
     let mut discard = status.discard;
     let next = match status.state {
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            let mut next = Next::Again;
-            while let Some(record) = traffic.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        sink(record.payload);
-                    }
-                    Err(error) => {
-                        next = Next::Failed(error);
-                        break;
-                    }
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    sink(record.payload);
                 }
+                Some(Err(error)) => break Next::Failed(error),
+                None => break Next::Again,
             }
-            next
-        }
+        },
         Ok(ConnectionState::EncodeTlsData(mut chunk)) => match append_chunk(&mut chunk, out) {
             Ok(()) => Next::Again,
             Err(error) => Next::Failed(error),

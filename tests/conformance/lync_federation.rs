@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use entente::dns::{Answer, Cache, Domain, Question, Target};
 use entente::policy::{
-    AddressRule, Anchors, Decision, ExpectedNames, FederationSwitches, Inbound, NameCheck, NextHop,
-    Outbound, PartnerRule, PeerNames, Permit, Refusal, RemoteUserSwitches, RevocationState, Rules,
-    Snapshot, SrvTarget, Verification, compile,
+    Anchors, Decision, ExpectedNames, FederationSwitches, Inbound, NameCheck, NextHop, Outbound,
+    PartnerRule, PeerNames, Permit, Refusal, RemoteUserSwitches, RevocationState, Rules, Snapshot,
+    SrvTarget, Verification, compile,
 };
 use entente::time::Now;
 
@@ -20,25 +20,17 @@ pub(crate) fn domain(text: &str) -> Domain {
 /// Contoso's rules with these partners; discovery as stated.
 pub(crate) fn contoso(partners: Vec<PartnerRule>, discovery: bool) -> Rules {
     Rules {
-        node: domain("edge1.contoso.example"),
-        external_fqdn: domain("sip.contoso.example"),
-        internal_fqdn: domain("lsedge.contoso.example"),
-        own_domains: vec![domain("contoso.example")],
         federation: FederationSwitches { discovery, ..FederationSwitches::default() },
-        remote_users: RemoteUserSwitches::default(),
         blocked: vec![domain("litware.example").into()],
         partners,
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
-        next_hops: vec![NextHop {
-            name: domain("pool.contoso.example"),
-            port: 5061,
-            addresses: Vec::new(),
-            domains: Vec::new(),
-            connections: 1,
-        }],
-        addresses: AddressRule::default(),
+        next_hops: vec![NextHop::new(domain("pool.contoso.example"))],
+        ..Rules::new(
+            domain("edge1.contoso.example"),
+            domain("sip.contoso.example"),
+            domain("lsedge.contoso.example"),
+            vec![domain("contoso.example")],
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use entente::dns::{Answer, Cache, Failure, Question, Target};
 use entente::policy::{
-    Decision, DefaultRoute, Inbound, Outbound, PartnerKind, PartnerRule, ProviderKind,
+    Decision, DefaultRoute, Inbound, Outbound, PartnerKind, PartnerRule, Pattern, ProviderKind,
     ProviderRule, Rules, SourceNetwork, Verification, compile,
 };
 use entente::time::Now;
@@ -29,8 +29,18 @@ enum Statement {
     Nothing,
     AllowedServer,
     AllowedDomain,
+    /// An entry for all domains below a name, each with the same edge.
+    ServerBelow,
+    /// The same, each with the edge its record names.
+    DomainsBelow,
     OfHostingProvider,
     OfPublicProvider,
+}
+
+impl Statement {
+    fn is_pattern(self) -> bool {
+        matches!(self, Self::ServerBelow | Self::DomainsBelow)
+    }
 }
 
 /// One cell of the table.
@@ -42,6 +52,8 @@ struct Case {
     hosting: bool,
     public: bool,
     default_route: bool,
+    /// The default route leads to a public service.
+    hub_is_public: bool,
     discovery: bool,
     blocked: bool,
     verification: Verification,
@@ -81,7 +93,9 @@ fn oracle(case: &Case) -> Outcome {
     };
     // Rule 11: a stated edge needs no record. Nobody else speaks for the domain.
     match case.statement {
-        Statement::AllowedServer => return connects(STATED, PartnerKind::AllowedServer),
+        Statement::AllowedServer | Statement::ServerBelow => {
+            return connects(STATED, PartnerKind::AllowedServer);
+        }
         Statement::OfHostingProvider if case.hosting => {
             return connects(HOSTING, PartnerKind::HostingProvider);
         }
@@ -90,7 +104,7 @@ fn oracle(case: &Case) -> Outcome {
         }
         _ => {}
     }
-    let listed = case.statement == Statement::AllowedDomain;
+    let listed = matches!(case.statement, Statement::AllowedDomain | Statement::DomainsBelow);
     let may_be_found = listed || case.discovery;
     // 5.1: whoever takes what nothing names.
     if !listed && case.default_route {
@@ -129,8 +143,11 @@ fn oracle(case: &Case) -> Outcome {
 }
 
 /// Section 5.2: the source type, and whether the user counts as verified.
-fn oracle_of_trust(kind: PartnerKind) -> (&'static str, SourceNetwork) {
+fn oracle_of_trust(kind: PartnerKind, case: &Case) -> (&'static str, SourceNetwork) {
     match kind {
+        PartnerKind::DefaultRoute if case.hub_is_public => {
+            ("AuthorizedServer", SourceNetwork::PublicCloud)
+        }
         PartnerKind::AllowedServer => ("DirectPartner", SourceNetwork::Federation),
         PartnerKind::AllowedDomain | PartnerKind::Discovered => {
             ("AutoFederation", SourceNetwork::Federation)
@@ -146,11 +163,15 @@ fn oracle_of_trust(kind: PartnerKind) -> (&'static str, SourceNetwork) {
 fn rules(case: &Case) -> Rules {
     let verification = case.verification;
     let partner = domain(PARTNER);
+    let below = Pattern::Below(domain("example"));
+    let entry = if case.statement.is_pattern() { below.clone() } else { partner.clone().into() };
     let listed = match case.statement {
-        Statement::AllowedServer => {
-            Some(PartnerRule::allowed_server(partner.clone(), domain(STATED), 5061))
+        Statement::AllowedServer | Statement::ServerBelow => {
+            Some(PartnerRule::allowed_server(entry, domain(STATED), 5061))
         }
-        Statement::AllowedDomain => Some(PartnerRule::allowed_domain(partner.clone())),
+        Statement::AllowedDomain | Statement::DomainsBelow => {
+            Some(PartnerRule::allowed_domain(entry))
+        }
         _ => None,
     };
     let listed = listed.map(|rule| PartnerRule { verification, ..rule });
@@ -173,13 +194,18 @@ fn rules(case: &Case) -> Rules {
         provider(ProviderKind::Public, "skype", PUBLIC, case.public, Statement::OfPublicProvider),
     ];
     if case.default_route {
-        rules.default_route = Some(DefaultRoute { verification, ..DefaultRoute::new(domain(HUB)) });
+        let route = DefaultRoute::new(domain(HUB));
+        rules.default_route =
+            Some(DefaultRoute { verification, public: case.hub_is_public, ..route });
+    }
+    if case.blocked || case.statement.is_pattern() {
+        // Our own domain may not lie below a name that is listed or blocked.
+        rules.own_domains = vec![domain("contoso.other")];
     }
     if case.blocked {
         // Of the same name it would be a contradiction where the partner is listed.
-        let below = entente::policy::Pattern::Below(domain("example"));
-        rules.own_domains = vec![domain("contoso.other")];
-        rules.blocked = vec![below];
+        let blocked = if case.statement.is_pattern() { partner.into() } else { below };
+        rules.blocked = vec![blocked];
     }
     rules
 }
@@ -227,7 +253,7 @@ fn judge(case: &Case) {
                     Verification::Source => asserted,
                     Verification::Never => false,
                 };
-                let (source_type, network) = oracle_of_trust(permit.kind());
+                let (source_type, network) = oracle_of_trust(permit.kind(), case);
                 assert_eq!(
                     (
                         permit.source_type(),
@@ -255,6 +281,8 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
         Statement::Nothing,
         Statement::AllowedServer,
         Statement::AllowedDomain,
+        Statement::ServerBelow,
+        Statement::DomainsBelow,
         Statement::OfHostingProvider,
         Statement::OfPublicProvider,
     ];
@@ -267,7 +295,7 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
         for record in records {
             for verification in levels {
                 for &peer in &peers {
-                    for bits in 0..32_u8 {
+                    for bits in 0..64_u8 {
                         let bit = |place: u8| bits & (1 << place) != 0;
                         let case = Case {
                             statement,
@@ -277,11 +305,15 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
                             default_route: bit(2),
                             discovery: bit(3),
                             blocked: bit(4),
+                            hub_is_public: bit(5),
                             verification,
                             peer,
                         };
                         // 5.4: a default route stands alone.
                         if case.default_route && (case.hosting || case.public || case.discovery) {
+                            continue;
+                        }
+                        if case.hub_is_public && !case.default_route {
                             continue;
                         }
                         judge(&case);
@@ -291,5 +323,58 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
             }
         }
     }
-    assert_eq!(cells, 5 * 6 * 3 * 7 * (2 * 8 + 2));
+    assert_eq!(cells, 7 * 6 * 3 * 7 * (2 * 8 + 2 * 2));
+}
+
+/// Section 5.1: in a shared address space our own domain is spoken for by the provider that has a
+/// part of its users, and by nobody else.
+#[test]
+fn s5_1_a_shared_domain_is_spoken_for_by_its_provider_alone() {
+    for (enabled, shared) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut rules = contoso(Vec::new(), true);
+        let own = rules.own_domains[0].clone();
+        let shared_domains = if shared { vec![own.clone()] } else { Vec::new() };
+        rules.providers = vec![ProviderRule {
+            enabled,
+            shared: shared_domains,
+            ..ProviderRule::new(ProviderKind::Hosting, "online", domain(HOSTING))
+        }];
+        let policy = compile(rules, 1).expect("no contradiction");
+        let address: IpAddr = "9.9.9.9".parse().expect("an address");
+        let edge = domain(HOSTING);
+        let target = Target {
+            fqdn: edge.clone(),
+            port: 5061,
+            priority: 0,
+            weight: 0,
+            addresses: vec![address],
+        };
+        let question = Question::Host { fqdn: edge, port: 5061 };
+        let answer = Answer { question, outcome: Ok(vec![target]), ttl_s: 300 };
+        let mut dns = Cache::new([1, 2]);
+        dns.put(Now::default(), &Arc::new(answer));
+        let open = enabled && shared;
+        let judged = |decision| match decision {
+            Decision::Permit(permit) => Outcome::Permit(permit.kind()),
+            Decision::Refuse(refusal) => Outcome::Refuse(refusal.status(), refusal.diagnostics()),
+            Decision::Ask(question) => panic!("asks {question:?}"),
+        };
+        let expected = |open: bool| match open {
+            true => Outcome::Permit(PartnerKind::HostingProvider),
+            false => Outcome::Refuse(403, 1017),
+        };
+        for host in HOSTS {
+            let peer = peer(&[host]);
+            let question = Inbound { peer: &peer, from: &own, to: &own };
+            let decision = policy.inbound(Now::default(), &question, &dns);
+            assert_eq!(
+                judged(decision),
+                expected(open && host == HOSTING),
+                "{host} {enabled} {shared}"
+            );
+        }
+        let question = Outbound { from: &own, to: &own };
+        let decision = policy.outbound(Now::default(), &question, &dns);
+        assert_eq!(judged(decision), expected(open), "{enabled} {shared}");
+    }
 }

@@ -5,19 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "src/lib.rs"]
-#[allow(unreachable_pub, reason = "the same file is the library of the fuzz crate")]
+#[expect(unreachable_pub, reason = "the same file is the library of the fuzz crate")]
 mod targets;
 
 /// Changed copies of each input.
 const MUTATIONS: u32 = 400;
 
-/// The inputs of a corpus in the order of their names.
-fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
-    let entries = fs::read_dir(&directory).expect("every target has a corpus");
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+/// The inputs in `folders`, those of each in the order of their names.
+fn corpus(folders: &[&str]) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut inputs = Vec::new();
+    for folder in folders {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let entries = fs::read_dir(&folder).expect("every target has a corpus");
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        inputs.extend(paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())));
+    }
+    inputs
 }
 
 /// A sequence that is the same in every run (xorshift).
@@ -59,9 +63,9 @@ fn mutate(input: &[u8], other: &[u8], sequence: &mut Sequence) -> Vec<u8> {
     bytes
 }
 
-fn replay(name: &str, target: fn(&[u8])) {
-    let corpus = corpus(name);
-    assert!(corpus.len() >= 5, "the corpus of {name} has but {} inputs", corpus.len());
+fn replay(folders: &[&str], target: fn(&[u8])) {
+    let corpus = corpus(folders);
+    assert!(corpus.len() >= 5, "{folders:?} have but {} inputs", corpus.len());
     let mut sequence = Sequence(0x9e37_79b9_7f4a_7c15);
     for (path, input) in &corpus {
         // Shown by the test harness if the target fails.
@@ -81,25 +85,26 @@ fn replay(name: &str, target: fn(&[u8])) {
 
 #[test]
 fn framing_holds_for_its_corpus() {
-    replay("framing", targets::framing);
+    replay(&["tests/fuzz/corpus/framing"], targets::framing);
 }
 
 #[test]
 fn uri_holds_for_its_corpus() {
-    replay("uri", targets::uri);
+    replay(&["tests/fuzz/corpus/uri"], targets::uri);
 }
 
 #[test]
 fn via_holds_for_its_corpus() {
-    replay("via", targets::via);
+    replay(&["tests/fuzz/corpus/via"], targets::via);
 }
 
 #[test]
 fn proxy_header_holds_for_its_corpus() {
-    replay("proxy_header", targets::proxy_header);
+    replay(&["tests/fuzz/corpus/proxy_header"], targets::proxy_header);
 }
 
 #[test]
 fn config_holds_for_its_corpus() {
-    replay("config", targets::config);
+    // The examples are inputs as they stand; a copy would fall behind the keys there are.
+    replay(&["tests/fuzz/corpus/config", "tests/fixtures/configs"], targets::config);
 }

@@ -30,10 +30,8 @@ mod sync {
 }
 
 #[path = "../../src/poll/bell.rs"]
-#[allow(dead_code, unreachable_pub)]
 mod bell;
 #[path = "../../src/shard/mailbox.rs"]
-#[allow(dead_code, unreachable_pub)]
 mod mailbox;
 
 use std::sync::Arc as Shared;

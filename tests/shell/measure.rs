@@ -1,12 +1,14 @@
 //! What the shell costs: CPU of the shard's thread for each forwarded 700-byte request and 300-byte
 //! response, mutual TLS on both legs, beside a busy generator.
 //!
-//! `cargo test --release --test shell measure -- --ignored --nocapture --test-threads 1`
+//! `MEASURE_SECONDS=4 cargo test --release --test shell measure -- --nocapture --test-threads 1`
+//!
+//! With `MEASURE_SECONDS` each row takes so long, on two cores that should be idle otherwise, and
+//! its figures are printed; compare only numbers of one run: ring against epoll, saturated against
+//! singly. Without it a row takes a moment, wherever it may run, and says only that nothing is lost.
 //!
 //! They are here and not in `benches/` because they need the shell's own world: real shards with a
 //! core that only copies, which is what takes the roles out of the figures.
-//!
-//! Compare only numbers of one run: ring against epoll, saturated against singly.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,11 +28,45 @@ use entente::time::{Clock, Monotonic, Now};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
-use crate::world::{EDGE, PARTNER, POOL, Pki, Server, descriptors, eventually, snapshot};
+use crate::world::{
+    EDGE, PARTNER, PATIENCE, POLLERS, POOL, Pki, Server, descriptors, eventually, snapshot,
+};
 
 const REQUEST: usize = 700;
 const RESPONSE: usize = 300;
 const PAIRS: usize = 8;
+/// Requests of one pair that are out at once.
+const WINDOW: usize = 32;
+
+/// How long a row takes.
+#[derive(Clone, Copy)]
+enum Length {
+    /// Long enough for figures, on cores of its own.
+    Measured(Duration),
+    /// Long enough to show that nothing is lost.
+    Moment,
+}
+
+impl Length {
+    fn wanted() -> Self {
+        let seconds = std::env::var("MEASURE_SECONDS").ok();
+        let Some(seconds) = seconds else { return Self::Moment };
+        let seconds = seconds.parse().expect("MEASURE_SECONDS is a number of seconds");
+        epoll::pin(1).unwrap();
+        Self::Measured(Duration::from_secs(seconds))
+    }
+
+    const fn is_measured(self) -> bool {
+        matches!(self, Self::Measured(_))
+    }
+
+    const fn of_row(self) -> Duration {
+        match self {
+            Self::Measured(row) => row,
+            Self::Moment => Duration::from_millis(500),
+        }
+    }
+}
 
 /// Pairs each accepted leg with one of its own to the pool, and copies fixed lengths between them.
 #[derive(Default)]
@@ -116,7 +152,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(poller: Choice, coalesce_us: u32, relays: bool) -> Self {
+    fn start(poller: Choice, coalesce_us: u32, relays: bool, length: Length) -> Self {
         let pki = Pki::new();
         let pool = Server::start();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -139,7 +175,8 @@ impl Rig {
             observe: None,
         };
         let settings = Settings { coalesce_us, ..Settings::new(0) };
-        let setup = Setup { listeners, core: Some(0), poller, settings };
+        let core = length.is_measured().then_some(0);
+        let setup = Setup { listeners, core, poller, settings };
         let to = relays.then_some(pool.address);
         let make = move |_| Relay { pool: to, ..Relay::default() };
         let (thread, _) = shard::spawn(setup, links, Clock::start(), make).unwrap();
@@ -179,10 +216,8 @@ impl Side {
         Self { stream, tls, received: 0, message }
     }
 
-    fn send(&mut self, messages: usize, bytes: usize) {
-        for _ in 0..messages {
-            self.tls.writer().write_all(&[b'm'; REQUEST][..bytes]).unwrap();
-        }
+    fn send(&mut self, bytes: usize) {
+        self.tls.writer().write_all(&[b'm'; REQUEST][..bytes]).unwrap();
     }
 
     /// Moves bytes both ways; returns whole messages that came.
@@ -234,74 +269,111 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// Runs for `seconds` and prints one row. `rate`: requests a second, or 0 with `window` each.
-fn run(poller: Choice, coalesce_us: u32, rate: u64, window: usize, seconds: u64) {
-    let rig = Rig::start(poller, coalesce_us, true);
-    let (mut partners, mut pools) = sides(&rig);
-    let start = clock();
-    let (mut sent, mut done, mut next) = (0u64, 0u64, 0usize);
-    let mut in_flight = [0usize; PAIRS];
-    let mut asked: Vec<VecDeque<Instant>> = vec![VecDeque::new(); PAIRS];
-    let mut latencies_us = Vec::new();
-    let (mut cpu, mut from) = (0, 0u64);
-    let mut began = start;
-    loop {
-        let elapsed = start.elapsed();
-        if cpu == 0 && elapsed > Duration::from_millis(500) {
-            (cpu, from, began) = (shard_cpu_ns(), done, clock());
-            latencies_us.clear();
-        }
-        if elapsed > Duration::from_secs(seconds) {
-            break;
-        }
-        if rate > 0 && elapsed.as_micros() as u64 * rate / 1_000_000 > sent {
-            partners[next].send(1, REQUEST);
-            asked[next].push_back(clock());
-            sent += 1;
-            next = (next + 1) % PAIRS;
-        }
-        for (pair, partner) in partners.iter_mut().enumerate() {
-            if rate == 0 {
-                partner.send(window - in_flight[pair], REQUEST);
-                in_flight[pair] = window;
-            }
-            let came = partner.pump();
-            done += came as u64;
-            in_flight[pair] -= came.min(in_flight[pair]);
-            let of_pair = &mut asked[pair];
-            for asked in of_pair.drain(..came.min(of_pair.len())) {
-                latencies_us.push(asked.elapsed().as_micros());
-            }
-        }
-        for pool in &mut pools {
-            let came = pool.pump();
-            pool.send(came, RESPONSE);
+/// The generator: partners that ask and pools that answer.
+struct Load {
+    partners: Vec<Side>,
+    pools: Vec<Side>,
+    /// When the requests that wait for a response went out, by pair.
+    asked: Vec<VecDeque<Instant>>,
+    next: usize,
+    sent: u64,
+    done: u64,
+    latencies_us: Vec<u128>,
+}
+
+impl Load {
+    fn new(rig: &Rig) -> Self {
+        let (partners, pools) = sides(rig);
+        let asked = vec![VecDeque::new(); PAIRS];
+        Self { partners, pools, asked, next: 0, sent: 0, done: 0, latencies_us: Vec::new() }
+    }
+
+    /// Sends what the windows take, or the one request that is due at `rate` a second.
+    fn offer(&mut self, rate: Option<u64>, elapsed: Duration) {
+        let Some(rate) = rate else {
+            return (0..PAIRS).for_each(|pair| while self.ask(pair) {});
+        };
+        let due = elapsed.as_micros() as u64 * rate / 1_000_000;
+        if self.sent < due && self.ask(self.next) {
+            self.next = (self.next + 1) % PAIRS;
         }
     }
-    let (count, took) = (done - from, began.elapsed());
-    let cpu_us = (shard_cpu_ns() - cpu) as f64 / 1_000.0 / count as f64;
-    latencies_us.sort_unstable();
-    let at = |share: f64| latencies_us.get((latencies_us.len() as f64 * share) as usize);
-    println!(
-        "{poller:?} coalesce {coalesce_us} rate {rate} window {window}: \
-         {cpu_us:.2} us/transaction, {:.0}/s, p50 {:?} p99 {:?}",
-        count as f64 / took.as_secs_f64(),
-        at(0.5),
-        at(0.99),
-    );
-    drop((partners, pools));
+
+    /// Sends one request if the window takes it.
+    fn ask(&mut self, pair: usize) -> bool {
+        if self.asked[pair].len() == WINDOW {
+            return false;
+        }
+        self.partners[pair].send(REQUEST);
+        self.asked[pair].push_back(clock());
+        self.sent += 1;
+        true
+    }
+
+    /// Moves bytes on all connections, and answers.
+    fn turn(&mut self) {
+        for (partner, asked) in self.partners.iter_mut().zip(&mut self.asked) {
+            for _ in 0..partner.pump() {
+                let asked = asked.pop_front().expect("a response answers a request");
+                self.latencies_us.push(asked.elapsed().as_micros());
+                self.done += 1;
+            }
+        }
+        for pool in &mut self.pools {
+            (0..pool.pump()).for_each(|_| pool.send(RESPONSE));
+        }
+    }
+
+    fn latency_us(&self, share: f64) -> Option<u128> {
+        self.latencies_us.get((self.latencies_us.len() as f64 * share) as usize).copied()
+    }
+}
+
+/// Runs one row: `rate` requests a second one by one, or as many as the windows take.
+fn forward(poller: Choice, coalesce_us: u32, rate: Option<u64>, length: Length) {
+    let rig = Rig::start(poller, coalesce_us, true, length);
+    let mut load = Load::new(&rig);
+    let start = clock();
+    let run = |load: &mut Load, until: Duration| {
+        while start.elapsed() < until {
+            load.offer(rate, start.elapsed());
+            load.turn();
+        }
+    };
+    run(&mut load, length.of_row() / 8);
+    load.latencies_us.clear();
+    let (cpu, done, began) = (shard_cpu_ns(), load.done, clock());
+    run(&mut load, length.of_row());
+    if length.is_measured() {
+        let (count, took) = (load.done - done, began.elapsed());
+        let cpu_us = (shard_cpu_ns() - cpu) as f64 / 1_000.0 / count as f64;
+        load.latencies_us.sort_unstable();
+        println!(
+            "{poller:?} coalesce {coalesce_us} rate {rate:?}: \
+             {cpu_us:.2} us/transaction, {:.0}/s, p50 {:?} p99 {:?}",
+            count as f64 / took.as_secs_f64(),
+            load.latency_us(0.5),
+            load.latency_us(0.99),
+        );
+    }
+    let end = clock();
+    while load.done < load.sent {
+        assert!(end.elapsed() < PATIENCE, "{} of {} came back", load.done, load.sent);
+        load.turn();
+    }
+    assert!(load.sent > 0, "nothing was sent");
+    drop(load);
     rig.stop();
 }
 
 #[test]
-#[ignore = "a measurement: 24 s of two otherwise idle cores, and nothing to assert"]
-fn measure_forwarding() {
-    epoll::pin(1).unwrap();
-    for _ in 0..2 {
-        for poller in [Choice::IoUring, Choice::Epoll] {
-            run(poller, 0, 0, 32, 4);
-            run(poller, 0, 10_000, 0, 4);
-            run(poller, 200, 10_000, 0, 4);
+fn measure_forwarding_everything_sent_is_answered() {
+    let length = Length::wanted();
+    for _ in 0..if length.is_measured() { 2 } else { 1 } {
+        for poller in POLLERS {
+            forward(poller, 0, None, length);
+            forward(poller, 0, Some(10_000), length);
+            forward(poller, 200, Some(10_000), length);
         }
     }
 }
@@ -314,13 +386,12 @@ fn resident_kib() -> usize {
 
 /// The clients close over no TLS state: their sessions are dropped and their sockets kept.
 #[test]
-#[ignore = "a measurement: resident memory means something only where nothing else runs"]
-fn measure_idle_legs() {
-    epoll::pin(1).unwrap();
-    let rig = Rig::start(Choice::IoUring, 0, false);
+fn measure_idle_legs_all_are_established() {
+    let length = Length::wanted();
+    let rig = Rig::start(Choice::IoUring, 0, false, length);
     let config = rig.pki.client_config(Some(("ca", PARTNER)));
     let mut held = Vec::new();
-    let mut connect = |count: usize| {
+    let connect = |held: &mut Vec<TcpStream>, count: usize| {
         for _ in 0..count {
             let name = ServerName::try_from(EDGE).unwrap();
             let tls = ClientConnection::new(Arc::clone(&config), name).unwrap();
@@ -331,23 +402,27 @@ fn measure_idle_legs() {
             }
             held.push(side.stream);
         }
+        let all = (held.len(), 0, 0);
+        eventually("all are established", || rig.fabric.budget.used() == all);
     };
-    connect(500);
-    let settle = || {
-        eventually("all are established", || rig.fabric.budget.used().2 == 0);
-        std::thread::sleep(Duration::from_millis(200));
-        resident_kib()
-    };
-    let before = settle();
-    let cpu = shard_cpu_ns();
-    connect(2_000);
-    let after = settle();
-    println!(
-        "{:.2} KiB for each idle leg; {:.0} us for each handshake; {} descriptors",
-        (after - before) as f64 / 2_000.0,
-        (shard_cpu_ns() - cpu) as f64 / 1_000.0 / 2_000.0,
-        descriptors(),
-    );
+    if let Length::Measured(_) = length {
+        let settle = || {
+            std::thread::sleep(Duration::from_millis(200));
+            resident_kib()
+        };
+        connect(&mut held, 500);
+        let (before, cpu) = (settle(), shard_cpu_ns());
+        connect(&mut held, 2_000);
+        println!(
+            "{:.2} KiB for each idle leg; {:.0} us for each handshake; {} descriptors",
+            (settle() - before) as f64 / 2_000.0,
+            (shard_cpu_ns() - cpu) as f64 / 1_000.0 / 2_000.0,
+            descriptors(),
+        );
+    } else {
+        connect(&mut held, 100);
+    }
     drop(held);
+    eventually("all are forgotten", || rig.fabric.budget.used() == (0, 0, 0));
     rig.stop();
 }

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use entente::dns::{Domain, Question};
 use entente::edge::{Class, Drain, Note};
-use entente::policy::{
-    self, AddressRule, FederationSwitches, NextHop, RemoteUserSwitches, Rules, Snapshot,
-};
+use entente::policy::{self, NextHop, Rules, Snapshot};
 use entente::poll::Choice;
 use entente::shard::{
     self, Budget, Fabric, Links, ListenerPlan, Locks, Published, Settings, Setup,
@@ -299,27 +297,11 @@ impl Edge {
 
 pub(crate) fn snapshot(epoch: u64) -> Arc<Snapshot> {
     let name = |text: &str| Domain::parse(text.as_bytes()).unwrap();
-    let next_hop = NextHop {
-        name: name(POOL),
-        port: 5061,
-        addresses: Vec::new(),
-        domains: Vec::new(),
-        connections: 1,
-    };
+    let next_hop = NextHop::new(name(POOL));
     let rules = Rules {
-        node: name(EDGE),
-        external_fqdn: name(EDGE),
-        internal_fqdn: name(EDGE),
-        own_domains: vec![name("contoso.example")],
-        federation: FederationSwitches::default(),
-        remote_users: RemoteUserSwitches::default(),
-        blocked: Vec::new(),
-        partners: Vec::new(),
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![name(POOL)],
         next_hops: vec![next_hop],
-        addresses: AddressRule::default(),
+        ..Rules::new(name(EDGE), name(EDGE), name(EDGE), vec![name("contoso.example")])
     };
     Arc::new(policy::compile(rules, epoch).unwrap())
 }

@@ -15,6 +15,10 @@ mod organisation;
 mod pool;
 mod world;
 
+use std::sync::Arc;
+
+use entente::policy::Scores;
+use entente::time::Now;
 use world::{Faults, World};
 
 fn seeds() -> std::ops::Range<u64> {
@@ -31,14 +35,16 @@ fn judge_all(what: &str, faults: Faults) {
     let trace = range.end - range.start == 1;
     let mut failed = Vec::new();
     let mut requests = 0;
+    let scores = Arc::new(Scores::new([1, 2]));
     for seed in range {
-        let mut world = World::new(seed, faults, trace);
+        let mut world = World::new(seed, faults, trace, &scores);
         world.run();
         requests += world.oracle.requests();
         if let Err(complaint) = world.judge() {
             failed.push(format!("seed {seed}: {complaint}"));
         }
     }
+    assert!(scores.scores(Now::default()).is_empty(), "listed partners have no score");
     assert!(requests > 0, "a simulation without requests shows nothing");
     assert!(failed.is_empty(), "{what}: {} failed\n{}", failed.len(), failed.join("\n"));
 }
@@ -55,9 +61,10 @@ fn with_faults_nothing_arrives_twice_nowhere_or_out_of_order() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
+    let scores = Arc::new(Scores::new([1, 2]));
     let traces: Vec<String> = (0..2)
         .map(|_| {
-            let mut world = World::new(7, Faults::All, false);
+            let mut world = World::new(7, Faults::All, false, &scores);
             world.run();
             world.trace()
         })

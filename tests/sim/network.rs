@@ -1,7 +1,5 @@
 //! Connections: two ends, bytes in order, delivered late and in pieces, stalled or broken.
 
-use std::collections::VecDeque;
-
 use entente::edge::LegId;
 
 /// Who is at an end of a connection.
@@ -21,7 +19,7 @@ pub(crate) struct Connection {
     pub(crate) ends: [End; 2],
     pub(crate) open: bool,
     /// Bytes under way to each end.
-    pub(crate) to: [VecDeque<u8>; 2],
+    pub(crate) to: [Vec<u8>; 2],
     /// What the end has not understood yet.
     pub(crate) rest: [Vec<u8>; 2],
     /// Until when nothing is taken from the opposite end: its socket is full.
@@ -35,10 +33,16 @@ impl Connection {
         Self {
             ends,
             open: true,
-            to: [VecDeque::new(), VecDeque::new()],
+            to: [Vec::new(), Vec::new()],
             rest: [Vec::new(), Vec::new()],
             stalled_until_ms: [0, 0],
             planned: [false, false],
         }
+    }
+
+    /// Lets the first `bytes` that are under way to an end arrive there.
+    pub(crate) fn arrive(&mut self, side: usize, bytes: usize) {
+        self.rest[side].extend_from_slice(&self.to[side][..bytes]);
+        self.to[side].drain(..bytes);
     }
 }

@@ -1,13 +1,13 @@
 //! An organisation's edge: several shards, their policy, and how certificates name it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use entente::dns::Domain;
-use entente::edge::access::{Access, PoolKey, PoolKeys, Setup};
-use entente::edge::{Core, Effects};
+use entente::edge::access::{Access, Setup};
+use entente::edge::{Class, Core, Effects, Fed, LegId, Opened, OutletId};
 use entente::policy::{
-    self, AddressRule, Anchors, FederationSwitches, NextHop, PartnerRule, PeerNames,
-    RemoteUserSwitches, RevocationState, Rules, Snapshot,
+    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Scores, Snapshot,
 };
 use entente::time::Now;
 
@@ -29,12 +29,12 @@ pub(crate) fn pool_host(organisation: usize) -> String {
 }
 
 /// One address per host, so that a connection's destination says who is meant.
-pub(crate) fn address(organisation: usize, place: u8) -> std::net::IpAddr {
-    std::net::IpAddr::from([192, 0, 2, u8::try_from(organisation).unwrap() * 10 + place])
+pub(crate) fn address(organisation: usize, place: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, u8::try_from(organisation).unwrap() * 10 + place])
 }
 
 /// What the certificate of these hosts says.
-pub(crate) fn names(hosts: &[String]) -> Arc<PeerNames> {
+fn names(hosts: &[String]) -> Arc<PeerNames> {
     let mut fingerprint = [0u8; 32];
     for (at, byte) in hosts.concat().bytes().enumerate() {
         fingerprint[at % 32] = fingerprint[at % 32].rotate_left(3) ^ byte;
@@ -57,25 +57,19 @@ pub(crate) fn rules(organisation: usize) -> Rules {
     let mut partner = PartnerRule::allowed_domain(domain(other));
     partner.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
     Rules {
-        node: domain(&format!("edge1.{own}")),
-        external_fqdn: domain(&format!("sip.{own}")),
-        internal_fqdn: domain(&format!("lsedge.{own}")),
-        own_domains: vec![domain(own)],
-        federation: FederationSwitches::default(),
-        remote_users: RemoteUserSwitches::default(),
         blocked: vec![domain(DOMAINS[2]).into()],
         partners: vec![partner],
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain(&pool_host(organisation))],
         next_hops: vec![NextHop {
-            name: domain(&pool_host(organisation)),
-            port: 5061,
             addresses: vec![address(organisation, 9)],
-            domains: vec![],
-            connections: 1,
+            ..NextHop::new(domain(&pool_host(organisation)))
         }],
-        addresses: AddressRule::default(),
+        ..Rules::new(
+            domain(&format!("edge1.{own}")),
+            domain(&format!("sip.{own}")),
+            domain(&format!("lsedge.{own}")),
+            vec![domain(own)],
+        )
     }
 }
 
@@ -83,11 +77,66 @@ pub(crate) fn snapshot(organisation: usize, epoch: u64) -> Arc<Snapshot> {
     Arc::new(policy::compile(rules(organisation), epoch).expect("rules without contradiction"))
 }
 
+/// What one of `shards` shards is made from.
+fn setup(organisation: usize, number: usize, shards: usize, seed: u64) -> Setup {
+    Setup {
+        shard: u16::try_from(number).unwrap(),
+        shards: u16::try_from(shards).unwrap(),
+        transactions: 4_000,
+        // So near the wrap that every run passes it.
+        first_generation: u32::MAX - 2,
+        seed: seed ^ number as u64,
+        ..Setup::single(
+            [seed ^ organisation as u64, seed.rotate_left(7)],
+            [u8::try_from(organisation).unwrap(); 16],
+        )
+    }
+}
+
 /// One shard and what its shell would hold.
 pub(crate) struct Shard {
     pub(crate) access: Access,
     pub(crate) effects: Effects,
-    pub(crate) next_leg: u32,
+    address: IpAddr,
+    next_leg: u32,
+}
+
+impl Shard {
+    /// Opens a leg to a peer with a certificate for `hosts`.
+    pub(crate) fn open(
+        &mut self,
+        now: Now,
+        class: Class,
+        hosts: &[String],
+        outlet: Option<OutletId>,
+    ) -> LegId {
+        let leg = LegId { index: self.next_leg, generation: 1 };
+        self.next_leg += 1;
+        let remote = SocketAddr::from(([192, 0, 2, 200], 40_000));
+        let local = SocketAddr::new(self.address, 5061);
+        let opened = Opened { class, outlet, peer: Some(names(hosts)), remote, local };
+        self.effects.open(leg);
+        self.access.leg_opened(now, leg, opened, &mut self.effects);
+        leg
+    }
+
+    /// Feeds all whole messages and returns how many bytes they were.
+    pub(crate) fn feed(&mut self, now: Now, leg: LegId, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.access.feed(now, leg, &bytes[at..], &mut self.effects) {
+                Fed::Consumed(consumed) => at += consumed,
+                Fed::NeedMore(_) => break,
+                Fed::Dead => panic!("an edge could not read what an edge or a user wrote"),
+            }
+        }
+        at
+    }
+
+    /// Takes what is staged for a leg.
+    pub(crate) fn take_staged(&mut self, leg: LegId) -> Vec<u8> {
+        self.effects.staged_mut(leg).map(std::mem::take).unwrap_or_default()
+    }
 }
 
 /// An edge.
@@ -97,35 +146,24 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    pub(crate) fn new(organisation: usize, shards: usize, seed: u64) -> Self {
-        let snapshot = snapshot(organisation, 1);
-        let shard = |number: usize| Setup {
-            shard: u16::try_from(number).unwrap(),
-            shards: u16::try_from(shards).unwrap(),
-            transactions: 4_000,
-            external_port: 5061,
-            internal_port: 5061,
-            remote_port: 443,
-            process_key: [seed ^ organisation as u64, seed.rotate_left(7)],
-            pool_keys: PoolKeys(vec![PoolKey {
-                id: 1,
-                key: [u8::try_from(organisation).unwrap(); 16],
-            }]),
-            // So near the wrap that every run passes it.
-            first_generation: u32::MAX - 2,
-            seed: seed ^ number as u64,
-            idle_timeout_ms: 600_000,
-            ping_interval_ms: 60_000,
-            explain: false,
+    pub(crate) fn new(
+        organisation: usize,
+        shards: usize,
+        seed: u64,
+        snapshot: &Arc<Snapshot>,
+        scores: &Arc<Scores>,
+    ) -> Self {
+        let shard = |number: usize| Shard {
+            access: Access::sharing(
+                setup(organisation, number, shards, seed),
+                Arc::clone(snapshot),
+                Arc::clone(scores),
+            ),
+            effects: Effects::default(),
+            address: address(organisation, 1),
+            next_leg: 0,
         };
-        let shards = (0..shards)
-            .map(|number| Shard {
-                access: Access::new(shard(number), Arc::clone(&snapshot)),
-                effects: Effects::default(),
-                next_leg: 0,
-            })
-            .collect();
-        Self { shards, epoch: 1 }
+        Self { shards: (0..shards).map(shard).collect(), epoch: 1 }
     }
 
     /// Gives one shard the newest snapshot.

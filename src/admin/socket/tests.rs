@@ -1,41 +1,18 @@
 //! Over a real socket in a directory of its own.
 
 use std::io::{Read as _, Write as _};
-use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 
+use super::super::tests::Edge;
 use super::super::{Outcome, Reply, Running, start};
 use super::*;
 
-struct Edge;
-
-impl View for Edge {
-    fn metrics(&self) -> String {
-        "entente_test_total 1\n".to_owned()
-    }
-
-    fn dead(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn not_ready(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn status(&self) -> Value {
-        json!({ "node": "edge1.contoso.example" })
-    }
-
-    fn allows(&self, _: IpAddr) -> bool {
-        false
-    }
-}
-
-/// An admin thread whose orders come out of the receiver.
+/// An admin thread that no network is allowed to ask; its orders come out of the receiver.
 fn begin(path: &Path) -> (Running, mpsc::Receiver<Order>) {
     let (orders, asked) = mpsc::channel(1);
     let desk = Desk { path: path.to_owned(), orders };
-    (start(&[], Some(desk), Arc::new(Edge)).unwrap(), asked)
+    let edge = Edge { closed_to_all: true.into(), ..Edge::default() };
+    (start(&[], Some(desk), Arc::new(edge)).unwrap(), asked)
 }
 
 fn send(path: &Path, request: &[u8]) -> String {
@@ -146,7 +123,7 @@ fn the_file_is_the_owners_alone_and_goes_with_the_edge() {
     assert_eq!(mode & 0o777, 0o600);
     let (orders, _) = mpsc::channel(1);
     let desk = Desk { path: path.clone(), orders };
-    let refused = start(&[], Some(desk), Arc::new(Edge)).unwrap_err().to_string();
+    let refused = start(&[], Some(desk), Arc::new(Edge::default())).unwrap_err().to_string();
     let expected = format!("admin socket {}: another process listens there", path.display());
     assert_eq!(refused, expected);
     drop(running);

@@ -5,13 +5,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use serde::Serialize;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
@@ -24,7 +21,7 @@ use crate::edge::Connect;
 use crate::limits;
 use crate::policy::PeerNames;
 use crate::time::Clock;
-use crate::tls::{Fault, Material, Session, State};
+use crate::tls::{Fault, Material, Session, State, shown_chain};
 
 /// How long each read of a handshake may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -186,91 +183,19 @@ fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Returns the chain that `address` shows for `server_name`, judged by nobody.
+/// Returns the chain that `address` shows for `server_name`, in DER and judged by nobody.
 ///
 /// # Errors
 /// No connection, or no certificate.
 pub(in crate::cli) fn chain(
     server_name: &Domain,
     address: SocketAddr,
-) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let recorder = Arc::new(Recorder {
-        schemes: provider.signature_verification_algorithms.supported_schemes(),
-        chain: Mutex::new(Vec::new()),
-    });
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&recorder) as _)
-        .with_no_client_auth();
-    let name = ServerName::try_from(server_name.as_str().to_owned())?;
-    let mut connection = ClientConnection::new(Arc::new(config), name)?;
-    let mut stream = open(address)?;
-    let mut ended = Ok(());
-    for _ in 0..READS_MAX {
-        if !connection.is_handshaking() || ended.is_err() {
-            break;
-        }
-        ended = connection.complete_io(&mut stream).map(|_| ());
-    }
-    let chain = std::mem::take(&mut *recorder.chain.lock().unwrap_or_else(PoisonError::into_inner));
-    match ended {
-        // A partner that wants our certificate ends it here; by then it has shown its own.
-        Err(error) if chain.is_empty() => Err(error.into()),
-        _ => Ok(chain),
-    }
-}
-
-/// Keeps the chain of one handshake.
-#[derive(Debug)]
-struct Recorder {
-    schemes: Vec<SignatureScheme>,
-    chain: Mutex<Vec<CertificateDer<'static>>>,
-}
-
-/// Accepts everything, because nothing is sent over what it accepts.
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let all = std::iter::once(end_entity).chain(intermediates);
-        let all = all.take(limits::CHAIN_CERTIFICATES_MAX + 1);
-        let chain = all.map(|certificate| certificate.clone().into_owned()).collect();
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
+) -> anyhow::Result<Vec<Vec<u8>>> {
+    open(address).and_then(|stream| Ok(shown_chain(server_name.as_str(), stream)?))
 }
 
 /// Tells one certificate of a chain in a sentence.
-fn certificate(place: usize, der: &CertificateDer<'_>, now_unix_s: u64) -> String {
+fn certificate(place: usize, der: &[u8], now_unix_s: u64) -> String {
     let place = place + 1;
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return format!("certificate {place} cannot be decoded");

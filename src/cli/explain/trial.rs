@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::dns::{Question, SharedAnswer};
-use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use crate::edge::access::{Access, Setup};
 use crate::edge::{Class, Command, Connect, Core as _, Effects, LegId, Opened};
 use crate::policy::users::Marks;
 use crate::policy::{PeerNames, Snapshot};
@@ -145,19 +145,5 @@ fn user_data(marks: Marks) -> String {
 
 /// An edge of one shard; its keys keep nothing secret, because nothing of it leaves this process.
 fn setup() -> Setup {
-    Setup {
-        shard: 0,
-        shards: 1,
-        transactions: 16,
-        external_port: 5061,
-        internal_port: 5061,
-        remote_port: 443,
-        process_key: [1, 2],
-        pool_keys: PoolKeys(vec![PoolKey { id: 0, key: [0; 16] }]),
-        first_generation: 0,
-        seed: 1,
-        idle_timeout_ms: 600_000,
-        ping_interval_ms: 0,
-        explain: true,
-    }
+    Setup { transactions: 16, ping_interval_ms: 0, explain: true, ..Setup::single([1, 2], [0; 16]) }
 }

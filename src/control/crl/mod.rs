@@ -178,39 +178,15 @@ impl Desk {
     }
 
     fn done(&mut self, done: Done) {
-        let now = self.board.clock.now();
         let Done { point, outcome } = done;
-        let issuer = point.issuer().text();
         self.lists.tally.count(outcome.as_ref().map(|_| ()));
         // Whoever uses it in vain tells again, so that it is not forgotten.
         self.lists.reports.hear_again(point.key());
         match outcome {
-            Ok(found) => {
-                let Found { list, from, from_disk, not_kept } = found;
-                let (revoked, until) = (list.len(), list.next_update_unix_s());
-                let refresh_ms = match from_disk {
-                    true => AFTER_DISK_MS,
-                    false => self.board.config.load().tls.revocation_refresh_s * 1_000,
-                };
-                if let Some(why) = not_kept {
-                    tracing::warn!(issuer, why, "a revocation list cannot be kept on disk");
-                }
-                match self.table.fetched(now, point.key(), list, refresh_ms) {
-                    Change::First => {
-                        let sentence = "the revocation list of this authority is in force";
-                        tracing::info!(issuer, from, revoked, until, "{sentence}");
-                        self.publish_soon();
-                    }
-                    Change::Renewed => {
-                        tracing::debug!(issuer, from, revoked, until, "revocation list renewed");
-                        self.publish_soon();
-                    }
-                    Change::Same | Change::Forgotten => {}
-                }
-            }
+            Ok(found) => self.found(&point, found),
             Err(why) => {
-                self.table.failed(now, point.key());
-                let from = point.named().join(" ");
+                self.table.failed(self.board.clock.now(), point.key());
+                let (issuer, from) = (point.issuer().text(), point.named().join(" "));
                 tracing::warn!(
                     issuer,
                     from,
@@ -218,6 +194,31 @@ impl Desk {
                      unchecked, those under \"hard\" are refused once no list is in force"
                 );
             }
+        }
+    }
+
+    fn found(&mut self, point: &Point, found: Found) {
+        let Found { list, from, from_disk, not_kept } = found;
+        let issuer = point.issuer().text();
+        let (revoked, until) = (list.len(), list.next_update_unix_s());
+        let refresh_ms = match from_disk {
+            true => AFTER_DISK_MS,
+            false => self.board.config.load().tls.revocation_refresh_s * 1_000,
+        };
+        if let Some(why) = not_kept {
+            tracing::warn!(issuer, why, "a revocation list cannot be kept on disk");
+        }
+        match self.table.fetched(self.board.clock.now(), point.key(), list, refresh_ms) {
+            Change::First => {
+                let sentence = "the revocation list of this authority is in force";
+                tracing::info!(issuer, from, revoked, until, "{sentence}");
+                self.publish_soon();
+            }
+            Change::Renewed => {
+                tracing::debug!(issuer, from, revoked, until, "revocation list renewed");
+                self.publish_soon();
+            }
+            Change::Same | Change::Forgotten => {}
         }
     }
 

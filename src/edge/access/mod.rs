@@ -8,7 +8,8 @@
 //!
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
 //! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
-//! `pipe` talks to the other shards, `answer` writes what the edge says itself.
+//! `parked` waits for DNS, `pipe` talks to the other shards, `answer` writes what the edge says
+//! itself.
 
 mod answer;
 mod branch;
@@ -46,7 +47,7 @@ use self::held::Held;
 use self::keep_alive::DrainWalk;
 use self::legs::{FlowKey, Legs};
 use self::outlet::Outlets;
-use self::parked::{Parked, Source, Waiting};
+use self::parked::Parked;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
 use self::sign_in::SignIns;
@@ -56,7 +57,7 @@ use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
     Note, Opened, OutletId, Severity, SlotRef,
 };
-use crate::dns::{self, Question, SharedAnswer};
+use crate::dns::{self, SharedAnswer};
 use crate::limits;
 use crate::policy::{PeerNames, Scores, Snapshot, VerdictCache};
 use crate::sip::{self, Edits, HeaderName, HeaderTable, Message, Method, Scan, StartLine};
@@ -91,6 +92,31 @@ pub struct Setup {
     pub ping_interval_ms: u64,
     /// A note is left for every decision, permits too.
     pub explain: bool,
+}
+
+impl Setup {
+    /// Returns the setup of an edge that is its pool alone, with one shard, on the usual ports:
+    /// 1,000 transactions; legs pinged every minute and closed after ten.
+    ///
+    /// Both keys are the caller's, and as secret as what it does with the edge demands.
+    #[must_use]
+    pub fn single(process_key: [u64; 2], pool_key: [u8; 16]) -> Self {
+        Self {
+            shard: 0,
+            shards: 1,
+            transactions: 1_000,
+            external_port: 5061,
+            internal_port: 5061,
+            remote_port: 443,
+            process_key,
+            pool_keys: PoolKeys::of_one(pool_key),
+            first_generation: 0,
+            seed: process_key[0],
+            idle_timeout_ms: 600_000,
+            ping_interval_ms: 60_000,
+            explain: false,
+        }
+    }
 }
 
 /// How often what has time is done, while there is any of it.
@@ -145,9 +171,17 @@ struct Scratch {
 }
 
 impl Access {
-    /// Returns an Access Edge without legs.
+    /// Returns an Access Edge without legs that counts the conduct of partners for itself.
     #[must_use]
     pub fn new(setup: Setup, snapshot: Arc<Snapshot>) -> Self {
+        let [k0, k1] = setup.process_key;
+        let scores = Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1]));
+        Self::sharing(setup, snapshot, scores)
+    }
+
+    /// Returns an Access Edge without legs with the scores that it shares with the other shards.
+    #[must_use]
+    pub fn sharing(setup: Setup, snapshot: Arc<Snapshot>, scores: Arc<Scores>) -> Self {
         let [k0, k1] = setup.process_key;
         Self {
             names: own_names(&setup, &snapshot),
@@ -163,7 +197,7 @@ impl Access {
             parked: Parked::default(),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             verdicts: VerdictCache::new([k0 ^ 0x7665_7264, k1]),
-            scores: Arc::new(Scores::new([k0 ^ 0x7363_6f72, k1])),
+            scores,
             held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
@@ -187,13 +221,6 @@ impl Access {
     pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;
         self.scratch.clear();
-        self
-    }
-
-    /// Returns this Access Edge with the scores that it shares with the other shards.
-    #[must_use]
-    pub fn with_scores(mut self, scores: Arc<Scores>) -> Self {
-        self.scores = scores;
         self
     }
 
@@ -326,110 +353,6 @@ impl Access {
                 self.park(now, leg, message, question, deadline, effects);
             }
             screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
-        }
-    }
-
-    fn park(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        question: Question,
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        let Some(held) = self.legs.get_mut(leg) else { return };
-        let asked = match self.dns.want(now, &question) {
-            // Answered meanwhile, yet policy asks again: the answer's own time has run out.
-            dns::Want::Known(_) | dns::Want::Ask => false,
-            dns::Want::Asked => true,
-        };
-        if !asked {
-            if held.lookups >= limits::LOOKUPS_PER_LEG_MAX {
-                self.dns.withdraw(&question);
-                return self.refuse(leg, message, &Fault::too_fast(), effects);
-            }
-            held.lookups += 1;
-        }
-        let waiting = Waiting {
-            source: Source::Leg(leg),
-            asked: !asked,
-            bytes: message.raw().to_vec(),
-            key: self.transaction_key(leg, message),
-            deadline,
-        };
-        if self.parked.park(&question, waiting).is_err() {
-            if !asked {
-                // Nobody will ask it now; left pending, it would hold up everybody after us.
-                self.dns.withdraw(&question);
-                self.lookup_over(leg, true);
-            }
-            return self.refuse(leg, message, &Fault::partner_full(), effects);
-        }
-        self.counters.parked += 1;
-        if !asked {
-            self.counters.questions += 1;
-            effects.commands.push(Command::Ask(question));
-        }
-    }
-
-    /// Takes up the messages that waited for `question`, each decided afresh.
-    fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
-        for waiting in self.parked.release(question) {
-            let Waiting { source, bytes, deadline, asked, .. } = waiting;
-            match source {
-                Source::Leg(leg) => {
-                    self.lookup_over(leg, asked);
-                    self.with_scratch(|access, scratch| {
-                        let Scratch { table, edits } = scratch;
-                        if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
-                            let message = Message::new(&bytes, table, scanned);
-                            access.request(now, leg, &message, edits, deadline, effects);
-                        }
-                    });
-                }
-                Source::Mail { origin, route } => {
-                    self.piped_request(now, origin, route, &bytes, deadline, effects);
-                }
-            }
-        }
-    }
-
-    fn lookup_over(&mut self, leg: LegId, asked: bool) {
-        if asked && let Some(leg) = self.legs.get_mut(leg) {
-            leg.lookups = leg.lookups.saturating_sub(1);
-        }
-    }
-
-    /// Parks another shard's request.
-    fn park_mail(
-        &mut self,
-        now: Now,
-        question: Question,
-        source: Source,
-        bytes: &[u8],
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
-        let origin = match &source {
-            Source::Mail { origin, .. } => Some(*origin),
-            Source::Leg(_) => None,
-        };
-        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
-        if self.parked.park(&question, waiting).is_err() {
-            if asked {
-                self.dns.withdraw(&question);
-            }
-            if let Some(origin) = origin {
-                self.not_delivered(origin, effects);
-            }
-            return;
-        }
-        self.counters.parked += 1;
-        if asked {
-            self.counters.questions += 1;
-            effects.commands.push(Command::Ask(question));
         }
     }
 
@@ -629,23 +552,6 @@ impl Core for Access {
 
     fn only_probed(&self, leg: LegId) -> bool {
         self.legs.get(leg).is_some_and(|leg| !leg.carried)
-    }
-}
-
-impl Access {
-    fn waited_in_vain(&mut self, waiting: &Waiting, effects: &mut Effects) {
-        self.counters.parked_expired += 1;
-        let leg = match waiting.source {
-            Source::Leg(leg) => leg,
-            Source::Mail { origin, .. } => return self.not_delivered(origin, effects),
-        };
-        self.lookup_over(leg, waiting.asked);
-        self.with_scratch(|access, scratch| {
-            if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
-                let message = Message::new(&waiting.bytes, &scratch.table, scanned);
-                access.refuse(leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
-            }
-        });
     }
 }
 

@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::dns::Question;
-use crate::edge::{LegId, MailRoute, SlotRef};
+use super::diagnostics::Fault;
+use super::{Access, Scratch};
+use crate::dns::{self, Question};
+use crate::edge::{Command, Effects, LegId, MailRoute, SlotRef};
 use crate::limits;
+use crate::sip::{self, Message, Scan};
 use crate::time::{Monotonic, Now};
 
 /// Who waits.
@@ -185,6 +188,128 @@ impl Parked {
 
 const _: () = assert!(BYTES_PER_LEG_MAX * 16 <= BYTES_MAX);
 const _: () = assert!(BYTES_PER_LEG_MAX < limits::SIP_MESSAGE_BYTES_MAX);
+
+impl Access {
+    /// Parks a request of `leg` until `question` is answered, or refuses it.
+    pub(super) fn park(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        question: Question,
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        let Some(held) = self.legs.get_mut(leg) else { return };
+        // What is known and asked for again is an answer whose own time has run out.
+        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
+        if asked {
+            if held.lookups >= limits::LOOKUPS_PER_LEG_MAX {
+                self.dns.withdraw(&question);
+                return self.refuse(leg, message, &Fault::too_fast(), effects);
+            }
+            held.lookups += 1;
+        }
+        let waiting = Waiting {
+            source: Source::Leg(leg),
+            asked,
+            bytes: message.raw().to_vec(),
+            key: self.transaction_key(leg, message),
+            deadline,
+        };
+        if self.wait_for(question, waiting, effects).is_err() {
+            self.lookup_over(leg, asked);
+            self.refuse(leg, message, &Fault::partner_full(), effects);
+        }
+    }
+
+    /// Parks another shard's request.
+    pub(super) fn park_mail(
+        &mut self,
+        now: Now,
+        question: Question,
+        origin: SlotRef,
+        route: MailRoute,
+        bytes: &[u8],
+        deadline: Monotonic,
+        effects: &mut Effects,
+    ) {
+        let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
+        let source = Source::Mail { origin, route };
+        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
+        if self.wait_for(question, waiting, effects).is_err() {
+            self.not_delivered(origin, effects);
+        }
+    }
+
+    /// Lets `waiting` wait for `question`, and puts the question if this is who asks it.
+    fn wait_for(
+        &mut self,
+        question: Question,
+        waiting: Waiting,
+        effects: &mut Effects,
+    ) -> Result<(), Full> {
+        let asked = waiting.asked;
+        if let Err(full) = self.parked.park(&question, waiting) {
+            if asked {
+                // Nobody will ask it now; left pending, it would hold up everybody after us.
+                self.dns.withdraw(&question);
+            }
+            return Err(full);
+        }
+        self.counters.parked += 1;
+        if asked {
+            self.counters.questions += 1;
+            effects.commands.push(Command::Ask(question));
+        }
+        Ok(())
+    }
+
+    /// Takes up the messages that waited for `question`, each decided afresh.
+    pub(super) fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
+        for waiting in self.parked.release(question) {
+            let Waiting { source, bytes, deadline, asked, .. } = waiting;
+            match source {
+                Source::Leg(leg) => {
+                    self.lookup_over(leg, asked);
+                    self.with_scratch(|access, scratch| {
+                        let Scratch { table, edits } = scratch;
+                        if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
+                            let message = Message::new(&bytes, table, scanned);
+                            access.request(now, leg, &message, edits, deadline, effects);
+                        }
+                    });
+                }
+                Source::Mail { origin, route } => {
+                    self.piped_request(now, origin, route, &bytes, deadline, effects);
+                }
+            }
+        }
+    }
+
+    /// Answers for a message whose question nobody has answered in time.
+    pub(super) fn waited_in_vain(&mut self, waiting: &Waiting, effects: &mut Effects) {
+        self.counters.parked_expired += 1;
+        let leg = match waiting.source {
+            Source::Leg(leg) => leg,
+            Source::Mail { origin, .. } => return self.not_delivered(origin, effects),
+        };
+        self.lookup_over(leg, waiting.asked);
+        self.with_scratch(|access, scratch| {
+            if let Ok(Scan::Message(scanned)) = sip::scan(&waiting.bytes, &mut scratch.table) {
+                let message = Message::new(&waiting.bytes, &scratch.table, scanned);
+                access.refuse(leg, &message, &Fault::dns(dns::Failure::Timeout), effects);
+            }
+        });
+    }
+
+    /// Gives back the look-up of a leg whose message made us ask.
+    pub(super) fn lookup_over(&mut self, leg: LegId, asked: bool) {
+        if asked && let Some(leg) = self.legs.get_mut(leg) {
+            leg.lookups = leg.lookups.saturating_sub(1);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

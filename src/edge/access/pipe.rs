@@ -8,15 +8,24 @@ use siphasher::sip::SipHasher13;
 
 use super::diagnostics::Fault;
 use super::headers::{Crossing, host_of};
-use super::parked::Source;
+use super::outlet::GroupId;
 use super::screen::{Plan, Stop};
 use super::transaction::{Downstream, State, Timer, Upstream};
 use super::{Access, Scratch};
-use crate::dns::Domain;
+use crate::dns::{Domain, Question};
 use crate::edge::{Command, Effects, Kind, LegId, Mail, MailRoute, SlotRef};
 use crate::limits;
 use crate::sip::{self, Message, Method, Scan};
 use crate::time::{Monotonic, Now};
+
+/// Where another shard's request goes from here.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// To a remote user's connection.
+    Flow(LegId),
+    /// To the connection of a partner that `spread` picks.
+    Partner { group: GroupId, spread: u64 },
+}
 
 /// Returns a hash by which all requests of one Call-ID take the same connection.
 pub(crate) fn call_id_hash(call_id: &[u8]) -> u64 {
@@ -154,50 +163,63 @@ impl Access {
             let Scratch { table, .. } = scratch;
             let Ok(Scan::Message(scanned)) = sip::scan(bytes, table) else { return };
             let message = Message::new(bytes, table, scanned);
-            let way = match &route {
-                MailRoute::Flow(leg) => access.legs.get(*leg).map(|_| None).ok_or(None),
-                MailRoute::Partner { domain, .. } => {
-                    let from = message.from().ok().and_then(|from| host_of(from.uri));
-                    match access.admit_outbound(
-                        now,
-                        from.unwrap_or_default(),
-                        domain.as_str().as_bytes(),
-                    ) {
-                        Ok((_, group)) => Ok(Some(group)),
-                        Err(Stop::Ask(question)) => Err(Some(question)),
-                        Err(_) => Err(None),
-                    }
-                }
-            };
-            let group = match way {
-                Ok(group) => group,
+            match access.way_of(now, &message, &route) {
+                Ok(way) => access.pass_on(now, origin, way, &message, effects),
                 Err(Some(question)) => {
-                    let source = Source::Mail { origin, route };
-                    return access.park_mail(now, question, source, bytes, deadline, effects);
+                    access.park_mail(now, question, origin, route, bytes, deadline, effects);
                 }
-                Err(None) => return access.not_delivered(origin, effects),
-            };
-            let Some(index) = access.slots.take() else {
-                return access.not_delivered(origin, effects);
-            };
-            let slot = access.slots.get_mut(index);
-            slot.method = message.method().unwrap_or(Method::Other);
-            slot.upstream = Upstream::Mailed(origin);
-            slot.group = group;
-            slot.sent.extend_from_slice(bytes);
-            slot.body_len = message.body().len();
-            slot.head_len = bytes.len() - slot.body_len;
-            access.pipes.insert(origin, index);
-            access.charge(index);
-            match (route, group) {
-                (MailRoute::Flow(leg), _) => access.send_on(now, index, leg, None, effects),
-                (MailRoute::Partner { call_id_hash, .. }, Some(group)) => {
-                    access.slots.get_mut(index).spread = call_id_hash;
-                    access.deliver(now, index, group, effects);
-                }
-                (MailRoute::Partner { .. }, None) => unreachable!("a partner route has a group"),
+                Err(None) => access.not_delivered(origin, effects),
             }
         });
+    }
+
+    /// Finds the way of another shard's request, the question that comes first, or nothing.
+    fn way_of(
+        &mut self,
+        now: Now,
+        message: &Message<'_>,
+        route: &MailRoute,
+    ) -> Result<Way, Option<Question>> {
+        let (domain, spread) = match route {
+            MailRoute::Flow(leg) => {
+                return self.legs.get(*leg).map(|_| Way::Flow(*leg)).ok_or(None);
+            }
+            MailRoute::Partner { domain, call_id_hash } => (domain, *call_id_hash),
+        };
+        let from = message.from().ok().and_then(|from| host_of(from.uri)).unwrap_or_default();
+        match self.admit_outbound(now, from, domain.as_str().as_bytes()) {
+            Ok((_, group)) => Ok(Way::Partner { group, spread }),
+            Err(Stop::Ask(question)) => Err(Some(question)),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Sends another shard's request on, with a slot that stands for its transaction.
+    fn pass_on(
+        &mut self,
+        now: Now,
+        origin: SlotRef,
+        way: Way,
+        message: &Message<'_>,
+        effects: &mut Effects,
+    ) {
+        let Some(index) = self.slots.take() else { return self.not_delivered(origin, effects) };
+        let slot = self.slots.get_mut(index);
+        slot.method = message.method().unwrap_or(Method::Other);
+        slot.upstream = Upstream::Mailed(origin);
+        slot.sent.extend_from_slice(message.raw());
+        slot.body_len = message.body().len();
+        slot.head_len = slot.sent.len() - slot.body_len;
+        if let Way::Partner { group, spread } = way {
+            slot.group = Some(group);
+            slot.spread = spread;
+        }
+        self.pipes.insert(origin, index);
+        self.charge(index);
+        match way {
+            Way::Flow(leg) => self.send_on(now, index, leg, None, effects),
+            Way::Partner { group, .. } => self.deliver(now, index, group, effects),
+        }
     }
 
     pub(super) fn not_delivered(&mut self, origin: SlotRef, effects: &mut Effects) {

@@ -60,6 +60,12 @@ pub(crate) struct Dialog<'a> {
 }
 
 impl PoolKeys {
+    /// Returns the key of an edge that is its pool alone.
+    #[must_use]
+    pub fn of_one(key: [u8; 16]) -> Self {
+        Self(vec![PoolKey { id: 0, key }])
+    }
+
     /// Returns the token of `dialog` under the newest key.
     pub(crate) fn sign(&self, facing: Facing, dialog: &Dialog<'_>) -> [u8; TOKEN_BYTES] {
         let newest = self.0.first().expect("a pool has at least one key");

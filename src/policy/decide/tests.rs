@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use super::super::fixture::{Answers, UNTIL, domain, peer, rules, snapshot, target};
 use super::super::{
-    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderRule, Revocation,
+    Date, DefaultRoute, PartnerKind, PartnerRule, Pattern, ProviderKind, ProviderRule, Revocation,
     RevocationState, Rules, SourceNetwork, SrvTarget,
 };
 use super::*;
+use crate::dns::{Failure, Target};
 
 const GLOBAL: &str = "9.9.9.1";
 

@@ -35,29 +35,38 @@ impl Users {
         let max = max.min(u32::try_from(self.slots.len() / 2).unwrap_or(u32::MAX));
         for _ in 0..self.slots.len() {
             let slot = &self.slots[place & (self.slots.len() - 1)];
-            match slot.load(Ordering::Relaxed) {
-                0 if self.count.fetch_add(1, Ordering::Relaxed) >= max => {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
-                    return false;
-                }
-                0 => {
-                    let ours = slot.compare_exchange(0, mark, Ordering::Relaxed, Ordering::Relaxed);
-                    match ours {
-                        Ok(_) => return true,
-                        Err(other) => {
-                            self.count.fetch_sub(1, Ordering::Relaxed);
-                            if other == mark {
-                                return true;
-                            }
-                        }
-                    }
-                }
-                held if held == mark => return true,
-                _ => {}
+            let held = match slot.load(Ordering::Relaxed) {
+                0 if !self.count_one(max) => return false,
+                0 => self.claim(slot, mark),
+                held => held,
+            };
+            if held == mark {
+                return true;
             }
             place = place.wrapping_add(1);
         }
         false
+    }
+
+    /// Counts one user more, if that is not above `max`.
+    fn count_one(&self, max: u32) -> bool {
+        let counted = self.count.fetch_add(1, Ordering::Relaxed) < max;
+        if !counted {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        counted
+    }
+
+    /// Puts the mark of a user that has been counted into a free slot and returns whose slot it is
+    /// then: another shard may be faster.
+    fn claim(&self, slot: &AtomicU32, mark: u32) -> u32 {
+        match slot.compare_exchange(0, mark, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => mark,
+            Err(other) => {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                other
+            }
+        }
     }
 }
 

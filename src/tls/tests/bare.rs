@@ -4,16 +4,16 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, Error, HandshakeKind,
-    ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, Connection, Error, HandshakeKind, ServerConfig,
+    ServerConnection, SignatureScheme, SupportedProtocolVersion,
 };
 
 use super::Talks;
 use super::pki::Pair;
+use crate::tls::shown::Recorder;
 
 /// A buffered client that believes every server, or a server that asks for no certificate.
 pub(super) struct Bare {
@@ -29,12 +29,12 @@ pub(super) fn config(
 ) -> ClientConfig {
     let provider = rustls::crypto::ring::default_provider();
     let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let believer = Arc::new(Believer(schemes));
+    let recorder = Arc::new(Recorder::new(schemes));
     let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(believer);
+        .with_custom_certificate_verifier(recorder);
     let mut config = match pair {
         None => builder.with_no_client_auth(),
         Some(pair) => builder.with_client_auth_cert(chain(pair), key(pair)).unwrap(),
@@ -46,11 +46,12 @@ pub(super) fn config(
 /// A client that can verify RSA signatures alone.
 pub(super) fn rsa_only() -> ClientConfig {
     let provider = rustls::crypto::ring::default_provider();
+    let schemes = vec![SignatureScheme::RSA_PSS_SHA256];
     ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believer(vec![SignatureScheme::RSA_PSS_SHA256])))
+        .with_custom_certificate_verifier(Arc::new(Recorder::new(schemes)))
         .with_no_client_auth()
 }
 
@@ -122,43 +123,5 @@ impl Talks for Bare {
             self.connection.write_tls(&mut out).unwrap();
         }
         out
-    }
-}
-
-#[derive(Debug)]
-struct Believer(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Believer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
     }
 }

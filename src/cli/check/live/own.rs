@@ -45,7 +45,7 @@ impl Checker<'_> {
             Class::Federation | Class::RemoteUsers => &config.edge.external_fqdn,
         };
         match chain(name, address) {
-            Ok(shown) if shown.first() == Some(&expected) => {}
+            Ok(shown) if shown.first().is_some_and(|leaf| leaf.as_slice() == &*expected) => {}
             Ok(_) => {
                 let file = identity.certificate.display();
                 let sentence = format!("{address} shows another certificate than {file} has");

@@ -117,7 +117,7 @@ fn a_token_of_another_dialog_side_or_key_is_481_and_says_1004() {
     let (partner, pool, [caller, callee]) = call(&mut world, "c1");
     let other_dialog = in_dialog("BYE", JOHN, KIM, ["fc2", "t2"], "c2", &caller);
     let other_side = in_dialog("BYE", JOHN, KIM, ["fc1", "t"], "c1", &callee);
-    let retired = caller.replace("et=01", "et=07");
+    let retired = caller.replace("et=00", "et=07");
     let retired = in_dialog("BYE", JOHN, KIM, ["fc1", "t"], "c1", &retired);
     for (what, bytes) in [("dialog", other_dialog), ("side", other_side), ("key", retired)] {
         world.send(partner, &bytes);

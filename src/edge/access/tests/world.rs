@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::dns::{Answer, Domain, Failure, Question, Target};
-use crate::edge::access::{Access, PoolKey, PoolKeys, Setup};
+use crate::edge::access::{Access, Setup};
 use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note,
     Opened,
@@ -31,25 +31,20 @@ pub(super) fn rules() -> Rules {
     );
     northwind.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
     Rules {
-        node: domain("edge1.contoso.example"),
-        external_fqdn: domain("sip.contoso.example"),
-        internal_fqdn: domain("lsedge.contoso.example"),
-        own_domains: vec![domain("contoso.example")],
-        federation: policy::FederationSwitches::default(),
         remote_users: policy::RemoteUserSwitches { enabled: true, anonymous: false },
         blocked: vec![domain("litware.example").into()],
         partners: vec![fabrikam, northwind],
-        providers: Vec::new(),
-        default_route: None,
         internal_names: vec![domain("pool.contoso.example")],
         next_hops: vec![NextHop {
-            name: domain("pool.contoso.example"),
-            port: 5061,
             addresses: vec!["192.0.2.10".parse().unwrap()],
-            domains: vec![],
-            connections: 1,
+            ..NextHop::new(domain("pool.contoso.example"))
         }],
-        addresses: policy::AddressRule::default(),
+        ..Rules::new(
+            domain("edge1.contoso.example"),
+            domain("sip.contoso.example"),
+            domain("lsedge.contoso.example"),
+            vec![domain("contoso.example")],
+        )
     }
 }
 
@@ -58,21 +53,7 @@ pub(super) fn snapshot(rules: Rules, epoch: u64) -> Arc<Snapshot> {
 }
 
 pub(super) fn setup() -> Setup {
-    Setup {
-        shard: 0,
-        shards: 1,
-        transactions: 1000,
-        external_port: 5061,
-        internal_port: 5061,
-        remote_port: 443,
-        process_key: [1, 2],
-        pool_keys: PoolKeys(vec![PoolKey { id: 1, key: [9; 16] }]),
-        first_generation: 0,
-        seed: 7,
-        idle_timeout_ms: 600_000,
-        ping_interval_ms: 60_000,
-        explain: false,
-    }
+    Setup::single([1, 2], [9; 16])
 }
 
 /// What a certificate of this host says.

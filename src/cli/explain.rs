@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{self, Config, Paint, Report, read_domain};
+use crate::config::{self, Config, read_domain};
 use crate::control;
 use crate::dns::{Answer, DnsView, Domain, Question, SharedAnswer, Target};
 use crate::edge::{Class, Connect};
 use crate::policy::users::Marks;
 use crate::policy::{
-    Anchors, Decision, Inbound, Outbound, PeerNames, Place, Refusal, RefusalRule, RevocationState,
-    Snapshot,
+    AnchorSet, Anchors, Decision, Inbound, Outbound, PeerNames, Place, Refusal, RefusalRule,
+    RevocationState, Snapshot,
 };
 use crate::time::{Clock, Now};
 
@@ -182,7 +182,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let config = match config::load(&args.config) {
         Ok(config) => config,
-        Err(report) => return Ok(refused(&report)),
+        // 1 would say that the message does not pass.
+        Err(report) => {
+            super::tell(&report.into());
+            return Ok(ExitCode::from(2));
+        }
     };
     let explained = explain(args, &config, &from, &to)?;
     let mut out = std::io::stdout().lock();
@@ -196,14 +200,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verdict::Refused => ExitCode::FAILURE,
         Verdict::Undecided => ExitCode::from(3),
     })
-}
-
-/// Prints what is wrong with the file; 1 would say that the message does not pass.
-fn refused(report: &Report) -> ExitCode {
-    use std::io::IsTerminal as _;
-    let paint = if std::io::stderr().is_terminal() { Paint::Styled } else { Paint::Plain };
-    eprint!("{}", report.render(paint));
-    ExitCode::from(2)
 }
 
 /// One message and what is known about it.
@@ -263,7 +259,7 @@ struct Entry {
     index: u32,
     /// It names the domain itself, and not what it lies below.
     exact: bool,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
 }
 
 impl Entry {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::{crl, process, scores};
+use super::steps::Steps;
+use super::{crl, decisions, process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
@@ -82,6 +83,8 @@ pub(super) struct Board {
     pub(super) certificates: ArcSwap<Vec<Certificate>>,
     pub(super) log_dropped: Option<ErrorCounter>,
     pub(super) lines_suppressed: AtomicU64,
+    /// What the writer of the decision log works by and counts.
+    pub(super) decisions: Arc<decisions::Shared>,
     lists: Arc<crl::Lists>,
     pub(super) reloads_accepted: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
@@ -89,6 +92,7 @@ pub(super) struct Board {
     poller: Mutex<&'static str>,
     last_refusal: Mutex<Option<String>>,
     rolled_back: AtomicU64,
+    pub(super) reload_steps: Steps,
     unconfirmed: Mutex<Option<Unconfirmed>>,
     candidate: Mutex<Option<String>>,
     stage: AtomicU8,
@@ -150,6 +154,7 @@ impl Board {
             certificates: ArcSwap::default(),
             log_dropped,
             lines_suppressed: AtomicU64::new(0),
+            decisions: Arc::default(),
             lists,
             reloads_accepted: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
@@ -157,6 +162,7 @@ impl Board {
             poller: Mutex::new("none"),
             last_refusal: Mutex::new(None),
             rolled_back: AtomicU64::new(0),
+            reload_steps: Steps::default(),
             unconfirmed: Mutex::new(None),
             candidate: Mutex::new(None),
             stage: AtomicU8::new(Stage::Starting as u8),
@@ -300,8 +306,6 @@ impl Board {
                 }
             }
             let [counts @ .., sum_us] = sums;
-            #[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
-            let seconds = |us: u64| us as f64 / 1e6;
             let buckets = Buckets {
                 bounds: LATENCY_BOUNDS_US.iter().map(|us| seconds(*us)).collect(),
                 counts: counts.to_vec(),
@@ -333,12 +337,18 @@ impl Board {
         exporter.set(&catalogue::RELOADS, &["accepted"], read(&self.reloads_accepted));
         exporter.set(&catalogue::RELOADS, &["refused"], read(&self.reloads_refused));
         exporter.set(&catalogue::RELOADS, &["rolled_back"], read(&self.rolled_back));
+        self.reload_steps.export(exporter);
         exporter.set(&catalogue::EPOCH, &[], self.epoch());
         exporter.set(&catalogue::STAGE, &[], self.stage() as u64);
         exporter.set(&catalogue::SHARDS, &[self.poller()], self.fabric.shards() as u64);
         exporter.set(&catalogue::LINES_SUPPRESSED, &[], read(&self.lines_suppressed));
         let dropped = self.log_dropped.as_ref().map_or(0, ErrorCounter::dropped_lines);
         exporter.set(&catalogue::LINES_DROPPED, &[], dropped as u64);
+        let (written, unwritable) = self.decisions.lines();
+        exporter.set(&catalogue::DECISION_LINES, &["written"], written);
+        exporter.set(&catalogue::DECISION_LINES, &["unwritable"], unwritable);
+        let suppressed = self.decisions.suppressed();
+        exporter.set(&catalogue::DECISION_LINES, &["suppressed"], suppressed);
         exporter.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1);
         exporter.set(&catalogue::START_TIME, &[], self.started_unix_s);
         for certificate in self.certificates.load().iter() {
@@ -469,6 +479,12 @@ impl Board {
 /// Returns how many partners are listed, in the configuration and in its file of partners.
 fn listed_partners(config: &Config) -> usize {
     config.partners.len() + config.partner_list.as_ref().map_or(0, |list| list.rows.len())
+}
+
+/// Returns microseconds as the exposition writes times.
+#[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
+pub(super) fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 /// Returns what the lock guards; a panic of another holder left it whole, as nothing in here is

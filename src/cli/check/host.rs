@@ -190,7 +190,7 @@ impl Checker<'_> {
 
 /// Returns the memory of the users that one partner has addressed, at most.
 fn users_bytes(config: &Config) -> u64 {
-    let most = control::throttles(config).most_users();
+    let most = control::most_users(config);
     8 * u64::from(most)
 }
 

@@ -97,8 +97,8 @@ pub(super) fn rows(config: &Config) -> Vec<PoolRow> {
     for (kind, limits) in &throttles.kinds {
         rows.push(row(config, format!("one of kind {}", kind.label()), limits));
     }
-    for (name, limits) in throttles.partners.iter().take(PARTNERS_SHOWN_MAX) {
-        rows.push(row(config, name.clone(), limits));
+    for (name, limits) in control::limited(config).take(PARTNERS_SHOWN_MAX) {
+        rows.push(row(config, name.to_string(), &limits));
     }
     rows
 }
@@ -142,6 +142,7 @@ limits of partners over 2 edges              messages/s   suspicious        user
 a discovered partner                                 40            4         1000
 one of kind allowed_server                         1000          100          any
 fabrikam.example                                    400        never         4000
+northwind.example                                   200        never        10000
 
 "
         );

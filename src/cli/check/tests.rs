@@ -218,7 +218,7 @@ fn the_table_of_memory_has_its_sum() {
 }
 
 #[test]
-fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
+fn a_directory_where_revocation_lists_cannot_be_kept_is_told() {
     let directory = world(&["sip.contoso.example"]);
     let text = text_for(free_port());
     let with = |name: &str| {
@@ -227,6 +227,7 @@ fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
         findings.iter().any(|finding| finding.code == "revocation-cache-unusable")
     };
     assert!(with("nowhere"));
+    assert!(with("/proc"), "nobody can write there");
     assert!(!with("."));
 }
 

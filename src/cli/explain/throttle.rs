@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::{Case, Direction};
 use crate::cli::ctl::{client, span};
 use crate::config::Config;
-use crate::policy::{Decision, Limits, PartnerKey, PartnerKind};
+use crate::config::lists::PartnerList;
+use crate::policy::{Decision, Limits, PartnerKey, PartnerKind, Place};
 
 /// Names of one partner that the running edge is asked for: domain, entry, hosts.
 const NAMES_MAX: usize = 4;
@@ -100,19 +101,17 @@ const fn shown(limits: &Limits) -> Shown {
 
 /// Returns the entry that states the limits: the partner's own, that of its kind, or the switches.
 fn place(config: &Config, partner: PartnerKey, kind: PartnerKind) -> String {
-    let own = match partner {
-        PartnerKey::Listed(index) => config
-            .partners
-            .get(index as usize)
-            .filter(|entry| entry.messages_per_s.is_some() || entry.distinct_users.is_some())
-            .map(|_| format!("partner[{index}]")),
-        _ => None,
-    };
+    if let PartnerKey::Listed(index) = partner
+        && states_limits(config, index as usize)
+    {
+        let place = Place::Partner(index);
+        return format!("{place}, {}", config.whereabouts(place));
+    }
     let of_kind = || {
         let index = config.federation_limits.iter().position(|limit| limit.kind == kind)?;
         Some(format!("federation_limit[{index}]"))
     };
-    if let Some(key) = own.or_else(of_kind) {
+    if let Some(key) = of_kind() {
         return format!("{key}, {}", config.source.whereabouts(&key));
     }
     let key = "federation.messages_per_s";
@@ -120,6 +119,19 @@ fn place(config: &Config, partner: PartnerKey, kind: PartnerKind) -> String {
         true => format!("{key}, {}", config.source.whereabouts(key)),
         false => format!("the defaults of [federation], {}", config.source.path.display()),
     }
+}
+
+/// Tells whether a listed partner's own entry or row states limits.
+fn states_limits(config: &Config, index: usize) -> bool {
+    if let Some(entry) = config.partners.get(index) {
+        return entry.messages_per_s.is_some() || entry.distinct_users.is_some();
+    }
+    let row = |list: &PartnerList| {
+        let terms = list.rows.get(index - config.partners.len())?.terms;
+        let terms = list.terms.get(terms as usize)?;
+        Some(terms.messages_per_s.is_some() || terms.distinct_users.is_some())
+    };
+    config.partner_list.as_deref().and_then(row).unwrap_or(false)
 }
 
 /// Asks the running edge, by every name the partner may count under.

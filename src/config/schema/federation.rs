@@ -50,8 +50,9 @@ section! {
             see: ["federation.discovery", "partner.verification"],
         }
         /// File with more partners, one a line: CSV whose first line names its columns, of domain,
-        /// edge, port, srv_target, names, require_client_eku, verification, version, expires,
-        /// owner, ticket and comment, each as the key of `[[partner]]`; srv_target is a word here.
+        /// edge, port, srv_target, names, common_name, require_client_eku, revocation,
+        /// verification, version, messages_per_s, distinct_users, expires, owner, ticket and
+        /// comment, each as the key of `[[partner]]`; srv_target is a word here.
         partners_csv: PathBuf = path(), optional, Live {
             beyond: "unset: [[partner]] alone; a row that is wrong is shown and nothing is changed",
             example: "\"partners.csv\"",
@@ -119,6 +120,16 @@ section! {
             beyond: "false: partners that go by the mark take our users as unverified",
             example: "false",
             see: ["partner.verification"],
+        }
+        /// Whether partners see nothing of how the inside is built: its Vias stay here, its
+        /// Record-Route entries go sealed into one entry of ours, which any edge of the pool opens.
+        /// Contact, Call-ID, addresses in SDP and whatever else the ends write for each other stay
+        /// as they are: the far end needs them to answer, to match and to send media.
+        hide_topology: bool = boolean(), default("false"), Live {
+            beyond: "false: Via and Record-Route of inner servers pass unchanged; more than 8 KiB \
+                     of Record-Route is refused with 513; dialogs go on when it is switched",
+            example: "true",
+            see: ["edge.secrets"],
         }
         /// Header of the notice to partners that messages may be archived. No document names the
         /// product's own header, so it has to be agreed with them.

@@ -91,6 +91,10 @@ counters! {
     refused_by_syntax,
     /// Requests refused because a rate or quota was used up.
     refused_by_rate,
+    /// Refusals beyond what one connection may be refused: answered without reasons, or not at all.
+    refused_without_reasons,
+    /// ACKs that went nowhere: not permitted, or of no transaction and no dialog.
+    acks_dropped,
     /// Requests refused because a bound of the whole edge was reached (503).
     refused_by_overload,
     /// Requests refused because their partner could not be reached or was full (504).
@@ -141,6 +145,8 @@ counters! {
     connect_failures,
     /// Route tokens that did not verify.
     bad_route_tokens,
+    /// Hidden routes that could not be opened or sealed: requests refused, responses dropped.
+    bad_seals,
     /// Requests for a flow that this edge does not have (430).
     flows_lost,
     /// Sign-in attempts refused because too many failed.

@@ -10,8 +10,8 @@ use crate::dns::{Answer, Domain, Failure, Question, Target};
 use crate::edge::Class;
 use crate::policy::address::permitted;
 use crate::policy::{
-    Date, Decision, DefaultRoute, ExpectedNames, NameCheck, Outbound, PartnerKey, PeerNames,
-    ProviderRule, Refusal, RefusalRule, Revocation, Rules, Snapshot,
+    AnchorSet, Date, Decision, DefaultRoute, ExpectedNames, NameCheck, Outbound, PartnerKey,
+    PeerNames, ProviderRule, Refusal, RefusalRule, Revocation, Rules, Snapshot,
 };
 use crate::time::Now;
 use crate::tls::Material;
@@ -40,7 +40,7 @@ impl Found {
 /// Whose edge stands somewhere, and what is demanded of it.
 struct Door {
     who: String,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
     /// Its certificate must be for clients too.
     demands_client: bool,
     /// Where that is said.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::dns::Domain;
 use crate::edge::Class;
-use crate::policy::{ExpectedNames, PeerNames};
+use crate::policy::{AnchorSet, ExpectedNames, PeerNames};
 use crate::tls::{Distrust, Fault, Material, Session, State};
 
 /// How long a connection may take to open, and each answer to come.
@@ -77,7 +77,7 @@ const fn advice(fault: &Fault) -> &'static str {
 pub(super) fn reach(
     material: &Material,
     class: Class,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
     address: SocketAddr,
     name: &Domain,
     expected: &ExpectedNames,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::world::{World, domain, header, headers, request, request_with, respond, rules, status};
 use crate::edge::LegId;
 use crate::policy::users::{AccessPolicy, DirectoryBuilder, Home, MarksCount};
-use crate::policy::{ArchivingNotice, Outgoing, ProviderKind, ProviderRule, Snapshot, compile};
+use crate::policy::{
+    ArchivingNotice, DefaultRoute, Outgoing, ProviderKind, ProviderRule, Rules, Snapshot, compile,
+};
 
 const JOHN: &str = "john@fabrikam.example";
 /// Granted everything.
@@ -130,7 +132,9 @@ fn s5_5_only_users_whose_policy_opens_it_sign_in_from_outside() {
     world.send(phone, &request("REGISTER", LEE, LEE, "r2"));
     let answer = world.read(phone);
     assert_eq!(status(&answer), 403, "{answer}");
-    assert!(header(&answer, "ms-diagnostics").unwrap().starts_with("4003;"), "{answer}");
+    let told = header(&answer, "ms-diagnostics-public").unwrap();
+    assert!(told.starts_with("4003;"), "{answer}");
+    assert!(!answer.contains("policy none"), "who is outside reads nothing of our policies");
 }
 
 #[test]
@@ -171,6 +175,11 @@ fn public(audio_video: bool, public_im: bool, public_av: bool) -> (World, LegId,
     provider.domains = vec![domain("skype.example")];
     provider.audio_video = audio_video;
     rules.providers.push(provider);
+    with_public_gates(rules, public_im, public_av)
+}
+
+/// What users may do with public services, one of which is at sip.skype.example.
+fn with_public_gates(rules: Rules, public_im: bool, public_av: bool) -> (World, LegId, LegId) {
     let global = AccessPolicy {
         name: "global".to_owned(),
         federation: true,
@@ -222,6 +231,32 @@ fn s5_5_public_im_and_its_audio_have_gates_of_their_own() {
                 let header = header(&answer, "ms-diagnostics-public").unwrap_or_default();
                 assert!(header.starts_with(diagnostics), "{case:?}: {answer}");
             }
+        }
+    }
+}
+
+/// Symptom: users without the right to public IM wrote to public services. Cause: the gate was
+/// chosen by the kind of partner. Scenario: a clearing house for public services as default route.
+#[test]
+fn s5_5_what_comes_by_a_public_default_route_is_public() {
+    const AUDIO: &str = "m=audio 50000 RTP/AVP 0\r\n";
+    for (public_im, public_av, media, passes) in [
+        (false, true, "", false),
+        (true, false, "", true),
+        (true, false, AUDIO, false),
+        (true, true, AUDIO, true),
+    ] {
+        let mut rules = rules();
+        rules.default_route =
+            Some(DefaultRoute { public: true, ..DefaultRoute::new(domain("sip.skype.example")) });
+        let (mut world, hub, pool) = with_public_gates(rules, public_im, public_av);
+        world.send(hub, &call("echo@anybody.example", media));
+        let (answer, forwarded) = (world.read(hub), world.read(pool));
+        let case = (public_im, public_av, media);
+        assert_eq!(forwarded.starts_with("INVITE "), passes, "{case:?}: {answer}");
+        if !passes {
+            assert_eq!(status(&answer), 403, "{case:?}");
+            assert!(header(&answer, "ms-diagnostics-public").unwrap().starts_with("1001;"));
         }
     }
 }

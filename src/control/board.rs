@@ -470,6 +470,10 @@ impl admin::View for Board {
         })
     }
 
+    fn score(&self, name: &str) -> serde_json::Value {
+        scores::about(&self.scores, self.clock.now(), name)
+    }
+
     fn allows(&self, peer: IpAddr) -> bool {
         self.config.load().management.allow.iter().any(|network| network.contains(&peer))
     }

@@ -106,9 +106,11 @@ impl Lists {
 
 /// Tells whether any partner's lists are to be fetched.
 fn wanted(config: &Config) -> bool {
-    let on = |revocation: policy::Revocation| revocation != policy::Revocation::Off;
-    let mut partners = config.partners.iter();
-    on(config.tls.revocation) || partners.any(|partner| partner.revocation.is_some_and(on))
+    let stated = config.partners.iter().map(|partner| partner.revocation);
+    let listed = config.partner_list.iter().flat_map(|list| &list.terms);
+    let own = stated.chain(listed.map(|terms| terms.revocation)).flatten();
+    let mut demands = std::iter::once(config.tls.revocation).chain(own);
+    demands.any(|demand| demand != policy::Revocation::Off)
 }
 
 /// What is counted of lists, for the exporter and the status.
@@ -143,5 +145,35 @@ impl Tally {
 
     pub(in crate::control) fn totals(&self) -> Totals {
         **self.totals.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+    use crate::policy::Revocation::{Hard, Off};
+
+    /// A row of a list has a word of its own, like an entry of the configuration.
+    #[test]
+    fn lists_are_fetched_as_soon_as_one_partner_wants_them() {
+        let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs/full.toml");
+        let mut config = config::load(&full).unwrap_or_else(|report| panic!("{report}"));
+        assert!(wanted(&config));
+        config.tls.revocation = Off;
+        for partner in &mut config.partners {
+            partner.revocation = None;
+        }
+        let rows = config.partner_list.take();
+        assert!(!wanted(&config));
+        config.partners[0].revocation = Some(Hard);
+        assert!(wanted(&config));
+        config.partners[0].revocation = Some(Off);
+        assert!(!wanted(&config));
+        assert!(rows.iter().any(|list| list.terms.iter().any(|t| t.revocation == Some(Hard))));
+        config.partner_list = rows;
+        assert!(wanted(&config));
     }
 }

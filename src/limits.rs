@@ -151,6 +151,9 @@ pub const SIP_HEADER_FIELDS_MAX: usize = 256;
 pub const SIP_VIAS_MAX: usize = 100;
 /// Route values of one message.
 pub const SIP_ROUTES_MAX: usize = 32;
+/// What one seal holds of the Record-Route entries of the inside; more is refused with 513. The
+/// product's servers sign theirs, which then have about 300 bytes each.
+pub const SEALED_ROUTES_BYTES_MAX: usize = 8 * 1024;
 /// Body of one message; conference rosters are the largest seen.
 pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// A whole message, which is what one leg may join from records.

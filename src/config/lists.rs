@@ -224,6 +224,15 @@ fn partner(row: &mut Row<'_, '_>) -> Option<(PartnerRow, RowTerms)> {
         return row.refuse("srv_target", "an allowed server is not looked up by SRV");
     }
     let terms = terms(row, srv_target)?;
+    if matches!(domain, Pattern::Below(_)) {
+        let limits = [
+            ("messages_per_s", terms.messages_per_s.is_some()),
+            ("distinct_users", terms.distinct_users.is_some()),
+        ];
+        if let Some((column, _)) = limits.into_iter().find(|(_, stated)| *stated) {
+            return row.refuse(column, "a limit counts one domain, not what lies below it");
+        }
+    }
     let row = PartnerRow { domain, edge, port: port.unwrap_or(5061), terms: 0, line: row.line };
     Some((row, terms))
 }

@@ -1,9 +1,9 @@
 //! Long work of control that gives way to the shards.
 //!
-//! Compiling a million partners keeps a core busy for seconds. Where the shards have all cores, that
-//! core is one of theirs, and at the same priority each message of that shard may wait for a slice
-//! of the scheduler's, a hundred times of what it takes otherwise. So it is done on a thread of its
-//! own that steps back behind everybody else.
+//! Compiling a million partners keeps a core busy for seconds. Where the shards have all cores,
+//! that core is one of theirs, and at the same priority each message of that shard may wait for a
+//! slice of the scheduler's, a hundred times of what it takes otherwise. So it is done on a thread
+//! of its own that steps back behind everybody else.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::steps::Steps;
-use super::{crl, process, scores};
+use super::{crl, decisions, process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
@@ -83,6 +83,8 @@ pub(super) struct Board {
     pub(super) certificates: ArcSwap<Vec<Certificate>>,
     pub(super) log_dropped: Option<ErrorCounter>,
     pub(super) lines_suppressed: AtomicU64,
+    /// What the writer of the decision log works by and counts.
+    pub(super) decisions: Arc<decisions::Shared>,
     lists: Arc<crl::Lists>,
     pub(super) reloads_accepted: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
@@ -152,6 +154,7 @@ impl Board {
             certificates: ArcSwap::default(),
             log_dropped,
             lines_suppressed: AtomicU64::new(0),
+            decisions: Arc::default(),
             lists,
             reloads_accepted: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
@@ -341,6 +344,11 @@ impl Board {
         exporter.set(&catalogue::LINES_SUPPRESSED, &[], read(&self.lines_suppressed));
         let dropped = self.log_dropped.as_ref().map_or(0, ErrorCounter::dropped_lines);
         exporter.set(&catalogue::LINES_DROPPED, &[], dropped as u64);
+        let (written, unwritable) = self.decisions.lines();
+        exporter.set(&catalogue::DECISION_LINES, &["written"], written);
+        exporter.set(&catalogue::DECISION_LINES, &["unwritable"], unwritable);
+        let suppressed = self.decisions.suppressed();
+        exporter.set(&catalogue::DECISION_LINES, &["suppressed"], suppressed);
         exporter.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1);
         exporter.set(&catalogue::START_TIME, &[], self.started_unix_s);
         for certificate in self.certificates.load().iter() {

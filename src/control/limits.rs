@@ -78,7 +78,7 @@ fn of_kind(discovered: Limits, limit: &config::FederationLimit) -> Limits {
     }
 }
 
-/// Returns what is added to requests that go to partners.
+/// Returns what partners are told, and what they are not.
 #[must_use]
 pub fn outgoing(config: &Config) -> Outgoing {
     let federation = &config.federation;
@@ -87,6 +87,7 @@ pub fn outgoing(config: &Config) -> Outgoing {
     Outgoing {
         mark_verifiable: federation.mark_verifiable,
         archiving_notice: notice.and_then(|(name, value)| ArchivingNotice::new(name, value)),
+        hide_topology: federation.hide_topology,
     }
 }
 
@@ -150,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn the_archiving_notice_is_what_the_configuration_says() {
+    fn what_partners_are_told_is_what_the_configuration_says() {
         let config = read(
-            "[federation]\nmark_verifiable = false\n\
+            "[federation]\nmark_verifiable = false\nhide_topology = true\n\
              archiving_notice_header = \"X-Archiving-Notice\"\n\
              archiving_notice_value = \"archived\"\n",
         );
         let outgoing = outgoing(&config);
-        assert!(!outgoing.mark_verifiable);
+        assert!(!outgoing.mark_verifiable && outgoing.hide_topology);
         let notice = outgoing.archiving_notice.expect("both are given");
         assert_eq!(notice.line(), b"X-Archiving-Notice: archived\r\n");
     }

@@ -4,6 +4,7 @@
 //! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload, roll back)
 //! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
 //! shards ─ lists wanted ─> control thread ─ HTTP ─> Material of another edition ──> Published
+//! shards ─ verdicts ─> decisions thread ─> decision log
 //! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
 //! ```
 //!
@@ -15,6 +16,7 @@ mod board;
 mod certificates;
 mod convert;
 mod crl;
+pub mod decisions;
 mod diff;
 pub mod edit;
 #[cfg(test)]

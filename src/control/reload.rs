@@ -79,14 +79,15 @@ impl Running {
         material: Arc<tls::Material>,
     ) {
         self.lists.put_in_force(&material, &config);
-        self.publish_policy(epoch, snapshot);
+        self.publish_policy(epoch, &config, snapshot);
         self.board.certificates.store(Arc::new(super::certificates(&material)));
         self.board.config.store(config);
     }
 
     /// Publishes another policy under the material in force, so that no leg is judged again.
-    fn publish_policy(&self, epoch: u64, snapshot: Snapshot) {
+    fn publish_policy(&self, epoch: u64, config: &Arc<Config>, snapshot: Snapshot) {
         assert_eq!(epoch, self.board.epoch() + 1, "epochs grow by one");
+        self.board.decisions.put_in_force(epoch, config);
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);
@@ -120,7 +121,7 @@ impl Running {
         let compiled = |config: &Config| start::compile_policy(config, epoch, &self.options);
         let candidate = candidate.map(compiled).transpose()?.map(Arc::new);
         let snapshot = compiled(&config)?.shadowed_by(candidate);
-        self.publish_policy(epoch, snapshot);
+        self.publish_policy(epoch, &config, snapshot);
         Ok(epoch)
     }
 

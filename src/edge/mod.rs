@@ -14,6 +14,9 @@ use crate::policy::{AnchorSet, ExpectedNames, PeerNames, Snapshot};
 use crate::time::{Monotonic, Now};
 
 pub mod access;
+mod decided;
+
+pub use decided::{Decided, RefusedBy, Said};
 
 /// A connection, valid until its slot is used again with another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,6 +149,8 @@ pub enum Command {
     },
     /// Something the log should tell, once per refusal or notable act.
     Note(Note),
+    /// A verdict newly reached, for the decision log; only where the snapshot wants them told.
+    Decided(Box<Decided>),
 }
 
 /// A decision or event worth a log line, in parts that the shell turns into a sentence.
@@ -157,8 +162,10 @@ pub struct Note {
     pub severity: Severity,
     /// A sentence without user parts of addresses.
     pub sentence: String,
-    /// Ties the line to the answer on the wire; 0 if there was none.
+    /// Ties the line to the answer on the wire and to the decision log; 0 if nothing was decided.
     pub decision_id: u64,
+    /// Number of the snapshot it was decided under, or that was in force when it happened.
+    pub epoch: u64,
 }
 
 /// How much a [`Note`] matters to an operator.

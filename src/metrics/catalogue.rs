@@ -94,6 +94,9 @@ catalogue! {
     LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
     /// Lines of the log that its writer could not keep up with.
     LINES_DROPPED: Counter, "entente_log_lines_dropped_total", [];
+    /// Lines of the decision log by what became of them; those that found its writer busy are
+    /// counted by the shards.
+    DECISION_LINES: Counter, "entente_log_decisions_total", ["result"];
     /// Always 1; the label tells the version.
     BUILD: Gauge, "entente_build_info", ["version"];
     /// When the process started, in seconds since 1970.

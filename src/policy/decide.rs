@@ -2,8 +2,8 @@
 //!
 //! The order is DESIGN 6.5 from `blocked` on, with the organisation's own switch before it
 //! (lync-federation 5.4). Everything here is cold: a shard asks again only when
-//! [`super::VerdictCache`] has forgotten. `party` finds who speaks for a domain, `targets` where its
-//! edge is.
+//! [`super::VerdictCache`] has forgotten. `party` finds who speaks for a domain, `targets` where
+//! its edge is.
 
 mod party;
 mod targets;
@@ -200,8 +200,8 @@ impl Snapshot {
         } else {
             Rule::Anonymous
         };
-        // The pool authenticates an own user, after the edge has stamped the request; nobody vouches
-        // for an anonymous one.
+        // The pool authenticates an own user, after the edge has stamped the request; nobody
+        // vouches for an anonymous one.
         let verification = Verification::Never;
         let (epoch, partner) = (self.epoch, PartnerKey::NextHop);
         let (revocation, valid_until) = (Revocation::Off, FOREVER);

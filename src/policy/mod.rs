@@ -50,7 +50,7 @@ pub use rules::{
     SrvTarget, Verification, Version,
 };
 pub use scores::Scores;
-pub use snapshot::{Snapshot, compile};
+pub use snapshot::{Snapshot, Telling, compile};
 pub use throttle::{Limits, StatedLimits, Throttles};
 pub use trust::SourceNetwork;
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};

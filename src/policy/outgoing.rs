@@ -1,17 +1,19 @@
-//! What the edge adds to requests that go to partners.
+//! What partners are told beyond the messages themselves, and what they are not.
 
-/// What is said of our users, and of our archive.
+/// What is said of our users, of our archive, and of the inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// Senders are marked as verified (`MarkSourceVerifiableOnOutgoingMessages`).
     pub mark_verifiable: bool,
     /// Messages carry a notice that they may be archived (`EnableArchivingDisclaimer`).
     pub archiving_notice: Option<ArchivingNotice>,
+    /// Partners see no Via and no Record-Route of the inside.
+    pub hide_topology: bool,
 }
 
 impl Default for Outgoing {
     fn default() -> Self {
-        Self { mark_verifiable: true, archiving_notice: None }
+        Self { mark_verifiable: true, archiving_notice: None, hide_topology: false }
     }
 }
 

@@ -35,9 +35,19 @@ pub struct Snapshot {
     pub(super) throttling: Throttling,
     directory: Arc<Directory>,
     outgoing: Outgoing,
+    telling: Telling,
     discovery_key: [u64; 2],
     /// A candidate that is asked the same questions, without effect.
     candidate: Option<Arc<Self>>,
+}
+
+/// What is told of decisions beside refusals; neither costs anything while it is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// A note for each message that passes.
+    pub permits: bool,
+    /// A line of the decision log for each verdict newly reached.
+    pub verdicts: bool,
 }
 
 /// Compiles `rules` into the snapshot number `epoch`.
@@ -79,6 +89,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         throttling,
         directory: Arc::default(),
         outgoing: Outgoing::default(),
+        telling: Telling::default(),
         discovery_key: [0, 0],
         candidate: None,
     })
@@ -121,17 +132,30 @@ impl Snapshot {
         &self.directory
     }
 
-    /// Sets what is added to requests that go to partners.
+    /// Sets what partners are told, and what they are not.
     #[must_use]
     pub fn with_outgoing(mut self, outgoing: Outgoing) -> Self {
         self.outgoing = outgoing;
         self
     }
 
-    /// Returns what is added to requests that go to partners.
+    /// Returns what partners are told, and what they are not.
     #[must_use]
     pub const fn outgoing(&self) -> &Outgoing {
         &self.outgoing
+    }
+
+    /// Sets what is told of decisions beside refusals.
+    #[must_use]
+    pub const fn with_telling(mut self, telling: Telling) -> Self {
+        self.telling = telling;
+        self
+    }
+
+    /// Returns what is told of decisions beside refusals.
+    #[must_use]
+    pub const fn telling(&self) -> Telling {
+        self.telling
     }
 
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.

@@ -47,6 +47,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 Command::Ask(question) => self.ask(question),
                 Command::Mail { shard, mail } => self.post(now, shard, mail),
                 Command::Note(note) => self.send_note(note),
+                Command::Decided(decided) => self.send_decided(now, decided),
             }
         }
         assert!(self.effects.commands.is_empty(), "running commands does not call the core");

@@ -15,7 +15,7 @@ use super::legs::{Inbox, Leg, Origin, Source, State, Unsent};
 use super::network::{Network, Stream};
 use super::timers::Fifos;
 use crate::dns::Domain;
-use crate::edge::{Class, Connect, ConnectFailure, Core, LegId, Note, OutletId, Severity};
+use crate::edge::{Class, Connect, ConnectFailure, Core, LegId, OutletId, Severity};
 use crate::limits;
 use crate::policy::{AnchorSet, ExpectedNames};
 use crate::poll::{Interest, Poller};
@@ -203,7 +203,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let Connected { class, server_name, .. } = &dial.connected;
         let sentence =
             format!("a connection to {server_name} ({}) failed: {why}", class_text(*class));
-        self.send_note(Note { leg: None, severity: Severity::Info, sentence, decision_id: 0 });
+        self.note_of(None, Severity::Info, sentence);
         self.deferred.push_back(Deferred::ConnectFailed(dial.outlet, failure));
     }
 

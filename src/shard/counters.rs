@@ -98,6 +98,8 @@ counts! {
     QuestionsRefused = "questions_refused",
     /// Lines for the log that found it busy.
     NotesDropped = "notes_dropped",
+    /// Lines for the decision log that found it busy.
+    DecisionsDropped = "decisions_dropped",
     /// Legs judged again after new certificates or revocation lists.
     Rejudgements = "rejudgements",
     /// Legs looked up again in new revocation lists; no signature was verified.

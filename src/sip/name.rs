@@ -95,6 +95,7 @@ header_names! {
     MsTelemetryId "ms-telemetry-id",
     MsKeepAlive "ms-keep-alive",
     Compression "Compression",
+    Warning "Warning",
 }
 
 /// Some of the names.
@@ -324,7 +325,6 @@ const COMMON: &[&str] = &[
     "SIP-ETag",
     "SIP-If-Match",
     "User-Agent",
-    "Warning",
 ];
 
 const KNOWN: [Known; NAMES.len() + COMMON.len()] = {

@@ -27,6 +27,7 @@ fn s5_3_the_numbers_are_those_of_the_product() {
     assert_eq!((limits.messages_per_s, limits.suspicious_per_s, limits.users), (20, 1, 1_000));
     assert!(Outgoing::default().mark_verifiable, "6.1: MarkSourceVerifiableOnOutgoingMessages");
     assert_eq!(Outgoing::default().archiving_notice, None, "6.1: EnableArchivingDisclaimer");
+    assert!(!Outgoing::default().hide_topology, "Via and Record-Route pass, as they do there");
 }
 
 #[test]

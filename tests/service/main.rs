@@ -2,6 +2,7 @@
 //! says beside it. Runs the binary itself on loopback.
 
 mod ctl;
+mod decisions;
 mod explain;
 mod revocation;
 

@@ -229,6 +229,7 @@ impl Edge {
                 retired: retire.clone(),
                 questions: question.clone(),
                 notes: note.clone(),
+                decisions: None,
                 observe: None,
             };
             let seen = seen.clone();

@@ -7,7 +7,8 @@ use entente::dns::Domain;
 use entente::edge::access::{Access, Setup};
 use entente::edge::{Class, Core, Effects, Fed, LegId, Opened, OutletId};
 use entente::policy::{
-    self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Scores, Snapshot,
+    self, Anchors, NextHop, Outgoing, PartnerRule, PeerNames, RevocationState, Rules, Scores,
+    Snapshot,
 };
 use entente::time::Now;
 
@@ -74,7 +75,10 @@ pub(crate) fn rules(organisation: usize) -> Rules {
 }
 
 pub(crate) fn snapshot(organisation: usize, epoch: u64) -> Arc<Snapshot> {
-    Arc::new(policy::compile(rules(organisation), epoch).expect("rules without contradiction"))
+    let policy = policy::compile(rules(organisation), epoch).expect("rules without contradiction");
+    // One of the two, and with every reload the other, so that dialogs outlive the switch.
+    let hide_topology = epoch % 2 == organisation as u64;
+    Arc::new(policy.with_outgoing(Outgoing { hide_topology, ..Outgoing::default() }))
 }
 
 /// What one of `shards` shards is made from.

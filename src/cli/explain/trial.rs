@@ -71,7 +71,7 @@ pub(super) fn run(
                 Command::Ask(question) => asked = Some(question),
                 Command::Connect(connect) => return Outcome::Connects(connect),
                 Command::Note(note) => sentence = note.sentence,
-                Command::Close { .. } | Command::Mail { .. } => {}
+                Command::Close { .. } | Command::Mail { .. } | Command::Decided(_) => {}
             }
         }
         let Some(question) = asked else { break };

@@ -163,6 +163,12 @@ fn a_wrong_field_is_told_with_line_and_column() {
             (2, 25),
         ),
         (
+            "domain,distinct_users\n*.a.example,5\n",
+            "line 2: a limit counts one domain, not what lies below it",
+            "has no effect",
+            (2, 13),
+        ),
+        (
             "domain,edge\na.example\n",
             "1 fields in a list of 2 columns",
             "expected one field for each column",

@@ -28,8 +28,8 @@ section! {
         }
         /// Whether partners that are not listed are found by DNS SRV.
         discovery: bool = boolean(), default("false"), Live {
-            beyond: "false: an unlisted domain is refused, without a DNS question unless a provider \
-                is enabled",
+            beyond: "false: an unlisted domain is refused, without a DNS question unless a \
+                provider is enabled",
             example: "true",
             see: ["federation.messages_per_s"],
         }
@@ -120,6 +120,16 @@ section! {
             beyond: "false: partners that go by the mark take our users as unverified",
             example: "false",
             see: ["partner.verification"],
+        }
+        /// Whether partners see nothing of how the inside is built: its Vias stay here, its
+        /// Record-Route entries go sealed into one entry of ours, which any edge of the pool opens.
+        /// Contact, Call-ID, addresses in SDP and whatever else the ends write for each other stay
+        /// as they are: the far end needs them to answer, to match and to send media.
+        hide_topology: bool = boolean(), default("false"), Live {
+            beyond: "false: Via and Record-Route of inner servers pass unchanged; more than 8 KiB \
+                     of Record-Route is refused with 513; dialogs go on when it is switched",
+            example: "true",
+            see: ["edge.secrets"],
         }
         /// Header of the notice to partners that messages may be archived. No document names the
         /// product's own header, so it has to be agreed with them.

@@ -106,11 +106,11 @@ impl Lists {
 
 /// Tells whether any partner's lists are to be fetched.
 fn wanted(config: &Config) -> bool {
-    let stated = config.partners.iter().map(|partner| partner.revocation);
-    let listed = config.partner_list.iter().flat_map(|list| &list.terms);
-    let own = stated.chain(listed.map(|terms| terms.revocation)).flatten();
-    let mut demands = std::iter::once(config.tls.revocation).chain(own);
-    demands.any(|demand| demand != policy::Revocation::Off)
+    let on = |revocation: policy::Revocation| revocation != policy::Revocation::Off;
+    let stated = config.partners.iter().filter_map(|partner| partner.revocation);
+    let terms = config.partner_list.iter().flat_map(|list| &list.terms);
+    let rows = terms.filter_map(|terms| terms.revocation);
+    on(config.tls.revocation) || stated.chain(rows).any(on)
 }
 
 /// What is counted of lists, for the exporter and the status.
@@ -153,27 +153,23 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config;
-    use crate::policy::Revocation::{Hard, Off};
+    use crate::config::fixture::LEAST;
+    use crate::config::lists::PartnerList;
 
-    /// A row of a list has a word of its own, like an entry of the configuration.
     #[test]
-    fn lists_are_fetched_as_soon_as_one_partner_wants_them() {
-        let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs/full.toml");
-        let mut config = config::load(&full).unwrap_or_else(|report| panic!("{report}"));
-        assert!(wanted(&config));
-        config.tls.revocation = Off;
-        for partner in &mut config.partners {
-            partner.revocation = None;
-        }
-        let rows = config.partner_list.take();
+    fn lists_are_wanted_where_one_entry_or_one_row_wants_them() {
+        let off = format!("{LEAST}[tls]\nrevocation = \"off\"\n");
+        let mut config = crate::config::parse(Path::new("e.toml"), &off).unwrap();
         assert!(!wanted(&config));
-        config.partners[0].revocation = Some(Hard);
-        assert!(wanted(&config));
-        config.partners[0].revocation = Some(Off);
+        let rows = |text: &str| {
+            let list = PartnerList::parse(Path::new("p.csv"), text.to_owned()).unwrap();
+            Some(Arc::new(list))
+        };
+        config.partner_list = rows("domain,revocation\na.example,off\nb.example,\n");
         assert!(!wanted(&config));
-        assert!(rows.iter().any(|list| list.terms.iter().any(|t| t.revocation == Some(Hard))));
-        config.partner_list = rows;
+        config.partner_list = rows("domain,revocation\na.example,off\nb.example,hard\n");
         assert!(wanted(&config));
+        let stated = format!("{off}[[partner]]\ndomain = \"a.example\"\nrevocation = \"soft\"\n");
+        assert!(wanted(&crate::config::parse(Path::new("e.toml"), &stated).unwrap()));
     }
 }

@@ -145,6 +145,8 @@ counters! {
     connect_failures,
     /// Route tokens that did not verify.
     bad_route_tokens,
+    /// Hidden routes that could not be opened or sealed: requests refused, responses dropped.
+    bad_seals,
     /// Requests for a flow that this edge does not have (430).
     flows_lost,
     /// Sign-in attempts refused because too many failed.

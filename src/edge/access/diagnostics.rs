@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::dns::Failure;
-use crate::edge::ConnectFailure;
+use crate::edge::{ConnectFailure, RefusedBy};
 use crate::policy::users::Closed;
 use crate::policy::{Refusal, SourceNetwork};
 use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
@@ -21,6 +21,19 @@ pub(crate) struct Fault {
     /// Whole header lines that the status demands: `Retry-After`, `Unsupported`, `Allow`.
     pub(crate) headers: Cow<'static, [u8]>,
     pub(crate) blame: Blame,
+    /// Number of the decision, where it has one before it is answered; 0: it gets one then.
+    pub(crate) decision: u64,
+    /// What refused after policy had let the domains pass.
+    pub(crate) by: Option<RefusedBy>,
+}
+
+/// Who reads an answer of the edge, with the name by which he knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader<'a> {
+    /// Our own servers and users, who may know why.
+    Inside(&'a str),
+    /// A partner, who gets no inner name and no sentence.
+    Outside(&'a str),
 }
 
 /// Whose fault it is; chooses the counter.
@@ -79,7 +92,21 @@ impl Fault {
             sentence: sentence.to_owned(),
             headers: Cow::Borrowed(b""),
             blame,
+            decision: 0,
+            by: None,
         }
+    }
+
+    /// Returns this fault as the answer to the decision with this number.
+    pub(crate) const fn decided(mut self, decision: u64) -> Self {
+        self.decision = decision;
+        self
+    }
+
+    /// Returns this fault as one that does not follow from the domains alone.
+    pub(crate) const fn by(mut self, by: RefusedBy) -> Self {
+        self.by = Some(by);
+        self
     }
 
     pub(crate) fn syntax(fault: &SyntaxFault) -> Self {
@@ -99,20 +126,14 @@ impl Fault {
     }
 
     pub(crate) fn policy(refusal: &Refusal) -> Self {
-        Self {
-            status: refusal.status(),
-            reason: refusal.reason(),
-            diagnostics: refusal.diagnostics(),
-            sentence: refusal.sentence(),
-            headers: Cow::Borrowed(b""),
-            blame: Blame::Policy,
-        }
+        let (status, reason) = (refusal.status(), refusal.reason());
+        Self::new(status, reason, refusal.diagnostics(), Blame::Policy, &refusal.sentence())
     }
 
     /// A provider whose entry lets no audio and video pass.
     pub(crate) fn no_media() -> Self {
         let sentence = "audio and video do not pass between this provider and us";
-        Self::new(488, "Not Acceptable Here", 0, Blame::Policy, sentence)
+        Self::new(488, "Not Acceptable Here", 0, Blame::Policy, sentence).by(RefusedBy::Message)
     }
 
     /// One of our users may not.
@@ -124,6 +145,7 @@ impl Fault {
             Blame::Policy,
             &closed.sentence(),
         )
+        .by(RefusedBy::User)
     }
 
     pub(crate) fn too_many_hops() -> Self {
@@ -235,7 +257,7 @@ impl Fault {
     fn limited(sentence: &str, wait_s: u64) -> Self {
         let fault = Self::new(480, "Temporarily Unavailable", 1007, Blame::Rate, sentence);
         let line = format!("Retry-After: {}\r\n", wait_s.clamp(1, RETRY_AFTER_S_MAX));
-        Self { headers: Cow::Owned(line.into_bytes()), ..fault }
+        Self { headers: Cow::Owned(line.into_bytes()), ..fault }.by(RefusedBy::Limit)
     }
 
     pub(crate) fn sign_ins() -> Self {
@@ -344,56 +366,83 @@ impl Fault {
         Self::new(504, "Server Time-out", code, Blame::Unreachable, sentence)
     }
 
-    /// Appends the diagnostics line for a reader inside or outside.
+    /// Appends the line that says why and under which number, which is also in the log.
     ///
-    /// Inside gets the sentence and our name; outside the public form, which carries no name
-    /// (wire-protocols A.10). `decision` is also in the log.
-    pub(crate) fn write_diagnostics(&self, inside: Option<&str>, decision: u64, out: &mut Vec<u8>) {
+    /// Inside gets the sentence and our name; outside the public form, which carries neither
+    /// (wire-protocols A.10). What has no ErrorId says it in a `Warning` (RFC 3261 section 20.43),
+    /// so that every refusal has its number.
+    pub(crate) fn write_diagnostics(&self, reader: Reader<'_>, decision: u64, out: &mut Vec<u8>) {
+        let (header, reason, source) = match reader {
+            Reader::Inside(name) => ("ms-diagnostics", self.sentence.as_str(), name),
+            Reader::Outside(name) => ("ms-diagnostics-public", self.reason, name),
+        };
         if self.diagnostics == 0 {
+            out.extend_from_slice(format!("Warning: 399 {source} \"").as_bytes());
+            push_quotable(reason, out);
+            out.extend_from_slice(format!("; decision={decision:016x}\"\r\n").as_bytes());
             return;
         }
-        let name = if inside.is_some() { "ms-diagnostics" } else { "ms-diagnostics-public" };
-        let reason = if inside.is_some() { self.sentence.as_str() } else { self.reason };
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(format!(": {};reason=\"", self.diagnostics).as_bytes());
-        out.extend(reason.bytes().filter(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n')));
+        out.extend_from_slice(format!("{header}: {};reason=\"", self.diagnostics).as_bytes());
+        push_quotable(reason, out);
         out.push(b'"');
-        if let Some(source) = inside {
+        if let Reader::Inside(source) = reader {
             out.extend_from_slice(format!(";source=\"{source}\"").as_bytes());
         }
         out.extend_from_slice(format!(";decision=\"{decision:016x}\"\r\n").as_bytes());
     }
 }
 
+/// Appends what may stand between quotes; what could end them is left out.
+fn push_quotable(text: &str, out: &mut Vec<u8>) {
+    out.extend(text.bytes().filter(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n')));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const INSIDE: Reader<'_> = Reader::Inside("lsedge.contoso.example");
+    const OUTSIDE: Reader<'_> = Reader::Outside("sip.contoso.example");
+
+    fn written(fault: &Fault, reader: Reader<'_>, decision: u64) -> String {
+        let mut out = Vec::new();
+        fault.write_diagnostics(reader, decision, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn the_public_form_carries_no_source_and_no_sentence() {
-        let mut out = Vec::new();
-        Fault::not_for_us().write_diagnostics(None, 7, &mut out);
-        let text = String::from_utf8(out).unwrap();
         assert_eq!(
-            text,
+            written(&Fault::not_for_us(), OUTSIDE, 7),
             "ms-diagnostics-public: 1005;reason=\"Forbidden\";decision=\"0000000000000007\"\r\n"
         );
     }
 
     #[test]
     fn the_inner_form_names_the_edge_and_says_why() {
-        let mut out = Vec::new();
-        Fault::partner_full().write_diagnostics(Some("lsedge.contoso.example"), 1, &mut out);
-        let text = String::from_utf8(out).unwrap();
+        let text = written(&Fault::partner_full(), INSIDE, 1);
         assert!(text.starts_with("ms-diagnostics: 1007;reason=\"as much as may wait"));
         assert!(text.contains(";source=\"lsedge.contoso.example\";"));
     }
 
     #[test]
+    fn s20_43_what_has_no_error_id_carries_its_decision_in_a_warning() {
+        assert_eq!(
+            written(&Fault::loop_detected(), OUTSIDE, 7),
+            "Warning: 399 sip.contoso.example \"Loop Detected; decision=0000000000000007\"\r\n"
+        );
+        assert_eq!(
+            written(&Fault::too_many_hops(), INSIDE, 7),
+            "Warning: 399 lsedge.contoso.example \"Max-Forwards has reached 0; \
+             decision=0000000000000007\"\r\n"
+        );
+    }
+
+    #[test]
     fn a_sentence_cannot_break_out_of_its_quotes() {
         let fault = Fault { sentence: "a\"b\r\nc\\".to_owned(), ..Fault::not_for_us() };
-        let mut out = Vec::new();
-        fault.write_diagnostics(Some("x"), 1, &mut out);
-        assert!(String::from_utf8(out).unwrap().contains("reason=\"abc\""));
+        assert!(written(&fault, INSIDE, 1).contains("reason=\"abc\""));
+        let fault = Fault { diagnostics: 0, ..fault };
+        assert!(written(&fault, INSIDE, 1).contains(" \"abc; decision="));
     }
 }

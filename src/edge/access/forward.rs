@@ -3,11 +3,12 @@
 use super::branch::{BRANCH_BYTES, Branch};
 use super::diagnostics::Fault;
 use super::headers::{self, Crossing};
-use super::route::Entry;
-use super::route_token::{Dialog, Facing};
+use super::route::{self, Entry};
+use super::route_token::Facing;
 use super::screen::{Egress, Plan};
+use super::seal::Entries;
 use super::transaction::{Downstream, Timer, Upstream};
-use super::{Access, pipe};
+use super::{Access, pipe, texts};
 use crate::edge::{Effects, Kind, LegId, Severity};
 use crate::limits;
 use crate::policy::PartnerKind;
@@ -40,6 +41,9 @@ impl Access {
         {
             return self.refuse(leg, message, &fault, effects);
         }
+        if let Err(fault) = self.screen_recorded(message, &plan) {
+            return self.refuse(leg, message, &fault, effects);
+        }
         let Some(index) = self.slots.take() else {
             return self.refuse(leg, message, &Fault::overload(), effects);
         };
@@ -55,8 +59,10 @@ impl Access {
         let branch = Branch { slot, attempt: 0, loop_hash: self.loop_hash(message, class) };
         let branch = self.branch_key.write(branch);
         let expected_at = self.edit(leg, message, &plan, &branch, edits);
+        let vias = self.keep_vias(leg, message, &plan);
 
         let slot = self.slots.get_mut(index);
+        slot.vias = vias;
         slot.method = method;
         slot.began = now.monotonic;
         slot.crossing = plan.crossing;
@@ -125,18 +131,10 @@ impl Access {
         let places = plan.places;
         let out = edits.insert(places.via_line);
         let branch_at = places.via_line + self.write_via(plan.crossing, branch, out);
-        if plan.dialog_forming {
-            // Ours go above those already there, wherever the last proxy wrote them.
-            // COMPAT(kamailio, 5.6): its Record-Route lines stand before its Via.
-            let recorded = match message.method() {
-                Some(Method::Register) => HeaderName::Path,
-                _ => HeaderName::RecordRoute,
-            };
-            let at = message.first(recorded).map_or(places.via_line, |field| field.line.start);
-            self.write_record_routes(leg, message, plan, edits.insert(at));
-        }
-        if let Some(held) = self.legs.get(leg) {
-            edits.insert(places.via_end).extend_from_slice(held.via_suffix.as_bytes());
+        if self.hides(plan.crossing) {
+            self.hide(leg, message, plan, edits);
+        } else {
+            self.record(leg, message, plan, edits);
         }
         match (message.first(HeaderName::MaxForwards), places.hops) {
             (Some(field), Some(hops)) => {
@@ -163,11 +161,30 @@ impl Access {
                 self.replace_contact(leg, message, edits);
             }
             Crossing::InsideToPartner => {
+                texts::withhold_names(message, &self.names.external, edits);
                 self.write_outgoing(message, edits.insert(end));
             }
             Crossing::InsideToUser => {}
         }
         branch_at
+    }
+
+    /// Says in the sender's Via where it was received from, and pushes our entries.
+    fn record(&self, leg: LegId, message: &Message<'_>, plan: &Plan, edits: &mut Edits) {
+        let places = plan.places;
+        if plan.dialog_forming {
+            // Ours go above those already there, wherever the last proxy wrote them.
+            // COMPAT(kamailio, 5.6): its Record-Route lines stand before its Via.
+            let recorded = match message.method() {
+                Some(Method::Register) => HeaderName::Path,
+                _ => HeaderName::RecordRoute,
+            };
+            let at = message.first(recorded).map_or(places.via_line, |field| field.line.start);
+            self.write_record_routes(leg, message, plan, None, edits.insert(at));
+        }
+        if let Some(held) = self.legs.get(leg) {
+            edits.insert(places.via_end).extend_from_slice(held.via_suffix.as_bytes());
+        }
     }
 
     /// What a partner is told of our user and of our archive.
@@ -213,11 +230,14 @@ impl Access {
     }
 
     /// Two entries, the receiver's side on top (RFC 5658); REGISTER gets Path instead.
-    fn write_record_routes(
+    ///
+    /// `hidden`: takes the value of the one that faces the inside, where a partner does not see it.
+    pub(super) fn write_record_routes(
         &self,
         leg: LegId,
         message: &Message<'_>,
         plan: &Plan,
+        hidden: Option<&mut Entries>,
         out: &mut Vec<u8>,
     ) {
         let names = &self.names;
@@ -231,7 +251,7 @@ impl Access {
             let flow = flow.as_ref().map(<[u8; _]>::as_slice);
             let path = Entry {
                 header: "Path",
-                flow,
+                user: flow,
                 host: &names.node,
                 port: names.internal_port,
                 token: None,
@@ -239,13 +259,7 @@ impl Access {
             path.write(out);
             return;
         }
-        let (Ok(from), Ok(to)) = (message.from(), message.to()) else { return };
-        let dialog = Dialog {
-            call_id: message.call_id(),
-            initiator_tag: from.tag().unwrap_or_default(),
-            initiator_domain: headers::host_of(from.uri).unwrap_or_default(),
-            other_domain: headers::host_of(to.uri).unwrap_or_default(),
-        };
+        let Some(dialog) = route::dialog_begun(message) else { return };
         let keys = &self.setup.pool_keys;
         let inside_token = keys.sign(Facing::Inside, &dialog);
         let outside_facing =
@@ -260,18 +274,24 @@ impl Access {
         };
         let inside = Entry {
             header: "Record-Route",
-            flow,
+            user: flow,
             host: inside_host,
             port: names.internal_port,
             token: Some(&inside_token),
         };
         let outside = Entry {
             header: "Record-Route",
-            flow,
+            user: flow,
             host: outside_host,
             port: outside_port,
             token: Some(&outside_token),
         };
+        if let Some(hidden) = hidden {
+            let mut value = Vec::with_capacity(route::ENTRY_BYTES_MAX);
+            inside.write_value(&mut value);
+            hidden.push(&value);
+            return outside.write(out);
+        }
         let [top, below] =
             if plan.crossing.to_inside() { [inside, outside] } else { [outside, inside] };
         top.write(out);
@@ -344,7 +364,7 @@ impl Access {
     /// Charges a request to its sender's leg and its receiver's group.
     pub(super) fn charge(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
-        slot.charged = slot.sent.len();
+        slot.charged = slot.sent.len() + slot.vias.len();
         let (bytes, group, upstream) = (slot.charged, slot.group, slot.upstream);
         if let Some(group) = group {
             let group = self.outlets.get_mut(group);
@@ -428,7 +448,7 @@ impl Access {
         plan: &Plan,
         effects: &mut Effects,
     ) {
-        if !self.setup.explain {
+        if !self.explains {
             return;
         }
         let way = match plan.crossing {
@@ -444,7 +464,10 @@ impl Access {
         };
         let method = String::from_utf8_lossy(message.method_token()).into_owned();
         let sentence = format!("{method} forwarded, {way}: {why}");
-        let decision = self.next_decision();
+        let decision = match plan.admission.decision {
+            0 => self.next_decision(),
+            decided => decided,
+        };
         self.note(Some(leg), Severity::Debug, sentence, decision, effects);
     }
 }

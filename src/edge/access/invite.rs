@@ -28,7 +28,7 @@ impl Access {
         {
             return self.finish(index);
         }
-        let screened = self.screen(now, leg, message, edits);
+        let screened = self.screen(now, leg, message, edits, effects);
         // What screening refuses may be the ACK to a failure that another shard passed up, which
         // has no route token. What is refused later is the ACK of a dialog, and nobody else's.
         let elsewhere = key.filter(|_| screened.is_err() && self.setup.shards > 1);
@@ -172,7 +172,7 @@ impl Access {
         }
         match slot.upstream {
             Upstream::Leg { leg, .. } => {
-                let head = without_our_via(&slot.sent[..slot.head_len], slot.branch_at);
+                let head = slot.head_as_received();
                 self.with_scratch(|access, scratch| {
                     if let Some(request) = sip::read_head(&head, &mut scratch.table) {
                         access.refuse(leg, &request, fault, effects);
@@ -191,16 +191,6 @@ impl Access {
             self.finish(index);
         }
     }
-}
-
-/// Returns a retained head as it was before our Via went on.
-fn without_our_via(head: &[u8], branch_at: usize) -> Vec<u8> {
-    let start = memchr::memrchr(b'\n', &head[..branch_at]).map_or(0, |at| at + 1);
-    let end = memchr::memchr(b'\n', &head[branch_at..]).map_or(head.len(), |at| branch_at + at + 1);
-    let mut copy = Vec::with_capacity(head.len());
-    copy.extend_from_slice(&head[..start]);
-    copy.extend_from_slice(&head[end..]);
-    copy
 }
 
 /// Writes the CANCEL or the ACK to a failure that belongs to `invite` (RFC 3261 sections 9.1 and

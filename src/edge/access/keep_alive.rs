@@ -17,11 +17,12 @@
 //! silence after a ping says nothing of them. A peer must therefore have answered *twice* before a
 //! missing answer ends its connection; one that happens to send a lone CRLF once is not taken for
 //! one that answers. Nor is a peer that was once too slow silent for good: every ping's answer is
-//! waited for, so that one which begins to answer is known for it. A connection whose peer answers is kept for ever, whatever the idle time says.
-//! One whose peer does not is still pinged, which keeps balancers from forgetting it, and closed
-//! after the idle time if it leads to a partner; to a next hop it stays, as does everything that
-//! users and inner servers have opened to us. A partner's connection to us is the partner's to
-//! keep: its pings count as use, ours would only tell the balancer the same.
+//! waited for, so that one which begins to answer is known for it. A connection whose peer answers
+//! is kept for ever, whatever the idle time says. One whose peer does not is still pinged, which
+//! keeps balancers from forgetting it, and closed after the idle time if it leads to a partner; to
+//! a next hop it stays, as does everything that users and inner servers have opened to us. A
+//! partner's connection to us is the partner's to keep: its pings count as use, ours would only
+//! tell the balancer the same.
 //!
 //! RFC 5626 has clients choose a random moment between 80 and 100 % of the interval, for a crowd
 //! behind one server. Edges keep a few connections each, opened as traffic wanted them; here all

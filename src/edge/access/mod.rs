@@ -9,7 +9,7 @@
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
 //! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
 //! `parked` waits for DNS, `pipe` talks to the other shards, `answer` writes what the edge says
-//! itself.
+//! itself, `topology` and `texts` keep from partners what is the inside's own business.
 
 mod answer;
 mod branch;
@@ -31,8 +31,12 @@ mod response;
 mod route;
 mod route_token;
 mod screen;
+mod seal;
 mod sign_in;
+mod texts;
+mod told;
 mod toll;
+mod topology;
 mod transaction;
 
 use std::hash::{BuildHasher, Hasher};
@@ -51,7 +55,9 @@ use self::outlet::Outlets;
 use self::parked::Parked;
 use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
+use self::seal::Seals;
 use self::sign_in::SignIns;
+use self::told::Told;
 use self::toll::Arrival;
 use self::transaction::Slots;
 use super::{
@@ -132,6 +138,7 @@ pub struct Access {
     trust: TrustHeader,
     branch_key: BranchKey,
     flow_key: FlowKey,
+    seals: Seals,
     transaction_key: [u64; 2],
     legs: Legs,
     slots: Slots,
@@ -148,11 +155,14 @@ pub struct Access {
     rng: u64,
     draining: Option<Drain>,
     decisions: u64,
+    /// Messages that pass leave a note too.
+    explains: bool,
     explanation: String,
     /// Legs for [`Effects::named`].
     named: Vec<LegId>,
+    told: Told,
     /// Where the candidate policy would have decided otherwise, for the log.
-    shadow_findings: Vec<String>,
+    shadow_findings: Vec<Note>,
     drain_walk: DrainWalk,
     chores_at: Monotonic,
     counters: Counters,
@@ -192,6 +202,7 @@ impl Access {
             // One secret, several uses: each has its own constant mixed in.
             branch_key: BranchKey(k0, k1),
             flow_key: FlowKey(k0 ^ 0x666c_6f77, k1),
+            seals: Seals::of(&setup.pool_keys),
             transaction_key: [k0 ^ 0x6b65_7973, k1],
             legs: Legs::default(),
             slots: Slots::new(setup.shard, setup.transactions, setup.first_generation),
@@ -205,9 +216,11 @@ impl Access {
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
             draining: None,
-            decisions: 0,
+            decisions: told::first_decision(setup.process_key),
+            explains: setup.explain || snapshot.telling().permits,
             explanation: String::new(),
             named: Vec::new(),
+            told: Told::default(),
             shadow_findings: Vec::new(),
             drain_walk: DrainWalk::default(),
             chores_at: Monotonic::default(),
@@ -394,13 +407,14 @@ impl Access {
         decision_id: u64,
         effects: &mut Effects,
     ) {
-        effects.commands.push(Command::Note(Note { leg, severity, sentence, decision_id }));
+        let epoch = self.snapshot.epoch;
+        effects.commands.push(Command::Note(Note { leg, severity, sentence, decision_id, epoch }));
     }
 
     /// A number that ties an answer on the wire to a line in the log.
-    fn next_decision(&mut self) -> u64 {
-        self.decisions += 1;
-        u64::from(self.setup.shard) << 48 | (self.decisions & 0xffff_ffff_ffff)
+    const fn next_decision(&mut self) -> u64 {
+        self.decisions = self.decisions.wrapping_add(1);
+        (self.setup.shard as u64) << 48 | (self.decisions & 0xffff_ffff_ffff)
     }
 
     /// xorshift64*: orders targets; nothing depends on it being hard to guess.
@@ -427,9 +441,7 @@ impl Access {
         for leg in self.outlets.take_retired(is_busy) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }
-        for sentence in std::mem::take(&mut self.shadow_findings) {
-            self.note(None, Severity::Info, sentence, 0, effects);
-        }
+        effects.commands.extend(self.shadow_findings.drain(..).map(Command::Note));
     }
 }
 
@@ -506,6 +518,7 @@ impl Core for Access {
         self.names = own_names(&self.setup, &snapshot);
         self.trust = TrustHeader::of(&snapshot);
         self.slots.rename_partners(|partner| snapshot.carry_over(&self.snapshot, partner));
+        self.explains = self.setup.explain || snapshot.telling().permits;
         for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }

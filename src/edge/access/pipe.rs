@@ -165,7 +165,7 @@ impl Access {
             let Scratch { table, .. } = scratch;
             let Ok(Scan::Message(scanned)) = sip::scan(bytes, table) else { return };
             let message = Message::new(bytes, table, scanned);
-            match access.way_of(now, &message, &route) {
+            match access.way_of(now, &message, &route, effects) {
                 Ok(way) => access.pass_on(now, origin, way, &message, effects),
                 Err(Some(question)) => {
                     access.park_mail(now, question, origin, route, bytes, deadline, effects);
@@ -181,6 +181,7 @@ impl Access {
         now: Now,
         message: &Message<'_>,
         route: &MailRoute,
+        effects: &mut Effects,
     ) -> Result<Way, Option<Question>> {
         let (domain, spread) = match route {
             MailRoute::Flow(leg) => {
@@ -189,7 +190,7 @@ impl Access {
             MailRoute::Partner { domain, call_id_hash } => (domain, *call_id_hash),
         };
         let from = message.from().ok().and_then(|from| host_of(from.uri)).unwrap_or_default();
-        match self.admit_outbound(now, from, domain.as_str().as_bytes()) {
+        match self.admit_outbound(now, from, domain.as_str().as_bytes(), effects) {
             Ok((_, group)) => Ok(Way::Partner { group, spread }),
             Err(Stop::Ask(question)) => Err(Some(question)),
             Err(_) => Err(None),

@@ -2,9 +2,9 @@
 //!
 //! Whoever has a certificate of an authority that we trust, and on 443 anybody, may send what is
 //! refused before there is a partner whose limits could count it. Each refusal costs an answer with
-//! its reasons and a line of the log, so each leg has an allowance of them. Beyond it a leg on which
-//! something was permitted before gets bare answers, for other organisations may share it; one on
-//! which nothing ever was is closed.
+//! its reasons and a line of the log, so each leg has an allowance of them. Beyond it a leg on
+//! which something was permitted before gets bare answers, for other organisations may share it;
+//! one on which nothing ever was is closed.
 
 use super::Access;
 use super::diagnostics::{Blame, Fault};

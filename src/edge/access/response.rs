@@ -1,10 +1,11 @@
 //! Responses on their way back (RFC 3261 section 16.7, RFC 4320, RFC 6026).
 
-use super::Access;
 use super::diagnostics::{FarEnd, Fault};
 use super::headers::{self, Crossing};
 use super::outlet::{Outlet, OutletState, TARGET_REST_MS};
+use super::topology::Recorded;
 use super::transaction::{Downstream, Stamp, State, Timer, Upstream};
+use super::{Access, texts};
 use crate::edge::{Command, Effects, Kind, LegId, Mail};
 use crate::policy::SourceNetwork;
 use crate::sip::{Edits, HeaderName, Message, Method};
@@ -67,6 +68,10 @@ impl Access {
         if let Upstream::Mailed(origin) = slot.upstream {
             return self.pass_to_origin(now, index, origin, status, message, effects);
         }
+        if self.screen_response(now, index, status, message, effects) == Recorded::Bad {
+            return;
+        }
+        let slot = self.slots.get(index);
         match (slot.method, status) {
             (_, 100..=199) => self.provisional(now, index, status, message, edits, effects),
             (_, 503) if matches!(slot.state(), State::Trying | State::Proceeding) => {
@@ -211,11 +216,21 @@ impl Access {
                 self.count_answer(now, index, status);
             }
         }
-        let slot = self.slots.get(index);
         edits.clear();
         let Ok(top) = message.top_via() else { return };
-        edits.remove(top.value.remove);
-        headers::strip(message, crossing, slot.stamp, edits);
+        if self.slots.get(index).vias.is_empty() {
+            edits.remove(top.value.remove);
+        } else {
+            self.restore(index, message, edits);
+        }
+        headers::strip(message, crossing, self.slots.get(index).stamp, edits);
+        if crossing == Crossing::InsideToPartner {
+            texts::withhold_names(message, &self.names.external, edits);
+        }
+        if self.hides(crossing) {
+            self.seal_response(index, message, edits);
+        }
+        let slot = self.slots.get(index);
         let end = message.head_len() - 2;
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));
@@ -290,6 +305,10 @@ impl Access {
     ) {
         let bytes = bytes::Bytes::copy_from_slice(message.raw());
         let mail = if status < 200 {
+            // From here on it is not sent again: the target has it.
+            if self.slots.get(index).state() == State::Trying {
+                self.slots.set_state(index, State::Proceeding);
+            }
             self.slots.arm(index, Timer::Invite, now);
             Mail::Provisional { slot: origin, bytes }
         } else {
@@ -314,9 +333,9 @@ impl Access {
         if slot.sent.len() == slot.head_len {
             return;
         }
+        let freed = slot.sent.len() - slot.head_len;
         slot.sent.truncate(slot.head_len);
-        let freed = slot.charged - slot.head_len;
-        slot.charged = slot.head_len;
+        slot.charged -= freed;
         if let Some(group) = slot.group {
             self.outlets.get_mut(group).retained_bytes -= freed;
         }

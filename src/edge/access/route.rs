@@ -1,7 +1,9 @@
 //! Reading and removing our own Route entries, and writing our Record-Route entries.
 
+use super::headers::host_of;
 use super::legs::FlowKey;
 use super::route_token::{Dialog, Facing, PARAMETER, PoolKeys};
+use super::seal;
 use crate::edge::LegId;
 use crate::sip::reply::write_number;
 use crate::sip::{Edits, HeaderName, Message, NameAddr, Uri};
@@ -28,7 +30,7 @@ impl OwnNames {
 
 /// What the Route set of a request says.
 #[derive(Debug)]
-pub(crate) struct Routes {
+pub(crate) struct Routes<'a> {
     /// How many entries at the top are ours.
     pub(crate) own: usize,
     /// Entries in all.
@@ -36,6 +38,8 @@ pub(crate) struct Routes {
     pub(crate) token: Token,
     /// The remote user's connection that an own entry names.
     pub(crate) flow: Option<Flow>,
+    /// Entries of the inside that a partner brings back sealed, in the user part of one of ours.
+    pub(crate) sealed: Option<&'a [u8]>,
     /// The last entry belongs into the Request-URI ([`StrictRoute`]).
     pub(crate) strict: bool,
 }
@@ -90,16 +94,22 @@ pub(crate) enum Flow {
 }
 
 /// Reads the Route set. `facing` is the side the request came from.
-pub(crate) fn read(
-    message: &Message<'_>,
+pub(crate) fn read<'a>(
+    message: &Message<'a>,
     names: &OwnNames,
     keys: &PoolKeys,
     flows: FlowKey,
     facing: Facing,
-    strict: Option<&StrictRoute<'_>>,
-) -> Routes {
-    let mut routes =
-        Routes { own: 0, total: 0, token: Token::Absent, flow: None, strict: strict.is_some() };
+    strict: Option<&StrictRoute<'a>>,
+) -> Routes<'a> {
+    let mut routes = Routes {
+        own: 0,
+        total: 0,
+        token: Token::Absent,
+        flow: None,
+        sealed: None,
+        strict: strict.is_some(),
+    };
     if !message.present(HeaderName::Route) {
         return routes;
     }
@@ -112,11 +122,17 @@ pub(crate) fn read(
     let mut first = true;
     for uri in own.take_while(|uri| names.contains(uri.host)) {
         routes.own += 1;
-        if let Some(user) = uri.user {
-            routes.flow = Some(match flows.read(user) {
-                Some((shard, leg)) => Flow::Known { shard, leg },
-                None => Flow::Lost,
-            });
+        match uri.user {
+            None => {}
+            Some(user) if facing == Facing::Partner => {
+                routes.sealed = routes.sealed.or(seal::read(user).map(|_| user));
+            }
+            Some(user) => {
+                routes.flow = Some(match flows.read(user) {
+                    Some((shard, leg)) => Flow::Known { shard, leg },
+                    None => Flow::Lost,
+                });
+            }
         }
         // The second own entry faces the other side; the first one's token is what counts.
         if std::mem::take(&mut first)
@@ -132,30 +148,36 @@ pub(crate) fn read(
 }
 
 /// Returns whether `text` was made for the dialog of `message`, whoever of the two began it.
-pub(crate) fn verify(message: &Message<'_>, keys: &PoolKeys, text: &[u8], facing: Facing) -> bool {
-    let (Ok(from), Ok(to)) = (message.from(), message.to()) else { return false };
-    let (Some(from_host), Some(to_host)) =
-        (super::headers::host_of(from.uri), super::headers::host_of(to.uri))
-    else {
-        return false;
-    };
-    let ends = [(from.tag(), from_host, to_host), (to.tag(), to_host, from_host)];
-    ends.into_iter().any(|(tag, initiator_domain, other_domain)| {
-        tag.is_some_and(|initiator_tag| {
-            let dialog = Dialog {
-                call_id: message.call_id(),
-                initiator_tag,
-                initiator_domain,
-                other_domain,
-            };
-            keys.verify(text, facing, &dialog)
-        })
+fn verify(message: &Message<'_>, keys: &PoolKeys, text: &[u8], facing: Facing) -> bool {
+    dialogs(message).any(|dialog| keys.verify(text, facing, &dialog))
+}
+
+/// Returns the dialog of `message` as each of the two could have begun it.
+pub(crate) fn dialogs<'a>(message: &Message<'a>) -> impl Iterator<Item = Dialog<'a>> + use<'a> {
+    let call_id = message.call_id();
+    let ends = message.from().ok().zip(message.to().ok()).and_then(|(from, to)| {
+        let (from_host, to_host) = (host_of(from.uri)?, host_of(to.uri)?);
+        Some([(from.tag(), from_host, to_host), (to.tag(), to_host, from_host)])
+    });
+    ends.into_iter().flatten().filter_map(move |(tag, initiator_domain, other_domain)| {
+        Some(Dialog { call_id, initiator_tag: tag?, initiator_domain, other_domain })
+    })
+}
+
+/// Returns the dialog that the sender of a request begins with it; of a response that request's.
+pub(crate) fn dialog_begun<'a>(message: &Message<'a>) -> Option<Dialog<'a>> {
+    let (from, to) = (message.from().ok()?, message.to().ok()?);
+    Some(Dialog {
+        call_id: message.call_id(),
+        initiator_tag: from.tag().unwrap_or_default(),
+        initiator_domain: host_of(from.uri).unwrap_or_default(),
+        other_domain: host_of(to.uri).unwrap_or_default(),
     })
 }
 
 /// Removes our own entries from the top of the Route set, and the one at its end that belongs into
 /// the Request-URI.
-pub(crate) fn remove_own(message: &Message<'_>, routes: &Routes, edits: &mut Edits) {
+pub(crate) fn remove_own(message: &Message<'_>, routes: &Routes<'_>, edits: &mut Edits) {
     if routes.own == 0 && !routes.strict {
         return;
     }
@@ -174,11 +196,14 @@ pub(crate) fn remove_all(message: &Message<'_>, name: HeaderName, edits: &mut Ed
     }
 }
 
+/// The longest value of an entry of ours without a user part: a host name has up to 253 bytes.
+pub(crate) const ENTRY_BYTES_MAX: usize = 253 + 100;
+
 /// What a Record-Route or Path entry of ours needs.
 pub(crate) struct Entry<'a> {
     pub(crate) header: &'static str,
-    /// The remote user's connection, in the user part.
-    pub(crate) flow: Option<&'a [u8]>,
+    /// The user part: a remote user's connection, or a seal.
+    pub(crate) user: Option<&'a [u8]>,
     pub(crate) host: &'a str,
     pub(crate) port: u16,
     pub(crate) token: Option<&'a [u8]>,
@@ -188,9 +213,16 @@ impl Entry<'_> {
     /// Appends the header line.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.header.as_bytes());
-        out.extend_from_slice(b": <sip:");
-        if let Some(flow) = self.flow {
-            out.extend_from_slice(flow);
+        out.extend_from_slice(b": ");
+        self.write_value(out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends what stands behind the header's name.
+    pub(crate) fn write_value(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"<sip:");
+        if let Some(user) = self.user {
+            out.extend_from_slice(user);
             out.push(b'@');
         }
         out.extend_from_slice(self.host.as_bytes());
@@ -203,6 +235,6 @@ impl Entry<'_> {
             out.push(b'=');
             out.extend_from_slice(token);
         }
-        out.extend_from_slice(b">\r\n");
+        out.push(b'>');
     }
 }

@@ -41,7 +41,7 @@ impl Access {
         arrival: Arrival,
         effects: &mut Effects,
     ) -> Result<Plan, Stop> {
-        let plan = self.screen(now, leg, message, edits)?;
+        let plan = self.screen(now, leg, message, edits, effects)?;
         self.judge_each(now, leg, message, plan, arrival, effects)
     }
 

@@ -56,7 +56,7 @@ pub(crate) enum State {
 
 impl State {
     /// Returns whether the sender has its final response.
-    const fn is_settled(self) -> bool {
+    pub(crate) const fn is_settled(self) -> bool {
         matches!(self, Self::Accepted | Self::Completed)
     }
 }
@@ -144,6 +144,8 @@ pub(crate) struct Slot {
     pub(crate) body_len: usize,
     /// Where our branch stands in `sent`.
     pub(crate) branch_at: usize,
+    /// The Via lines its request came with, where the partner it went to does not see them.
+    pub(crate) vias: Box<[u8]>,
     /// Bytes charged to the group.
     pub(crate) charged: usize,
     /// Set for INVITE: its place in the index by the sender's own transaction key.
@@ -153,6 +155,20 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) const fn state(&self) -> State {
         self.state
+    }
+
+    /// Returns the retained head with the Vias it came with: ours is off, and those that the
+    /// partner does not see are on.
+    pub(crate) fn head_as_received(&self) -> Vec<u8> {
+        let head = &self.sent[..self.head_len];
+        let (before, ours) = head.split_at(self.branch_at);
+        let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+        let end = memchr::memchr(b'\n', ours).map_or(head.len(), |at| self.branch_at + at + 1);
+        let mut copy = Vec::with_capacity(head.len() + self.vias.len());
+        copy.extend_from_slice(&head[..start]);
+        copy.extend_from_slice(&self.vias);
+        copy.extend_from_slice(&head[end..]);
+        copy
     }
 
     fn empty() -> Self {
@@ -179,6 +195,7 @@ impl Slot {
             head_len: 0,
             body_len: 0,
             branch_at: 0,
+            vias: Box::default(),
             charged: 0,
             invite_key: None,
         }
@@ -281,6 +298,7 @@ impl Slots {
         assert!(slot.taken, "a slot is freed once");
         slot.taken = false;
         self.settled -= usize::from(slot.state.is_settled());
+        slot.vias = Box::default();
         let mut buffer = std::mem::take(&mut slot.sent);
         if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
             buffer.clear();

@@ -114,6 +114,9 @@ impl World {
             (Some(status), _) if status < 200 || method == "CANCEL" => {}
             (Some(status), End::Pool { organisation }) => {
                 self.note(format!("pool {organisation} gets {status} for {method} {number}"));
+                let own = format!("SIP/2.0/TLS {}:", pool_host(organisation));
+                let via = text.get("Via").unwrap_or_default();
+                assert!(via.starts_with(&own), "a response carries its request's Via: {via}");
                 self.oracle.finished(number, status);
                 if method == "INVITE" {
                     self.acknowledge(organisation, number, status, text);

@@ -88,8 +88,8 @@ fn a_peer_that_never_answers_keeps_its_connection_and_is_still_pinged() {
     assert!(world.endings.iter().all(|(leg, _)| *leg != pool));
 }
 
-/// Symptom: the loss of a peer that answers pings was never noticed. Cause: one answer that came too
-/// late marked it as silent for good. Scenario: a server that is busy at its first ping.
+/// Symptom: the loss of a peer that answers pings was never noticed. Cause: one answer that came
+/// too late marked it as silent for good. Scenario: a server that is busy at its first ping.
 #[test]
 fn s4_4_1_a_peer_that_missed_one_ping_is_known_for_its_later_answers() {
     let mut world = World::new();

@@ -151,7 +151,8 @@ fn s5_3_a_request_in_a_dialog_addresses_nobody_new() {
 }
 
 /// Symptom: calls of a busy partner ended after 32 s. Cause: their ACKs were beyond its rate, and
-/// what refuses an ACK is silent. Scenario: the partner's rate is used up when its call is answered.
+/// what refuses an ACK is silent. Scenario: the partner's rate is used up when its call is
+/// answered.
 #[test]
 fn s5_3_an_ack_of_a_call_that_stands_pays_and_is_not_refused() {
     let mut tailspin = Discovered::new(Limits { messages_per_s: 2, ..strict() });

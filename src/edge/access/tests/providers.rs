@@ -51,8 +51,9 @@ fn s4_2_10_a_connection_carries_the_kind_of_its_first_request_and_no_other() {
     assert!(world.read(pool).contains("Call-ID: k3"), "on a connection of its own it passes");
 }
 
-/// Symptom: calls passed to and from a provider whose entry refuses them. Cause: the switch was read
-/// for the provider's own domains only. Scenario: a user of ours who lives with the provider calls.
+/// Symptom: calls passed to and from a provider whose entry refuses them. Cause: the switch was
+/// read for the provider's own domains only. Scenario: a user of ours who lives with the provider
+/// calls.
 #[test]
 fn s8_2_a_provider_without_audio_and_video_has_none_in_a_shared_domain_either() {
     for (audio_video, passes) in [(true, true), (false, false)] {

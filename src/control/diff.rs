@@ -399,7 +399,7 @@ impl<'a> Entry<'a> {
         {
             return true;
         }
-        // Sets of anchors are numbered anew with each reading: their files count.
+        // A set of anchors is its files, and those are compared.
         let rule = PartnerRule { domain: other.domain().clone(), ..self.rule(config) };
         rule == other.rule(of) && self.anchors() == other.anchors()
     }

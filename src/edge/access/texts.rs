@@ -105,7 +105,7 @@ fn is_name(word: &[u8]) -> bool {
     // A port behind it, or a word and a colon before it.
     word.split(|byte| *byte == b':').any(|host| {
         let labels = host.split(|byte| *byte == b'.').filter(|label| !label.is_empty());
-        let last = labels.clone().last().unwrap_or(&[]);
+        let last = labels.clone().next_back().unwrap_or(&[]);
         let is_top = last.len() >= 2 && last.iter().any(u8::is_ascii_alphabetic);
         match labels.count() {
             0 | 1 => false,

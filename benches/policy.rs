@@ -2,7 +2,7 @@
 //!
 //! Budgets (DESIGN 12): `policy/verdict_warm` 100 ns, `policy/csv_to_policy_1m` (which holds
 //! `policy/csv_1m` and `policy/compile_1m`) 2 s, 64 bytes a domain (printed once by `compile_1m`).
-//! A user costs 14 bytes (printed by `users/build_1m`).
+//! A user costs 14 bytes (printed by `users/build_1m`). Results: `benches/record/`.
 
 use std::cell::{Cell, LazyCell};
 use std::hint::black_box;
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use entente::config::Config;
 use entente::config::lists::PartnerList;
+use entente::control::{Side, difference};
 use entente::dns::{Cache, Domain};
 use entente::policy::scores::Parties;
 use entente::policy::users::{
@@ -147,24 +149,59 @@ fn compile_million(criterion: &mut Criterion) {
 
 const CONFIGURATION: &str = include_str!("../tests/fixtures/least.toml");
 
-/// A million rows as an operator would have them: half with a stated edge, some with a date.
-fn list() -> String {
+/// A million rows as an operator would have them: half with a stated edge, some with a date, some
+/// with a limit. One in a thousand has another name in another `turn`, and one other limits.
+fn list(turn: usize) -> String {
     use std::fmt::Write as _;
-    let mut text = "domain,edge,version,expires,owner,ticket\n".to_owned();
+    let mut text = "domain,edge,version,messages_per_s,expires,owner,ticket\n".to_owned();
     for place in 0..MILLION {
-        let edge =
-            if place % 2 == 0 { format!("sip.partner{place}.example") } else { String::new() };
+        let turned = if place % 1_000 == 1 { turn * MILLION } else { 0 };
+        let name = format!("partner{}.example", place + turned);
+        let edge = if place % 2 == 0 { format!("sip.{name}") } else { String::new() };
+        let limit = if place % 1_000 == turn { "500" } else { "" };
         let expires = if place % 10 == 0 { "2099-12-31" } else { "" };
-        let _ =
-            writeln!(text, "partner{place}.example,{edge},lync2013,{expires},uc team,UC-{place}");
+        let _ = writeln!(text, "{name},{edge},lync2013,{limit},{expires},uc team,UC-{place}");
     }
     text
+}
+
+/// The least configuration with the list of a `turn`, and its policy.
+fn listed(turn: usize, added: &str) -> (Config, Snapshot) {
+    let text = format!("{CONFIGURATION}{added}");
+    let mut config = entente::config::parse(Path::new("e.toml"), &text).expect("it is sound");
+    let list = PartnerList::parse(Path::new("partners.csv"), list(turn)).expect("sound rows");
+    config.partner_list = Some(Arc::new(list));
+    let policy = compile(entente::control::rules(&config), 1).expect("no contradiction");
+    (config, policy)
+}
+
+/// What a reload of the million finds out: two thousand changed rows; and all of them judged,
+/// because a switch changed that they all rest on.
+fn difference_million(criterion: &mut Criterion) {
+    let old = LazyCell::new(|| listed(0, ""));
+    let mut group = criterion.benchmark_group("policy");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for (name, turn, added, changed) in [
+        ("difference_1m", 1, "", 2_000),
+        ("difference_of_all_1m", 0, "[federation]\nenabled = false\n", MILLION),
+    ] {
+        let new = LazyCell::new(|| listed(turn, added));
+        group.bench_function(name, |bencher| {
+            let side = |(config, policy)| Side { config, policy };
+            let (old, new) = (side((&old.0, &old.1)), side((&new.0, &new.1)));
+            bencher.iter(|| {
+                let found = difference(&old, &new, Now::default());
+                assert!(found.cut_off.count + found.let_in.count >= changed, "{found:?}");
+            });
+        });
+    }
+    group.finish();
 }
 
 fn list_million(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("policy");
     group.sample_size(10).measurement_time(Duration::from_secs(20));
-    let text = LazyCell::new(list);
+    let text = LazyCell::new(|| list(0));
     let read = |text| PartnerList::parse(Path::new("partners.csv"), text).expect("sound rows");
     group.bench_function("csv_1m", |bencher| {
         bencher.iter_batched(|| text.clone(), read, BatchSize::PerIteration);
@@ -263,5 +300,14 @@ fn scores(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, warm, cold, compile_million, users, scores, list_million);
+criterion_group!(
+    benches,
+    warm,
+    cold,
+    compile_million,
+    users,
+    scores,
+    list_million,
+    difference_million
+);
 criterion_main!(benches);

@@ -97,7 +97,7 @@ pub const CERTIFICATE_NAMES_MAX: usize = 256;
 pub const TICKET_LIFETIME_S: u32 = 3600;
 
 /// Distribution points whose lists are kept. Memory: about 1 KiB each without what is on the list;
-/// only chains that lead to an anchor name any.
+/// only chains of peers that policy has named as partners count.
 pub const CRL_POINTS_MAX: usize = 1024;
 /// Distribution points on their way from the shards to the control thread.
 pub const CRL_REPORTS_MAX: usize = 256;
@@ -107,7 +107,8 @@ pub const CRL_URLS_MAX: usize = 8;
 pub const CRL_URL_BYTES_MAX: usize = 2048;
 /// Certificates on all fetched lists together, 16 bytes each: 128 MiB.
 pub const CRL_REVOKED_MAX: usize = 8 * 1024 * 1024;
-/// Fetches under way at once, each with up to `tls.revocation_list_bytes` of memory.
+/// Fetches under way at once, each with up to `tls.revocation_list_bytes` of memory for what comes
+/// and less than as much again for what is read of it.
 pub const CRL_FETCHES_MAX: usize = 4;
 /// Pause before a list that could not be fetched is asked for again; it doubles with each failure
 /// up to [`CRL_RETRY_MS_MAX`].
@@ -118,8 +119,11 @@ pub const CRL_RETRY_MS_MAX: u64 = 600_000;
 pub const CRL_REFRESH_MS_MIN: u64 = 1_000;
 /// A list that nobody asked about for this long is forgotten: a week, as peers come and go.
 pub const CRL_FORGET_MS: u64 = 7 * 86_400_000;
+/// Before a list is forgotten every open leg is judged again, and it stays if one was judged by it
+/// within this time. A list that nobody asked about for as long makes room for one that is wanted.
+pub const CRL_UNUSED_MS: u64 = 3_600_000;
 /// New lists that come within this time are published together, since each publication makes the
-/// shards judge every open leg again.
+/// shards look every open leg up again.
 pub const CRL_PUBLISH_MS: u64 = 200;
 
 /// Plaintext staged plus ciphertext unsent on one leg; above it the sender of more is refused.
@@ -165,6 +169,13 @@ pub const RETAINED_BYTES_PER_PARTNER_MAX: usize = 4 * 1024 * 1024;
 pub const PARKED_MS: u64 = 4_000;
 /// Look-ups one leg may have outstanding.
 pub const LOOKUPS_PER_LEG_MAX: usize = 8;
+
+/// Requests of one leg that are refused with their reasons, before there is a permit whose limits
+/// would count them. A busy partner that one of our rules refuses stays below; each costs an answer
+/// and a line of the log.
+pub const REFUSALS_PER_LEG_MAX: u32 = 200;
+/// How many more of them each second gives.
+pub const REFUSALS_PER_LEG_PER_S: u32 = 20;
 
 /// Targets one request is sent to, the first included; four bits of a branch count them.
 pub const TARGETS_TRIED_MAX: u8 = 4;
@@ -254,4 +265,5 @@ const _: () = assert!(
         && TCP_USER_TIMEOUT_MS < 90_000
 );
 const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);
-const _: () = assert!(HOLD_MS_MAX as u64 + PARKED_MS < TIMER_F_MS);
+// A message may wait for DNS before it is held and once more after.
+const _: () = assert!(HOLD_MS_MAX as u64 + 2 * PARKED_MS < TIMER_F_MS);

@@ -9,6 +9,7 @@
 //! | `/livez` | 200, or 503 with one reason a line: the process should be started again |
 //! | `/readyz` | 200, or 503 with one reason a line: nothing new should be sent here |
 //! | `/status` | JSON for people and scripts |
+//! | `/scores/NAME` | JSON: the scores of a partner under limits, by domain, entry or host |
 //!
 //! The [`socket`] takes the operator's commands too, as [`Order`]s to whoever carries them out.
 
@@ -57,6 +58,10 @@ pub trait View: Send + Sync + 'static {
     fn not_ready(&self) -> Vec<String>;
     /// Returns the state for people and scripts.
     fn status(&self) -> serde_json::Value;
+    /// Returns the scores of one partner; an edge that keeps none has nothing to say.
+    fn score(&self, _name: &str) -> serde_json::Value {
+        serde_json::json!({ "scores": [], "suggestions": [] })
+    }
     /// Returns whether `peer` may ask.
     fn allows(&self, peer: IpAddr) -> bool;
 }
@@ -212,14 +217,22 @@ fn read(view: &dyn View, path: &str) -> Response<Full<Bytes>> {
         }
         "/livez" => health(&view.dead()),
         "/readyz" => health(&view.not_ready()),
-        "/status" => {
-            let mut answer = text(StatusCode::OK, format!("{:#}\n", view.status()));
-            let format = HeaderValue::from_static("application/json");
-            answer.headers_mut().insert(CONTENT_TYPE, format);
-            answer
-        }
-        _ => text(StatusCode::NOT_FOUND, "/metrics /livez /readyz /status\n".to_owned()),
+        "/status" => json(&view.status()),
+        _ => match path.strip_prefix("/scores/") {
+            Some(name) if !name.is_empty() => json(&view.score(name)),
+            _ => {
+                let known = "/metrics /livez /readyz /status /scores/NAME\n";
+                text(StatusCode::NOT_FOUND, known.to_owned())
+            }
+        },
     }
+}
+
+fn json(told: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut answer = text(StatusCode::OK, format!("{told:#}\n"));
+    let format = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, format);
+    answer
 }
 
 fn health(reasons: &[String]) -> Response<Full<Bytes>> {

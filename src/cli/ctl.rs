@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::admin::CONFIRM_WITHIN_S;
 use crate::control::edit;
 
-mod client;
+pub(in crate::cli) mod client;
 mod partner;
 mod show;
 

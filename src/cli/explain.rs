@@ -8,33 +8,44 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{anyhow, bail};
 use serde::Serialize;
 
 use crate::config::{self, Config, read_domain};
 use crate::control;
-use crate::dns::{DnsView, Domain, Failure, Question, SharedAnswer};
+use crate::dns::{Answer, DnsView, Domain, Question, SharedAnswer, Target};
 use crate::edge::{Class, Connect};
-use crate::policy::{Anchors, Decision, Inbound, Outbound, PeerNames, RevocationState, Snapshot};
+use crate::policy::users::Marks;
+use crate::policy::{
+    AnchorSet, Anchors, Decision, Inbound, Outbound, PeerNames, Place, Refusal, RefusalRule,
+    RevocationState, Snapshot,
+};
 use crate::time::{Clock, Now};
 
 mod live;
+mod own_user;
+mod party;
 mod screens;
 mod show;
+mod throttle;
+mod told;
 mod trial;
 
-use screens::Step;
+pub(in crate::cli) use live::chain;
+
+use party::{Party, party};
+use told::{Explanation, Verdict};
 use trial::{Outcome, Request};
 
-/// Questions, and certificate names that are assumed, one after the other: of the domain, of its
-/// edge, of the next hop.
-const ASSUMPTIONS_MAX: usize = 3;
+/// Questions, and properties of the certificate that are assumed, one after the other: anchors, the
+/// name of the edge, that of the domain, and the address of the next hop.
+const ASSUMPTIONS_MAX: usize = 4;
 
 /// Arguments of `entente explain`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example: entente explain sip:alice@contoso.com to sip:bob@fabrikam.com \
                         -c entente.toml --live\nExit codes: 0 it would pass, 1 it would not, \
-                        2 called wrongly")]
+                        2 called wrongly or the file is refused, 3 it depends on DNS (--live \
+                        asks)")]
 pub struct Args {
     /// Who sends, as a sip URI or user@domain.
     #[arg(value_name = "FROM")]
@@ -54,6 +65,13 @@ pub struct Args {
     /// A name in the sender's certificate; without it, one that policy wants is assumed.
     #[arg(long, value_name = "NAME", value_parser = domain)]
     pub certificate: Vec<Domain>,
+    /// The INVITE offers audio, as a call does; without it, it is one for instant messages.
+    #[arg(long)]
+    pub audio: bool,
+    /// What an inner server marks the own sender with, on the way out: federation=true or false,
+    /// publiccloud=true or false.
+    #[arg(long, value_name = "MARK", value_parser = mark)]
+    pub mark: Vec<Mark>,
     /// Asks DNS, connects and handshakes for real, and judges what is found there.
     #[arg(long)]
     pub live: bool,
@@ -84,100 +102,58 @@ impl Direction {
     }
 }
 
+/// One mark of `ms-user-data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// `ms-federation`.
+    Federation(bool),
+    /// `ms-publiccloud`.
+    PublicCloud(bool),
+}
+
+fn mark(text: &str) -> Result<Mark, String> {
+    let expected = || {
+        "expected federation=true, federation=false, publiccloud=true or \
+                       publiccloud=false"
+            .to_owned()
+    };
+    let (name, value) = text.split_once('=').ok_or_else(expected)?;
+    let open = value.parse().map_err(|_| expected())?;
+    match name.strip_prefix("ms-").unwrap_or(name) {
+        "federation" => Ok(Mark::Federation(open)),
+        "publiccloud" => Ok(Mark::PublicCloud(open)),
+        _ => Err(expected()),
+    }
+}
+
+/// Returns what policy makes of the marks; the last of a kind counts.
+fn marks(marks: &[Mark]) -> Marks {
+    let mut all = Marks::default();
+    for mark in marks {
+        match *mark {
+            Mark::Federation(open) => all.federation = Some(open),
+            Mark::PublicCloud(open) => all.public_im = Some(open),
+        }
+    }
+    all
+}
+
 fn domain(text: &str) -> Result<Domain, String> {
     read_domain(text).map_err(str::to_owned)
 }
 
 fn method(text: &str) -> Result<String, String> {
     let token = !text.is_empty() && text.len() <= 32;
-    if token && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        Ok(text.to_owned())
+    if token && text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        Ok(text.to_ascii_uppercase())
     } else {
-        Err("expected a method in capitals, such as INVITE".to_owned())
+        Err("expected a method such as INVITE".to_owned())
     }
-}
-
-/// An address of a user.
-#[derive(Clone, Debug)]
-struct Party {
-    uri: String,
-    domain: Domain,
-}
-
-/// Reads `sip:alice@contoso.example`, or the same without its scheme.
-fn party(text: &str) -> anyhow::Result<Party> {
-    let bare = text.strip_prefix("sip:").or_else(|| text.strip_prefix("sips:")).unwrap_or(text);
-    let host = bare.rsplit_once('@').map_or(bare, |(_, host)| host);
-    let domain = read_domain(host).map_err(|why| anyhow!("`{text}` names no domain: {why}"))?;
-    let user = bare.rsplit_once('@').map_or("", |(user, _)| user);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&byte);
-    if !user.bytes().all(plain) {
-        bail!("`{text}` is no sip URI: its user part has a character that must be escaped");
-    }
-    let at = if user.is_empty() { "" } else { "@" };
-    Ok(Party { uri: format!("sip:{user}{at}{domain}"), domain })
-}
-
-/// What a message would meet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    /// It would be forwarded.
-    Passes,
-    /// It would be answered with a refusal.
-    Refused,
-    /// The edge would answer it itself.
-    AnsweredHere,
-    /// DNS decides, and was not asked.
-    Undecided,
-}
-
-/// Everything there is to say.
-#[derive(Debug, Serialize)]
-struct Explanation {
-    from: String,
-    to: String,
-    method: String,
-    direction: Direction,
-    verdict: Verdict,
-    /// What decided, as the log would say it.
-    sentence: String,
-    /// Status, reason phrase and diagnostics of the answer.
-    status: Option<u16>,
-    reason: Option<String>,
-    diagnostics: Option<String>,
-    /// The entry or switch, and where it is written.
-    rule: Option<String>,
-    place: Option<String>,
-    screens: Vec<Step>,
-    /// Names the partner's certificate must carry.
-    certificate_names: Vec<String>,
-    /// What was taken for granted of the sender.
-    assumed: Option<String>,
-    /// Questions to DNS, with what came back.
-    dns: Vec<Asked>,
-    /// Where it would go.
-    next: Option<Next>,
-    evidence: Option<live::Evidence>,
-}
-
-/// A question to DNS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Asked {
-    question: String,
-    answer: String,
-}
-
-/// A connection that would be opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Next {
-    name: String,
-    addresses: Vec<String>,
 }
 
 /// Answers collected so far.
 #[derive(Clone, Debug, Default)]
-struct Answers(Vec<SharedAnswer>);
+pub(in crate::cli) struct Answers(pub(in crate::cli) Vec<SharedAnswer>);
 
 impl DnsView for Answers {
     fn look(&self, _: Now, question: &Question) -> Option<SharedAnswer> {
@@ -185,22 +161,33 @@ impl DnsView for Answers {
     }
 }
 
-/// Runs `entente explain`; exit code 0 if the message would pass.
+/// Runs `entente explain`; the exit code tells the verdict.
 ///
 /// # Errors
-/// The configuration is refused ([`config::Report`]), or an address is none.
+/// The policy contradicts itself, or what `--live` needs cannot be had.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
+    let wrongly = |why: &str| {
+        eprintln!("entente: {why}");
+        Ok(ExitCode::from(2))
+    };
     let to = match args.to.as_slice() {
         [word, to] if word == "to" => to,
         [to] => to,
-        _ => {
-            eprintln!("entente: say it as: entente explain FROM to TO");
+        _ => return wrongly("say it as: entente explain FROM to TO"),
+    };
+    let (from, to) = match (party(&args.from), party(to)) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(why), _) | (_, Err(why)) => return wrongly(&why),
+    };
+    let config = match config::load(&args.config) {
+        Ok(config) => config,
+        // 1 would say that the message does not pass.
+        Err(report) => {
+            super::tell(&report.into());
             return Ok(ExitCode::from(2));
         }
     };
-    let (from, to) = (party(&args.from)?, party(to)?);
-    let config = config::load(&args.config)?;
     let explained = explain(args, &config, &from, &to)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -208,8 +195,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         write!(out, "{}", show::text(&explained))?;
     }
-    let passes = matches!(explained.verdict, Verdict::Passes | Verdict::AnsweredHere);
-    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match explained.verdict {
+        Verdict::Passes | Verdict::AnsweredHere => ExitCode::SUCCESS,
+        Verdict::Refused => ExitCode::FAILURE,
+        Verdict::Undecided => ExitCode::from(3),
+    })
 }
 
 /// One message and what is known about it.
@@ -222,28 +212,25 @@ struct Case<'a> {
     direction: Direction,
     now: Now,
     answers: Answers,
+    /// The entry of the lists that covers the sender's domain most closely.
+    entry: Option<Entry>,
+    /// The question about a next hop whose answer is assumed: nobody was asked.
+    assumed_hop: Option<Question>,
     peer: Arc<PeerNames>,
 }
 
 fn explain(args: &Args, config: &Config, from: &Party, to: &Party) -> anyhow::Result<Explanation> {
-    let rules = control::rules(config);
-    // The most specific entry that covers the domain speaks for it.
-    let covering = rules.partners.iter().filter(|partner| partner.domain.covers(&from.domain));
-    let entry = covering.max_by_key(|partner| {
-        (partner.domain.exact().is_some(), partner.domain.name().as_str().len())
-    });
-    let anchors = entry.and_then(|partner| partner.anchors);
-    let anchors = anchors.map_or(Anchors::General, Anchors::OfPartner);
     let snapshot = control::policy(config)?;
     let ours = |party: &Party| snapshot.is_own(party.domain.as_str().as_bytes());
     let direction =
         args.direction.unwrap_or(if ours(from) { Direction::Out } else { Direction::In });
+    let entry = Entry::covering(config, &from.domain);
     let peer = PeerNames {
         dns_names: args.certificate.clone(),
         sip_domains: Vec::new(),
         common_name: None,
         client_auth: true,
-        anchors,
+        anchors: entry.and_then(|entry| entry.anchors).map_or(Anchors::General, Anchors::OfPartner),
         fingerprint: [0; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Good,
@@ -257,11 +244,38 @@ fn explain(args: &Args, config: &Config, from: &Party, to: &Party) -> anyhow::Re
         direction,
         now: Clock::start().now(),
         answers: Answers::default(),
+        entry,
+        assumed_hop: None,
         peer: Arc::new(peer),
     };
     let probe = if args.live { Some(live::Probe::new(config)?) } else { None };
     let evidence = case.look(probe.as_ref());
     Ok(case.conclude(evidence))
+}
+
+/// An entry of the partner lists.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    index: u32,
+    /// It names the domain itself, and not what it lies below.
+    exact: bool,
+    anchors: Option<AnchorSet>,
+}
+
+impl Entry {
+    /// Returns the most specific entry that covers `domain`; it speaks for it.
+    fn covering(config: &Config, domain: &Domain) -> Option<Self> {
+        let rules = control::rules(config);
+        let covering = (0_u32..).zip(&rules.partners).filter(|(_, p)| p.domain.covers(domain));
+        let most = covering.max_by_key(|(_, partner)| {
+            (partner.domain.exact().is_some(), partner.domain.name().as_str().len())
+        });
+        most.map(|(index, partner)| Self {
+            index,
+            exact: partner.domain.exact().is_some(),
+            anchors: partner.anchors,
+        })
+    }
 }
 
 impl Case<'_> {
@@ -279,15 +293,20 @@ impl Case<'_> {
         }
     }
 
-    fn attempt(&self) -> Outcome {
-        let request = Request {
+    fn request(&self) -> Request<'_> {
+        Request {
             method: &self.args.method,
             from: &self.from.uri,
             to: &self.to.uri,
             class: self.direction.class(),
-        };
+            audio: self.args.audio,
+            marks: marks(&self.args.mark),
+        }
+    }
+
+    fn attempt(&self) -> Outcome {
         let peer = (self.direction != Direction::User).then(|| Arc::clone(&self.peer));
-        trial::run(&self.snapshot, peer, &request, &self.answers.0, self.now)
+        trial::run(&self.snapshot, peer, &self.request(), &self.answers.0, self.now)
     }
 
     /// Finds out what may be found out: answers of DNS, and what stands at the partner's door.
@@ -298,15 +317,16 @@ impl Case<'_> {
             let door = self.partners_door(probe);
             evidence = door.map(|connect| probe.look(&connect, self.now.unix_s));
         }
-        if self.direction == Direction::In && self.args.certificate.is_empty() {
+        if self.direction == Direction::In {
             match evidence.as_ref().and_then(|evidence| evidence.peer.clone()) {
-                Some(peer) => self.peer = peer,
-                None => self.assume(),
+                Some(peer) if self.args.certificate.is_empty() => self.peer = peer,
+                _ => self.assume(),
             }
         }
-        if let Some(probe) = probe {
+        match probe {
             // With a certificate that passes, the way in is looked up too.
-            self.resolve(probe);
+            Some(probe) => self.resolve(probe),
+            None => self.assume_next_hop(),
         }
         evidence
     }
@@ -334,11 +354,15 @@ impl Case<'_> {
             Direction::In => (self.to, self.from),
             Direction::User => return None,
         };
-        let request =
-            Request { method: "INVITE", from: &from.uri, to: &to.uri, class: Class::Internal };
+        // Who stands there does not depend on what a user of ours may.
+        let open = control::policy(self.config).ok()?.with_directory(Arc::default());
+        let open = Arc::new(open);
+        let (from, to, marks) = (from.uri.as_str(), to.uri.as_str(), Marks::default());
+        let class = Class::Internal;
+        let request = Request { method: "INVITE", from, to, class, audio: false, marks };
         for _ in 0..ASSUMPTIONS_MAX {
             match trial::run(
-                &self.snapshot,
+                &open,
                 Some(Arc::clone(&self.peer)),
                 &request,
                 &self.answers.0,
@@ -355,161 +379,63 @@ impl Case<'_> {
         None
     }
 
-    /// Gives the sender's certificate the names that policy wants to see there.
+    /// Gives the sender's certificate what policy wants to see there: the anchors, and the names
+    /// unless some were given.
     fn assume(&mut self) {
         let mut peer = PeerNames::clone(&self.peer);
         for _ in 0..ASSUMPTIONS_MAX {
             let Decision::Refuse(refusal) = self.decide(&peer) else { break };
-            let Some(name) = refusal.expected_names().first() else { break };
-            peer.dns_names.push(name.clone());
+            if !self.please(&refusal, &mut peer) {
+                break;
+            }
         }
         self.peer = Arc::new(peer);
     }
 
-    fn conclude(self, evidence: Option<live::Evidence>) -> Explanation {
-        let policy = self.decide(&self.peer);
-        let outcome = self.attempt();
-        let mut screens = screens::walk(self.direction.class(), &outcome, Some(&policy));
-        let (rule, entry) = match &policy {
-            Decision::Permit(permit) => {
-                (Some(permit.rule().sentence()), Some(permit.rule().entry()))
-            }
-            Decision::Refuse(refusal) => (None, refusal.entry()),
-            Decision::Ask(_) => (None, None),
-        };
-        let place = entry.map(|entry| format!("{entry}, {}", self.config.whereabouts(entry)));
-        let (verdict, sentence) = self.verdict(&outcome, &policy);
-        for step in &mut screens {
-            step.sentence = match step.said {
-                screens::Said::Stopped | screens::Said::Waits => sentence.clone(),
-                screens::Said::Passed if step.screen == screens::Screen::Partner => {
-                    rule.clone().unwrap_or_default()
+    /// Changes the certificate so that this refusal would not come; tells whether that helps.
+    fn please(&self, refusal: &Refusal, peer: &mut PeerNames) -> bool {
+        let rules = self.snapshot.rules();
+        if refusal.rule() == RefusalRule::AnchorsOfAnother {
+            let set = match refusal.entry() {
+                Some(Place::Provider(index)) => {
+                    rules.providers.get(usize::from(index)).and_then(|provider| provider.anchors)
                 }
-                screens::Said::Passed | screens::Said::NotReached => String::new(),
+                Some(Place::DefaultRoute) => rules.default_route.as_ref().and_then(|r| r.anchors),
+                _ => None,
             };
+            let wanted = set.map_or(Anchors::General, Anchors::OfPartner);
+            let helps = peer.anchors != wanted;
+            peer.anchors = wanted;
+            return helps;
         }
-        let (status, reason, diagnostics) = match &outcome {
-            Outcome::Answered(answered) => {
-                let reason = Some(answered.reason.clone());
-                (Some(answered.status), reason, answered.diagnostics.clone())
+        if !self.args.certificate.is_empty() {
+            return false;
+        }
+        let from = &self.from.domain;
+        let name = match refusal.rule() {
+            RefusalRule::UnknownDomain => rules.default_route.as_ref().map(|route| &route.edge),
+            RefusalRule::OwnDomainFromOutside => {
+                let mut providers = rules.providers.iter().filter(|provider| provider.enabled);
+                providers.find(|provider| provider.shared.contains(from)).map(|p| &p.edge)
             }
-            _ => (None, None, None),
+            _ => refusal.expected_names().first(),
         };
-        Explanation {
-            from: self.from.uri.clone(),
-            to: self.to.uri.clone(),
-            method: self.args.method.clone(),
-            direction: self.direction,
-            verdict,
-            sentence,
-            status,
-            reason,
-            diagnostics,
-            rule,
-            place,
-            screens,
-            certificate_names: self.certificate_names(&outcome),
-            assumed: self.assumed(evidence.as_ref()),
-            dns: self.asked(&outcome),
-            next: next(&outcome),
-            evidence,
-        }
+        let Some(name) = name.filter(|name| !peer.dns_names.contains(name)) else { return false };
+        peer.dns_names.push(name.clone());
+        true
     }
 
-    fn verdict(&self, outcome: &Outcome, policy: &Decision) -> (Verdict, String) {
-        match (outcome, policy) {
-            (Outcome::Answered(answered), _) if answered.status == 200 => {
-                (Verdict::AnsweredHere, "it is for the edge itself, which answers".to_owned())
-            }
-            (Outcome::Answered(answered), _) => (Verdict::Refused, answered.sentence.clone()),
-            (Outcome::Asks(question), Decision::Permit(permit)) => {
-                let rule = permit.rule().sentence();
-                let told = show::question(question);
-                (Verdict::Passes, format!("{rule}; then DNS is asked for {told}"))
-            }
-            (Outcome::Asks(question), _) => {
-                let told = show::question(question);
-                (Verdict::Undecided, format!("it depends on {told}; --live asks"))
-            }
-            (Outcome::Connects(_), Decision::Permit(permit)) => {
-                (Verdict::Passes, permit.rule().sentence())
-            }
-            (Outcome::Connects(_), _) => (Verdict::Passes, "it is forwarded".to_owned()),
-            (Outcome::Silent, _) => {
-                (Verdict::Refused, "it is dropped without an answer".to_owned())
-            }
-        }
-    }
-
-    /// Returns the names that the partner's certificate must carry, as far as known.
-    fn certificate_names(&self, outcome: &Outcome) -> Vec<String> {
-        let names: Vec<&Domain> = match (self.direction, outcome) {
-            (Direction::In, _) if self.args.certificate.is_empty() => {
-                self.peer.dns_names.iter().collect()
-            }
-            (Direction::Out, Outcome::Connects(connect)) => {
-                let expected = &connect.expected_names;
-                expected.host.iter().chain(&expected.sip_domain).collect()
-            }
-            _ => Vec::new(),
-        };
-        names.into_iter().map(ToString::to_string).collect()
-    }
-
-    fn assumed(&self, evidence: Option<&live::Evidence>) -> Option<String> {
-        if self.direction != Direction::In {
-            return None;
-        }
-        let names: Vec<&str> = self.peer.dns_names.iter().map(Domain::as_str).collect();
-        let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
-        let anchors = match self.peer.anchors {
-            Anchors::General => "tls.trust",
-            Anchors::OfPartner(_) => "the partner's own anchors",
-        };
-        let whose = if evidence.is_some_and(|evidence| evidence.peer.is_some()) {
-            "the sender shows the certificate its edge showed us"
-        } else if self.args.certificate.is_empty() {
-            "the sender's certificate is as policy wants it"
-        } else {
-            "the sender's certificate is as --certificate says"
-        };
-        Some(format!("{whose}: it carries {names} and leads to {anchors}"))
-    }
-
-    fn asked(&self, outcome: &Outcome) -> Vec<Asked> {
-        let mut asked: Vec<Asked> = self
-            .answers
-            .0
-            .iter()
-            .map(|answer| Asked {
-                question: show::question(&answer.question),
-                answer: show::answer(&answer.outcome),
-            })
-            .collect();
-        if let Outcome::Asks(question) = outcome {
-            let answer = "not asked; --live does".to_owned();
-            asked.push(Asked { question: show::question(question), answer });
-        }
-        asked
-    }
-}
-
-fn next(outcome: &Outcome) -> Option<Next> {
-    let Outcome::Connects(connect) = outcome else { return None };
-    Some(Next {
-        name: connect.server_name.to_string(),
-        addresses: connect.addresses.iter().map(ToString::to_string).collect(),
-    })
-}
-
-/// Returns why DNS has no edge, in words.
-const fn failure(failure: Failure) -> &'static str {
-    match failure {
-        Failure::NoSuchService => "there is none",
-        Failure::ServiceRefused => "the domain says that it has no such service",
-        Failure::NoAddress => "what it names has no address",
-        Failure::ServerFailure => "the name servers failed",
-        Failure::Timeout => "no answer in time",
+    /// Lets the next hop have an address, so that what comes after it is seen: whether it has one
+    /// is no question of policy.
+    fn assume_next_hop(&mut self) {
+        let Decision::Permit(_) = self.decide(&self.peer) else { return };
+        let Outcome::Asks(question @ Question::Host { .. }) = self.attempt() else { return };
+        let Question::Host { fqdn, port } = question.clone() else { return };
+        let addresses = vec![std::net::Ipv4Addr::new(192, 0, 2, 1).into()];
+        let target = Target { fqdn, port, priority: 0, weight: 0, addresses };
+        let answer = Answer { question: question.clone(), outcome: Ok(vec![target]), ttl_s: 60 };
+        self.answers.0.push(Arc::new(answer));
+        self.assumed_hop = Some(question);
     }
 }
 

@@ -1,17 +1,23 @@
 //! The command line.
 //!
 //! Exit codes, the same for every command: 0 it did what it should; 1 it did not, or `check` found
-//! an error; 2 it was called wrongly. `check --fail-on` adds 3 for warnings and 4 for notes.
+//! an error; 2 it was called wrongly. `check --fail-on` adds 3 for warnings and 4 for notes;
+//! `replay` says 2 for what it could not do, since 1 means that a decision would differ, and
+//! `explain` for a file that is refused, since 1 means that the message would be; 3 that DNS decides.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::{Paint, Report};
 
 pub mod check;
 pub mod ctl;
 pub mod explain;
 pub mod plan;
 pub mod quickstart;
+pub mod replay;
 pub mod run;
 
 /// A SIP federation edge: mutual TLS at the border, policy decides, io_uring moves the bytes.
@@ -32,6 +38,8 @@ pub enum Command {
     Check(check::Args),
     /// Says why a message would pass or not, screen by screen.
     Explain(explain::Args),
+    /// Tells what another policy would have done with the decisions of a log.
+    Replay(replay::Args),
     /// Asks the running edge: status, reload, what a reload would change; edits its partners.
     Ctl(ctl::Args),
     /// Prints the firewall rules, DNS records, certificates and balancer rules it needs.
@@ -53,8 +61,18 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Quickstart(args) => quickstart::run(args),
+    }
+}
+
+/// Tells on standard error why something could not be done; a configuration like a compiler.
+pub fn tell(error: &anyhow::Error) {
+    let paint = if std::io::stderr().is_terminal() { Paint::Styled } else { Paint::Plain };
+    match error.downcast_ref::<Report>() {
+        Some(report) => eprint!("{}", report.render(paint)),
+        None => eprintln!("entente: {error:#}"),
     }
 }

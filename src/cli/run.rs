@@ -100,16 +100,16 @@ async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result
         let due_in = reloads.due_in(&running);
         tokio::select! {
             _ = signals.hangup.recv() => {
-                reloading(|| reloads.reload(&running, None, "SIGHUP"));
+                reloading(&running, every, || reloads.reload(&running, None, "SIGHUP"));
             }
             Some(order) = asked.recv() => {
-                if carry_out(order, &mut reloads, &running) == Then::Drain {
+                if carry_out(order, &mut reloads, &running, every) == Then::Drain {
                     break;
                 }
             }
             () = end(&mut signals.terminate, &mut signals.interrupt) => break,
             () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {
-                reloading(|| reloads.expire(&running));
+                reloading(&running, every, || reloads.expire(&running));
             }
             _ = watchdog.tick(), if every.is_some() => pet(&running),
         }
@@ -128,7 +128,12 @@ enum Then {
 }
 
 /// Carries out one command of the admin socket.
-fn carry_out(order: Order, reloads: &mut Reloads, running: &Running) -> Then {
+fn carry_out(
+    order: Order,
+    reloads: &mut Reloads,
+    running: &Running,
+    watchdog: Option<Duration>,
+) -> Then {
     let Order { command, caller, reply } = order;
     let who = caller.to_string();
     let (answer, then) = match &command {
@@ -139,10 +144,13 @@ fn carry_out(order: Order, reloads: &mut Reloads, running: &Running) -> Then {
             (Reply { outcome: Outcome::Done, body }, Then::Drain)
         }
         Command::Reload { .. } => {
-            (reloading(|| reloads.carry_out(running, &command, &who)), Then::Serve)
+            let reload = || reloads.carry_out(running, &command, &who);
+            (reloading(running, watchdog, reload), Then::Serve)
         }
+        // Comparing and shadowing compile too.
         Command::Confirm | Command::Diff { .. } | Command::Shadow { .. } => {
-            (reloads.carry_out(running, &command, &who), Then::Serve)
+            let work = || reloads.carry_out(running, &command, &who);
+            (giving_way(running, watchdog, work), Then::Serve)
         }
     };
     // Whoever asked may have gone; what was done is in the log.
@@ -161,14 +169,31 @@ fn passed_sockets() -> std::io::Result<Vec<TcpListener>> {
 }
 
 /// Tells the service manager that the configuration is read again, for as long as `work` takes.
-fn reloading<R>(work: impl FnOnce() -> R) -> R {
+fn reloading<R: Send>(
+    running: &Running,
+    watchdog: Option<Duration>,
+    work: impl FnOnce() -> R + Send,
+) -> R {
     let now = NotifyState::monotonic_usec_now().ok();
     let mut states = vec![NotifyState::Reloading];
     states.extend(now);
     tell(&states);
-    let result = work();
+    let result = giving_way(running, watchdog, work);
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     result
+}
+
+/// Does `work` behind the shards, with the watchdog looked after meanwhile.
+fn giving_way<R: Send>(
+    running: &Running,
+    watchdog: Option<Duration>,
+    work: impl FnOnce() -> R + Send,
+) -> R {
+    control::behind(work, || {
+        if watchdog.is_some() {
+            pet(running);
+        }
+    })
 }
 
 /// Tells the service manager that the edge is alive, if it is.

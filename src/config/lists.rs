@@ -1,9 +1,9 @@
 //! Long lists in files of their own: CSV (RFC 4180), one entry a line, a line at a time.
 //!
 //! ```text
-//! domain,edge,port,version,expires,owner,ticket
-//! fabrikam.example,,,lync2013,,,
-//! *.tailspin.example,sip.tailspin.example,5061,,2027-12-31,uc team,UC-1042
+//! domain,edge,port,version,messages_per_s,expires,owner,ticket
+//! fabrikam.example,,,lync2013,,,,
+//! *.tailspin.example,sip.tailspin.example,5061,,100,2027-12-31,uc team,UC-1042
 //! ```
 //!
 //! The first line names the columns, in any order; only `domain` must be there. An empty field is
@@ -20,7 +20,7 @@ use super::shape::{read_domain, read_pattern, read_remark};
 use super::suggest;
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{Date, Pattern, Version};
+use crate::policy::{Date, Pattern, Revocation, Version};
 
 /// A partner of a list. About 60 bytes and its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,14 @@ pub struct RowTerms {
     pub version: Option<Version>,
     /// The last day on which the entry allows anything.
     pub expires: Option<Date>,
+    /// Whether a name in the common name of its certificate counts too.
+    pub common_name: bool,
+    /// What holds while it is not known whether its certificate has been revoked.
+    pub revocation: Option<Revocation>,
+    /// Messages it may send a second.
+    pub messages_per_s: Option<u32>,
+    /// Distinct local users it may address.
+    pub distinct_users: Option<u32>,
 }
 
 impl RowTerms {
@@ -63,6 +71,10 @@ impl RowTerms {
             verification: Verification::Source,
             version: None,
             expires: None,
+            common_name: false,
+            revocation: None,
+            messages_per_s: None,
+            distinct_users: None,
         }
     }
 }
@@ -94,19 +106,23 @@ impl PartnerList {
     pub fn parse(path: &Path, text: String) -> Result<Self, Report> {
         let mut list = Self { path: path.to_owned(), rows: Vec::new(), terms: Vec::new() };
         let mut known: HashMap<RowTerms, u32> = HashMap::new();
+        let mut last = 0;
         let problems = read(&text, PARTNER_COLUMNS, |row| {
             let (row, terms) = partner(row)?;
-            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-            let terms = *known.entry(terms).or_insert(next);
-            list.rows.push(PartnerRow { terms, ..row });
+            // Most rows say what the one before says.
+            if list.terms.get(last as usize) != Some(&terms) {
+                let next = u32::try_from(list.terms.len()).unwrap_or(u32::MAX);
+                last = *known.entry(terms).or_insert_with_key(|terms| {
+                    list.terms.push(terms.clone());
+                    next
+                });
+            }
+            list.rows.push(PartnerRow { terms: last, ..row });
             Some(())
         });
         if !problems.is_empty() {
             return Err(report(path, text, problems));
         }
-        let mut terms: Vec<(u32, RowTerms)> = known.into_iter().map(|(t, n)| (n, t)).collect();
-        terms.sort_unstable_by_key(|(number, _)| *number);
-        list.terms = terms.into_iter().map(|(_, terms)| terms).collect();
         list.rows.shrink_to_fit();
         Ok(list)
     }
@@ -168,9 +184,13 @@ const PARTNER_COLUMNS: &[&str] = &[
     "port",
     "srv_target",
     "names",
+    "common_name",
     "require_client_eku",
+    "revocation",
     "verification",
     "version",
+    "messages_per_s",
+    "distinct_users",
     "expires",
     "owner",
     "ticket",
@@ -203,8 +223,24 @@ fn partner(row: &mut Row<'_, '_>) -> Option<(PartnerRow, RowTerms)> {
     if edge.is_some() && srv_target.is_some() {
         return row.refuse("srv_target", "an allowed server is not looked up by SRV");
     }
+    let terms = terms(row, srv_target)?;
+    if matches!(domain, Pattern::Below(_)) {
+        let limits = [
+            ("messages_per_s", terms.messages_per_s.is_some()),
+            ("distinct_users", terms.distinct_users.is_some()),
+        ];
+        if let Some((column, _)) = limits.into_iter().find(|(_, stated)| *stated) {
+            return row.refuse(column, "a limit counts one domain, not what lies below it");
+        }
+    }
+    let row = PartnerRow { domain, edge, port: port.unwrap_or(5061), terms: 0, line: row.line };
+    Some((row, terms))
+}
+
+/// Reads what a row says beside who the partner is and how its edge is found.
+fn terms(row: &mut Row<'_, '_>, srv_target: Option<SrvTarget>) -> Option<RowTerms> {
     let unsaid = RowTerms::unsaid();
-    let terms = RowTerms {
+    Some(RowTerms {
         srv_target: srv_target.unwrap_or(unsaid.srv_target),
         names: row
             .one_of(
@@ -241,9 +277,24 @@ fn partner(row: &mut Row<'_, '_>) -> Option<(PartnerRow, RowTerms)> {
         )?,
         expires: row
             .read("expires", |text| Date::parse(text).map_err(|_| "expected YYYY-MM-DD"))?,
-    };
-    let row = PartnerRow { domain, edge, port: port.unwrap_or(5061), terms: 0, line: row.line };
-    Some((row, terms))
+        common_name: row
+            .one_of("common_name", &[("true", true), ("false", false)])?
+            .unwrap_or(unsaid.common_name),
+        revocation: row.one_of(
+            "revocation",
+            &[("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard)],
+        )?,
+        messages_per_s: row
+            .read("messages_per_s", |text| within(text, 1, 1_000_000, "expected 1 to 1000000"))?,
+        distinct_users: row
+            .read("distinct_users", |text| within(text, 0, 10_000, "expected 0 to 10000"))?,
+    })
+}
+
+/// Reads a number within the range that the key of the same name has in the configuration.
+fn within(text: &str, least: u32, most: u32, expected: &'static str) -> Result<u32, &'static str> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or(expected)
 }
 
 /// Reads `text` row by row; returns what is wrong with it.

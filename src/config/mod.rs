@@ -164,6 +164,14 @@ impl Config {
         row.unwrap_or_else(|| self.source.whereabouts(&place.to_string()))
     }
 
+    /// Returns `file:line` of where an own user is named; `None` for one whom nothing names.
+    ///
+    /// Reads the list of users again, as far as the user's line.
+    #[must_use]
+    pub fn whereabouts_of_user(&self, user: &str, domain: &Domain) -> Option<String> {
+        users::whereabouts(self, user, domain)
+    }
+
     /// Returns the listeners of `class`.
     pub fn listeners_of(&self, class: Class) -> impl Iterator<Item = &Listener> {
         self.listeners.iter().filter(move |listener| listener.class == class)

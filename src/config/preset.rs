@@ -89,7 +89,7 @@ impl From<Verification> for policy::Verification {
 
 impl Provider {
     /// Returns the provider with what its preset says; `None` where name, kind or edge are nowhere
-    /// said. Its anchors are not numbered yet.
+    /// said. Its anchors have no name yet.
     #[must_use]
     pub fn resolved(&self) -> Option<ProviderRule> {
         resolved(self)

@@ -264,7 +264,8 @@ section! {
             ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
         ]), default("\"soft\""), Live {
             beyond: "soft: the partner passes, counted and with a warning; hard: its requests get \
-                504 with ms-diagnostics 1010; off: nothing is fetched, tls.crl counts still",
+                504 with ms-diagnostics 1010; off: nothing is fetched; tls.crl counts still, \
+                and a list fetched for a partner that has its own word",
             example: "\"hard\"",
             see: ["partner.revocation", "addresses.allow_networks"],
         }

@@ -165,7 +165,10 @@ fn text<T: 'static>(
 /// Reads a name in any script as A-labels in lower case, with at least `dots` dots in it.
 fn read_name(written: &str, dots: usize) -> Result<Domain, &'static str> {
     const WANTED: &str = "expected letters, digits and hyphens, such as contoso.example";
-    if written.parse::<IpAddr>().is_ok() {
+    // An address ends in a digit or has a colon in it; looking costs less than reading one.
+    let may_be_address = written.ends_with(|last: char| last.is_ascii_digit())
+        || memchr::memchr(b':', written.as_bytes()).is_some();
+    if may_be_address && written.parse::<IpAddr>().is_ok() {
         return Err("expected a name, not an address");
     }
     // Mapping costs ten times what the rest does, and changes nothing of most names.

@@ -225,6 +225,10 @@ fn a_value_outside_its_range_is_refused() {
         triple("`dns.attempts` is out of range", "expected 1 to 5", "")
     );
     assert_eq!(
+        one("[log]\ndecisions_bytes = 1000\n"),
+        triple("`log.decisions_bytes` is out of range", "expected 65536 to 17179869184", "")
+    );
+    assert_eq!(
         one("[tls]\nmin_version = \"1.1\"\n"),
         triple(
             "`tls.min_version` cannot be `1.1`",
@@ -254,6 +258,7 @@ fn a_malformed_name_address_or_network_is_refused() {
         "expected an address with a port, such as 192.0.2.1:5061"
     );
     assert_eq!(one("[log]\nlevel = \"loud\"\n").0, "`loud` is not a log level");
+    assert_eq!(one("[log]\ndecisions = \"\"\n").1, "expected the path of a file");
 }
 
 #[test]

@@ -52,6 +52,35 @@ fn of_text(config: &Config, path: &Path, text: String) -> Result<Directory, Repo
     Err(Report::new(source, problems))
 }
 
+/// Returns `file:line` of where a user is named; nowhere is an answer too.
+///
+/// Of a user nothing is kept that could be read back, so the list is read again. Cold: for people.
+pub(super) fn whereabouts(config: &Config, user: &str, domain: &Domain) -> Option<String> {
+    let user = user.to_ascii_lowercase();
+    let is_he = |stated: &shape::User| stated.user == user && stated.domain == *domain;
+    if let Some(index) = config.single_users.iter().position(|stated| is_he(&stated.uri)) {
+        return Some(config.source.whereabouts(&format!("user[{index}].uri")));
+    }
+    let path = config.users.file.as_ref()?;
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut columns = None;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start_matches('\u{feff}');
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some(columns) = &columns else {
+            columns = Some(head(0, line).ok()?);
+            continue;
+        };
+        let (uri, _) = Row { at: 0, line, columns }.field(0);
+        if shape::read_user(uri).is_ok_and(|listed| is_he(&listed)) {
+            return Some(format!("{}:{}", path.display(), index + 1));
+        }
+    }
+    None
+}
+
 fn builder(config: &Config, listed: usize) -> DirectoryBuilder {
     let policies = config.access_policies.iter().map(|policy| AccessPolicy {
         name: policy.name.clone(),

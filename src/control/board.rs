@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::{crl, process, scores};
+use super::steps::Steps;
+use super::{crl, decisions, process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
 use crate::metrics::{Buckets, Exporter, catalogue};
-use crate::policy::Scores;
+use crate::policy::{RefusalRule, Scores};
 use crate::shard::{self, Fabric};
 use crate::time::Clock;
 
@@ -82,6 +83,8 @@ pub(super) struct Board {
     pub(super) certificates: ArcSwap<Vec<Certificate>>,
     pub(super) log_dropped: Option<ErrorCounter>,
     pub(super) lines_suppressed: AtomicU64,
+    /// What the writer of the decision log works by and counts.
+    pub(super) decisions: Arc<decisions::Shared>,
     lists: Arc<crl::Lists>,
     pub(super) reloads_accepted: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
@@ -89,6 +92,7 @@ pub(super) struct Board {
     poller: Mutex<&'static str>,
     last_refusal: Mutex<Option<String>>,
     rolled_back: AtomicU64,
+    pub(super) reload_steps: Steps,
     unconfirmed: Mutex<Option<Unconfirmed>>,
     candidate: Mutex<Option<String>>,
     stage: AtomicU8,
@@ -100,6 +104,7 @@ pub(super) struct Board {
 /// One shard's counters of the Access Edge, as they were at most a second ago.
 pub(super) struct AccessCells {
     values: Box<[AtomicU64]>,
+    by_rule: Box<[AtomicU64]>,
     /// For each crossing its buckets, then its sum.
     waits: Box<[AtomicU64]>,
 }
@@ -110,12 +115,20 @@ const WAIT_CELLS: usize = LATENCY_BOUNDS_US.len() + 2;
 impl AccessCells {
     fn new() -> Self {
         let zeros = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect();
-        Self { values: zeros(Counters::NAMES.len()), waits: zeros(CROSSINGS.len() * WAIT_CELLS) }
+        let by_rule = zeros(2 * RefusalRule::ALL.len());
+        Self {
+            values: zeros(Counters::NAMES.len()),
+            by_rule,
+            waits: zeros(CROSSINGS.len() * WAIT_CELLS),
+        }
     }
 
     /// Copies what the core of the calling shard has counted.
     pub(super) fn publish(&self, core: &Access) {
         for (cell, value) in self.values.iter().zip(core.counters().values()) {
+            cell.store(value, Ordering::Relaxed);
+        }
+        for (cell, value) in self.by_rule.iter().zip(core.by_rule().values()) {
             cell.store(value, Ordering::Relaxed);
         }
         for (cells, waits) in self.waits.chunks_exact(WAIT_CELLS).zip(core.latency().crossings()) {
@@ -150,6 +163,7 @@ impl Board {
             certificates: ArcSwap::default(),
             log_dropped,
             lines_suppressed: AtomicU64::new(0),
+            decisions: Arc::default(),
             lists,
             reloads_accepted: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
@@ -157,6 +171,7 @@ impl Board {
             poller: Mutex::new("none"),
             last_refusal: Mutex::new(None),
             rolled_back: AtomicU64::new(0),
+            reload_steps: Steps::default(),
             unconfirmed: Mutex::new(None),
             candidate: Mutex::new(None),
             stage: AtomicU8::new(Stage::Starting as u8),
@@ -291,6 +306,13 @@ impl Board {
             let sum = values.map(|value| value.load(Ordering::Relaxed)).sum();
             exporter.set(series, &[], sum);
         }
+        let series = [&catalogue::REFUSALS, &catalogue::SHADOW_REFUSALS];
+        let series = series.iter().flat_map(|series| RefusalRule::ALL.map(|rule| (series, rule)));
+        for (place, (series, rule)) in series.enumerate() {
+            let values = self.access.iter().filter_map(|cells| cells.by_rule.get(place));
+            let sum = values.map(|value| value.load(Ordering::Relaxed)).sum();
+            exporter.set(series, &[rule.label()], sum);
+        }
         for (crossing, name) in CROSSINGS.iter().enumerate() {
             let mut sums = [0_u64; WAIT_CELLS];
             for cells in &self.access {
@@ -300,8 +322,6 @@ impl Board {
                 }
             }
             let [counts @ .., sum_us] = sums;
-            #[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
-            let seconds = |us: u64| us as f64 / 1e6;
             let buckets = Buckets {
                 bounds: LATENCY_BOUNDS_US.iter().map(|us| seconds(*us)).collect(),
                 counts: counts.to_vec(),
@@ -333,12 +353,18 @@ impl Board {
         exporter.set(&catalogue::RELOADS, &["accepted"], read(&self.reloads_accepted));
         exporter.set(&catalogue::RELOADS, &["refused"], read(&self.reloads_refused));
         exporter.set(&catalogue::RELOADS, &["rolled_back"], read(&self.rolled_back));
+        self.reload_steps.export(exporter);
         exporter.set(&catalogue::EPOCH, &[], self.epoch());
         exporter.set(&catalogue::STAGE, &[], self.stage() as u64);
         exporter.set(&catalogue::SHARDS, &[self.poller()], self.fabric.shards() as u64);
         exporter.set(&catalogue::LINES_SUPPRESSED, &[], read(&self.lines_suppressed));
         let dropped = self.log_dropped.as_ref().map_or(0, ErrorCounter::dropped_lines);
         exporter.set(&catalogue::LINES_DROPPED, &[], dropped as u64);
+        let (written, unwritable) = self.decisions.lines();
+        exporter.set(&catalogue::DECISION_LINES, &["written"], written);
+        exporter.set(&catalogue::DECISION_LINES, &["unwritable"], unwritable);
+        let suppressed = self.decisions.suppressed();
+        exporter.set(&catalogue::DECISION_LINES, &["suppressed"], suppressed);
         exporter.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1);
         exporter.set(&catalogue::START_TIME, &[], self.started_unix_s);
         for certificate in self.certificates.load().iter() {
@@ -444,6 +470,10 @@ impl admin::View for Board {
         })
     }
 
+    fn score(&self, name: &str) -> serde_json::Value {
+        scores::about(&self.scores, self.clock.now(), name)
+    }
+
     fn allows(&self, peer: IpAddr) -> bool {
         self.config.load().management.allow.iter().any(|network| network.contains(&peer))
     }
@@ -465,6 +495,12 @@ impl Board {
 /// Returns how many partners are listed, in the configuration and in its file of partners.
 fn listed_partners(config: &Config) -> usize {
     config.partners.len() + config.partner_list.as_ref().map_or(0, |list| list.rows.len())
+}
+
+/// Returns microseconds as the exposition writes times.
+#[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
+pub(super) fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 /// Returns what the lock guards; a panic of another holder left it whole, as nothing in here is

@@ -4,21 +4,25 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use ring::digest::{Context, SHA256};
 
 use crate::config::lists::{PartnerRow, RowTerms};
 use crate::config::{self, Config};
 use crate::dns::Domain;
+use crate::policy::AnchorSet;
 use crate::{policy, tls};
 
 /// Partners' own sets of trust anchors: the sets, and which of them each partner has.
 ///
-/// Partners that name the same files share a set, because an authority may be in one set only.
+/// Partners that name the same files share a set, because an authority may be in one set only. A
+/// set is called by what its files are called, so that a reload which changes other partners leaves
+/// its name, and the legs that were judged by it, alone.
 #[derive(Default)]
 struct PartnerTrust {
-    sets: Vec<Vec<PathBuf>>,
-    of_partner: Vec<Option<u16>>,
-    of_provider: Vec<Option<u16>>,
-    of_default_route: Option<u16>,
+    sets: Vec<tls::AnchorPlan>,
+    of_partner: Vec<Option<AnchorSet>>,
+    of_provider: Vec<Option<AnchorSet>>,
+    of_default_route: Option<AnchorSet>,
 }
 
 impl PartnerTrust {
@@ -36,21 +40,34 @@ impl PartnerTrust {
         trust
     }
 
-    /// Returns the number of a set, which may be one that is known.
-    fn set(&mut self, files: &[PathBuf]) -> Option<u16> {
+    /// Returns the name of a set, which may be one that is known.
+    fn set(&mut self, files: &[PathBuf]) -> Option<AnchorSet> {
         if files.is_empty() {
             return None;
         }
         let mut files = files.to_vec();
         files.sort();
         files.dedup();
-        let index = self.sets.iter().position(|set| *set == files).unwrap_or_else(|| {
-            self.sets.push(files);
-            self.sets.len() - 1
-        });
-        // The configuration refuses more sets than an index can name.
-        u16::try_from(index).ok()
+        if let Some(known) = self.sets.iter().find(|set| set.files == files) {
+            return Some(known.name);
+        }
+        let name = name_of(&files);
+        self.sets.push(tls::AnchorPlan { name, files });
+        Some(name)
     }
+}
+
+/// Returns what the set of the anchors in `files` is called: a quarter of a digest, so that no two
+/// of the sets there will ever be are called alike.
+fn name_of(files: &[PathBuf]) -> AnchorSet {
+    let mut context = Context::new(&SHA256);
+    for file in files {
+        context.update(file.as_os_str().as_encoded_bytes());
+        context.update(&[0]);
+    }
+    let mut name = [0; size_of::<AnchorSet>()];
+    name.copy_from_slice(&context.finish().as_ref()[..size_of::<AnchorSet>()]);
+    AnchorSet::from_be_bytes(name)
 }
 
 /// Returns the policy of `config` as plain rules; rows of lists in files of their own come after
@@ -113,10 +130,11 @@ fn partners(config: &Config, trust: &PartnerTrust) -> Vec<policy::PartnerRule> {
     partners
 }
 
-fn partner_rule(
+/// Returns one entry as a rule; `anchors` names its set of trust anchors.
+pub(super) fn partner_rule(
     config: &Config,
     partner: &config::Partner,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
 ) -> policy::PartnerRule {
     policy::PartnerRule {
         domain: partner.domain.clone(),
@@ -131,10 +149,15 @@ fn partner_rule(
         expires: partner.expires,
         version: partner.version,
         revocation: partner.revocation.unwrap_or(config.tls.revocation),
+        limits: policy::StatedLimits {
+            messages_per_s: partner.messages_per_s,
+            users: partner.distinct_users,
+        },
     }
 }
 
-fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
+/// Returns one row of a list as a rule.
+pub(super) fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::PartnerRule {
     policy::PartnerRule {
         kind: listed(row.edge.as_ref(), row.port),
         srv_target: srv_target(&terms.srv_target),
@@ -143,7 +166,12 @@ fn row_rule(config: &Config, row: &PartnerRow, terms: &RowTerms) -> policy::Part
         verification: terms.verification.into(),
         expires: terms.expires,
         version: terms.version,
-        revocation: config.tls.revocation,
+        common_name: terms.common_name,
+        revocation: terms.revocation.unwrap_or(config.tls.revocation),
+        limits: policy::StatedLimits {
+            messages_per_s: terms.messages_per_s,
+            users: terms.distinct_users,
+        },
         ..policy::PartnerRule::allowed_domain(row.domain.clone())
     }
 }
@@ -172,7 +200,7 @@ const fn names(said: config::PeerName) -> policy::NameCheck {
 }
 
 fn providers(config: &Config, trust: &PartnerTrust) -> Vec<policy::ProviderRule> {
-    let rule = |(provider, anchors): (&config::Provider, &Option<u16>)| {
+    let rule = |(provider, anchors): (&config::Provider, &Option<AnchorSet>)| {
         // The configuration refuses a provider that does not say who it is.
         let rule = provider.resolved()?;
         Some(policy::ProviderRule { anchors: *anchors, ..rule })
@@ -182,7 +210,7 @@ fn providers(config: &Config, trust: &PartnerTrust) -> Vec<policy::ProviderRule>
 
 fn default_route(
     route: &config::DefaultRoute,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
 ) -> Option<policy::DefaultRoute> {
     Some(policy::DefaultRoute {
         edge: route.edge.clone()?,
@@ -293,9 +321,10 @@ mod tests {
         let rules = rules(&fixture("full.toml"));
         assert_eq!(rules.partners[0].kind, policy::Listed::AllowedDomain);
         assert!(matches!(rules.partners[1].kind, policy::Listed::AllowedServer { port: 5061, .. }));
-        assert_eq!(rules.partners[1].anchors, Some(0));
+        let sets = PartnerTrust::of(&fixture("full.toml")).sets;
+        assert_eq!(rules.partners[1].anchors, Some(sets[0].name));
         assert_eq!(rules.addresses.own.len(), 5);
-        assert_eq!(rules.providers[0].anchors, Some(1));
+        assert_eq!(rules.providers[0].anchors, Some(sets[1].name));
     }
 
     #[test]
@@ -310,6 +339,10 @@ mod tests {
         };
         assert_eq!(edge.as_str(), "edge.wingtip.example");
         assert_eq!(rules.partners[4].version, Some(policy::Version::Ocs2007R2));
+        assert_eq!(rules.partners[4].revocation, policy::Revocation::Hard);
+        let limits = policy::StatedLimits { messages_per_s: Some(100), users: Some(5_000) };
+        assert_eq!(rules.partners[3].limits, limits);
+        assert_eq!(rules.partners[4].limits, policy::StatedLimits::NONE);
         assert_eq!(rules.blocked.len(), 3);
     }
 
@@ -332,8 +365,26 @@ mod tests {
         config.partners[0].trust = vec!["b.pem".into(), "a.pem".into()];
         config.partners[1].trust = vec!["a.pem".into(), "b.pem".into()];
         let trust = PartnerTrust::of(&config);
-        assert_eq!(trust.sets[0], [PathBuf::from("a.pem"), PathBuf::from("b.pem")]);
-        assert_eq!(trust.of_partner, [Some(0), Some(0), None]);
+        assert_eq!(trust.sets[0].files, [PathBuf::from("a.pem"), PathBuf::from("b.pem")]);
+        let name = Some(trust.sets[0].name);
+        assert_eq!(trust.of_partner, [name, name, None]);
+    }
+
+    /// Symptom: a reload that added a partner with its own `trust` closed the legs of every such
+    /// partner behind it. Cause: sets were numbered in the order of the entries, and open legs are
+    /// judged again under the new configuration by the number of the old one.
+    #[test]
+    fn a_set_keeps_its_name_whatever_comes_before_it() {
+        let mut config = fixture("full.toml");
+        config.partners[1].trust = vec!["b.pem".into()];
+        let before = PartnerTrust::of(&config);
+        config.partners[0].trust = vec!["a.pem".into()];
+        let after = PartnerTrust::of(&config);
+        assert_eq!(after.of_partner[1], before.of_partner[1]);
+        assert_eq!(after.of_provider, before.of_provider);
+        assert_ne!(after.of_partner[0], after.of_partner[1]);
+        let rejoined = name_of(&["a".into(), "b".into()]);
+        assert_ne!(rejoined, name_of(&["ab".into()]), "names do not run together");
     }
 
     #[test]

@@ -1,26 +1,54 @@
 //! From the configuration to what partners may do in a time, and what they are told.
 
 use crate::config::{self, Config};
-use crate::policy::{self, ArchivingNotice, Limits, Outgoing, Throttles};
+use crate::limits;
+use crate::policy::{
+    ArchivingNotice, Limits, Outgoing, PartnerKind, Pattern, StatedLimits, Throttles,
+};
 
-/// Returns who has which limits.
+/// Returns who has which limits, beside what is stated with a partner's own entry.
 #[must_use]
 pub fn throttles(config: &Config) -> Throttles {
     let discovered = discovered(&config.federation);
     let kinds = config.federation_limits.iter();
-    let kinds: Vec<_> = kinds.map(|limit| (limit.kind, of_kind(discovered, limit))).collect();
-    let partners = config.partners.iter().filter_map(|partner| {
-        if partner.messages_per_s.is_none() && partner.distinct_users.is_none() {
-            return None;
-        }
-        let kind = match partner.kind {
-            config::PartnerKind::AllowedDomain => policy::PartnerKind::AllowedDomain,
-            config::PartnerKind::AllowedServer => policy::PartnerKind::AllowedServer,
-        };
-        let of_kind = kinds.iter().find(|(of, _)| *of == kind).map(|(_, limits)| *limits);
-        Some((partner.domain.to_string(), of_partner(of_kind, discovered, partner)))
+    let kinds = kinds.map(|limit| (limit.kind, of_kind(discovered, limit))).collect();
+    Throttles { discovered, kinds }
+}
+
+/// Returns the listed partners that have limits of their own, with what holds for them.
+pub fn limited(config: &Config) -> impl Iterator<Item = (&Pattern, Limits)> {
+    let throttles = throttles(config);
+    let stated = config.partners.iter().map(|partner| {
+        let of_server = matches!(partner.kind, config::PartnerKind::AllowedServer);
+        let limits =
+            StatedLimits { messages_per_s: partner.messages_per_s, users: partner.distinct_users };
+        (&partner.domain, of_server, limits)
     });
-    Throttles { discovered, partners: partners.collect(), kinds }
+    let rows = config.partner_list.iter().flat_map(|list| {
+        list.rows.iter().filter_map(|row| {
+            let terms = list.terms.get(row.terms as usize)?;
+            let limits =
+                StatedLimits { messages_per_s: terms.messages_per_s, users: terms.distinct_users };
+            Some((&row.domain, row.edge.is_some(), limits))
+        })
+    });
+    let limited = stated.chain(rows).filter(|(.., limits)| *limits != StatedLimits::NONE);
+    limited.map(move |(domain, of_server, limits)| {
+        let kind = if of_server { PartnerKind::AllowedServer } else { PartnerKind::AllowedDomain };
+        (domain, throttles.of_listed(kind, limits))
+    })
+}
+
+/// Returns the most distinct users that any partner may address and that are counted.
+#[must_use]
+pub fn most_users(config: &Config) -> u32 {
+    let throttles = throttles(config);
+    let kinds = throttles.kinds.iter().map(|(_, limits)| limits.users);
+    let partners = config.partners.iter().filter_map(|partner| partner.distinct_users);
+    let terms = config.partner_list.iter().flat_map(|list| &list.terms);
+    let rows = terms.filter_map(|terms| terms.distinct_users);
+    let most = kinds.chain(partners).chain(rows).fold(throttles.discovered.users, u32::max);
+    most.min(limits::DISTINCT_USERS_MAX)
 }
 
 fn discovered(federation: &config::Federation) -> Limits {
@@ -47,19 +75,6 @@ fn of_kind(discovered: Limits, limit: &config::FederationLimit) -> Limits {
         users: limit.distinct_users.unwrap_or(discovered.users),
         failed_percent: limit.failed_percent.unwrap_or(discovered.failed_percent),
         ..discovered
-    }
-}
-
-/// A partner whose kind has no limits gets no other than those stated for it.
-fn of_partner(of_kind: Option<Limits>, discovered: Limits, partner: &config::Partner) -> Limits {
-    let unlimited = Limits { messages_per_s: 1_000_000, users: 0, failed_percent: 0, ..discovered };
-    let limits = of_kind.unwrap_or(unlimited);
-    let messages_per_s = partner.messages_per_s.unwrap_or(limits.messages_per_s);
-    Limits {
-        messages_per_s,
-        suspicious_per_s: limits.suspicious_per_s.min(messages_per_s),
-        users: partner.distinct_users.unwrap_or(limits.users),
-        ..limits
     }
 }
 
@@ -95,28 +110,29 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_partners_take_from_federation_what_they_do_not_say() {
+    fn kinds_take_from_federation_what_they_do_not_say() {
         let config = read(
             "[federation]\nmessages_per_s = 10\nfailed_percent = 70\n\
-             [[federation_limit]]\nkind = \"allowed_domain\"\nmessages_per_s = 200\n\
-             [[partner]]\ndomain = \"a.example\"\ndistinct_users = 5\n\
-             [[partner]]\ndomain = \"b.example\"\n\
-             [[partner]]\ndomain = \"c.example\"\nkind = \"allowed_server\"\n\
-             edge = \"sip.c.example\"\nmessages_per_s = 3\n",
+             [[federation_limit]]\nkind = \"allowed_domain\"\nmessages_per_s = 200\n",
         );
         let throttles = throttles(&config);
         let discovered = Limits { messages_per_s: 10, failed_percent: 70, ..Limits::default() };
         let domains = Limits { messages_per_s: 200, ..discovered };
         assert_eq!(throttles.discovered, discovered);
-        assert_eq!(throttles.kinds, [(policy::PartnerKind::AllowedDomain, domains)]);
-        let alone = Limits { messages_per_s: 3, users: 0, failed_percent: 0, ..discovered };
-        assert_eq!(
-            throttles.partners,
-            [
-                ("a.example".to_owned(), Limits { users: 5, ..domains }),
-                ("c.example".to_owned(), alone)
-            ]
+        assert_eq!(throttles.kinds, [(PartnerKind::AllowedDomain, domains)]);
+    }
+
+    #[test]
+    fn the_most_users_are_looked_for_in_entries_and_rows_too() {
+        let mut config = read(
+            "[federation]\ndistinct_users = 10\n\
+             [[partner]]\ndomain = \"a.example\"\ndistinct_users = 50\n",
         );
+        assert_eq!(most_users(&config), 50);
+        let text = "domain,distinct_users\nb.example,70\nc.example,\n".to_owned();
+        let list = config::lists::PartnerList::parse(Path::new("p.csv"), text).unwrap();
+        config.partner_list = Some(std::sync::Arc::new(list));
+        assert_eq!(most_users(&config), 70);
     }
 
     #[test]
@@ -130,7 +146,8 @@ mod tests {
         let rates = |limits: &Limits| (limits.messages_per_s, limits.suspicious_per_s);
         assert_eq!(rates(&throttles.discovered), (20, 10));
         assert_eq!(rates(&throttles.kinds[0].1), (5, 5));
-        assert_eq!(rates(&throttles.partners[0].1), (3, 3));
+        let (_, of_partner) = limited(&config).next().unwrap();
+        assert_eq!(rates(&of_partner), (3, 3));
     }
 
     #[test]

@@ -68,6 +68,12 @@ impl Log {
     }
 }
 
+/// Tells whether a level of the configuration lets notes of the shards through that are for
+/// looking closer.
+pub(super) fn tells_permits(level: &str) -> bool {
+    targets(level).would_enable(super::notes::TARGET, &tracing::Level::DEBUG)
+}
+
 /// Reads a level that the configuration has accepted.
 ///
 /// A level without a part is meant for this program: libraries then tell their warnings at most,
@@ -106,6 +112,16 @@ mod tests {
         let error = targets("error");
         assert!(!error.would_enable("rustls", &Level::WARN));
         assert!(!error.would_enable("entente", &Level::WARN));
+    }
+
+    #[test]
+    fn permits_are_told_where_debug_is_for_the_notes() {
+        for level in ["debug", "trace", "info,entente::control=debug"] {
+            assert!(tells_permits(level), "{level}");
+        }
+        for level in ["info", "off", "info,entente::tls=debug"] {
+            assert!(!tells_permits(level), "{level}");
+        }
     }
 
     #[test]

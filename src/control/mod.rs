@@ -4,16 +4,19 @@
 //! Config ─ compile ─> Snapshot + Material ──> Published ──> shards      (start, reload, roll back)
 //! shards ─ questions ─> control thread ─ resolver ─> Fabric::answer
 //! shards ─ lists wanted ─> control thread ─ HTTP ─> Material of another edition ──> Published
+//! shards ─ verdicts ─> decisions thread ─> decision log
 //! shards ─ notes ─> notes thread ─> log;  counters ─> Board <─ admin thread
 //! ```
 //!
 //! [`start`] runs one edge, and several can run in one process; the log, the signals and the panic
 //! hook belong to the process and are set up by `entente run`.
 
+mod behind;
 mod board;
 mod certificates;
 mod convert;
 mod crl;
+pub mod decisions;
 mod diff;
 pub mod edit;
 #[cfg(test)]
@@ -26,10 +29,12 @@ mod process;
 mod reload;
 mod scores;
 mod start;
+mod steps;
 
+pub use behind::behind;
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
 pub use diff::{Difference, Named, Side, difference};
-pub use limits::{outgoing, throttles};
+pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
 pub use reload::Reloads;
 pub use start::{Options, Running, policy, start};

@@ -17,9 +17,14 @@ const TELL_EVERY_MS: u64 = 1_000;
 /// Notes that may wait for the log, each about 200 bytes; shards drop and count beyond it.
 pub(super) const NOTES_WAITING_MAX: usize = 4096;
 
+/// Where lines of notes come from, as levels of the log name it.
+pub(super) const TARGET: &str = module_path!();
+
 /// Lets a bounded number of lines pass and counts the rest. Pure: time is an argument.
 #[derive(Clone, Debug)]
-struct Sampler {
+pub(super) struct Sampler {
+    per_s: u64,
+    burst: u64,
     /// Thousandths of a line, so that no rate is lost to rounding.
     tokens: u64,
     filled: Monotonic,
@@ -27,15 +32,16 @@ struct Sampler {
 }
 
 impl Sampler {
-    const fn new(now: Monotonic) -> Self {
-        Self { tokens: LINES_BURST * 1000, filled: now, suppressed: 0 }
+    /// Returns one that lets `per_s` lines a second pass, and `burst` at once after silence.
+    pub(super) const fn new(now: Monotonic, per_s: u64, burst: u64) -> Self {
+        Self { per_s, burst, tokens: burst * 1000, filled: now, suppressed: 0 }
     }
 
     /// Returns whether a line may pass at `now`.
-    fn admit(&mut self, now: Monotonic) -> bool {
+    pub(super) fn admit(&mut self, now: Monotonic) -> bool {
         let elapsed_ms = now.ms_since(self.filled);
-        let filled = self.tokens.saturating_add(elapsed_ms.saturating_mul(LINES_PER_S));
-        self.tokens = filled.min(LINES_BURST * 1000);
+        let filled = self.tokens.saturating_add(elapsed_ms.saturating_mul(self.per_s));
+        self.tokens = filled.min(self.burst * 1000);
         // What is left of a millisecond counts next time.
         self.filled = self.filled.plus_ms(elapsed_ms);
         if self.tokens >= 1000 {
@@ -47,7 +53,7 @@ impl Sampler {
     }
 
     /// Returns how many lines were held back since the last call.
-    const fn take_suppressed(&mut self) -> u64 {
+    pub(super) const fn take_suppressed(&mut self) -> u64 {
         std::mem::replace(&mut self.suppressed, 0)
     }
 }
@@ -65,7 +71,8 @@ pub(super) fn spawn(
 fn write(notes: &Receiver<(u16, Note)>, suppressed: &dyn Fn(u64)) {
     let clock = Clock::start();
     let start = clock.now().monotonic;
-    let mut samplers = [Sampler::new(start), Sampler::new(start), Sampler::new(start)];
+    let sampler = Sampler::new(start, LINES_PER_S, LINES_BURST);
+    let mut samplers = [sampler.clone(), sampler.clone(), sampler];
     let mut told = start;
     // Ends with the last sender.
     loop {
@@ -93,12 +100,15 @@ fn write(notes: &Receiver<(u16, Note)>, suppressed: &dyn Fn(u64)) {
 
 fn tell(shard: u16, note: &Note) {
     let leg = note.leg.map_or_else(String::new, |leg| format!("{}.{}", leg.index, leg.generation));
-    let decision = note.decision_id;
+    // As it stands in the answer on the wire; what was not decided has none.
+    let decision = (note.decision_id != 0)
+        .then(|| tracing::field::display(format!("{:016x}", note.decision_id)));
+    let epoch = note.epoch;
     let sentence = note.sentence.as_str();
     match note.severity {
-        Severity::Debug => tracing::debug!(shard, leg, decision, "{sentence}"),
-        Severity::Info => tracing::info!(shard, leg, decision, "{sentence}"),
-        Severity::Warn => tracing::warn!(shard, leg, decision, "{sentence}"),
+        Severity::Debug => tracing::debug!(shard, leg, decision, epoch, "{sentence}"),
+        Severity::Info => tracing::info!(shard, leg, decision, epoch, "{sentence}"),
+        Severity::Warn => tracing::warn!(shard, leg, decision, epoch, "{sentence}"),
     }
 }
 
@@ -109,7 +119,7 @@ mod tests {
     #[test]
     fn a_flood_passes_at_its_rate_and_the_rest_is_counted() {
         let start = Monotonic(7);
-        let mut sampler = Sampler::new(start);
+        let mut sampler = Sampler::new(start, LINES_PER_S, LINES_BURST);
         let passed = |sampler: &mut Sampler, from_ms: u64, to_ms: u64| {
             let tries = (from_ms..to_ms).flat_map(|ms| std::iter::repeat_n(ms, 10));
             tries.filter(|ms| sampler.admit(start.plus_ms(*ms))).count() as u64
@@ -124,7 +134,7 @@ mod tests {
 
     #[test]
     fn silence_fills_the_burst_again_and_no_more() {
-        let mut sampler = Sampler::new(Monotonic(0));
+        let mut sampler = Sampler::new(Monotonic(0), LINES_PER_S, LINES_BURST);
         while sampler.admit(Monotonic(0)) {}
         let later = Monotonic(0).plus_ms(3_600_000);
         let passed = (0..10_000).filter(|_| sampler.admit(later)).count() as u64;
@@ -140,6 +150,7 @@ mod tests {
             severity: Severity::Debug,
             sentence: "nothing".to_owned(),
             decision_id: 0,
+            epoch: 1,
         };
         sender.send((0, note)).unwrap();
         drop(sender);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::board::{Stage, Unconfirmed};
 use super::diff::{self, Difference, Side};
 use super::start::{self, Running};
+use super::steps::{Step, Stopwatch};
 use crate::admin::{Command, Outcome, Reply};
 use crate::config::{self, Change, Config};
 use crate::policy::Snapshot;
@@ -77,13 +78,19 @@ impl Running {
         snapshot: Snapshot,
         material: Arc<tls::Material>,
     ) {
-        assert_eq!(epoch, self.board.epoch() + 1, "epochs grow by one");
         self.lists.put_in_force(&material, &config);
+        self.publish_policy(epoch, &config, snapshot);
+        self.board.certificates.store(Arc::new(super::certificates(&material)));
+        self.board.config.store(config);
+    }
+
+    /// Publishes another policy under the material in force, so that no leg is judged again.
+    fn publish_policy(&self, epoch: u64, config: &Arc<Config>, snapshot: Snapshot) {
+        assert_eq!(epoch, self.board.epoch() + 1, "epochs grow by one");
+        self.board.decisions.put_in_force(epoch, config);
         self.published.snapshot.store(Arc::new(snapshot));
         self.board.fabric.wake_all();
         self.board.set_epoch(epoch);
-        self.board.certificates.store(Arc::new(super::certificates(&config)));
-        self.board.config.store(config);
     }
 
     fn before(&self) -> Before {
@@ -114,7 +121,7 @@ impl Running {
         let compiled = |config: &Config| start::compile_policy(config, epoch, &self.options);
         let candidate = candidate.map(compiled).transpose()?.map(Arc::new);
         let snapshot = compiled(&config)?.shadowed_by(candidate);
-        self.publish_parts(epoch, config, snapshot, self.published.material.load_full());
+        self.publish_policy(epoch, &config, snapshot);
         Ok(epoch)
     }
 
@@ -183,31 +190,39 @@ impl Reloads {
             );
             return refuse(running, who, Outcome::Conflict, &why);
         }
+        let mut watch = Stopwatch::start(&running.board.clock, &running.board.reload_steps);
         let config = match config::load(&self.path) {
             Ok(config) => config,
             Err(report) => return refuse_report(running, who, &report),
         };
+        watch.end(Step::Read);
         let prepared = match running.prepare(config) {
             Ok(prepared) => prepared,
             Err(error) => {
                 return refuse(running, who, Outcome::Refused, &format!("{error:#}"));
             }
         };
+        watch.end(Step::Compile);
         let before = running.before();
         let old_policy = running.published.snapshot.load_full();
         let old = Side { config: &before.config, policy: &old_policy };
         let new = Side { config: &prepared.config, policy: &prepared.snapshot };
         let difference = diff::difference(&old, &new, running.board.clock.now());
         drop(old_policy);
+        watch.end(Step::Compare);
         running.board.reloaded(Ok(()));
         let changes = running.publish(prepared);
+        let before = confirm_within_s.map(|seconds| (before, seconds));
+        watch.end(Step::Publish);
         let epoch = running.epoch();
         let changed = keys(&changes);
-        tracing::info!(epoch, changed, "reloaded, asked by {who}");
+        let (read_ms, compile_ms) = (watch.ms(Step::Read), watch.ms(Step::Compile));
+        let compare_ms = watch.ms(Step::Compare);
+        tracing::info!(epoch, changed, read_ms, compile_ms, compare_ms, "reloaded, asked by {who}");
         for sentence in &difference.sentences {
             tracing::info!(epoch, "{sentence}");
         }
-        let until = confirm_within_s.map(|seconds| self.wait(running, before, seconds));
+        let until = before.map(|(before, seconds)| self.wait(running, before, seconds));
         Reply {
             outcome: Outcome::Done,
             body: json!({

@@ -45,6 +45,16 @@ pub(super) fn status(scores: &Scores, now: Now) -> serde_json::Value {
     })
 }
 
+/// Returns the scores of one partner, by its domain, its entry or a host of its certificate.
+pub(super) fn about(scores: &Scores, now: Now, name: &str) -> serde_json::Value {
+    let found = scores.about(now, name);
+    let suggestions = found.iter().filter_map(promotion).map(|evidence| evidence.sentence());
+    serde_json::json!({
+        "scores": found.iter().take(TOLD_MAX).map(json).collect::<Vec<_>>(),
+        "suggestions": suggestions.collect::<Vec<_>>(),
+    })
+}
+
 /// Writes what is known to the log, for those who look there and nowhere else.
 pub(super) fn report(scores: &Scores, now: Now) {
     let all = scores.scores(now);
@@ -93,6 +103,11 @@ mod tests {
             (&told["first"][0]["messages"], &told["first"][0]["silent_s"]),
             (&1.into(), &3.into())
         );
+        let now = Now::default();
+        let of = |name: &str| about(&scores, now, name)["scores"].as_array().unwrap().clone();
+        assert_eq!(of("TAILSPIN.example")[0]["holder"], "domain");
+        assert_eq!(of(host)[0]["holder"], "certificate");
+        assert_eq!(of("fabrikam.example"), Vec::<serde_json::Value>::new());
         let mut exporter = Exporter::new();
         export(&scores, &mut exporter);
         assert!(exporter.render().contains("entente_policy_scores{standing=\"ordinary\"} 2"));

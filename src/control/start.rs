@@ -17,7 +17,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::board::{self, AccessCells, Board, Stage};
 use super::crl;
 use super::listeners::listen;
-use super::{convert, notes, scores};
+use super::{convert, decisions, log, notes, scores};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config};
 use crate::dns::resolver::{self, Asked, Resolver};
@@ -67,6 +67,7 @@ pub struct Running {
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     notes: Option<JoinHandle<()>>,
+    decisions: Option<JoinHandle<()>>,
     admin: admin::Running,
     _locks: shard::Locks,
 }
@@ -101,7 +102,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped, Arc::clone(&lists));
     let board = Arc::new(board);
     board.set_epoch(1);
-    board.certificates.store(Arc::new(super::certificates(&board.config.load())));
+    board.certificates.store(Arc::new(super::certificates(&material)));
     let published = Arc::new(Published::new(Arc::new(snapshot), Arc::new(material)));
     lists.publish_to(Arc::clone(&published));
 
@@ -111,6 +112,9 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let desk = desk.map(|(path, orders)| admin::Desk { path, orders });
     let admin = admin::start(&management.listen, desk, view)?;
     let (notes_to, notes) = notes_channel(&options, &board)?;
+    board.decisions.put_in_force(1, &board.config.load_full());
+    let (decisions_to, decided) = channel::bounded(decisions::DECISIONS_WAITING_MAX);
+    let decisions = decisions::spawn(decided, Arc::clone(&board.decisions), clock)?;
     let (control, questions, retired) = spawn_control(&board, shards, &lists, reported)?;
     let mut running = Running {
         board,
@@ -120,10 +124,11 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         shards: Vec::with_capacity(shards),
         control: Some(control),
         notes,
+        decisions: Some(decisions),
         admin,
         _locks: locks,
     };
-    let links = Ties { questions, retired, notes: notes_to };
+    let links = Ties { questions, retired, notes: notes_to, decisions: decisions_to };
     // Dropping `running` on an error ends the shards that have been started.
     running.spawn_shards(sockets, &links)?;
     running.board.set_stage(Stage::Serving);
@@ -135,6 +140,7 @@ struct Ties {
     questions: mpsc::Sender<(u16, crate::dns::Question)>,
     retired: channel::Sender<Arc<Snapshot>>,
     notes: channel::Sender<(u16, Note)>,
+    decisions: channel::Sender<shard::DecidedOn>,
 }
 
 impl Running {
@@ -219,6 +225,9 @@ impl Running {
         if let Some(notes) = self.notes.take() {
             let _ = notes.join();
         }
+        if let Some(decisions) = self.decisions.take() {
+            let _ = decisions.join();
+        }
         result
     }
 
@@ -241,6 +250,7 @@ impl Running {
                 retired: ties.retired.clone(),
                 questions: ties.questions.clone(),
                 notes: ties.notes.clone(),
+                decisions: Some(ties.decisions.clone()),
                 observe: Some(Box::new(observe)),
             };
             let setup = shard::Setup {
@@ -309,11 +319,16 @@ pub(super) fn compile_policy(
             contradictions.iter().map(|found| convert::contradiction(config, found)).collect();
         anyhow::anyhow!("the policy contradicts itself: {}", told.join("; "))
     })?;
+    let telling = policy::Telling {
+        permits: log::tells_permits(&config.log.level),
+        verdicts: config.log.decisions.is_some(),
+    };
     Ok(snapshot
         // Without a secret a stranger could search for a domain that shares a partner's key.
         .keyed(options.discovery_key)
         .with_throttles(super::throttles(config))
         .with_outgoing(super::outgoing(config))
+        .with_telling(telling)
         .with_directory(Arc::clone(&config.directory)))
 }
 

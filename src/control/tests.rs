@@ -205,3 +205,36 @@ fn only_allowed_networks_are_told_anything() {
     assert!(ask(running.management()[0], "/metrics").starts_with("HTTP/1.1 403"));
     running.drain_and_wait().unwrap();
 }
+
+/// Symptom: after a roll-back or `ctl shadow` the exporter told the end of a certificate that was
+/// not served. Cause: it was read from disk again while what had been loaded stayed in force.
+#[test]
+fn the_end_of_a_certificate_is_told_as_it_is_served() {
+    let directory = world(&["sip.contoso.example"]);
+    let text = text(Poller::Epoll);
+    let running = start(parse(directory.path(), &text), Options::default()).unwrap();
+    let ends = |running: &Running| {
+        let metrics = ask(running.management()[0], "/metrics");
+        let line = metrics.lines().find(|line| line.contains("not_after_seconds{")).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let served = ends(&running);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut other = rcgen::CertificateParams::new(vec!["sip.contoso.example".to_owned()]).unwrap();
+    other.not_after = rcgen::date_time_ymd(2035, 1, 1);
+    let other = other.self_signed(&key).unwrap();
+    std::fs::write(directory.path().join("sip.pem"), other.pem()).unwrap();
+    let file = directory.path().join("e.toml");
+    std::fs::write(&file, &text).unwrap();
+    let mut reloads = Reloads::new(file);
+    let shadow = crate::admin::Command::Shadow { file: None };
+    let edition = running.published.material.load().edition();
+    reloads.carry_out(&running, &shadow, "a test");
+    assert_eq!(running.epoch(), 2);
+    assert_eq!(running.published.material.load().edition(), edition, "no leg is judged again");
+    assert_eq!(ends(&running), served);
+    std::fs::write(directory.path().join("sip.key"), key.serialize_pem()).unwrap();
+    reloads.reload(&running, None, "a test");
+    assert_eq!(ends(&running), "2051222400", "2035-01-01");
+    running.drain_and_wait().unwrap();
+}

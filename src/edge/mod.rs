@@ -10,10 +10,13 @@ use std::sync::Arc;
 use crate::chunked::Chunked;
 use crate::dns::{Domain, Question, SharedAnswer};
 use crate::limits;
-use crate::policy::{ExpectedNames, PeerNames, Snapshot};
+use crate::policy::{AnchorSet, ExpectedNames, PeerNames, Snapshot};
 use crate::time::{Monotonic, Now};
 
 pub mod access;
+mod decided;
+
+pub use decided::{Decided, RefusedBy, Said};
 
 /// A connection, valid until its slot is used again with another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,8 +105,8 @@ pub struct Connect {
     pub expected_names: ExpectedNames,
     /// In order of preference; the shell tries them by RFC 8305.
     pub addresses: Vec<SocketAddr>,
-    /// Trust anchors: the partner's own set, by index into the snapshot's list, or the general one.
-    pub anchors: Option<u16>,
+    /// Trust anchors: the partner's own set or the general one.
+    pub anchors: Option<AnchorSet>,
 }
 
 /// Why the core wants a leg closed; becomes part of the leg's one closing line.
@@ -146,6 +149,8 @@ pub enum Command {
     },
     /// Something the log should tell, once per refusal or notable act.
     Note(Note),
+    /// A verdict newly reached, for the decision log; only where the snapshot wants them told.
+    Decided(Box<Decided>),
 }
 
 /// A decision or event worth a log line, in parts that the shell turns into a sentence.
@@ -157,8 +162,10 @@ pub struct Note {
     pub severity: Severity,
     /// A sentence without user parts of addresses.
     pub sentence: String,
-    /// Ties the line to the answer on the wire; 0 if there was none.
+    /// Ties the line to the answer on the wire and to the decision log; 0 if nothing was decided.
     pub decision_id: u64,
+    /// Number of the snapshot it was decided under, or that was in force when it happened.
+    pub epoch: u64,
 }
 
 /// How much a [`Note`] matters to an operator.
@@ -288,6 +295,9 @@ impl Mail {
 pub struct Effects {
     /// Drained after every call, in order.
     pub commands: Vec<Command>,
+    /// Legs whose peer was found to be a partner whose revocation matters: lists that its chain
+    /// lacks are to be fetched. Drained with the commands; a leg is told once in each epoch.
+    pub named: Vec<LegId>,
     legs: Chunked<Outgoing>,
     dirty: Vec<LegId>,
     /// Buffers that legs have given back, so that a leg with nothing to say holds none and one that

@@ -65,12 +65,18 @@ catalogue! {
     EPOCH: Gauge, "entente_control_config_epoch", [];
     /// Reloads of the configuration by result.
     RELOADS: Counter, "entente_control_reloads_total", ["result"];
+    /// How long the steps of reloads took: read, compile, compare and publish.
+    RELOAD_SECONDS: Histogram, "entente_control_reload_seconds", ["step"];
     /// Life of the process: 0 starting, 1 serving, 2 drain announced, 3 listeners closed.
     STAGE: Gauge, "entente_control_stage", [];
     /// Partners that the configuration lists.
     PARTNERS: Gauge, "entente_control_partners", [];
     /// Names of partners under limits that have a score, by standing: ordinary or suspicious.
     SCORES: Gauge, "entente_policy_scores", ["standing"];
+    /// Requests refused by the rule of policy that refused them.
+    REFUSALS: Counter, "entente_policy_refusals_total", ["rule"];
+    /// Verdicts that the candidate policy would make refusals by this rule.
+    SHADOW_REFUSALS: Counter, "entente_policy_shadow_refusals_total", ["rule"];
     /// Scores that made room for others.
     SCORES_EVICTED: Counter, "entente_policy_scores_evicted_total", [];
     /// When an identity's certificate ends, in seconds since 1970.
@@ -92,6 +98,9 @@ catalogue! {
     LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
     /// Lines of the log that its writer could not keep up with.
     LINES_DROPPED: Counter, "entente_log_lines_dropped_total", [];
+    /// Lines of the decision log by what became of them; those that found its writer busy are
+    /// counted by the shards.
+    DECISION_LINES: Counter, "entente_log_decisions_total", ["result"];
     /// Always 1; the label tells the version.
     BUILD: Gauge, "entente_build_info", ["version"];
     /// When the process started, in seconds since 1970.

@@ -2,8 +2,8 @@
 //!
 //! The order is DESIGN 6.5 from `blocked` on, with the organisation's own switch before it
 //! (lync-federation 5.4). Everything here is cold: a shard asks again only when
-//! [`super::VerdictCache`] has forgotten. `party` finds who speaks for a domain, `targets` where its
-//! edge is.
+//! [`super::VerdictCache`] has forgotten. `party` finds who speaks for a domain, `targets` where
+//! its edge is.
 
 mod party;
 mod targets;
@@ -12,8 +12,8 @@ use self::party::Party;
 use super::permit::Connection;
 use super::refusal::About;
 use super::{
-    Anchors, Listed, NameCheck, PartnerKey, PeerNames, Permit, Place, Refusal, RefusalRule, Route,
-    Rule, Snapshot, Verification,
+    Anchors, Listed, NameCheck, PartnerKey, PeerNames, Permit, Place, Refusal, RefusalRule,
+    Revocation, Route, Rule, Snapshot, Verification,
 };
 use crate::dns::{DnsView, Domain, Question};
 use crate::time::{Monotonic, Now};
@@ -33,6 +33,18 @@ pub enum Decision {
     Refuse(Refusal),
     /// Ask the resolver and decide afresh when it has answered.
     Ask(Question),
+}
+
+impl Decision {
+    /// Tells whether the peer that asked is a partner whose revocation matters.
+    #[must_use]
+    pub fn minds_revocation(&self) -> bool {
+        match self {
+            Self::Permit(permit) => permit.minds_revocation(),
+            Self::Refuse(refusal) => refusal.rule() == RefusalRule::RevocationUnknown,
+            Self::Ask(_) => false,
+        }
+    }
 }
 
 /// A partner's request.
@@ -130,6 +142,11 @@ impl Snapshot {
                 self.judge_host_name(&asking, q.peer, &party)?
             }
         };
+        // Last: the lists that may be lacking are fetched for a peer that is who it says it is.
+        if !party.terms.revocation.accepts(q.peer.revocation) {
+            let rule = RefusalRule::RevocationUnknown;
+            return Err(self.stop_until(rule, &party, About::Nothing, valid_until));
+        }
         Ok(self.permit(&party, valid_until, None))
     }
 
@@ -183,11 +200,12 @@ impl Snapshot {
         } else {
             Rule::Anonymous
         };
-        // The pool authenticates an own user, after the edge has stamped the request; nobody vouches
-        // for an anonymous one.
+        // The pool authenticates an own user, after the edge has stamped the request; nobody
+        // vouches for an anonymous one.
         let verification = Verification::Never;
         let (epoch, partner) = (self.epoch, PartnerKey::NextHop);
-        Ok(Permit { epoch, rule, partner, verification, valid_until: FOREVER, route: None })
+        let (revocation, valid_until) = (Revocation::Off, FOREVER);
+        Ok(Permit { epoch, rule, partner, verification, revocation, valid_until, route: None })
     }
 
     /// The organisation's switch, then the blocked list, From before To.
@@ -209,8 +227,7 @@ impl Snapshot {
         }
     }
 
-    /// Judges what needs no name: where the chain leads, the usage, and whether it is known not to
-    /// be revoked.
+    /// Judges what needs no name: where the chain leads, and the usage.
     ///
     /// Anchors of one partner speak for it alone, and a partner that has anchors of its own is
     /// spoken for by nobody else's.
@@ -221,9 +238,6 @@ impl Snapshot {
         }
         if party.terms.require_client_eku && !peer.client_auth {
             return Err(self.stop_party(RefusalRule::ClientUsageMissing, party, About::Nothing));
-        }
-        if !party.terms.revocation.accepts(peer.revocation) {
-            return Err(self.stop_party(RefusalRule::RevocationUnknown, party, About::Nothing));
         }
         Ok(())
     }
@@ -268,11 +282,16 @@ impl Snapshot {
     }
 
     fn permit(&self, party: &Party<'_>, valid_until: Monotonic, route: Option<Route>) -> Permit {
+        let partner = match route {
+            Some(_) => party.connections_key(self),
+            None => party.key(self),
+        };
         Permit {
             epoch: self.epoch,
             rule: party.rule(self),
-            partner: party.key(self),
+            partner,
             verification: party.terms.verification,
+            revocation: party.terms.revocation,
             valid_until: valid_until.min(party.until),
             route,
         }

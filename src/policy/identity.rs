@@ -3,13 +3,19 @@
 use super::{Revocation, RevocationState};
 use crate::dns::Domain;
 
+/// Names one partner's own set of trust anchors.
+///
+/// Whoever makes the rules chooses the name, the same for the same set with every reload: open legs
+/// and connections on their way are judged under one configuration by what another one called them.
+pub type AnchorSet = u64;
+
 /// Which trust anchors a chain led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Anchors {
     /// The general set.
     General,
-    /// The set of one partner, by its index in the snapshot: it may speak for that partner alone.
-    OfPartner(u16),
+    /// The set of one partner: it may speak for that partner alone.
+    OfPartner(AnchorSet),
 }
 
 /// The names and marks of a verified peer certificate (DESIGN 6.3).

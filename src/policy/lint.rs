@@ -19,7 +19,7 @@ const EXPIRY_NOTICE_DAYS: u32 = 30;
 pub struct Surroundings {
     /// The day it is.
     pub today: Date,
-    /// Several edges serve together, and no hardware balancer stands before them.
+    /// Several edges serve together, and peers find a living one by DNS (`plan.topology`).
     pub pool_by_dns: bool,
     /// Our certificate for partners allows the clientAuth usage, as far as that is known.
     pub client_usage: Option<bool>,

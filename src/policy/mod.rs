@@ -36,7 +36,7 @@ pub use address::{AddressRefusal, AddressRule};
 pub use contradiction::Contradiction;
 pub use date::{Date, NotADate};
 pub use decide::{Decision, Inbound, Outbound};
-pub use identity::{Anchors, ExpectedNames, PeerNames};
+pub use identity::{AnchorSet, Anchors, ExpectedNames, PeerNames};
 pub use lint::{Surroundings, Warning, lint, lint_reference};
 pub use outgoing::{ArchivingNotice, Outgoing};
 pub use pattern::Pattern;
@@ -50,8 +50,8 @@ pub use rules::{
     SrvTarget, Verification, Version,
 };
 pub use scores::Scores;
-pub use snapshot::{Snapshot, compile};
-pub use throttle::{Limits, Throttles};
+pub use snapshot::{Snapshot, Telling, compile};
+pub use throttle::{Limits, StatedLimits, Throttles};
 pub use trust::SourceNetwork;
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
 

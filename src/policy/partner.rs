@@ -6,7 +6,10 @@ use std::collections::hash_map::Entry as MapEntry;
 use ipnet::IpNet;
 
 use super::domain::DomainTable;
-use super::{Date, Listed, NameCheck, PartnerRule, Revocation, SrvTarget, Verification};
+use super::{
+    AnchorSet, Date, Listed, NameCheck, PartnerRule, Pattern, Revocation, SrvTarget, StatedLimits,
+    Verification,
+};
 use crate::dns::Domain;
 
 /// What is demanded of a partner and believed of it; entries that say the same share one.
@@ -16,12 +19,13 @@ pub(super) struct Terms {
     pub(super) names: NameCheck,
     pub(super) common_name: bool,
     pub(super) require_client_eku: bool,
-    pub(super) anchors: Option<u16>,
+    pub(super) anchors: Option<AnchorSet>,
     pub(super) allow_networks: Vec<IpNet>,
     pub(super) verification: Verification,
     /// The last day on which they hold.
     pub(super) expires: Option<Date>,
     pub(super) revocation: Revocation,
+    pub(super) limits: StatedLimits,
 }
 
 impl Terms {
@@ -37,6 +41,7 @@ impl Terms {
             verification,
             expires: None,
             revocation,
+            limits: StatedLimits::NONE,
         }
     }
 
@@ -86,6 +91,7 @@ impl PartnerTable {
             terms: Vec::new(),
         };
         let mut known: HashMap<Terms, u32> = HashMap::new();
+        let mut last = 0;
         for rule in rules {
             let PartnerRule {
                 domain: _,
@@ -100,6 +106,7 @@ impl PartnerTable {
                 expires,
                 version: _,
                 revocation,
+                limits,
             } = rule;
             let terms = Terms {
                 srv_target,
@@ -111,16 +118,20 @@ impl PartnerTable {
                 verification,
                 expires,
                 revocation,
+                limits,
             };
-            let terms = match known.entry(terms) {
-                MapEntry::Occupied(entry) => *entry.get(),
-                MapEntry::Vacant(entry) => {
-                    let number = u32::try_from(table.terms.len()).expect("fewer than 2^32");
-                    table.terms.push(entry.key().clone());
-                    *entry.insert(number)
-                }
-            };
-            let entry = table.entry(terms, &kind);
+            // Most entries say what the one before says.
+            if table.terms.get(last as usize) != Some(&terms) {
+                last = match known.entry(terms) {
+                    MapEntry::Occupied(entry) => *entry.get(),
+                    MapEntry::Vacant(entry) => {
+                        let number = u32::try_from(table.terms.len()).expect("fewer than 2^32");
+                        table.terms.push(entry.key().clone());
+                        *entry.insert(number)
+                    }
+                };
+            }
+            let entry = table.entry(last, &kind);
             table.entries.push(entry);
         }
         table.edges.shrink_to_fit();
@@ -170,6 +181,21 @@ impl PartnerTable {
     /// Returns the index of the entry with this name, as [`PartnerTable::domain`] tells it.
     pub(super) fn index(&self, domain: &str) -> Option<u32> {
         self.names.find(domain.as_bytes())
+    }
+
+    /// Returns the index of the entry for exactly `pattern`.
+    pub(super) fn place(&self, pattern: &Pattern) -> Option<u32> {
+        self.names.find_pattern(pattern)
+    }
+
+    /// Returns the number of an entry's terms in [`PartnerTable::terms`].
+    pub(super) fn terms_of(&self, index: u32) -> Option<u32> {
+        self.entries.get(index as usize).map(|entry| entry.terms)
+    }
+
+    /// Returns all terms, each once.
+    pub(super) fn terms(&self) -> &[Terms] {
+        &self.terms
     }
 
     /// Returns how many partners are listed.

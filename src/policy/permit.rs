@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ExpectedNames, NameCheck, Place, ProviderKind, Revocation, SourceNetwork, Verification,
+    AnchorSet, ExpectedNames, NameCheck, Place, ProviderKind, Revocation, SourceNetwork,
+    Verification,
 };
 use crate::dns::{Domain, SharedAnswer, Target};
 use crate::time::Monotonic;
@@ -17,6 +18,7 @@ pub struct Permit {
     pub(super) rule: Rule,
     pub(super) partner: PartnerKey,
     pub(super) verification: Verification,
+    pub(super) revocation: Revocation,
     pub(super) valid_until: Monotonic,
     pub(super) route: Option<Route>,
 }
@@ -81,7 +83,9 @@ impl Permit {
     #[must_use]
     pub const fn audio_video(&self) -> bool {
         match self.rule {
-            Rule::Provider { audio_video, .. } => audio_video,
+            Rule::Provider { audio_video, .. } | Rule::SharedAddressSpace { audio_video, .. } => {
+                audio_video
+            }
             _ => true,
         }
     }
@@ -108,6 +112,13 @@ impl Permit {
         Connection { epoch: self.epoch, carries }
     }
 
+    /// Returns whether it matters if the partner's certificate has been revoked: lists that would
+    /// say so are then worth fetching.
+    #[must_use]
+    pub fn minds_revocation(&self) -> bool {
+        self.revocation != Revocation::Off
+    }
+
     /// Returns when the DNS answer it rests on ends; the end of time if it rests on none.
     #[must_use]
     pub const fn valid_until(&self) -> Monotonic {
@@ -127,7 +138,7 @@ pub struct Route {
     /// The targets that passed every rule; its outcome is `Ok` and not empty, each with an address.
     pub targets: SharedAnswer,
     /// The partner's own trust anchors.
-    pub anchors: Option<u16>,
+    pub anchors: Option<AnchorSet>,
     /// Outgoing connections over all shards, 1 to 4.
     pub connections: u8,
     pub(super) names: NameCheck,
@@ -164,8 +175,8 @@ pub enum PartnerKey {
     Listed(u32),
     /// By a keyed hash of its domain, the same under every snapshot of the process.
     Discovered(u64),
-    /// A domain that a `*.name` entry covers, found by SRV: by the same hash; under the limits
-    /// of its kind alone.
+    /// A domain that a `*.name` entry covers and that has connections of its own, since its edge is
+    /// found by SRV or must carry its name: by the same hash; under the limits of its kind alone.
     Subdomain(u64),
     /// All domains of a provider, by its place in the list.
     Provider(u16),
@@ -297,6 +308,8 @@ pub enum Rule {
         name: Arc<str>,
         /// The own domain.
         domain: Domain,
+        /// Audio and video may pass.
+        audio_video: bool,
     },
     /// The default route.
     DefaultRoute {

@@ -10,7 +10,9 @@ use ipnet::IpNet;
 
 use super::domain::DomainTable;
 use super::partner::Terms;
-use super::{Date, NameCheck, PeerNames, Revocation, SrvTarget, Verification};
+use super::{
+    AnchorSet, Date, NameCheck, PeerNames, Revocation, SrvTarget, StatedLimits, Verification,
+};
 use crate::dns::{Domain, Target};
 
 /// The two kinds of provider.
@@ -55,8 +57,8 @@ pub struct ProviderRule {
     pub common_name: bool,
     /// A certificate of the provider without the clientAuth usage is refused.
     pub require_client_eku: bool,
-    /// Its own trust anchors, by index into the configuration's list; only these then count.
-    pub anchors: Option<u16>,
+    /// Its own trust anchors; only these then count.
+    pub anchors: Option<AnchorSet>,
     /// Networks its edge may have addresses in although the address rule refuses them.
     pub allow_networks: Vec<IpNet>,
     /// How far its word on its users is believed.
@@ -135,8 +137,8 @@ pub struct DefaultRoute {
     pub common_name: bool,
     /// A certificate without the clientAuth usage is refused.
     pub require_client_eku: bool,
-    /// Its own trust anchors, by index into the configuration's list; only these then count.
-    pub anchors: Option<u16>,
+    /// Its own trust anchors; only these then count.
+    pub anchors: Option<AnchorSet>,
     /// Networks it may have addresses in although the address rule refuses them.
     pub allow_networks: Vec<IpNet>,
     /// How far its word on users is believed.
@@ -170,6 +172,7 @@ impl DefaultRoute {
             verification: self.verification,
             expires: None,
             revocation,
+            limits: StatedLimits::NONE,
         }
     }
 }
@@ -199,6 +202,7 @@ impl Provider {
             verification: rule.verification,
             expires: None,
             revocation,
+            limits: StatedLimits::NONE,
         };
         Self {
             name: rule.name.as_str().into(),

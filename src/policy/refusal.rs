@@ -37,8 +37,6 @@ pub enum RefusalRule {
     AnchorsOfAnother,
     /// The entry demands the clientAuth usage and the certificate lacks it.
     ClientUsageMissing,
-    /// The entry demands to know that the certificate is not revoked, and nobody says.
-    RevocationUnknown,
     /// No SRV record (lync-federation 4.2 rule 1).
     NoSuchService,
     /// The SRV record says that there is no service (RFC 2782).
@@ -57,6 +55,8 @@ pub enum RefusalRule {
     CertificateNameMismatch,
     /// A provider sends for a domain that does not resolve to it (lync-federation 4.2 rule 9).
     ProviderOfAnother,
+    /// The entry demands to know that the certificate is not revoked, and nobody says.
+    RevocationUnknown,
     /// The connection carries another kind of federation (lync-federation 4.2 rule 10).
     OtherKindOnConnection,
 }
@@ -174,7 +174,6 @@ impl RefusalRule {
         Self::HostedNotListed,
         Self::AnchorsOfAnother,
         Self::ClientUsageMissing,
-        Self::RevocationUnknown,
         Self::NoSuchService,
         Self::ServiceRefused,
         Self::SrvLookupFailed,
@@ -184,6 +183,7 @@ impl RefusalRule {
         Self::AddressesRefused,
         Self::CertificateNameMismatch,
         Self::ProviderOfAnother,
+        Self::RevocationUnknown,
         Self::OtherKindOnConnection,
     ];
 }

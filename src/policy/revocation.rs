@@ -2,10 +2,10 @@
 
 /// What is demanded where it is not known whether a certificate has been revoked.
 ///
-/// One that is known to be revoked is refused by TLS under every demand.
+/// One that a list we have revokes is refused by TLS under every demand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Revocation {
-    /// Nothing; for legs we open, no list is fetched either.
+    /// Nothing, and no list is fetched.
     Off,
     /// The peer passes; it is counted and the log tells of the list that is missing.
     #[default]

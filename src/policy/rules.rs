@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{AddressRule, Date, DefaultRoute, Pattern, ProviderRule, Revocation};
+use super::{
+    AddressRule, AnchorSet, Date, DefaultRoute, Pattern, ProviderRule, Revocation, StatedLimits,
+};
 use crate::dns::Domain;
 
 /// Everything the policy is made from.
@@ -145,8 +147,8 @@ pub struct PartnerRule {
     pub common_name: bool,
     /// A certificate without the clientAuth usage is refused.
     pub require_client_eku: bool,
-    /// Its own trust anchors, by index into the configuration's list; only these then count.
-    pub anchors: Option<u16>,
+    /// Its own trust anchors; only these then count.
+    pub anchors: Option<AnchorSet>,
     /// Networks its edge may have addresses in although the address rule refuses them.
     pub allow_networks: Vec<IpNet>,
     /// How far its word on its users is believed.
@@ -157,6 +159,8 @@ pub struct PartnerRule {
     pub version: Option<Version>,
     /// What is demanded of the revocation state of its certificate.
     pub revocation: Revocation,
+    /// What it may do in a time, as far as that is stated for it alone.
+    pub limits: StatedLimits,
 }
 
 impl PartnerRule {
@@ -176,6 +180,7 @@ impl PartnerRule {
             expires: None,
             version: None,
             revocation: Revocation::Soft,
+            limits: StatedLimits::NONE,
         }
     }
 

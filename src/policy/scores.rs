@@ -244,6 +244,25 @@ impl Scores {
         scores
     }
 
+    /// Returns the scores of a name: a SIP domain, an entry of the lists, a certificate's host.
+    #[must_use]
+    pub fn about(&self, now: Now, name: &str) -> Vec<Score> {
+        let key = self.domain_key(name.as_bytes());
+        let mut scores = Vec::new();
+        for (held, cell) in self.keys.iter().zip(&self.cells) {
+            let held = held.load(Ordering::Acquire);
+            let Some(score) = (held != 0).then(|| cell.read(now)).flatten() else { continue };
+            let (Holder::Domain(holder) | Holder::Entry(holder) | Holder::Certificate(holder)) =
+                &score.holder;
+            // Discovered partners have keys of another making; their holder is the name itself.
+            if held == key || holder.eq_ignore_ascii_case(name) {
+                scores.push(score);
+            }
+        }
+        scores.sort_by(|one, other| one.holder.cmp(&other.holder));
+        scores
+    }
+
     /// Returns how many scores there are, and how many of them are suspicious.
     #[must_use]
     pub fn count(&self) -> (u64, u64) {

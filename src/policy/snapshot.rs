@@ -14,7 +14,7 @@ use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
 use super::throttle::Throttling;
 use super::users::Directory;
-use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, PeerNames, ProviderKind, Rules};
+use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, Pattern, PeerNames, ProviderKind, Rules};
 use crate::dns::Domain;
 
 /// One immutable compiled policy.
@@ -35,9 +35,19 @@ pub struct Snapshot {
     pub(super) throttling: Throttling,
     directory: Arc<Directory>,
     outgoing: Outgoing,
+    telling: Telling,
     discovery_key: [u64; 2],
     /// A candidate that is asked the same questions, without effect.
     candidate: Option<Arc<Self>>,
+}
+
+/// What is told of decisions beside refusals; neither costs anything while it is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// A note for each message that passes.
+    pub permits: bool,
+    /// A line of the decision log for each verdict newly reached.
+    pub verdicts: bool,
 }
 
 /// Compiles `rules` into the snapshot number `epoch`.
@@ -79,6 +89,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         throttling,
         directory: Arc::default(),
         outgoing: Outgoing::default(),
+        telling: Telling::default(),
         discovery_key: [0, 0],
         candidate: None,
     })
@@ -134,6 +145,19 @@ impl Snapshot {
         &self.outgoing
     }
 
+    /// Sets what is told of decisions beside refusals.
+    #[must_use]
+    pub const fn with_telling(mut self, telling: Telling) -> Self {
+        self.telling = telling;
+        self
+    }
+
+    /// Returns what is told of decisions beside refusals.
+    #[must_use]
+    pub const fn telling(&self) -> Telling {
+        self.telling
+    }
+
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.
     #[must_use]
     pub fn is_own(&self, domain: &[u8]) -> bool {
@@ -181,6 +205,19 @@ impl Snapshot {
 
     pub(super) fn default_route(&self) -> Option<(&DefaultRoute, &Terms)> {
         self.rules.default_route.as_ref().zip(self.default_route_terms.as_ref())
+    }
+
+    /// Returns the place of the entry for exactly `pattern` among the listed partners, in the order
+    /// of [`Rules::partners`]. One look-up.
+    #[must_use]
+    pub fn partner_place(&self, pattern: &Pattern) -> Option<usize> {
+        self.partners.place(pattern).map(|index| index as usize)
+    }
+
+    /// Tells whether exactly `pattern` is blocked; what only lies below a blocked name is not.
+    #[must_use]
+    pub fn is_blocked(&self, pattern: &Pattern) -> bool {
+        self.blocked.find_pattern(pattern).is_some()
     }
 
     /// Returns how many partners are listed.

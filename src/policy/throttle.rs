@@ -64,25 +64,52 @@ impl Limits {
     }
 }
 
-/// Who has which limits, as the configuration states it.
+/// What is stated for one listed partner alone; where nothing is, its kind's limits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StatedLimits {
+    /// As [`Limits::messages_per_s`].
+    pub messages_per_s: Option<u32>,
+    /// As [`Limits::users`].
+    pub users: Option<u32>,
+}
+
+impl StatedLimits {
+    /// Nothing is stated.
+    pub const NONE: Self = Self { messages_per_s: None, users: None };
+
+    /// Returns what holds for a partner of a kind with the limits `of_kind`. Of a kind without
+    /// limits it has no others than those stated.
+    fn on(self, of_kind: Option<Limits>, discovered: Limits) -> Limits {
+        let unlimited =
+            Limits { messages_per_s: 1_000_000, users: 0, failed_percent: 0, ..discovered };
+        let limits = of_kind.unwrap_or(unlimited);
+        let messages_per_s = self.messages_per_s.unwrap_or(limits.messages_per_s);
+        Limits {
+            messages_per_s,
+            // Suspicion never lets more pass than was said of the partner.
+            suspicious_per_s: limits.suspicious_per_s.min(messages_per_s),
+            users: self.users.unwrap_or(limits.users),
+            ..limits
+        }
+    }
+}
+
+/// Who has which limits beside those stated with a partner's own entry
+/// ([`super::PartnerRule::limits`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Throttles {
     /// Discovered partners.
     pub discovered: Limits,
     /// Whole kinds of listed partners.
     pub kinds: Vec<(PartnerKind, Limits)>,
-    /// Single listed partners, by the name of their entry, whatever their kind.
-    pub partners: Vec<(String, Limits)>,
 }
 
 impl Throttles {
-    /// Returns the most distinct users that any partner may address and that are counted.
+    /// Returns the limits of listed partners of `kind` whose entries state `stated`.
     #[must_use]
-    pub fn most_users(&self) -> u32 {
-        let kinds = self.kinds.iter().map(|(_, limits)| limits.users);
-        let partners = self.partners.iter().map(|(_, limits)| limits.users);
-        let most = kinds.chain(partners).fold(self.discovered.users, u32::max);
-        most.min(limits::DISTINCT_USERS_MAX)
+    pub fn of_listed(&self, kind: PartnerKind, stated: StatedLimits) -> Limits {
+        let of_kind = self.kinds.iter().find(|(of, _)| *of == kind).map(|(_, limits)| *limits);
+        stated.on(of_kind, self.discovered)
     }
 }
 
@@ -92,26 +119,37 @@ impl Throttles {
 pub(super) struct Throttling {
     discovered: Limits,
     kinds: Vec<(PartnerKind, Limits)>,
-    /// By index of the listed partner, in its order.
-    partners: Vec<(u32, Limits)>,
+    /// By number of the partner's terms, which entries that say the same share; in its order.
+    stated: Vec<(u32, OfListed)>,
     /// Some listed partner may have limits; else none is looked for.
     any_listed: bool,
 }
 
+/// Limits of partners under the same terms, by their kind.
+#[derive(Debug)]
+struct OfListed {
+    server: Limits,
+    domain: Limits,
+}
+
 impl Snapshot {
-    /// Sets who has which limits; entries for domains that are not listed count for nobody.
+    /// Sets who has which limits; those stated with partners' entries hold from then on too.
     #[must_use]
     pub fn with_throttles(mut self, throttles: Throttles) -> Self {
-        let Throttles { discovered, kinds, partners } = throttles;
-        let kinds: Vec<_> = kinds.into_iter().map(|(kind, l)| (kind, l.bounded())).collect();
-        let mut partners: Vec<(u32, Limits)> = partners
-            .into_iter()
-            .filter_map(|(domain, limits)| Some((self.partners.index(&domain)?, limits.bounded())))
+        let terms = (0_u32..).zip(self.partners.terms());
+        let stated = terms.filter(|(_, terms)| terms.limits != StatedLimits::NONE);
+        let stated: Vec<_> = stated
+            .map(|(number, terms)| {
+                let of = |kind| throttles.of_listed(kind, terms.limits).bounded();
+                let server = of(PartnerKind::AllowedServer);
+                (number, OfListed { server, domain: of(PartnerKind::AllowedDomain) })
+            })
             .collect();
-        partners.sort_unstable_by_key(|(index, _)| *index);
-        let any_listed = !kinds.is_empty() || !partners.is_empty();
+        let Throttles { discovered, kinds } = throttles;
+        let kinds: Vec<_> = kinds.into_iter().map(|(kind, l)| (kind, l.bounded())).collect();
+        let any_listed = !kinds.is_empty() || !stated.is_empty();
         self.throttling =
-            Throttling { discovered: discovered.bounded(), kinds, partners, any_listed };
+            Throttling { discovered: discovered.bounded(), kinds, stated, any_listed };
         self
     }
 
@@ -123,18 +161,27 @@ impl Snapshot {
         match partner {
             PartnerKey::Discovered(_) => Some(&self.throttling.discovered),
             _ if !self.throttling.any_listed || kind == PartnerKind::RemoteUser => None,
-            _ => self.throttling.of_listed(partner, kind),
+            PartnerKey::Listed(index) => {
+                let terms = self.partners.terms_of(index)?;
+                self.throttling.of_terms(terms, kind).or_else(|| self.throttling.of_kind(kind))
+            }
+            _ => self.throttling.of_kind(kind),
         }
     }
 }
 
 impl Throttling {
-    fn of_listed(&self, partner: PartnerKey, kind: PartnerKind) -> Option<&Limits> {
-        if let PartnerKey::Listed(index) = partner
-            && let Ok(place) = self.partners.binary_search_by_key(&index, |(index, _)| *index)
-        {
-            return Some(&self.partners[place].1);
+    fn of_terms(&self, terms: u32, kind: PartnerKind) -> Option<&Limits> {
+        let place = self.stated.binary_search_by_key(&terms, |(number, _)| *number).ok()?;
+        let (_, of_listed) = self.stated.get(place)?;
+        match kind {
+            PartnerKind::AllowedServer => Some(&of_listed.server),
+            PartnerKind::AllowedDomain => Some(&of_listed.domain),
+            _ => None,
         }
+    }
+
+    fn of_kind(&self, kind: PartnerKind) -> Option<&Limits> {
         self.kinds.iter().find(|(of, _)| *of == kind).map(|(_, limits)| limits)
     }
 }
@@ -172,13 +219,10 @@ mod tests {
             domain("edge.d.example"),
             5061,
         ));
+        partners[1].limits.messages_per_s = Some(7);
         let throttles = Throttles {
             discovered: per_s(5),
             kinds: vec![(PartnerKind::AllowedDomain, per_s(100))],
-            partners: vec![
-                ("b.example".to_owned(), per_s(7)),
-                ("gone.example".to_owned(), per_s(1)),
-            ],
         };
         let snapshot = snapshot(rules(partners)).with_throttles(throttles);
         let of = |index| {
@@ -189,6 +233,31 @@ mod tests {
         assert_eq!([of(0), of(1), of(2), of(3)], [Some(100), Some(7), Some(100), None]);
         let discovered = snapshot.limits(PartnerKey::Discovered(9), PartnerKind::Discovered);
         assert_eq!(discovered.map(|limits| limits.messages_per_s), Some(5));
+    }
+
+    #[test]
+    fn a_partner_takes_from_its_kind_what_its_entry_does_not_state() {
+        let edge = || domain("edge.partner.example");
+        let of_server = |name: &str| PartnerRule::allowed_server(domain(name), edge(), 5061);
+        let mut partners = vec![
+            PartnerRule::allowed_domain(domain("a.example")),
+            of_server("b.example"),
+            of_server("c.example"),
+        ];
+        partners[0].limits.users = Some(5);
+        partners[1].limits.users = Some(5);
+        let throttles = Throttles {
+            discovered: per_s(10),
+            kinds: vec![(PartnerKind::AllowedDomain, per_s(200))],
+        };
+        let snapshot = snapshot(rules(partners)).with_throttles(throttles);
+        let of = |index, kind| snapshot.limits(PartnerKey::Listed(index), kind).copied();
+        let (server, domain) = (PartnerKind::AllowedServer, PartnerKind::AllowedDomain);
+        assert_eq!(of(0, domain), Some(Limits { users: 5, ..per_s(200) }));
+        // Its kind has no limits, so it has none beside its own.
+        let alone = Limits { messages_per_s: 1_000_000, failed_percent: 0, users: 5, ..per_s(10) };
+        assert_eq!(of(1, server), Some(alone));
+        assert_eq!(of(2, server), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::dns::Domain;
 
 mod directory;
 
-pub use directory::{Directory, DirectoryBuilder, DirectoryFault};
+pub use directory::{Directory, DirectoryBuilder, DirectoryFault, Grant, Standing};
 
 /// What a policy opens or closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +50,24 @@ pub struct AccessPolicy {
     pub public_av: bool,
     /// Signing in from outside.
     pub outside: bool,
+}
+
+impl Gate {
+    /// Every gate, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Federation, Self::Xmpp, Self::PublicIm, Self::PublicAv, Self::Outside];
+
+    /// Returns what it opens, in words.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Federation => "federated partners",
+            Self::Xmpp => "XMPP partners",
+            Self::PublicIm => "public IM providers",
+            Self::PublicAv => "audio and video with public IM providers",
+            Self::Outside => "access from outside",
+        }
+    }
 }
 
 impl AccessPolicy {
@@ -210,13 +228,7 @@ impl Closed {
             Role::Sender => "the sender",
             Role::Recipient => "the recipient",
         };
-        let what = match self.gate {
-            Gate::Federation => "federated partners",
-            Gate::Xmpp => "XMPP partners",
-            Gate::PublicIm => "public IM providers",
-            Gate::PublicAv => "audio and video with public IM providers",
-            Gate::Outside => "access from outside",
-        };
+        let what = self.gate.what();
         match &self.why {
             Why::Mark => format!("an inner server marks that {who} may not have {what}"),
             Why::BranchAppliance => {

@@ -13,7 +13,7 @@ use std::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
-use super::{Anchors, Decision, PeerNames, Permit, Refusal, RevocationState};
+use super::{Anchors, Decision, PeerNames, Permit, Refusal, RefusalRule, RevocationState};
 use crate::dns::Domain;
 use crate::limits;
 use crate::time::{Monotonic, Now};
@@ -47,6 +47,17 @@ pub enum Verdict<'a> {
     Permit(&'a Permit),
     /// Answer.
     Refuse(&'a Refusal),
+}
+
+impl Verdict<'_> {
+    /// As [`Decision::minds_revocation`] for what is remembered.
+    #[must_use]
+    pub fn minds_revocation(&self) -> bool {
+        match self {
+            Self::Permit(permit) => permit.minds_revocation(),
+            Self::Refuse(refusal) => refusal.rule() == RefusalRule::RevocationUnknown,
+        }
+    }
 }
 
 /// The verdicts of one shard. About 2 MiB.
@@ -102,14 +113,14 @@ impl VerdictCache {
         // A fixed head, then both names, each ended by a zero byte, so that nothing runs together.
         // The anchors are not in the fingerprint: one certificate may come with two chains. Nor is
         // what is known of its revocation, which changes while a leg is open.
-        let mut head = [0_u8; 36];
+        let mut head = [0_u8; HEAD_BYTES];
         head[0] = direction as u8;
         if let Some(peer) = peer {
-            head[4..].copy_from_slice(&peer.fingerprint);
+            head[12..].copy_from_slice(&peer.fingerprint);
             head[1] = u8::from(peer.revocation == RevocationState::Good) << 1;
             if let Anchors::OfPartner(anchors) = peer.anchors {
                 head[1] |= 1;
-                head[2..4].copy_from_slice(&anchors.to_le_bytes());
+                head[4..12].copy_from_slice(&anchors.to_le_bytes());
             }
         }
         text.extend_from_slice(&head);
@@ -142,8 +153,11 @@ impl VerdictCache {
     }
 }
 
-/// What a key is made from: a head of 36 bytes and two names. Never on the heap.
-type KeyText = SmallVec<[u8; 36 + 2 * (NAME_BYTES_MAX + 1)]>;
+/// What a key is made from: a head and two names. Never on the heap.
+type KeyText = SmallVec<[u8; HEAD_BYTES + 2 * (NAME_BYTES_MAX + 1)]>;
+
+/// Direction and marks in four bytes, the anchors in eight, the certificate's fingerprint.
+const HEAD_BYTES: usize = 4 + 8 + 32;
 
 /// A longer name is no domain, so nothing is ever remembered under its key.
 const NAME_BYTES_MAX: usize = 253;

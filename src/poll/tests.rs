@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use super::epoll::Epoll;
+use super::epoll::{self, Epoll};
 use super::uring::Uring;
 use super::*;
 
@@ -206,4 +206,16 @@ fn a_coalescing_wait_brings_company_and_ends_without_it() {
         assert_eq!(seen(poller, wait).len(), 2, "{}", poller.name());
         late.join().expect("the late one");
     });
+}
+
+#[test]
+fn a_thread_that_steps_back_has_the_last_place_in_the_queue() {
+    let thread = std::thread::spawn(|| {
+        epoll::step_back().unwrap();
+        std::fs::read_to_string("/proc/thread-self/stat").unwrap()
+    });
+    let stat = thread.join().unwrap();
+    // Counted from behind the name, which may hold blanks: nice value and policy (proc(5)).
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split_whitespace().collect();
+    assert_eq!((fields[16], fields[38]), ("19", "3"));
 }

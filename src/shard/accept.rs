@@ -19,7 +19,7 @@ use super::legs::{Greeting, Inbox, Leg, Origin, ProxyHeader, Source, State, Unse
 use super::listen::ListenerSocket;
 use super::network::{Network, Stream};
 use super::{Shard, leg_timer, sources};
-use crate::edge::{Class, Core, LegId, Note, Severity};
+use crate::edge::{Class, Core, LegId, Severity};
 use crate::limits;
 use crate::poll::{Interest, Poller};
 use crate::time::{Monotonic, Now};
@@ -257,8 +257,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         self.counters.add(Count::SourceRefused, 1);
         if refused == sources::Refused::First {
             let sentence = refusal(remote, class, &Unborn::SourceFull(refused).sentence());
-            let severity = Severity::Info;
-            self.send_note(Note { leg: None, severity, sentence, decision_id: 0 });
+            self.note_of(None, Severity::Info, sentence);
         }
     }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use super::counters::{Count, HandshakeEnd};
 use super::legs::{Leg, Origin, Source, State};
 use super::network::{Network, Stream};
+use super::spawn::DecidedOn;
 use super::{Shard, leg_timer, sources};
-use crate::edge::{Class, CloseReason, ConnectFailure, Core, LegId, Lost, Note, Severity};
+use crate::edge::{Class, CloseReason, ConnectFailure, Core, Decided, LegId, Lost, Note, Severity};
 use crate::poll::Poller;
 use crate::proxy_protocol::Malformed;
 use crate::time::Now;
@@ -363,12 +364,27 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
 
     /// Writes a line to the log, if it has time.
     pub(super) fn note(&mut self, id: LegId, severity: Severity, sentence: String) {
-        self.send_note(Note { leg: Some(id), severity, sentence, decision_id: 0 });
+        self.note_of(Some(id), severity, sentence);
+    }
+
+    /// The same for what may be about no leg.
+    pub(super) fn note_of(&mut self, leg: Option<LegId>, severity: Severity, sentence: String) {
+        let epoch = self.snapshot_epoch;
+        self.send_note(Note { leg, severity, sentence, decision_id: 0, epoch });
     }
 
     pub(super) fn send_note(&mut self, note: Note) {
         if self.links.notes.try_send((self.settings.shard, note)).is_err() {
             self.counters.add(Count::NotesDropped, 1);
+        }
+    }
+
+    /// Hands a verdict to whoever writes the decision log, if he has time.
+    pub(super) fn send_decided(&mut self, now: Now, decided: Box<Decided>) {
+        let Some(decisions) = &self.links.decisions else { return };
+        let told = DecidedOn { shard: self.settings.shard, unix_s: now.unix_s, decided };
+        if decisions.try_send(told).is_err() {
+            self.counters.add(Count::DecisionsDropped, 1);
         }
     }
 }

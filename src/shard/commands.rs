@@ -32,6 +32,9 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         if !self.effects.commands.is_empty() {
             self.run_left_commands(now);
         }
+        while let Some(leg) = self.effects.named.pop() {
+            self.want_lists(now, leg);
+        }
     }
 
     fn run_left_commands(&mut self, now: Now) {
@@ -44,6 +47,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 Command::Ask(question) => self.ask(question),
                 Command::Mail { shard, mail } => self.post(now, shard, mail),
                 Command::Note(note) => self.send_note(note),
+                Command::Decided(decided) => self.send_decided(now, decided),
             }
         }
         assert!(self.effects.commands.is_empty(), "running commands does not call the core");

@@ -15,9 +15,9 @@ use super::legs::{Inbox, Leg, Origin, Source, State, Unsent};
 use super::network::{Network, Stream};
 use super::timers::Fifos;
 use crate::dns::Domain;
-use crate::edge::{Class, Connect, ConnectFailure, Core, LegId, Note, OutletId, Severity};
+use crate::edge::{Class, Connect, ConnectFailure, Core, LegId, OutletId, Severity};
 use crate::limits;
-use crate::policy::ExpectedNames;
+use crate::policy::{AnchorSet, ExpectedNames};
 use crate::poll::{Interest, Poller};
 use crate::time::{Monotonic, Now};
 
@@ -41,7 +41,7 @@ pub(super) struct Connected {
     pub(super) class: Class,
     pub(super) server_name: Domain,
     pub(super) expected_names: ExpectedNames,
-    pub(super) anchors: Option<u16>,
+    pub(super) anchors: Option<AnchorSet>,
 }
 
 /// The targets of one shard.
@@ -203,7 +203,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let Connected { class, server_name, .. } = &dial.connected;
         let sentence =
             format!("a connection to {server_name} ({}) failed: {why}", class_text(*class));
-        self.send_note(Note { leg: None, severity: Severity::Info, sentence, decision_id: 0 });
+        self.note_of(None, Severity::Info, sentence);
         self.deferred.push_back(Deferred::ConnectFailed(dial.outlet, failure));
     }
 

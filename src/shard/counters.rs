@@ -98,8 +98,12 @@ counts! {
     QuestionsRefused = "questions_refused",
     /// Lines for the log that found it busy.
     NotesDropped = "notes_dropped",
+    /// Lines for the decision log that found it busy.
+    DecisionsDropped = "decisions_dropped",
     /// Legs judged again after new certificates or revocation lists.
     Rejudgements = "rejudgements",
+    /// Legs looked up again in new revocation lists; no signature was verified.
+    RevocationLookups = "revocation_lookups",
     /// Connection attempts and handshakes under way.
     DialsOpen = "dials_open",
     /// Legs that wait for their next handshake step.

@@ -2,7 +2,8 @@
 //!
 //! Each publication is an edition of the material. A leg judged by another one is judged again
 //! before its next message in either direction; a sweep of few legs a turn comes to the silent
-//! ones. What becomes of it: it stays, it stays as somebody of whom something else is known
+//! ones. Where only the fetched lists are other ones it is looked up in them, and no signature is
+//! verified. What becomes of it: it stays, it stays as somebody of whom something else is known
 //! ([`Core::leg_judged`]), or it is closed with its rule.
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::time::{Monotonic, Now};
 
 /// Places looked at in one turn when no signature has to be verified.
 const LOOKS_PER_TURN_MAX: usize = 512;
+/// Legs looked up in new lists that cost a turn as much as one that is judged in full.
+const LOOKUPS_PER_JUDGEMENT: usize = 16;
 
 /// A walk over all legs, a few in each turn.
 #[derive(Debug, Default)]
@@ -55,8 +58,16 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         if established.judged == self.material.edition() || established.ending.is_some() {
             return true;
         }
-        self.counters.add(Count::Rejudgements, 1);
-        match established.secure.session.rejudge(self.material.trust(), now.unix_s) {
+        let session = &mut established.secure.session;
+        // Under the same anchors the path that was found stands, and its signatures with it.
+        let outcome = if self.material.has_anchors_of(established.judged) {
+            self.counters.add(Count::RevocationLookups, 1);
+            session.rejudge_lists(self.material.trust(), now.unix_s)
+        } else {
+            self.counters.add(Count::Rejudgements, 1);
+            session.rejudge(self.material.trust(), now.unix_s)
+        };
+        match outcome {
             Ok(changed) => {
                 established.judged = self.material.edition();
                 if let Some(names) = changed {
@@ -74,6 +85,13 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 false
             }
         }
+    }
+
+    /// Has the lists fetched that are lacking for the chain of a partner that came to us.
+    pub(super) fn want_lists(&mut self, now: Now, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let State::Established(established) = &mut leg.state else { return };
+        established.secure.session.want_lists(self.material.trust(), now.unix_s);
     }
 
     /// Tells the core that something else is known of a peer than when its leg was opened.
@@ -105,19 +123,21 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             *again_at = now.monotonic.plus_ms(limits::EXPIRY_SWEEP_MS);
             self.sweep.next.get_or_insert(0);
         }
-        let mut judgements = 0;
+        let spent = |shard: &Self| {
+            shard.counters.count(Count::Rejudgements) as usize * LOOKUPS_PER_JUDGEMENT
+                + shard.counters.count(Count::RevocationLookups) as usize
+        };
+        let before = spent(self);
         for _ in 0..LOOKS_PER_TURN_MAX {
             let Some(place) = self.sweep.next else { return };
-            if judgements >= limits::REJUDGEMENTS_PER_TURN_MAX {
+            if spent(self) - before >= limits::REJUDGEMENTS_PER_TURN_MAX * LOOKUPS_PER_JUDGEMENT {
                 return;
             }
             self.sweep.next = (place + 1 < self.legs.places()).then_some(place + 1);
             let Some(id) = self.legs.at(place) else { continue };
-            let before = self.counters.count(Count::Rejudgements);
             if self.still_trusted(now, id) {
                 self.end_if_expired(now, id);
             }
-            judgements += usize::from(self.counters.count(Count::Rejudgements) > before);
         }
     }
 

@@ -10,7 +10,7 @@ use super::listen::ListenerSocket;
 use super::network::Kernel;
 use super::{Shard, network};
 use crate::dns::Question;
-use crate::edge::{Core, Note};
+use crate::edge::{Core, Decided, Note};
 use crate::limits;
 use crate::policy::Snapshot;
 use crate::poll::epoll::{self, Epoll};
@@ -66,8 +66,21 @@ pub struct Links<C, S = TcpStream> {
     pub questions: tokio::sync::mpsc::Sender<(u16, Question)>,
     /// Lines for the log, with the number of this shard; dropped and counted when it is full.
     pub notes: crossbeam::channel::Sender<(u16, Note)>,
+    /// Verdicts for the decision log; dropped and counted when it is full. `None`: nobody writes.
+    pub decisions: Option<crossbeam::channel::Sender<DecidedOn>>,
     /// Called once a second at most, for what the core counts.
     pub observe: Option<Observe<C>>,
+}
+
+/// A verdict, with the shard that reached it and when.
+#[derive(Debug)]
+pub struct DecidedOn {
+    /// Which shard.
+    pub shard: u16,
+    /// Seconds since 1970.
+    pub unix_s: u64,
+    /// What.
+    pub decided: Box<Decided>,
 }
 
 /// Looks at a core from its own thread.

@@ -37,6 +37,8 @@ pub(super) struct Identity {
     pub(super) name: String,
     pub(super) client: bool,
     pub(super) key: Arc<CertifiedKey>,
+    /// When its own certificate ends; those of its issuers may end before.
+    pub(super) not_after_unix_s: u64,
     /// SNI values that choose it: exact dNSNames and the SIP domains.
     names: Vec<Domain>,
     /// Parents of wildcard dNSNames, for SNI on listeners of remote users.
@@ -59,7 +61,7 @@ impl Identity {
         )?;
         let certified = CertifiedKey::new(chain, key);
         check_key(plan, &certified)?;
-        check_chain(&plan.certificate, &certified.cert, now_unix_s)?;
+        let not_after_unix_s = check_chain(&plan.certificate, &certified.cert, now_unix_s)?;
         let mut names = plan.sip_domains.clone();
         let mut wildcard_parents = Vec::new();
         collect_names(&plan.certificate, &certified, &mut names, &mut wildcard_parents)?;
@@ -67,6 +69,7 @@ impl Identity {
             name: plan.name.clone(),
             client: plan.client,
             key: Arc::new(certified),
+            not_after_unix_s,
             names,
             wildcard_parents,
         })
@@ -106,12 +109,14 @@ fn check_key(plan: &IdentityPlan, certified: &CertifiedKey) -> Result<(), LoadEr
     }
 }
 
-/// Checks order and validity of a chain as we would present it.
+/// Checks order and validity of a chain as we would present it; returns when its first
+/// certificate ends.
 fn check_chain(
     path: &Path,
     chain: &[CertificateDer<'_>],
     now_unix_s: u64,
-) -> Result<(), LoadError> {
+) -> Result<u64, LoadError> {
+    let mut not_after_unix_s = None;
     let mut issuer_of_previous: Option<(Vec<u8>, String)> = None;
     for (i, der) in chain.iter().enumerate() {
         let position = i + 1;
@@ -124,10 +129,12 @@ fn check_chain(
             return Err(LoadError::ChainOrder { path: path.to_owned(), position, subject, issuer });
         }
         check_validity(path, position, &certificate, now_unix_s)?;
+        let not_after = certificate.validity().not_after.timestamp();
+        not_after_unix_s.get_or_insert(u64::try_from(not_after).unwrap_or(0));
         let issuer = certificate.issuer();
         issuer_of_previous = Some((issuer.as_raw().to_vec(), issuer.to_string()));
     }
-    Ok(())
+    Ok(not_after_unix_s.unwrap_or(0))
 }
 
 fn check_validity(

@@ -150,12 +150,6 @@ pub enum LoadError {
         /// The authority.
         subject: String,
     },
-    /// More partners with own anchors than have an index.
-    #[error("{count} partners have trust anchors of their own; at most 65535 may")]
-    TooManyPartnerSets {
-        /// How many there are.
-        count: usize,
-    },
     /// A listener names an identity that does not exist.
     #[error("a listener uses the identity \"{name}\", which is not defined")]
     UnknownIdentity {

@@ -1,6 +1,6 @@
 //! Everything TLS needs of one epoch of the configuration, loaded and checked as a whole.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -14,15 +14,15 @@ use super::fault::Fault;
 use super::identity::{Chooser, Identity, Presenter};
 use super::key_log::KeyLogTo;
 use super::load::{self, LoadError};
-use super::plan::{self, Plan, TrustSource};
+use super::plan::{self, AnchorPlan, Plan, TrustSource};
 use super::revocation::Revocation;
 use super::suites;
 use super::ticket;
-use super::trust::{Parts, Trust, Whose};
+use super::trust::{PartnerSet, Parts, Trust, Whose};
 use super::verify::Verifier;
 use crate::dns::Domain;
 use crate::edge::Class;
-use crate::policy::ExpectedNames;
+use crate::policy::{AnchorSet, ExpectedNames};
 
 static TLS12_AND_TLS13: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
@@ -33,6 +33,8 @@ pub struct Material {
     epoch: u64,
     /// Which of the epoch's fetched lists these are.
     lists: u32,
+    /// Names of the identities with the ends of their certificates.
+    certificate_ends: Arc<[(String, u64)]>,
     trust: Arc<Trust>,
     servers: Vec<Arc<Server>>,
     common: Common,
@@ -97,6 +99,7 @@ impl Material {
             let identity = plan::client_identity(plan, class, &identities)?;
             Ok::<_, LoadError>(identity.map(|identity| Arc::new(Presenter(identity))))
         };
+        let ends = |held: &Arc<Identity>| (held.name.clone(), held.not_after_unix_s);
         Ok(Self {
             epoch: plan.epoch,
             lists: 0,
@@ -105,6 +108,7 @@ impl Material {
             common,
             federation_client: presenter(Class::Federation)?,
             internal_client: presenter(Class::Internal)?,
+            certificate_ends: identities.iter().map(ends).collect(),
         })
     }
 
@@ -121,6 +125,12 @@ impl Material {
         self.epoch << 32 | self.lists as u64
     }
 
+    /// Tells whether this edition differs from `other` in its fetched lists alone, if at all.
+    #[must_use]
+    pub const fn has_anchors_of(&self, other: u64) -> bool {
+        other >> 32 == self.epoch
+    }
+
     /// Returns the same material with other fetched lists, which are the `lists`th of its epoch.
     ///
     /// Takes microseconds; no file is read.
@@ -131,12 +141,19 @@ impl Material {
         Self {
             epoch: self.epoch,
             lists,
+            certificate_ends: Arc::clone(&self.certificate_ends),
             trust,
             servers,
             common: self.common.clone(),
             federation_client: self.federation_client.clone(),
             internal_client: self.internal_client.clone(),
         }
+    }
+
+    /// Returns the name of each identity with the end of its certificate as it is presented, in
+    /// Unix seconds; the file may hold another one by now.
+    pub fn certificate_ends(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.certificate_ends.iter().map(|(identity, ends)| (identity.as_str(), *ends))
     }
 
     /// Returns which chains count in this edition, to judge open legs again.
@@ -167,7 +184,7 @@ impl Material {
     pub fn client(
         &self,
         class: Class,
-        anchors: Option<u16>,
+        anchors: Option<AnchorSet>,
         server_name: &Domain,
         expected: &ExpectedNames,
     ) -> Result<(Arc<Client>, ServerName<'static>), Fault> {
@@ -175,7 +192,7 @@ impl Material {
         let (presenter, whose) = match (class, anchors) {
             (Class::Internal, _) => (&self.internal_client, Whose::Internal),
             (_, None) => (&self.federation_client, Whose::General),
-            (_, Some(index)) => (&self.federation_client, Whose::Partner(index)),
+            (_, Some(set)) => (&self.federation_client, Whose::Partner(set)),
         };
         let presenter = presenter.as_ref().ok_or(NO_IDENTITY)?;
         let name = ServerName::try_from(server_name.as_str().to_owned())
@@ -332,29 +349,27 @@ fn load_sources(sources: &[TrustSource]) -> Result<Vec<TrustAnchor<'static>>, Lo
 }
 
 /// Loads the partners' sets and refuses an authority that is in two of them.
-fn load_partner_sets(plans: &[Vec<PathBuf>]) -> Result<Vec<Vec<TrustAnchor<'static>>>, LoadError> {
-    if u16::try_from(plans.len()).is_err() {
-        return Err(LoadError::TooManyPartnerSets { count: plans.len() });
-    }
+fn load_partner_sets(plans: &[AnchorPlan]) -> Result<Vec<PartnerSet>, LoadError> {
     let mut sets = Vec::with_capacity(plans.len());
     // By key and subject: what webpki tells anchors apart by.
-    let mut seen = std::collections::BTreeMap::new();
-    for (index, paths) in plans.iter().enumerate() {
-        let mut set = Vec::new();
-        for path in paths {
+    let mut seen = BTreeMap::new();
+    for AnchorPlan { name, files } in plans {
+        assert!(sets.iter().all(|set: &PartnerSet| set.name != *name), "names tell sets apart");
+        let mut anchors = Vec::new();
+        for path in files {
             for anchor in load::anchors(path)? {
                 let mark =
                     (anchor.subject_public_key_info.to_vec(), anchor.subject.as_ref().to_vec());
-                let (first, other) = seen.entry(mark).or_insert_with(|| (index, path.clone()));
-                if *first != index {
+                let (first, other) = seen.entry(mark).or_insert_with(|| (*name, path.clone()));
+                if first != name {
                     let (path, other) = (path.clone(), other.clone());
                     let subject = load::anchor_name(&path, &anchor);
                     return Err(LoadError::SharedAnchor { path, other, subject });
                 }
-                set.push(anchor);
+                anchors.push(anchor);
             }
         }
-        sets.push(set);
+        sets.push(PartnerSet { name: *name, anchors });
     }
     Ok(sets)
 }

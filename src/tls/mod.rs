@@ -35,7 +35,7 @@ pub use hello::Offer;
 pub use identity::IdentityPlan;
 pub use load::LoadError;
 pub use material::{Client, Material, Server};
-pub use plan::{ListenerPlan, Plan, TrustSource};
+pub use plan::{AnchorPlan, ListenerPlan, Plan, TrustSource};
 pub use revocation::{Issuer, ListFault, Point, PointKey, Reports, Revocation, RevocationList};
 pub use session::{Fed, Session, State};
 pub(crate) use shown::shown_chain;

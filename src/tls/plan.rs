@@ -7,6 +7,7 @@ use super::identity::{Identity, IdentityPlan};
 use super::load::LoadError;
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::policy::AnchorSet;
 
 /// Where trust anchors come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,15 @@ pub struct ListenerPlan {
     pub identity: String,
 }
 
+/// A set of trust anchors that speaks for the partners that have it alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnchorPlan {
+    /// What rules and legs call it, and no other set of the plan.
+    pub name: AnchorSet,
+    /// PEM files.
+    pub files: Vec<PathBuf>,
+}
+
 /// What [`super::Material::build`] loads.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -41,9 +51,9 @@ pub struct Plan {
     pub trust: Vec<TrustSource>,
     /// Anchors of internal servers; empty means the same as `trust`.
     pub internal_trust: Vec<TrustSource>,
-    /// Partners' own sets, by index. Partners that trust the same files should share an index: an
-    /// authority may be in one set only, or nobody could tell whose peer it vouches for.
-    pub partner_trust: Vec<Vec<PathBuf>>,
+    /// Partners' own sets. Partners that trust the same files share one: an authority may be in one
+    /// set only, or nobody could tell whose peer it vouches for.
+    pub partner_trust: Vec<AnchorPlan>,
     /// Files of revocation lists.
     pub crl: Vec<PathBuf>,
     /// Names, one of which an internal peer's certificate must carry.

@@ -11,12 +11,13 @@ use rustls::{CommonState, Error};
 use super::fault::{Alert, Fault};
 use super::hello::Offer;
 use super::material::{Client, Server};
+use super::revocation::{self, Sent};
 use super::step::{Next, Writing, begins_with_record, is_no_tls, step, try_write};
 use super::suites::Described;
-use super::trust::{Trust, Whose};
-use super::verify::Verifier;
+use super::trust::{Judged, Trust, Whose};
+use super::verify::{Verdict, Verifier};
 use crate::limits;
-use crate::policy::{ExpectedNames, PeerNames};
+use crate::policy::{ExpectedNames, PeerNames, Revocation, RevocationState};
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,10 @@ struct Peer {
     names: Arc<PeerNames>,
     whose: Whose,
     expected: Option<Arc<ExpectedNames>>,
+    /// What its chain is looked up by in new lists.
+    path: Arc<[revocation::Link]>,
+    /// It came to us and is known to be a partner whose lists are to be fetched.
+    named: bool,
 }
 
 impl Session {
@@ -324,37 +329,114 @@ impl Session {
         Described::new(common.protocol_version(), suite)
     }
 
-    /// Judges the peer again by what counts in another edition. A peer without a certificate
-    /// passes.
+    /// Has the lists fetched that are lacking for the chain of a peer that came to us, now and with
+    /// each later judgement. For the caller who knows that the peer is a partner, and one whose
+    /// revocation matters; of those we went to it is known.
+    pub fn want_lists(&mut self, trust: &Trust, now_unix_s: u64) {
+        let Phase::Open(Some(peer)) = &mut self.phase else { return };
+        peer.named = true;
+        if peer.expected.is_none() && peer.names.revocation == RevocationState::Unknown {
+            self.want_again(trust, now_unix_s);
+        }
+    }
+
+    fn want_again(&self, trust: &Trust, now_unix_s: u64) {
+        if let (Some(peer), Ok(sent)) = (self.verified_peer(), self.sent())
+            && peer.wants_lists()
+        {
+            trust.want_lists(&peer.path, sent, now_unix_s);
+        }
+    }
+
+    /// Judges the peer again by what counts under another configuration. A peer without a
+    /// certificate passes.
     ///
     /// Returns who the peer is where something of that has changed: what is known of its
     /// revocation. Cost as that of the first judgement; a sweep over many legs should be spread
     /// over turns.
     /// # Errors
-    /// Those of [`Trust::judge`], and [`Fault::AnchorsChanged`]. The session goes on as it was;
-    /// closing it is the caller's.
+    /// Those of [`super::Blame::Denied`]. The session goes on as it was; closing it is the
+    /// caller's.
     pub fn rejudge(
         &mut self,
         trust: &Trust,
         now_unix_s: u64,
     ) -> Result<Option<Arc<PeerNames>>, Fault> {
+        // Whether it is a partner, and what of, is decided anew.
+        if let Phase::Open(Some(peer)) = &mut self.phase {
+            peer.named = false;
+        }
+        self.judge_again(trust, now_unix_s)
+    }
+
+    /// Judges the peer again where `trust` differs from what it was judged by in its fetched lists
+    /// alone. Returns what [`Self::rejudge`] does.
+    ///
+    /// Cost: some microseconds; signatures are verified only if the chain turns out to be revoked,
+    /// to see whether it has another path.
+    /// # Errors
+    /// As [`Self::rejudge`].
+    pub fn rejudge_lists(
+        &mut self,
+        trust: &Trust,
+        now_unix_s: u64,
+    ) -> Result<Option<Arc<PeerNames>>, Fault> {
         let Some(peer) = self.verified_peer() else { return Ok(None) };
-        let certificates: &[CertificateDer<'static>] =
-            self.link.common().peer_certificates().unwrap_or_default();
-        let (end_entity, intermediates) = certificates.split_first().ok_or(Fault::NoCertificate)?;
+        if peer.whose == Whose::Internal {
+            return Ok(None);
+        }
+        let Some(revocation) = trust.look_up(&peer.path, self.sent()?, now_unix_s) else {
+            return self.judge_again(trust, now_unix_s);
+        };
+        if revocation == RevocationState::Unknown {
+            self.want_again(trust, now_unix_s);
+        }
+        if peer.expected.as_ref().is_some_and(|names| !names.revocation.accepts(revocation)) {
+            return Err(Fault::RevocationUnknown);
+        }
+        if peer.names.revocation == revocation {
+            return Ok(None);
+        }
+        let names = Arc::new(PeerNames { revocation, ..PeerNames::clone(&peer.names) });
+        self.share_peer(|_| Arc::clone(&names));
+        Ok(Some(names))
+    }
+
+    fn judge_again(
+        &mut self,
+        trust: &Trust,
+        now_unix_s: u64,
+    ) -> Result<Option<Arc<PeerNames>>, Fault> {
+        let Some(peer) = self.verified_peer() else { return Ok(None) };
+        let Sent { end_entity, intermediates } = self.sent()?;
         let expected = peer.expected.as_deref();
-        let names = trust.judge(end_entity, intermediates, peer.whose, expected, now_unix_s)?;
+        let judged = trust.judge(end_entity, intermediates, peer.whose, expected, now_unix_s)?;
+        let Judged { names, path } = judged;
         if names.anchors != peer.names.anchors {
             return Err(Fault::AnchorsChanged);
         }
-        if names.revocation == peer.names.revocation {
+        let changed = names.revocation != peer.names.revocation;
+        let of_caller = peer.expected.is_none();
+        if let Phase::Open(Some(peer)) | Phase::Over(Some(peer)) = &mut self.phase {
+            peer.path = path.into();
+        }
+        if of_caller && names.revocation == RevocationState::Unknown {
+            self.want_again(trust, now_unix_s);
+        }
+        if !changed {
             return Ok(None);
         }
         let names = Arc::new(names);
-        if let Phase::Open(Some(peer)) | Phase::Over(Some(peer)) = &mut self.phase {
-            peer.names = Arc::clone(&names);
-        }
+        self.share_peer(|_| Arc::clone(&names));
         Ok(Some(names))
+    }
+
+    /// Returns what the peer sent; the library keeps it as long as the connection.
+    fn sent(&self) -> Result<Sent<'_>, Fault> {
+        let certificates: &[CertificateDer<'static>] =
+            self.link.common().peer_certificates().unwrap_or_default();
+        let (end_entity, intermediates) = certificates.split_first().ok_or(Fault::NoCertificate)?;
+        Ok(Sent { end_entity, intermediates })
     }
 }
 
@@ -380,8 +462,16 @@ impl Link {
 
 impl Peer {
     fn of(verifier: &Verifier) -> Result<Self, Fault> {
-        let names = verifier.verdict().ok_or(Fault::NoCertificate)??;
+        let Verdict { names, path } = verifier.verdict().ok_or(Fault::NoCertificate)??;
         let expected = verifier.expected().cloned();
-        Ok(Self { names, whose: verifier.whose(), expected })
+        Ok(Self { names, whose: verifier.whose(), expected, path, named: false })
+    }
+
+    /// Tells whether lists that its chain lacks are to be fetched.
+    fn wants_lists(&self) -> bool {
+        match &self.expected {
+            Some(expected) => expected.revocation != Revocation::Off,
+            None => self.named,
+        }
     }
 }

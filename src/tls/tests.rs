@@ -11,7 +11,7 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 use crate::edge::{Class, ConnectFailure};
 use crate::limits;
-use crate::policy::ExpectedNames;
+use crate::policy::{AnchorSet, ExpectedNames};
 use bare::Bare;
 use pki::{Authority, Leaf, Site, domain};
 
@@ -67,7 +67,7 @@ impl End {
     fn client_for(
         material: &Material,
         class: Class,
-        anchors: Option<u16>,
+        anchors: Option<AnchorSet>,
         expected: &ExpectedNames,
     ) -> Result<Self, Fault> {
         let sni = expected.host.as_ref().or(expected.sip_domain.as_ref());

@@ -1,6 +1,6 @@
 //! Which chains count: anchors, revocation lists, extended key usage and names.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -12,10 +12,10 @@ use webpki::{
 
 use super::fault::{Distrust, Fault};
 use super::peer;
-use super::revocation::Revocation;
+use super::revocation::{self, Link, Revocation, Sent};
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{self, Anchors, ExpectedNames, PeerNames, RevocationState};
+use crate::policy::{self, AnchorSet, Anchors, ExpectedNames, PeerNames, RevocationState};
 
 /// Which anchors, and so which peers, count on a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Whose {
     AnyPartner,
     /// A federation peer we went to that is known by the general anchors.
     General,
-    /// A partner we went to that has its own set of anchors, by its index.
-    Partner(u16),
+    /// A partner we went to that has its own set of anchors.
+    Partner(AnchorSet),
     /// A next hop or another internal server.
     Internal,
 }
@@ -35,10 +35,10 @@ pub enum Whose {
 pub struct Trust {
     general: Arc<[TrustAnchor<'static>]>,
     internal: Arc<[TrustAnchor<'static>]>,
-    /// All partners' own sets, one after the other, in the order of their indexes.
+    /// All partners' own sets, one after the other.
     partners: Arc<[TrustAnchor<'static>]>,
-    /// Where in `partners` each set ends.
-    partner_ends: Arc<[usize]>,
+    /// Their names in that order, each with where in `partners` it ends.
+    partner_ends: Arc<[(AnchorSet, usize)]>,
     internal_names: Arc<[Domain]>,
     /// Lists from files.
     revocation_lists: Arc<[FileList]>,
@@ -73,14 +73,28 @@ impl std::fmt::Debug for Trust {
     }
 }
 
+/// A chain that passed.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    pub(super) names: PeerNames,
+    /// What its path is looked up by in other lists; empty on the inside.
+    pub(super) path: Vec<Link>,
+}
+
 /// What [`Trust`] is made of.
 pub(super) struct Parts {
     pub(super) general: Vec<TrustAnchor<'static>>,
     pub(super) internal: Vec<TrustAnchor<'static>>,
-    pub(super) partners: Vec<Vec<TrustAnchor<'static>>>,
+    pub(super) partners: Vec<PartnerSet>,
     pub(super) internal_names: Vec<Domain>,
     pub(super) revocation_lists: Vec<FileList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// A partner's own set of anchors.
+pub(super) struct PartnerSet {
+    pub(super) name: AnchorSet,
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
 }
 
 impl Trust {
@@ -88,8 +102,8 @@ impl Trust {
         let mut partners = Vec::new();
         let mut partner_ends = Vec::with_capacity(parts.partners.len());
         for set in parts.partners {
-            partners.extend(set);
-            partner_ends.push(partners.len());
+            partners.extend(set.anchors);
+            partner_ends.push((set.name, partners.len()));
         }
         Self {
             general: parts.general.into(),
@@ -118,7 +132,7 @@ impl Trust {
         match whose {
             Whose::General => !self.general.is_empty(),
             Whose::Internal => !self.internal.is_empty(),
-            Whose::Partner(index) => self.partner(index).is_ok_and(|set| !set.is_empty()),
+            Whose::Partner(name) => self.partner(name).is_ok_and(|set| !set.is_empty()),
             Whose::AnyPartner => !self.general.is_empty() || !self.partners.is_empty(),
         }
     }
@@ -127,35 +141,37 @@ impl Trust {
     /// Where that is `None` names and revocation state are policy's business, except that an
     /// internal peer must then carry one of the listed internal names as an exact dNSName.
     ///
-    /// Fetched lists are consulted for federation; the inside has lists from files alone.
+    /// Fetched lists are consulted for federation; the inside has lists from files alone. For a
+    /// peer we went to those that are lacking are wanted, as `expected` says; whether one that came
+    /// to us is a partner is not known yet ([`Self::want_lists`]).
     ///
     /// `intermediates`: as the peer sent them. Cost: about 40 us per ECDSA signature in the chain;
     /// with the partners' own anchors tried only where the general ones do not lead anywhere.
     /// # Errors
     /// Those of [`super::Blame::Denied`].
     /// Source: RFC 5280 section 6, RFC 5922 section 7, DESIGN 6.3.
-    pub fn judge(
+    pub(super) fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         whose: Whose,
         expected: Option<&ExpectedNames>,
         now_unix_s: u64,
-    ) -> Result<PeerNames, Fault> {
+    ) -> Result<Judged, Fault> {
         if intermediates.len() > limits::CHAIN_CERTIFICATES_MAX {
             return Err(Fault::CertificateUntrusted { why: Distrust::TooComplex });
         }
         let certificate = EndEntityCert::try_from(end_entity).map_err(fault_of)?;
         let demand = expected.map(|expected| expected.revocation).unwrap_or_default();
-        let off = whose == Whose::Internal || demand == policy::Revocation::Off;
-        let fetched = (!off).then_some(&*self.revocation);
+        let fetched = (whose != Whose::Internal).then_some(&*self.revocation);
+        let sent = Sent { end_entity, intermediates };
         let try_anchors = |anchors: &[TrustAnchor<'static>]| {
-            self.verify(&certificate, intermediates, anchors, fetched, now_unix_s)
+            self.verify(&certificate, sent, anchors, fetched, now_unix_s)
         };
-        let names = match whose {
+        let Judged { names, path } = match whose {
             Whose::General => try_anchors(&self.general)?,
             Whose::Internal => try_anchors(&self.internal)?,
-            Whose::Partner(index) => try_anchors(self.partner(index)?)?,
+            Whose::Partner(name) => try_anchors(self.partner(name)?)?,
             Whose::AnyPartner => match try_anchors(&self.general) {
                 Err(general) if !self.partners.is_empty() => {
                     try_anchors(&self.partners).map_err(|own| more_telling(general, own))?
@@ -178,32 +194,69 @@ impl Trust {
             let presented = names.dns_names.iter().chain(&names.sip_domains).cloned().collect();
             return Err(Fault::NameMismatch { expected: missing.into(), presented });
         }
-        if whose != Whose::Internal && !demand.accepts(names.revocation) {
-            return Err(Fault::RevocationUnknown);
+        if fetched.is_some() && names.revocation == RevocationState::Unknown {
+            if expected.is_some() && demand != policy::Revocation::Off {
+                self.want_lists(&path, sent, now_unix_s);
+            }
+            if !demand.accepts(names.revocation) {
+                return Err(Fault::RevocationUnknown);
+            }
         }
-        if let Some(fetched) = fetched {
-            fetched.count(names.revocation);
-        }
-        Ok(names)
+        Ok(Judged { names, path })
+    }
+
+    /// Judges a chain again that has passed before under the same anchors, by its revocation alone.
+    ///
+    /// `None`: it is revoked, on this path at least. Cost: see [`Revocation::look_up`].
+    pub(super) fn look_up(
+        &self,
+        path: &[Link],
+        sent: Sent<'_>,
+        now_unix_s: u64,
+    ) -> Option<RevocationState> {
+        let in_file = |issuer: &[u8]| self.in_file(issuer, now_unix_s);
+        self.revocation.look_up(path, sent, now_unix_s, in_file).ok()
+    }
+
+    /// Has those lists fetched that are lacking for a chain which is known to be a partner's.
+    pub(super) fn want_lists(&self, path: &[Link], sent: Sent<'_>, now_unix_s: u64) {
+        let in_file = |issuer: &[u8]| self.in_file(issuer, now_unix_s);
+        let spki = |cert: &webpki::Cert<'_>, issuer: &[u8; 32]| {
+            let anchors = self.general.iter().chain(&*self.partners);
+            let anchors = anchors.filter(|anchor| anchor.subject.as_ref() == cert.issuer());
+            let sent =
+                sent.intermediates.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
+            let sent = sent.filter(|above| above.subject() == cert.issuer());
+            let mut keys = anchors
+                .map(webpki::spki_for_anchor)
+                .chain(sent.map(|above| above.subject_public_key_info()));
+            keys.find(|key| revocation::is_issuer(issuer, cert.issuer(), key))
+        };
+        self.revocation.want(path, sent, now_unix_s, in_file, spki);
+    }
+
+    /// Tells whether a list from a file, in force, speaks for the certificates of `issuer`.
+    fn in_file(&self, issuer: &[u8], now_unix_s: u64) -> bool {
+        self.revocation_lists.iter().any(|file| file.speaks_for(issuer, now_unix_s))
     }
 
     fn verify(
         &self,
         certificate: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
+        sent: Sent<'_>,
         anchors: &[TrustAnchor<'static>],
         fetched: Option<&Revocation>,
         now_unix_s: u64,
-    ) -> Result<PeerNames, Fault> {
+    ) -> Result<Judged, Fault> {
         let files = &self.revocation_lists;
         let lists: Vec<&CertRevocationList<'_>> = files.iter().map(|file| &file.list).collect();
-        let in_file = |issuer: &[u8]| files.iter().any(|file| file.speaks_for(issuer, now_unix_s));
-        let state = Cell::new(RevocationState::Unknown);
+        let in_file = |issuer: &[u8]| self.in_file(issuer, now_unix_s);
+        let known = RefCell::new((RevocationState::Unknown, Vec::new()));
         // The library goes on to another path, if there is one, where this finds a revoked one.
         let judge = |path: &VerifiedPath<'_>| -> Result<(), webpki::Error> {
             if let Some(fetched) = fetched {
-                let judged = fetched.judge(path, now_unix_s, in_file);
-                state.set(judged.map_err(|_| webpki::Error::CertRevoked)?);
+                let judged = fetched.judge(path, sent, now_unix_s, in_file);
+                known.replace(judged.map_err(|_| webpki::Error::CertRevoked)?);
             }
             Ok(())
         };
@@ -211,16 +264,17 @@ impl Trust {
             .verify_for_usage(
                 self.algorithms.all,
                 anchors,
-                intermediates,
+                sent.intermediates,
                 UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_unix_s)),
                 TlsOrSip,
-                revocation(&lists),
+                file_options(&lists),
                 Some(&judge),
             )
             .map_err(fault_of)?;
         let used = path.intermediate_certificates().map(|used| used.der());
         let names = peer::names(certificate, used, self.anchors_of(&path, anchors))?;
-        Ok(PeerNames { revocation: state.get(), ..names })
+        let (revocation, path) = known.into_inner();
+        Ok(Judged { names: PeerNames { revocation, ..names }, path })
     }
 
     /// Returns which set the anchor at the end of `path` belongs to.
@@ -230,19 +284,21 @@ impl Trust {
         }
         let position = self.partners.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
         let position = position.expect("the path ends in an anchor that was tried");
-        let set = self.partner_ends.partition_point(|&end| end <= position);
-        Anchors::OfPartner(u16::try_from(set).expect("sets are counted when trust is built"))
+        let set = self.partner_ends.partition_point(|(_, end)| *end <= position);
+        let (name, _) = self.partner_ends.get(set).expect("the last set ends where all do");
+        Anchors::OfPartner(*name)
     }
 
-    fn partner(&self, index: u16) -> Result<&[TrustAnchor<'static>], Fault> {
+    fn partner(&self, name: AnchorSet) -> Result<&[TrustAnchor<'static>], Fault> {
         const MISSING: Fault = Fault::NotConfigured { what: "trust anchors of this partner" };
-        let index = usize::from(index);
-        let end = *self.partner_ends.get(index).ok_or(MISSING)?;
-        let start = match index.checked_sub(1) {
-            Some(before) => *self.partner_ends.get(before).ok_or(MISSING)?,
-            None => 0,
-        };
-        self.partners.get(start..end).ok_or(MISSING)
+        let mut start = 0;
+        for (own, end) in &*self.partner_ends {
+            if *own == name {
+                return self.partners.get(start..*end).ok_or(MISSING);
+            }
+            start = *end;
+        }
+        Err(MISSING)
     }
 }
 
@@ -250,7 +306,7 @@ impl Trust {
 ///
 /// A list past its nextUpdate still counts: what it revoked stays revoked, and refusing every
 /// partner because a file was not renewed would be an outage of our own making.
-fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+fn file_options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let builder = RevocationOptionsBuilder::new(lists).ok()?;
     Some(builder.with_status_policy(UnknownStatusPolicy::Allow).build())
 }

@@ -10,7 +10,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::fault::{Distrust, Fault};
-use super::trust::{Trust, Whose};
+use super::revocation::Link;
+use super::trust::{Judged, Trust, Whose};
 use crate::policy::{ExpectedNames, PeerNames};
 
 /// Judges the peer of one connection and keeps the verdict for its session.
@@ -28,7 +29,14 @@ pub(super) struct Verifier {
 enum State {
     Pending(Arc<Trust>),
     /// The trust is let go, so that a long-lived leg does not keep an old epoch's anchors.
-    Judged(Result<Arc<PeerNames>, Fault>),
+    Judged(Result<Verdict, Fault>),
+}
+
+/// Who the peer is, and what its path is looked up by.
+#[derive(Clone)]
+pub(super) struct Verdict {
+    pub(super) names: Arc<PeerNames>,
+    pub(super) path: Arc<[Link]>,
 }
 
 impl Verifier {
@@ -50,7 +58,7 @@ impl Verifier {
     }
 
     /// Returns the verdict, once there is one.
-    pub(super) fn verdict(&self) -> Option<Result<Arc<PeerNames>, Fault>> {
+    pub(super) fn verdict(&self) -> Option<Result<Verdict, Fault>> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Pending(_) => None,
             State::Judged(verdict) => Some(verdict.clone()),
@@ -69,10 +77,16 @@ impl Verifier {
         };
         let verdict = trust
             .judge(end_entity, intermediates, self.whose, self.expected.as_deref(), now.as_secs())
-            .map(Arc::new);
+            .map(Verdict::from);
         let answer = verdict.as_ref().map(|_| ()).map_err(|fault| alert_for(fault).into());
         *state = State::Judged(verdict);
         answer
+    }
+}
+
+impl From<Judged> for Verdict {
+    fn from(Judged { names, path }: Judged) -> Self {
+        Self { names: Arc::new(names), path: path.into() }
     }
 }
 

@@ -417,7 +417,8 @@ fn program(name: &str, args: &[&str], input: &str) -> Option<String> {
     let output = child.wait_with_output().expect("ended");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {args:?}: {told}\n{input}");
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    // Some tell on the one what they found, on the other what they made.
+    Some(String::from_utf8_lossy(&output.stdout).into_owned() + &told)
 }
 
 #[test]
@@ -435,34 +436,160 @@ fn nft_accepts_the_ruleset_of_every_topology() {
     }
 }
 
+/// A zone of one view: what `render::zone` writes below its `$ORIGIN`.
+struct Fragment {
+    view: String,
+    zone: String,
+    records: String,
+}
+
+fn fragments(text: &str) -> Vec<Fragment> {
+    let mut fragments: Vec<Fragment> = Vec::new();
+    let mut view = String::new();
+    for line in text.lines() {
+        if let Some((named, _)) = line.strip_prefix("; ").and_then(|l| l.split_once(" view, zone "))
+        {
+            view = named.to_owned();
+        } else if let Some(zone) = line.strip_prefix("$ORIGIN ") {
+            let (view, zone) = (view.clone(), zone.trim_end_matches('.').to_owned());
+            fragments.push(Fragment { view, zone, records: String::new() });
+        } else if let Some(fragment) = fragments.last_mut() {
+            fragment.records.push_str(line);
+            fragment.records.push('\n');
+        }
+    }
+    fragments
+}
+
+/// Returns name, type and value of the records of a zone in BIND's canonical form.
+fn canonical(text: &str) -> BTreeSet<Vec<String>> {
+    let rows = text.lines().map(|line| line.split_whitespace().map(str::to_owned));
+    rows.map(|words| words.collect::<Vec<_>>())
+        .filter(|words| {
+            words.len() > 4 && words[2] == "IN" && !["SOA", "NS"].contains(&words[3].as_str())
+        })
+        .map(|words| [&words[..1], &words[3..]].concat())
+        .collect()
+}
+
+/// Returns the same of the plan.
+fn of_plan(plan: &plan::Plan, fragment: &Fragment) -> BTreeSet<Vec<String>> {
+    let within =
+        |name: &str| name == fragment.zone || name.ends_with(&format!(".{}", fragment.zone));
+    let rows = plan.dns.iter().filter(|row| {
+        let view = if row.side == plan::Side::External { "external" } else { "internal" };
+        view == fragment.view && within(&row.name)
+    });
+    let row = |name: &str, kind: &str, value: &str| -> Vec<String> {
+        let start = [format!("{name}."), kind.to_owned()];
+        start.into_iter().chain(value.split(' ').map(str::to_owned)).collect()
+    };
+    rows.flat_map(|found| match &found.record {
+        plan::Record::Srv { priority, weight, port, target } => {
+            vec![row(&found.name, "SRV", &format!("{priority} {weight} {port} {target}."))]
+        }
+        plan::Record::Alias(target) => vec![row(&found.name, "CNAME", &format!("{target}."))],
+        plan::Record::Addresses(addresses) => addresses
+            .iter()
+            .map(|ip| row(&found.name, if ip.is_ipv4() { "A" } else { "AAAA" }, &ip.to_string()))
+            .collect(),
+    })
+    .collect()
+}
+
 #[test]
-fn openssl_makes_a_request_of_every_certificate() {
+fn bind_accepts_the_zones_of_every_topology_and_reads_the_records_of_the_plan() {
+    for topology in TOPOLOGIES {
+        let deployment = deployed(topology);
+        let plan = plan::plan(&deployment);
+        let domains: Vec<&str> = deployment.domains.iter().map(|domain| domain.as_str()).collect();
+        let fragments = fragments(&render::zone(&plan, &domains));
+        assert!(fragments.len() >= 4, "{topology}: both domains in both views");
+        let mut read = 0;
+        for fragment in &fragments {
+            let Fragment { zone, records, .. } = fragment;
+            // What every zone has, and is the organisation's own.
+            let text = format!(
+                "$TTL 3600\n@ IN SOA ns.elsewhere.example. hostmaster 1 3600 600 86400 300\n\
+                 @ IN NS ns.elsewhere.example.\n$ORIGIN {zone}.\n{records}"
+            );
+            // In-zone targets must have addresses, names must be host names, nothing beside CNAME.
+            let args =
+                ["-i", "local", "-k", "fail", "-n", "fail", "-S", "fail", "-D", zone.as_str()];
+            let args = [&args[..], &["/dev/stdin"]].concat();
+            let Some(told) = program("named-checkzone", &args, &text) else { return };
+            assert!(!told.contains("has no address records"), "{topology} {zone}: {told}");
+            let found = canonical(&told);
+            assert_eq!(found, of_plan(&plan, fragment), "{topology} {} {zone}", fragment.view);
+            read += found.len();
+        }
+        assert!(read > 15, "{topology}: only {read} records were read");
+    }
+}
+
+#[test]
+fn openssl_makes_a_request_of_every_certificate_and_reads_back_what_was_planned() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (file, key) = (directory.path().join("plan.cnf"), directory.path().join("plan.key"));
-    let (file, key) = (file.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
-    let plan = plan::plan(&deployed("pool_hlb"));
-    std::fs::write(file, render::csr(&plan)).expect("written");
-    for row in &plan.certificates {
-        let args = [
-            "req",
-            "-new",
-            "-config",
-            file,
-            "-section",
-            &row.name,
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-noenc",
-            "-keyout",
-            key,
-            "-text",
-        ];
-        let Some(text) = program("openssl", &args, "") else { return };
-        assert!(text.contains(&format!("Subject: CN = {}\n", row.subject)), "{text}");
-        let names: Vec<String> = row.names.iter().map(|san| format!("DNS:{}", san.name)).collect();
-        assert!(text.contains(&names.join(", ")), "{text}");
-        assert!(text.contains("TLS Web Server Authentication"), "{text}");
+    let file = directory.path().join("plan.cnf");
+    let file = file.to_str().expect("UTF-8");
+    let key = directory.path().join("plan.key");
+    let key = key.to_str().expect("UTF-8");
+    for topology in TOPOLOGIES {
+        let mut deployment = deployed(topology);
+        for client_eku in [false, true] {
+            deployment.client_eku = client_eku;
+            let plan = plan::plan(&deployment);
+            std::fs::write(file, render::csr(&plan)).expect("written");
+            for row in &plan.certificates {
+                let section = ["-section", row.name.as_str(), "-keyout", key];
+                let args = ["req", "-new", "-config", file, "-noenc", "-text", "-newkey", "ec"];
+                let curve = ["-pkeyopt", "ec_paramgen_curve:P-256"];
+                let args = [&args[..], &section[..], &curve[..]].concat();
+                let Some(text) = program("openssl", &args, "") else { return };
+                requested(row, &text);
+            }
+        }
+    }
+}
+
+/// Compares a request, as openssl tells it, with the row that it was made from.
+fn requested(row: &plan::CertificateRow, text: &str) {
+    let after = |heading: &str| -> String {
+        let mut lines = text.lines().map(str::trim).skip_while(|line| !line.starts_with(heading));
+        lines.nth(1).unwrap_or_else(|| panic!("{heading}: {text}")).to_owned()
+    };
+    assert!(text.contains(&format!("Subject: CN = {}\n", row.subject)), "{text}");
+    let names: Vec<String> = row.names.iter().map(|san| format!("DNS:{}", san.name)).collect();
+    assert_eq!(after("X509v3 Subject Alternative Name"), names.join(", "));
+    let usages = match row.eku {
+        plan::Eku::Server => "TLS Web Server Authentication",
+        plan::Eku::ServerAndClient => {
+            "TLS Web Server Authentication, TLS Web Client Authentication"
+        }
+    };
+    assert_eq!(after("X509v3 Extended Key Usage"), usages);
+    assert_eq!(after("X509v3 Key Usage"), "Digital Signature, Key Encipherment");
+    assert_eq!(after("X509v3 Basic Constraints"), "CA:FALSE");
+}
+
+#[test]
+fn json_says_all_that_the_plan_has() {
+    for topology in TOPOLOGIES {
+        let plan = plan::plan(&deployed(topology));
+        let read: Value = serde_json::from_str(&render::json(&plan)).expect("JSON");
+        assert_eq!(read, serde_json::to_value(&plan).expect("plain values"), "{topology}");
+        for (part, rows) in [
+            ("firewall", plan.firewall.len()),
+            ("nat", plan.nat.len()),
+            ("dns", plan.dns.len()),
+            ("certificates", plan.certificates.len()),
+            ("balancer", plan.balancer.len()),
+            ("notes", plan.notes.len()),
+        ] {
+            assert_eq!(read[part].as_array().map(Vec::len), Some(rows), "{topology} {part}");
+        }
+        for row in read["firewall"].as_array().expect("rows") {
+            assert!(!word(&row["why"]).is_empty(), "each row says why it is there: {row}");
+        }
     }
 }

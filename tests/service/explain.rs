@@ -133,3 +133,40 @@ fn live_evidence_is_what_the_partners_edge_shows() {
     let told = said(&explain(&world, &out));
     assert!(told.contains("live              127.0.0.2:1 takes no connection: "), "{told}");
 }
+
+#[test]
+fn the_running_edge_is_asked_for_scores_and_looked_at_by_check() {
+    let world = World::new();
+    let text = world.text().replace("[log]", "socket = \"admin.sock\"\n[log]");
+    world.write(&format!("{text}[federation]\ndiscovery = true\n"));
+    let message = ["sip:eve@wingtip.example", "to", "sip:alice@contoso.example"];
+    let absent = explain(&world, &message);
+    // It depends on DNS, and nobody runs.
+    assert_eq!(absent.status.code(), Some(3), "{}", said(&absent));
+    assert!(said(&absent).contains("score             not known: no edge listens on "));
+
+    let _edge = world.run(|_| {});
+    let told = said(&explain(&world, &message));
+    let none =
+        "score             none: the running edge has counted nothing of it since it started";
+    assert!(told.contains(none), "{told}");
+    assert!(world.ask("/scores/wingtip.example").contains("\"scores\": []"));
+
+    let check = |world: &World| world.command("check").args(["--live", "--running"]).output();
+    let own = |output: &Output| -> Vec<String> {
+        let told = said(output);
+        let lines = told.lines().filter(|line| line.contains("[listener-"));
+        lines.map(str::to_owned).collect()
+    };
+    let sound = check(&world).unwrap();
+    assert_eq!(own(&sound), Vec::<String>::new(), "{}", said(&sound));
+
+    // A certificate that is renewed in the file and not yet in force.
+    let other = World::new();
+    for file in ["sip.pem", "sip.key", "ca.pem"] {
+        fs::copy(other.directory.path().join(file), world.directory.path().join(file)).unwrap();
+    }
+    let differs = own(&check(&world).unwrap());
+    assert_eq!(differs.len(), 2, "both listeners: {differs:?}");
+    assert!(differs[0].starts_with("warning[listener-certificate-differs]: 127.0.0.1:"));
+}

@@ -2,6 +2,7 @@
 //! says beside it. Runs the binary itself on loopback.
 
 mod ctl;
+mod decisions;
 mod explain;
 mod revocation;
 
@@ -131,6 +132,11 @@ format = "json"
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
+    /// Waits until the log says `words`: it is written by a thread of its own, after the fact.
+    fn logs(&self, words: &str) -> bool {
+        within(|| self.logged().contains(words))
+    }
+
     /// Asks the management address; an empty answer if nobody is there.
     fn ask(&self, path: &str) -> String {
         let Ok(mut stream) = TcpStream::connect(self.management) else { return String::new() };
@@ -187,7 +193,7 @@ fn sigterm_drains_readiness_first_and_ends_with_0() {
     assert!(world.ask("/readyz").ends_with("the edge drains; listeners are open still\n"));
     assert!(TcpStream::connect(world.federation).is_ok(), "the balancer has time to notice");
     assert_eq!(exit_code(edge), Some(0));
-    assert!(world.logged().contains("\"message\":\"the edge has drained\""), "{}", world.logged());
+    assert!(world.logs("\"message\":\"the edge has drained\""), "{}", world.logged());
     // The kernel takes a ring apart after its process is gone.
     assert!(within(|| TcpStream::connect(world.federation).is_err()));
 }
@@ -217,7 +223,7 @@ fn sighup_reloads_everything_or_nothing_and_says_which_line() {
     signal(&edge, "HUP");
     let epoch = |number: u32| format!("entente_control_config_epoch {number}\n");
     assert!(within(|| world.ask("/metrics").contains(&epoch(2))), "{}", world.logged());
-    assert!(world.logged().contains("\"changed\":\"partner[0].domain\""), "{}", world.logged());
+    assert!(world.logs("\"changed\":\"partner[0].domain\""), "{}", world.logged());
 
     world.write(&format!("{text}[[partner]]\ndomian = \"tailspin.example\"\n"));
     signal(&edge, "HUP");
@@ -225,7 +231,7 @@ fn sighup_reloads_everything_or_nothing_and_says_which_line() {
     assert!(within(|| world.ask("/metrics").contains(refused)), "{}", world.logged());
     let line = text.lines().count() + 2;
     let place = format!("entente.toml:{line}\"");
-    assert!(within(|| world.logged().contains(&place)), "{}", world.logged());
+    assert!(world.logs(&place), "{}", world.logged());
     assert!(world.ask("/metrics").contains(&epoch(2)));
     assert!(world.logged().lines().all(|line| line.starts_with('{')), "{}", world.logged());
     signal(&edge, "TERM");

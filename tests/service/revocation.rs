@@ -18,6 +18,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 
+use super::ctl::{ctl_ends, epoch};
 use super::{Edge, World, exit_code, free, signal, within};
 
 /// Serial number of the partner's certificate.
@@ -217,6 +218,13 @@ impl Scene {
         self.world.write(&format!("{text}{entry}"));
     }
 
+    /// Writes the configuration with `soft` spelt out and a socket for `entente ctl`.
+    fn configure_with_socket(&self) {
+        self.configure("revocation = \"soft\"", "");
+        let text = std::fs::read_to_string(self.world.file()).unwrap();
+        self.world.write(&text.replace("[log]", "socket = \"admin.sock\"\n[log]"));
+    }
+
     /// A list that is good for `seconds` from now.
     fn list(&self, serials: &[u64], seconds: u64) -> Vec<u8> {
         let now = Clock::start().now().unix_s;
@@ -290,9 +298,9 @@ fn a_partner_that_is_revoked_while_its_connection_is_open_has_no_further_message
     let answer = partner.message().unwrap();
     assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
     assert!(within(|| scene.shows(IN_FORCE)), "{}", scene.world.logged());
-    let log = scene.world.logged();
-    assert!(log.contains("the revocation list of this authority is in force"), "{log}");
-    assert!(log.contains("CN=Partners' authority"), "{log}");
+    let in_force = "the revocation list of this authority is in force";
+    assert!(scene.world.logs(in_force), "{}", scene.world.logged());
+    assert!(scene.world.logs("CN=Partners' authority"), "{}", scene.world.logged());
     assert!(partner.message().unwrap().starts_with("SIP/2.0 200"), "known to be good");
 
     // The list in force ends in 8 s, so its successor is fetched within 6.4 s.
@@ -301,15 +309,15 @@ fn a_partner_that_is_revoked_while_its_connection_is_open_has_no_further_message
     assert_eq!(partner.message(), None, "the connection is closed");
     assert_eq!(scene.pool.heard(), 2, "nothing of it has come through");
     let closed = "closed by us, judged again: the peer's certificate has been revoked";
-    assert!(within(|| scene.world.logged().contains(closed)), "{}", scene.world.logged());
+    assert!(scene.world.logs(closed), "{}", scene.world.logged());
 
     let mut again = scene.connect();
     assert_eq!(again.message(), None, "the handshake fails");
     let refused = "entente_shard_handshakes_failed_total{reason=\"revoked\"} 1";
     assert!(within(|| scene.shows(refused)), "{}", scene.world.ask("/metrics"));
     let why = "refused a connection from";
-    let log = scene.world.logged();
-    assert!(log.lines().any(|l| l.contains(why) && l.contains("has been revoked")), "{log}");
+    let told = |line: &str| line.contains(why) && line.contains("has been revoked");
+    assert!(within(|| scene.world.logged().lines().any(told)), "{}", scene.world.logged());
     scene.drain(edge);
 }
 
@@ -326,11 +334,11 @@ fn hard_refuses_with_diagnostics_until_there_is_a_list_and_the_open_leg_recovers
         scene.shows("entente_tls_revocation_fetches_total{result=\"status\"} 1")
             && scene.shows("entente_tls_revocation_lists{state=\"missing\"} 1")
     }));
-    let log = scene.world.logged();
-    assert!(log.contains("a revocation list cannot be fetched: the answer has the status 404"));
+    let failed = "a revocation list cannot be fetched: the answer has the status 404";
+    assert!(scene.world.logs(failed), "{}", scene.world.logged());
     let sentence = "it is not known whether the certificate of fabrikam.example has been revoked, \
                     which its entry demands (rule partner[0])";
-    assert!(within(|| scene.world.logged().contains(sentence)), "{}", scene.world.logged());
+    assert!(scene.world.logs(sentence), "{}", scene.world.logged());
     assert_eq!(scene.pool.heard(), 0);
 
     scene.lists.put(Some(scene.list(&[], 3_600)));
@@ -338,7 +346,7 @@ fn hard_refuses_with_diagnostics_until_there_is_a_list_and_the_open_leg_recovers
     let answer = partner.message().unwrap();
     assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
     let judged = "is judged again: its whole chain is known not to be revoked";
-    assert!(within(|| scene.world.logged().contains(judged)), "{}", scene.world.logged());
+    assert!(scene.world.logs(judged), "{}", scene.world.logged());
     scene.drain(edge);
 }
 
@@ -353,10 +361,9 @@ fn soft_lets_a_partner_pass_unchecked_counts_it_and_says_so() {
         scene.shows("entente_tls_revocation_fetches_total{result=\"bad_list\"} 1")
             && scene.shows("entente_tls_revocation_unknown_total 1")
     }));
-    let log = scene.world.logged();
     let why = "a revocation list cannot be fetched: what was fetched is no revocation list; \
                partners under \\\"soft\\\" pass unchecked";
-    assert!(log.contains(why), "{log}");
+    assert!(scene.world.logs(why), "{}", scene.world.logged());
     scene.drain(edge);
 }
 
@@ -368,13 +375,70 @@ fn off_fetches_nothing() {
     let edge = scene.world.run(|_| {});
     let mut partner = scene.connect();
     assert!(partner.message().unwrap().starts_with("SIP/2.0 200"));
-    // Turned on by a reload, the leg is judged again and its list is fetched.
+    // Turned on by a reload, the next message names the peer as a partner whose list is fetched.
     assert!(scene.shows("entente_tls_revocation_lists{state=\"missing\"} 0"));
     let text = std::fs::read_to_string(scene.world.file()).unwrap();
     scene.world.write(&text.replace("revocation = \"off\"", "revocation = \"soft\""));
     signal(&edge, "HUP");
+    assert!(within(|| scene.shows("entente_control_config_epoch 2")), "{}", scene.world.logged());
+    assert!(partner.message().unwrap().starts_with("SIP/2.0 200"));
     let closed = "closed by us, judged again: the peer's certificate has been revoked";
-    assert!(within(|| scene.world.logged().contains(closed)), "{}", scene.world.logged());
+    assert!(scene.world.logs(closed), "{}", scene.world.logged());
+    scene.drain(edge);
+}
+
+/// Writes the file anew with `from` replaced by `to`, and reloads it under reserve.
+fn reload_under_reserve(world: &World, from: &str, to: &str, seconds: &str) {
+    let text = std::fs::read_to_string(world.file()).unwrap();
+    assert!(text.contains(from), "{text}");
+    world.write(&text.replace(from, to));
+    ctl_ends(world, 0, &["reload", "--confirm-within", seconds]);
+    assert_eq!(epoch(world), 2);
+}
+
+#[test]
+fn a_roll_back_keeps_the_list_that_came_after_what_it_goes_back_to() {
+    let scene = Scene::new();
+    scene.configure_with_socket();
+    scene.lists.put(Some(scene.list(&[1], 8)));
+    let edge = scene.world.run(|_| {});
+    let mut partner = scene.connect();
+    assert!(partner.message().unwrap().starts_with("SIP/2.0 200"));
+    assert!(within(|| scene.shows(IN_FORCE)), "{}", scene.world.logged());
+
+    scene.lists.put(Some(scene.list(&[1, PARTNER], 3_600)));
+    reload_under_reserve(&scene.world, "drain_notice_s = 1", "drain_notice_s = 2", "10s");
+    assert!(within(|| scene.shows("entente_tls_revocation_entries 2")), "{}", scene.world.logged());
+    assert_eq!(epoch(&scene.world), 2, "the list came before the roll-back");
+    assert!(within(|| epoch(&scene.world) == 3), "{}", scene.world.logged());
+    assert!(scene.world.logs("not confirmed in time: rolled back"), "{}", scene.world.logged());
+
+    assert_eq!(partner.message(), None, "the connection is closed");
+    assert_eq!(scene.connect().message(), None, "the handshake fails");
+    assert_eq!(scene.pool.heard(), 1, "nothing more has come through");
+    assert!(scene.shows("entente_tls_revocation_entries 2"));
+    scene.drain(edge);
+}
+
+#[test]
+fn a_list_that_is_held_counts_while_none_is_fetched_and_after_a_roll_back() {
+    let scene = Scene::new();
+    scene.configure_with_socket();
+    scene.lists.put(Some(scene.list(&[PARTNER], 3_600)));
+    let edge = scene.world.run(|_| {});
+    let mut first = scene.connect();
+    assert!(first.message().unwrap().starts_with("SIP/2.0 200"), "soft, and no list is known yet");
+    let closed = "closed by us, judged again: the peer's certificate has been revoked";
+    assert!(scene.world.logs(closed), "{}", scene.world.logged());
+
+    // Whoever fetched the list anew would not get it.
+    scene.lists.put(None);
+    let (soft, off) = ("revocation = \"soft\"", "revocation = \"off\"");
+    reload_under_reserve(&scene.world, soft, off, "5s");
+    assert_eq!(scene.connect().message(), None, "off fetches nothing, and forgets nothing");
+    assert!(within(|| epoch(&scene.world) == 3), "{}", scene.world.logged());
+    assert!(scene.shows("entente_tls_revocation_entries 1"));
+    assert_eq!(scene.connect().message(), None, "the handshake fails");
     scene.drain(edge);
 }
 

@@ -5,7 +5,8 @@
 //!
 //! With `MEASURE_SECONDS` each row takes so long, on two cores that should be idle otherwise, and
 //! its figures are printed; compare only numbers of one run: ring against epoll, saturated against
-//! singly. Without it a row takes a moment, wherever it may run, and says only that nothing is lost.
+//! singly. Without it a row takes a moment, wherever it may run, and says only that nothing is
+//! lost.
 //!
 //! They are here and not in `benches/` because they need the shell's own world: real shards with a
 //! core that only copies, which is what takes the roles out of the figures.
@@ -172,6 +173,7 @@ impl Rig {
             retired,
             questions,
             notes,
+            decisions: None,
             observe: None,
         };
         let settings = Settings { coalesce_us, ..Settings::new(0) };

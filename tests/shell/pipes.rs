@@ -284,8 +284,15 @@ impl World {
         let (questions, _) = tokio::sync::mpsc::channel(1);
         let (retired, _) = crossbeam::channel::unbounded();
         let fabric_link = Arc::clone(&fabric);
-        let links =
-            Links { fabric: fabric_link, published, retired, questions, notes, observe: None };
+        let links = Links {
+            fabric: fabric_link,
+            published,
+            retired,
+            questions,
+            notes,
+            decisions: None,
+            observe: None,
+        };
         let door = ListenerSocket {
             listener: Door,
             class: Class::Federation,

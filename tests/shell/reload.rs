@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use entente::edge::{Class, Lost};
+use entente::tls;
 
 use crate::lines::Event;
 use crate::world::{Edge, POLLERS, Wanted, eventually, snapshot};
@@ -32,6 +33,24 @@ fn good_legs_live_through_new_certificates() {
         eventually("it is judged again", || edge.counter("rejudgements") == 1);
         assert_eq!(partner.ask("echo b"), "b");
         assert_eq!(edge.partner().ask("echo c"), "c");
+        edge.stop();
+    }
+}
+
+#[test]
+fn new_lists_alone_have_no_signature_verified_again() {
+    for poller in POLLERS {
+        let edge = Edge::start(Wanted::with(poller));
+        let mut partners: Vec<_> = (0..100).map(|_| edge.partner()).collect();
+        for partner in &mut partners {
+            assert_eq!(partner.ask("echo a"), "a");
+        }
+        edge.publish_lists(1, tls::Revocation::default());
+        eventually("all are looked up", || edge.counter("revocation_lookups") == 100);
+        assert_eq!(edge.counter("rejudgements"), 0);
+        for partner in &mut partners {
+            assert_eq!(partner.ask("echo b"), "b");
+        }
         edge.stop();
     }
 }

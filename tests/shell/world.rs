@@ -229,6 +229,7 @@ impl Edge {
                 retired: retire.clone(),
                 questions: question.clone(),
                 notes: note.clone(),
+                decisions: None,
                 observe: None,
             };
             let seen = seen.clone();
@@ -270,6 +271,14 @@ impl Edge {
     pub(crate) fn publish_material(&self, epoch: u64, authority: &str) {
         let material = self.pki.material(epoch, authority, &self.classes);
         self.published.material.store(material);
+        self.fabric.wake_all();
+    }
+
+    /// Publishes the material in force with other fetched lists, the `edition`th.
+    pub(crate) fn publish_lists(&self, edition: u32, revocation: tls::Revocation) {
+        let material = self.published.material.load();
+        let material = material.with_revocation(edition, Arc::new(revocation));
+        self.published.material.store(Arc::new(material));
         self.fabric.wake_all();
     }
 

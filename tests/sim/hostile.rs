@@ -166,7 +166,7 @@ impl World {
                             Some(shard.open(self.now, connect.class, &hosts, outlet));
                     }
                     Command::Mail { .. } => panic!("nothing crosses from partners to the pool"),
-                    Command::Close { .. } | Command::Note(_) => {}
+                    Command::Close { .. } | Command::Note(_) | Command::Decided(_) => {}
                 }
             }
         }

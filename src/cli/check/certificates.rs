@@ -46,15 +46,21 @@ impl Checker<'_> {
 
     fn revocation_cache(&mut self) {
         let Some(directory) = &self.config.tls.revocation_cache else { return };
-        if !directory.is_dir() {
-            self.at(
-                "tls.revocation_cache",
-                Severity::Warning,
-                "revocation-cache-unusable",
-                format!("{} is no directory: lists do not survive a restart", directory.display()),
-                "make it, writable by the service alone",
-            );
-        }
+        let told = directory.display();
+        let what = if !directory.is_dir() {
+            format!("{told} is no directory: lists do not survive a restart")
+        } else if let Err(why) = try_writing(directory) {
+            format!("nothing can be kept in {told} ({why}): lists do not survive a restart")
+        } else {
+            return;
+        };
+        self.at(
+            "tls.revocation_cache",
+            Severity::Warning,
+            "revocation-cache-unusable",
+            what,
+            "make it, writable by the service alone",
+        );
     }
 
     /// Loads one identity as the edge would; returns whether it could be.
@@ -221,6 +227,14 @@ impl Leaf {
                     && carried.strip_prefix("*.").is_some_and(|above| Some(above) == parent))
         })
     }
+}
+
+/// Makes a file in `directory` and takes it away again: modes tell nothing of a file system that is
+/// mounted to be read.
+fn try_writing(directory: &Path) -> std::io::Result<()> {
+    let probe = directory.join(format!(".entente-check-{}", std::process::id()));
+    fs::write(&probe, b"")?;
+    fs::remove_file(&probe)
 }
 
 /// Reads the first certificate of a PEM file; `None` if there is none, which loading has told.

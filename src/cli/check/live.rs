@@ -1,71 +1,90 @@
 //! With `--live`: whom the edge reaches, and what they show.
 //!
-//! Next hops and listed partners are connected to as the edge would, one after the other, each with
-//! a bounded wait; nothing is sent but the handshake with this edge's certificate.
+//! Next hops, providers and listed partners are connected to as the edge would, each with a bounded
+//! wait and only at addresses that the address rule permits; nothing is sent but the handshake with
+//! this edge's certificate. Of partners at most `--limit` are chosen ([`sample`]), and several are
+//! looked at at once. With `--running` the edge's own listeners are connected to as well.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::certificates::EXPIRY_NOTICE_S;
 use super::{Checker, Severity};
-use crate::config::{Partner, PeerName};
 use crate::control;
-use crate::dns::{Domain, Failure, Question, Target};
+use crate::dns::resolver::Resolver;
+use crate::dns::{Answer, Domain, Question};
 use crate::edge::Class;
-use crate::policy::{ExpectedNames, PeerNames, Revocation};
-use crate::tls::{Fault, Material, Session, State};
+use crate::policy::{Date, ExpectedNames, PeerNames, Place, ProviderRule, Rules, Snapshot};
+use crate::time::Clock;
+use crate::tls::Material;
 
-/// Listed partners that are connected to.
-const PARTNERS_MAX: usize = 64;
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 2;
-/// How long a connection may take to open, and each answer to come.
-const WAIT: Duration = Duration::from_secs(3);
-/// How long a peer that did not like this edge's certificate has to say so.
-const AFTERTHOUGHT: Duration = Duration::from_millis(300);
-/// Answers read in one handshake.
-const READS_MAX: usize = 16;
+pub(super) mod doors;
+mod handshake;
+mod own;
+mod sample;
 
-/// What connecting to one address led to.
-enum Reached {
-    Yes(Arc<PeerNames>),
-    /// No connection.
-    No(String),
-    /// A connection, but no handshake.
-    Refused(String),
+use doors::{ADDRESSES_MAX, Examiner, Found};
+use handshake::{Reached, reach};
+use sample::Sample;
+
+/// Partners that are connected to unless `--limit` says otherwise.
+pub(super) const LIMIT: u16 = 64;
+/// Partners that are connected to at once. Most of the time is spent waiting for dead ones.
+const WORKERS: usize = 8;
+
+/// Whose edge is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Provider(u16),
+    DefaultRoute,
+    Partner(u32),
+}
+
+impl Who {
+    const fn place(self) -> Place {
+        match self {
+            Self::Provider(index) => Place::Provider(index),
+            Self::DefaultRoute => Place::DefaultRoute,
+            Self::Partner(index) => Place::Partner(index),
+        }
+    }
 }
 
 impl Checker<'_> {
     /// Connects to next hops and partners.
-    pub(super) fn live(&mut self) {
+    pub(super) fn live(&mut self, limit: usize) {
         let plan = control::tls_plan(self.config, 1, self.now_unix_s, None);
-        // What is wrong with certificates has been told.
-        let Ok(material) = Material::build(&plan) else { return };
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        // What is wrong with certificates, or with the policy, has been told.
+        let Some((material, snapshot)) =
+            Material::build(&plan).ok().zip(control::policy(self.config).ok())
+        else {
+            let sentence = "nothing was connected to, because the edge itself could not be loaded";
+            let advice = "correct the errors first, then ask for --live again";
+            self.at("edge", Severity::Note, "live-not-done", sentence, advice);
             return;
         };
-        let servers = self.config.dns.servers.clone();
-        let resolver = runtime.block_on(async { self.resolver(servers) });
-        let Some(resolver) = resolver else { return };
-        let ask = |question| runtime.block_on(resolver.answer(&question)).outcome;
-        self.next_hops(&material, &ask);
-        self.partners(&material, &ask);
+        self.next_hops(&material);
+        if self.config.federation.enabled {
+            self.doors(&control::rules(self.config), &snapshot, &material, limit);
+        }
     }
 
-    fn next_hops(
-        &mut self,
-        material: &Material,
-        ask: &impl Fn(Question) -> Result<Vec<Target>, Failure>,
-    ) {
+    /// Makes what a thread of its own needs to ask DNS; the servers are those of the edge.
+    fn asker(&self) -> Option<impl Fn(&Question) -> Answer + use<>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let servers = self.config.dns.servers.clone();
+        let resolver: Resolver = runtime.block_on(async { self.resolver(servers) })?;
+        Some(move |question: &Question| runtime.block_on(resolver.answer(question)))
+    }
+
+    fn next_hops(&mut self, material: &Material) {
+        let Some(ask) = self.asker() else { return };
         for (index, hop) in self.config.next_hops.iter().enumerate() {
             let key = format!("next_hop[{index}].name");
             let mut addresses = hop.addresses.clone();
             if addresses.is_empty() {
-                let found = ask(Question::Host { fqdn: hop.name.clone(), port: hop.port });
-                addresses =
-                    found.unwrap_or_default().into_iter().flat_map(|t| t.addresses).collect();
+                let found = ask(&Question::Host { fqdn: hop.name.clone(), port: hop.port }).outcome;
+                let found = found.unwrap_or_default().into_iter();
+                addresses = found.flat_map(|target| target.addresses).collect();
             }
             if addresses.is_empty() {
                 let sentence = format!("{} has no address", hop.name);
@@ -77,7 +96,7 @@ impl Checker<'_> {
                 let address = SocketAddr::new(address, hop.port);
                 let who = format!("{} at {address}", hop.name);
                 match reach(material, Class::Internal, None, address, &hop.name, &expected) {
-                    Reached::Yes(names) => self.expiry_of(&key, &hop.name, &names, "next-hop"),
+                    Reached::Yes(names) => self.next_hop_shows(&key, &hop.name, &names),
                     Reached::No(why) => self.at(
                         &key,
                         Severity::Warning,
@@ -85,7 +104,7 @@ impl Checker<'_> {
                         format!("{who} cannot be reached: {why}"),
                         "start it, or let the rule of `entente plan --section firewall` through",
                     ),
-                    Reached::Refused(why) => self.at(
+                    Reached::Refused(why, _) => self.at(
                         &key,
                         Severity::Warning,
                         "next-hop-handshake",
@@ -97,235 +116,106 @@ impl Checker<'_> {
         }
     }
 
-    fn partners(
-        &mut self,
-        material: &Material,
-        ask: &impl Fn(Question) -> Result<Vec<Target>, Failure>,
-    ) {
-        let rules = control::rules(self.config);
-        let partners = self.config.partners.iter().zip(&rules.partners).enumerate();
-        for (index, (partner, rule)) in partners.take(PARTNERS_MAX) {
-            let key = format!("partner[{index}].domain");
-            let question = match (&partner.edge, partner.domain.exact()) {
-                (Some(edge), _) => Question::Host { fqdn: edge.clone(), port: partner.port },
-                (None, Some(domain)) => Question::Federation(domain.clone()),
-                // Which domains there are below a name, nobody can be asked.
-                (None, None) => continue,
-            };
-            let targets = match ask(question) {
-                Ok(targets) => targets,
-                Err(failure) => {
-                    let sentence =
-                        format!("the edge of {} is not found: {}", partner.domain, told(failure));
-                    let advice = "ask its administrator; until then its users are not reached";
-                    self.at(&key, Severity::Warning, "partner-not-found", sentence, advice);
-                    continue;
-                }
-            };
-            let Some(target) = targets.first() else { continue };
-            self.partner(&key, partner, material, rule.anchors, target);
+    fn next_hop_shows(&mut self, key: &str, name: &Domain, names: &PeerNames) {
+        let ends = doors::ends_soon(name.as_str(), names.expires_unix_s, self.now_unix_s);
+        if let Some(sentence) = ends {
+            let code = "next-hop-certificate-expires-soon";
+            let advice = "renew it there; from that day on nothing passes";
+            self.at(key, Severity::Warning, code, sentence, advice);
         }
     }
 
-    pub(super) fn partner(
-        &mut self,
-        key: &str,
-        partner: &Partner,
-        material: &Material,
-        anchors: Option<u16>,
-        target: &Target,
-    ) {
-        let host = matches!(partner.names, PeerName::Fqdn | PeerName::Both);
-        let sip_domain = matches!(partner.names, PeerName::SipDomain | PeerName::Both);
-        let expected = ExpectedNames {
-            host: host.then(|| target.fqdn.clone()),
-            sip_domain: sip_domain.then(|| partner.domain.name().clone()),
-            common_name: partner.common_name,
-            // Lists are the running edge's to fetch; one that is known counts here too.
-            revocation: Revocation::Soft,
-        };
-        let mut failed: Option<Reached> = None;
-        for address in target.addresses.iter().take(ADDRESSES_MAX) {
-            let address = SocketAddr::new(*address, target.port);
-            match reach(material, Class::Federation, anchors, address, &target.fqdn, &expected) {
-                Reached::Yes(names) => {
-                    self.shown_by(key, partner, &names);
-                    return;
-                }
-                reached => failed = Some(reached),
-            }
-        }
-        let who = format!("{}:{} of {}", target.fqdn, target.port, partner.domain);
-        match failed {
-            Some(Reached::No(why)) => self.at(
-                key,
-                Severity::Warning,
-                "partner-unreachable",
-                format!("{who} cannot be reached: {why}"),
-                "let this edge's outgoing connections through, or ask its administrator",
-            ),
-            Some(Reached::Refused(why)) => self.at(
-                key,
-                Severity::Warning,
-                "partner-handshake",
-                format!("{who} does not become a peer: {why}"),
-                "compare certificates with its administrator: names, issuer, dates, both ways",
-            ),
-            Some(Reached::Yes(_)) | None => {}
+    /// Looks at the edges of providers and partners, as many as `limit`.
+    fn doors(&mut self, rules: &Rules, snapshot: &Snapshot, material: &Material, limit: usize) {
+        let today = Date::of_unix_s(self.now_unix_s);
+        let used = |rule: &ProviderRule| rule.enabled && rule.ends.is_none_or(|day| day >= today);
+        let providers = (0_u16..).zip(&rules.providers).filter(|(_, rule)| used(rule));
+        let mut all: Vec<Who> = providers.map(|(index, _)| Who::Provider(index)).collect();
+        all.extend(rules.default_route.as_ref().map(|_| Who::DefaultRoute));
+        all.truncate(limit);
+        let sample =
+            sample::choose(&rules.partners, self.config.partners.len(), today, limit - all.len());
+        all.extend(sample.chosen.iter().map(|&index| Who::Partner(index)));
+        self.tell_sample(&sample);
+        for (who, found) in self.looked_at(&all, rules, snapshot, material) {
+            let place = self.config.whereabouts(who.place());
+            self.findings.extend(found.into_iter().map(|found| super::Finding {
+                code: found.code,
+                severity: Severity::Warning,
+                sentence: found.sentence,
+                place: place.clone(),
+                advice: found.advice,
+            }));
         }
     }
 
-    /// Looks at what a partner has shown for what will fail later.
-    fn shown_by(&mut self, key: &str, partner: &Partner, names: &PeerNames) {
-        let domain = partner.domain.name();
-        self.expiry_of(key, domain, names, "partner");
-        if partner.require_client_eku && !names.client_auth {
-            self.at(
-                key,
-                Severity::Warning,
-                "partner-without-client-eku",
-                format!(
-                    "the certificate of {domain} has no clientAuth, which its entry demands: what \
-                     it opens is refused"
-                ),
-                "have it renewed with clientAuth, or remove partner.require_client_eku",
-            );
-        }
-    }
-
-    fn expiry_of(&mut self, key: &str, who: &Domain, names: &PeerNames, kind: &'static str) {
-        let left_s = names.expires_unix_s.saturating_sub(self.now_unix_s);
-        if left_s >= EXPIRY_NOTICE_S {
+    /// Says who was left out, and by which rule.
+    fn tell_sample(&mut self, sample: &Sample) {
+        if !sample.is_partial() {
             return;
         }
-        let code = match kind {
-            "partner" => "partner-certificate-expires-soon",
-            _ => "next-hop-certificate-expires-soon",
-        };
+        let Sample { stated, listed, stated_chosen, listed_chosen, .. } = *sample;
+        let list = self.config.federation.partners_csv.as_ref();
+        let rows = list.map_or_else(String::new, |list| {
+            format!(" and {listed_chosen} of {listed} rows of {}", list.display())
+        });
+        let key = if list.is_some() { "federation.partners_csv" } else { "partner[0].domain" };
         self.at(
             key,
-            Severity::Warning,
-            code,
-            format!("the certificate of {who} ends in {} days", left_s / 86_400),
-            "tell its administrator",
+            Severity::Note,
+            "partners-sampled",
+            format!(
+                "{stated_chosen} of {stated} partners of the file{rows} were connected to, evenly \
+                 spread from the first on"
+            ),
+            format!("--limit {} connects to all of them", (stated + listed).min(u16::MAX.into())),
         );
     }
-}
 
-/// Returns a failure of the look-up in words.
-const fn told(failure: Failure) -> &'static str {
-    match failure {
-        Failure::NoSuchService => "there is no SRV record",
-        Failure::ServiceRefused => "its SRV record says that it does not federate",
-        Failure::NoAddress => "its name has no address",
-        Failure::ServerFailure => "the name servers fail",
-        Failure::Timeout => "the name servers do not answer",
-    }
-}
-
-/// Connects and shakes hands as the edge would.
-fn reach(
-    material: &Material,
-    class: Class,
-    anchors: Option<u16>,
-    address: SocketAddr,
-    name: &Domain,
-    expected: &ExpectedNames,
-) -> Reached {
-    let stream = match TcpStream::connect_timeout(&address, WAIT) {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == ErrorKind::TimedOut => {
-            return Reached::No(format!("no answer in {} s", WAIT.as_secs()));
-        }
-        Err(error) => return Reached::No(reason(&error)),
-    };
-    let session = material
-        .client(class, anchors, name, expected)
-        .and_then(|(client, name)| Session::client(&client, name));
-    match session.map_err(|fault| fault.to_string()).and_then(|session| shake(stream, session)) {
-        Ok(names) => Reached::Yes(names),
-        Err(why) => Reached::Refused(why),
+    /// Looks at everybody, several at once; returns what was found in the order of `all`.
+    fn looked_at(
+        &self,
+        all: &[Who],
+        rules: &Rules,
+        snapshot: &Snapshot,
+        material: &Material,
+    ) -> Vec<(Who, Vec<Found>)> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let Some(ask) = self.asker() else { return Vec::new() };
+            let now = crate::time::Now { unix_s: self.now_unix_s, ..Clock::start().now() };
+            let examiner = Examiner { rules, snapshot, material, now, ask };
+            let mut done = Vec::new();
+            // Each takes the next one, so that a dead partner holds nobody else up.
+            while let Some((place, who)) = {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                all.get(place).map(|who| (place, *who))
+            } {
+                done.push((place, who, examine(&examiner, who)));
+            }
+            done
+        };
+        let mut done = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..WORKERS.min(all.len())).map(|_| scope.spawn(work)).collect();
+            // A panic of a worker is ours.
+            let joined = workers.into_iter().map(|worker| worker.join().expect("a worker"));
+            joined.flatten().collect::<Vec<_>>()
+        });
+        done.sort_by_key(|(place, ..)| *place);
+        done.into_iter().map(|(_, who, found)| (who, found)).collect()
     }
 }
 
-/// Returns an error of the system without its number.
-fn reason(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        ErrorKind::HostUnreachable => "no route to the host".to_owned(),
-        ErrorKind::NetworkUnreachable => "no route to its network".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-/// Completes the handshake and waits a moment for second thoughts: in TLS 1.3 a peer judges this
-/// edge's certificate only after this edge is done.
-fn shake(mut stream: TcpStream, mut session: Session) -> Result<Arc<PeerNames>, String> {
-    let system = |error: std::io::Error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            format!("no answer to the handshake in {} s", WAIT.as_secs())
-        }
-        _ => reason(&error),
-    };
-    let fault = |fault: Fault| fault.to_string();
-    stream.set_read_timeout(Some(WAIT)).map_err(system)?;
-    stream.set_write_timeout(Some(WAIT)).map_err(system)?;
-    let (mut input, mut out) = (Vec::new(), Vec::new());
-    session.start(&mut out).map_err(fault)?;
-    let mut state = State::Handshaking;
-    for _ in 0..READS_MAX {
-        stream.write_all(&out).map_err(system)?;
-        out.clear();
-        if state == State::Established {
-            break;
-        }
-        state = turn(&mut stream, &mut session, &mut input, &mut out).map_err(
-            |failed| match failed {
-                Failed::System(error) => system(error),
-                Failed::Tls(fault) => fault.to_string(),
-                Failed::Closed => "it closes during the handshake".to_owned(),
-            },
-        )?;
-    }
-    if state != State::Established {
-        return Err(format!("the handshake is not done after {READS_MAX} answers"));
-    }
-    let names = session.peer().ok_or("it shows no certificate")?;
-    stream.set_read_timeout(Some(AFTERTHOUGHT)).map_err(system)?;
-    match turn(&mut stream, &mut session, &mut input, &mut out) {
-        Err(Failed::Tls(fault)) => Err(format!("it refuses this edge's certificate: {fault}")),
-        Err(Failed::Closed) => Err("it closes after the handshake".to_owned()),
-        // Silence is consent.
-        Ok(_) | Err(Failed::System(_)) => {
-            out.clear();
-            session.close_notify(&mut out);
-            // The peer has shown what was asked; whether the farewell arrives does not matter.
-            let _ = stream.write_all(&out);
-            Ok(names)
+fn examine<A: Fn(&Question) -> Answer>(examiner: &Examiner<'_, A>, who: Who) -> Vec<Found> {
+    let rules = examiner.rules;
+    match who {
+        Who::Partner(index) => examiner.partner(index),
+        Who::Provider(index) => rules
+            .providers
+            .get(usize::from(index))
+            .map_or_else(Vec::new, |rule| examiner.provider(rule)),
+        Who::DefaultRoute => {
+            rules.default_route.as_ref().map_or_else(Vec::new, |rule| examiner.default_route(rule))
         }
     }
-}
-
-enum Failed {
-    System(std::io::Error),
-    Tls(Fault),
-    Closed,
-}
-
-/// Reads once and processes what came.
-fn turn(
-    stream: &mut TcpStream,
-    session: &mut Session,
-    input: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) -> Result<State, Failed> {
-    let mut chunk = [0; 16 * 1024];
-    let count = stream.read(&mut chunk).map_err(Failed::System)?;
-    if count == 0 {
-        return Err(Failed::Closed);
-    }
-    input.extend_from_slice(&chunk[..count]);
-    let fed = session.feed(input, out, |_| ()).map_err(Failed::Tls)?;
-    input.drain(..fed.consumed);
-    Ok(fed.state)
 }

@@ -2,7 +2,7 @@
 //!
 //! The world is compared with the plan of the same configuration (`entente plan`): records, names
 //! and usages of the certificates, chains. Nothing is changed, and nothing is sent but questions to
-//! the name servers; with `--live` also handshakes to next hops and listed partners.
+//! the name servers; with `--live` also handshakes to next hops, providers and listed partners.
 //!
 //! Exit codes: 0 no error; 1 an error, or the configuration is refused; 2 called wrongly; with
 //! `--fail-on warning` or `--fail-on note` also 3 if the worst finding is a warning, and 4 if it is
@@ -41,9 +41,14 @@ pub struct Args {
     /// The edge runs already: that its ports are in use is no finding.
     #[arg(long)]
     pub running: bool,
-    /// Connects to next hops and listed partners too, as the edge would.
+    /// Connects to next hops, providers and listed partners too, as the edge would; with
+    /// --running also to the edge itself.
     #[arg(long)]
     pub live: bool,
+    /// With --live: the most partners and providers that are connected to. Those of the file come
+    /// before rows of a list; what is too many is thinned out evenly, from the first on.
+    #[arg(long, value_name = "N", requires = "live", default_value_t = live::LIMIT)]
+    pub limit: u16,
     /// The least severity that makes the exit code another than 0: 1 for an error, 3 for a
     /// warning, 4 for a note.
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "error")]
@@ -140,7 +145,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let look = if args.live { Look::Connecting } else { Look::Asking };
+    let look = match args.live {
+        true => Look::Connecting { partners: args.limit, running: args.running },
+        false => Look::Asking,
+    };
     let mut findings = check(&config, Clock::start().now().unix_s, look);
     findings.retain(|finding| !args.running || finding.code != "port-in-use");
     let memory = host::memory(&config);
@@ -172,7 +180,12 @@ pub enum Look {
     /// Files, this host, name servers.
     Asking,
     /// Next hops and partners too.
-    Connecting,
+    Connecting {
+        /// The most partners and providers.
+        partners: u16,
+        /// The edge itself as well, which runs.
+        running: bool,
+    },
 }
 
 /// Returns what is found about `config`, errors first.
@@ -180,12 +193,16 @@ pub enum Look {
 pub fn check(config: &Config, now_unix_s: u64, look: Look) -> Vec<Finding> {
     let mut checker = Checker { config, now_unix_s, findings: Vec::new() };
     checker.policy();
+    checker.pool();
     checker.certificates();
     checker.planned_certificates();
     checker.host();
     checker.name_servers();
-    if look == Look::Connecting {
-        checker.live();
+    if let Look::Connecting { partners, running } = look {
+        if running {
+            checker.own();
+        }
+        checker.live(partners.into());
     }
     let mut findings = checker.findings;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -240,13 +257,17 @@ fn text(config: &Config, findings: &[Finding], memory: &[MemoryRow]) -> String {
     let _ = writeln!(text, "{:<44} {:>10} {:>12} {:>12}\n", "together", "", "", sized(total));
     text.push_str(&pool::text(&pool::rows(config)));
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let counted = |severity, noun: &str| {
+        let number = count(severity);
+        format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    };
     let _ = writeln!(
         text,
-        "{}: {} errors, {} warnings, {} notes",
+        "{}: {}, {}, {}",
         config.source.path.display(),
-        count(Severity::Error),
-        count(Severity::Warning),
-        count(Severity::Note),
+        counted(Severity::Error, "error"),
+        counted(Severity::Warning, "warning"),
+        counted(Severity::Note, "note"),
     );
     text
 }

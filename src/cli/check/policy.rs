@@ -3,6 +3,7 @@
 use super::{Checker, Finding, Severity, certificates};
 use crate::control;
 use crate::edge::Class;
+use crate::plan::Topology;
 use crate::policy::{self, Date, Place, Surroundings};
 
 impl Checker<'_> {
@@ -44,11 +45,6 @@ impl Checker<'_> {
 
     fn surroundings(&self) -> Surroundings {
         let config = self.config;
-        let balanced = || {
-            let mut listeners = config.listeners_of(Class::Federation);
-            listeners.any(|listener| !listener.proxy_protocol_from.is_empty())
-        };
-        let pool = *config.node() != config.edge.external_fqdn;
         let shown: Vec<usize> = config
             .listeners_of(Class::Federation)
             .map(|listener| config.listener_identity(listener))
@@ -57,7 +53,7 @@ impl Checker<'_> {
         let identity = client.or(shown.first()).map(|index| &config.identities[*index]);
         Surroundings {
             today: Date::of_unix_s(self.now_unix_s),
-            pool_by_dns: pool && !balanced(),
+            pool_by_dns: config.plan.topology == Topology::PoolDns,
             client_usage: identity.and_then(|i| certificates::client_usage(&i.certificate)),
         }
     }

@@ -110,10 +110,10 @@ impl Checker<'_> {
             }
             Err(Failure::Timeout | Failure::ServerFailure) => return Err(Silent),
             Err(_) => {
-                let advice = if planned.is_empty() {
-                    format!("publish A or AAAA for {name}")
-                } else {
-                    format!("publish {} for {name}", planned.join(", "))
+                let advice = match &row.record {
+                    Record::Alias(target) => format!("publish {name}. CNAME {target}."),
+                    _ if planned.is_empty() => format!("publish A or AAAA for {name}"),
+                    _ => format!("publish {} for {name}", planned.join(", ")),
                 };
                 let sentence = format!("{name} has no address: {}", row.why);
                 self.at(&key, severity, "dns-address-missing", sentence, advice);

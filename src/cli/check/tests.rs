@@ -195,9 +195,9 @@ fn limits_beyond_the_host_are_a_warning_with_both_sums() {
         .replace("transactions = 64", "transactions = 16000000");
     let findings = found(directory.path(), &text, now());
     let memory = findings.iter().find(|finding| finding.code == "memory-beyond-host");
-    // A host with more than 55 GiB would not be warned, and rightly.
+    // A host with more than 40 GiB would not be warned, and rightly.
     if let Some(memory) = memory {
-        assert!(memory.sentence.starts_with("the limits amount to 5"), "{memory:?}");
+        assert!(memory.sentence.starts_with("the limits amount to 40."), "{memory:?}");
     }
 }
 
@@ -218,7 +218,7 @@ fn the_table_of_memory_has_its_sum() {
 }
 
 #[test]
-fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
+fn a_directory_where_revocation_lists_cannot_be_kept_is_told() {
     let directory = world(&["sip.contoso.example"]);
     let text = text_for(free_port());
     let with = |name: &str| {
@@ -227,6 +227,7 @@ fn a_directory_for_revocation_lists_that_is_not_there_is_told() {
         findings.iter().any(|finding| finding.code == "revocation-cache-unusable")
     };
     assert!(with("nowhere"));
+    assert!(with("/proc"), "nobody can write there");
     assert!(!with("."));
 }
 

@@ -20,14 +20,14 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the edge answered.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
+pub(in crate::cli) struct Answer {
+    pub(in crate::cli) status: StatusCode,
+    pub(in crate::cli) body: Value,
 }
 
 impl Answer {
     /// Returns the body of a success; otherwise why there was none, in the edge's words.
-    pub(super) fn success(self) -> anyhow::Result<Value> {
+    pub(in crate::cli) fn success(self) -> anyhow::Result<Value> {
         if self.status.is_success() {
             return Ok(self.body);
         }
@@ -49,13 +49,13 @@ impl Answer {
 /// Nobody listens on the socket: the edge does not run.
 #[derive(Debug, thiserror::Error)]
 #[error("no edge listens on {0}: it does not run, or was started without management.socket")]
-pub(super) struct NobodyThere(String);
+pub(in crate::cli) struct NobodyThere(String);
 
 /// Sends one request and waits for its answer.
 ///
 /// # Errors
 /// [`NobodyThere`], or what stands between us and the edge.
-pub(super) fn ask(
+pub(in crate::cli) fn ask(
     socket: &Path,
     method: &str,
     path: &str,

@@ -16,7 +16,7 @@ use crate::cli::ctl::span;
 use crate::config::Config;
 use crate::control;
 use crate::dns::resolver::{Resolver, Settings};
-use crate::dns::{Answer, Question};
+use crate::dns::{Answer, Domain, Question};
 use crate::edge::Connect;
 use crate::limits;
 use crate::policy::PeerNames;
@@ -83,9 +83,7 @@ impl Probe {
         let mut evidence = Evidence::default();
         let Some(address) = reach(connect, &mut evidence.sentences) else { return evidence };
         evidence.address = Some(address);
-        let name = connect.server_name.as_str();
-        let shown = open(address).and_then(|stream| Ok(shown_chain(name, stream)?));
-        match shown {
+        match chain(&connect.server_name, address) {
             Ok(chain) => {
                 let told = chain.iter().enumerate();
                 let told = told.map(|(place, der)| certificate(place, der, now_unix_s));
@@ -183,6 +181,17 @@ fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
     stream.set_read_timeout(Some(READ_TIMEOUT))?;
     stream.set_write_timeout(Some(READ_TIMEOUT))?;
     Ok(stream)
+}
+
+/// Returns the chain that `address` shows for `server_name`, in DER and judged by nobody.
+///
+/// # Errors
+/// No connection, or no certificate.
+pub(in crate::cli) fn chain(
+    server_name: &Domain,
+    address: SocketAddr,
+) -> anyhow::Result<Vec<Vec<u8>>> {
+    open(address).and_then(|stream| Ok(shown_chain(server_name.as_str(), stream)?))
 }
 
 /// Tells one certificate of a chain in a sentence.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::trial::Outcome;
+use super::trial::{Outcome, Request};
 use crate::edge::Class;
 use crate::policy::{Decision, RefusalRule};
 
@@ -38,10 +38,12 @@ pub(super) enum Screen {
     Rate,
     /// What the own user may.
     User,
+    /// Audio and video with this provider.
+    Media,
 }
 
 impl Screen {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Local,
         Self::Method,
         Self::Destination,
@@ -56,6 +58,7 @@ impl Screen {
         Self::Route,
         Self::Rate,
         Self::User,
+        Self::Media,
     ];
 
     /// Returns what it looks at.
@@ -75,12 +78,16 @@ impl Screen {
             Self::Route => "way out",
             Self::Rate => "rates and quotas",
             Self::User => "the own user",
+            Self::Media => "audio and video",
         }
     }
 
-    /// Tells whether a message of this class meets it at all.
-    const fn concerns(self, class: Class) -> bool {
-        match (self, class) {
+    /// Tells whether such a message meets it at all.
+    const fn concerns(self, request: &Request<'_>) -> bool {
+        match (self, request.class) {
+            (Self::Media, _) => request.audio,
+            // Only what comes from outside is counted.
+            (Self::Rate, Class::Internal) => false,
             (Self::Method | Self::Partner | Self::Dns, Class::RemoteUsers) => false,
             // Outgoing the certificate is judged when the connection is made.
             (Self::Chain | Self::Name, Class::RemoteUsers | Class::Internal) => false,
@@ -148,14 +155,20 @@ pub(super) struct Step {
     pub(super) said: Said,
     /// Why; empty where there is nothing to add.
     pub(super) sentence: String,
+    /// The entry that says so, with its line.
+    pub(super) place: Option<String>,
 }
 
 /// Returns the walk that ended in `outcome`; `policy` is what the decision itself was, if the
 /// message came that far.
-pub(super) fn walk(class: Class, outcome: &Outcome, policy: Option<&Decision>) -> Vec<Step> {
-    let (end, last) = end(outcome, policy);
+pub(super) fn walk(
+    request: &Request<'_>,
+    outcome: &Outcome,
+    policy: Option<&Decision>,
+) -> Vec<Step> {
+    let (end, last) = end(request, outcome, policy);
     let steps =
-        Screen::ALL.into_iter().filter(|screen| screen.concerns(class) || end == Some(*screen));
+        Screen::ALL.into_iter().filter(|screen| screen.concerns(request) || end == Some(*screen));
     steps
         .map(|screen| {
             let said = match end {
@@ -163,13 +176,17 @@ pub(super) fn walk(class: Class, outcome: &Outcome, policy: Option<&Decision>) -
                 Some(end) if screen > end => Said::NotReached,
                 _ => Said::Passed,
             };
-            Step { screen, said, sentence: String::new() }
+            Step { screen, said, sentence: String::new(), place: None }
         })
         .collect()
 }
 
 /// Returns the screen at which the walk ended before its end, and how.
-fn end(outcome: &Outcome, policy: Option<&Decision>) -> (Option<Screen>, Said) {
+fn end(
+    request: &Request<'_>,
+    outcome: &Outcome,
+    policy: Option<&Decision>,
+) -> (Option<Screen>, Said) {
     let answered = match outcome {
         Outcome::Asks(_) if matches!(policy, Some(Decision::Permit(_))) => {
             return (Some(Screen::Route), Said::Waits);
@@ -186,6 +203,7 @@ fn end(outcome: &Outcome, policy: Option<&Decision>) -> (Option<Screen>, Said) {
     };
     let code = answered.diagnostics.as_deref().and_then(diagnostics_code);
     let screen = by_policy.unwrap_or(match (answered.status, code) {
+        (488, _) if request.audio => Screen::Media,
         (200 | 488, _) => Screen::Local,
         (_, Some(1027)) => Screen::Method,
         (480, _) => Screen::Rate,
@@ -195,6 +213,16 @@ fn end(outcome: &Outcome, policy: Option<&Decision>) -> (Option<Screen>, Said) {
         _ => Screen::Destination,
     });
     (Some(screen), Said::Stopped)
+}
+
+/// Tells whether a message was stopped before anybody asked policy, whose rule then says nothing.
+pub(super) const fn before_policy(screen: Screen, policy: &Decision) -> bool {
+    match screen {
+        Screen::Local | Screen::Method | Screen::Destination => true,
+        // Past the decision it is the edge or the next hop that cannot.
+        Screen::Route | Screen::Rate => matches!(policy, Decision::Permit(_)),
+        _ => false,
+    }
 }
 
 fn diagnostics_code(header: &str) -> Option<u16> {

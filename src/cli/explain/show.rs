@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::screens::Said;
-use super::{Explanation, Verdict, failure};
+use super::told::{Explanation, Verdict};
 use crate::dns::{Failure, Question, Target};
 
 /// Returns a question as an operator would put it to `dig`.
@@ -41,46 +40,68 @@ pub(super) fn text(explained: &Explanation) -> String {
         let line =
             format!("  {:<20} {:<8} {}", step.screen.title(), step.said.word(), step.sentence);
         let _ = writeln!(text, "{}", line.trim_end());
-        if let (Said::Stopped, Some(place)) = (step.said, &explained.place) {
+        if let Some(place) = &step.place {
             let _ = writeln!(text, "  {:<29} rule {place}", "");
         }
     }
     text.push('\n');
-    let mut line = |name: &str, value: &str| {
+    for (name, value) in lines(explained) {
         let _ = writeln!(text, "{name:<18}{value}");
-    };
+    }
+    text
+}
+
+/// Returns what stands below the walk: names and values; a name is empty where it goes on.
+fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
     let verdict = match explained.verdict {
         Verdict::Passes => "it passes",
         Verdict::Refused => "it is refused",
         Verdict::AnsweredHere => "the edge answers it",
         Verdict::Undecided => "undecided",
     };
-    line("verdict", &format!("{verdict}: {}", explained.sentence));
+    lines.push(("verdict", format!("{verdict}: {}", explained.sentence)));
+    lines.extend(explained.hint.clone().map(|hint| ("hint", hint)));
     if let Some((status, reason)) = explained.status.zip(explained.reason.as_ref()) {
-        line("answer", &format!("{status} {reason}"));
+        lines.push(("answer", format!("{status} {reason}")));
     }
-    if let Some(diagnostics) = &explained.diagnostics {
-        line("", diagnostics);
-    }
-    if let Some(place) = &explained.place {
-        line("rule", place);
-    }
-    for asked in &explained.dns {
-        line("DNS", &format!("{}: {}", asked.question, asked.answer));
-    }
+    lines.extend(explained.diagnostics.clone().map(|diagnostics| ("", diagnostics)));
+    lines.extend(explained.place.clone().map(|place| ("rule", place)));
+    let dns = explained.dns.iter();
+    lines.extend(dns.map(|asked| ("DNS", format!("{}: {}", asked.question, asked.answer))));
     if !explained.certificate_names.is_empty() {
-        line("certificate", &format!("must carry {}", explained.certificate_names.join(" and ")));
+        let names = explained.certificate_names.join(" and ");
+        lines.push(("certificate", format!("must carry {names}")));
     }
-    if let Some(assumed) = &explained.assumed {
-        line("assumed", assumed);
-    }
+    lines.extend(explained.assumed.clone().map(|assumed| ("assumed", assumed)));
     if let Some(next) = &explained.next {
-        line("goes to", &format!("{} ({})", next.name, next.addresses.join(", ")));
+        let at = match next.addresses.is_empty() {
+            true => "wherever DNS says".to_owned(),
+            false => next.addresses.join(", "),
+        };
+        lines.push(("goes to", format!("{} ({at})", next.name)));
+    }
+    let own_user = explained.own_user.as_ref().map(|user| user.lines()).unwrap_or_default();
+    let throttle = explained.throttle.as_ref();
+    let limits = throttle.map(|throttle| throttle.limit_lines()).unwrap_or_default();
+    let score = throttle.map(|throttle| throttle.score_lines()).unwrap_or_default();
+    for (name, values) in [("own user", own_user), ("limits", limits), ("score", score)] {
+        let named = std::iter::once(name).chain(std::iter::repeat(""));
+        lines.extend(named.zip(values));
     }
     if let Some(evidence) = &explained.evidence {
-        for sentence in &evidence.sentences {
-            line("live", sentence);
-        }
+        lines.extend(evidence.sentences.iter().map(|sentence| ("live", sentence.clone())));
     }
-    text
+    lines
+}
+
+/// Returns why DNS has no edge, in words.
+const fn failure(failure: Failure) -> &'static str {
+    match failure {
+        Failure::NoSuchService => "there is none",
+        Failure::ServiceRefused => "the domain says that it has no such service",
+        Failure::NoAddress => "what it names has no address",
+        Failure::ServerFailure => "the name servers failed",
+        Failure::Timeout => "no answer in time",
+    }
 }

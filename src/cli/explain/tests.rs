@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+mod own_user;
+mod throttle;
+
 use super::screens::{Said, Screen};
 use super::*;
 use crate::dns::{Answer, Target};
@@ -34,6 +37,8 @@ fn args(from: &str, to: &str) -> Args {
         method: "INVITE".to_owned(),
         direction: None,
         certificate: Vec::new(),
+        audio: false,
+        mark: Vec::new(),
         live: false,
         json: false,
     }
@@ -199,6 +204,8 @@ fn case<'a>(
         direction,
         now: Now { unix_s: 1_800_000_000, ..Now::default() },
         answers,
+        entry: Entry::covering(config, &from.domain),
+        assumed_hop: None,
         peer: Arc::new(peer),
     }
 }
@@ -231,18 +238,98 @@ fn text_tells_the_walk_and_the_verdict() {
         "INVITE sip:eve@litware.example to sip:alice@contoso.example, from a partner\n\n"
     ));
     assert!(text.contains("  destination          passed\n"), "{text}");
-    assert!(text.contains("  blocked domains      STOPPED  INVITE refused with 403"), "{text}");
+    assert!(text.contains("  blocked domains      STOPPED  litware.example is blocked"), "{text}");
     assert!(text.contains("  partner              -\n"), "{text}");
+    assert!(text.contains("\nverdict           it is refused: INVITE refused with 403"), "{text}");
     assert!(text.contains("\nrule              blocked[0], e.toml:21\n"), "{text}");
 }
 
 #[test]
-fn an_address_is_read_as_people_write_it() {
-    assert_eq!(party("alice@contoso.example").unwrap().uri, "sip:alice@contoso.example");
-    assert_eq!(party("sips:Alice@CONTOSO.example").unwrap().uri, "sip:Alice@contoso.example");
-    assert_eq!(party("contoso.example").unwrap().uri, "sip:contoso.example");
-    let refused = party("sip:alice").unwrap_err().to_string();
-    let expected = "`sip:alice` names no domain: expected a full name with at least one dot";
-    assert_eq!(refused, expected);
-    assert!(party("sip:a\r\nb@contoso.example").is_err());
+fn a_certificate_is_assumed_as_providers_and_the_default_route_want_it() {
+    let provider = "[[provider]]\nname = \"hoster\"\nkind = \"hosting\"\nenabled = true\n\
+                    edge = \"sipfed.hoster.example\"\ndomains = [\"tenant.example\"]\n\
+                    shared_address_space = [\"contoso.example\"]\ntrust = [\"ca.pem\"]\n";
+    let text = format!("{TEXT}{provider}");
+    let hosted = explained(&text, &args("sip:x@tenant.example", ALICE));
+    assert_eq!(hosted.verdict, Verdict::Passes, "{}", hosted.sentence);
+    assert_eq!(
+        hosted.assumed.as_deref(),
+        Some(
+            "the sender's certificate is as policy wants it: it carries sipfed.hoster.example and \
+             leads to the partner's own anchors"
+        )
+    );
+    let mut shared = args("sip:lee@contoso.example", ALICE);
+    shared.direction = Some(Direction::In);
+    let shared = explained(&text, &shared);
+    assert_eq!(shared.verdict, Verdict::Passes, "{}", shared.sentence);
+    assert!(shared.sentence.starts_with("hosting provider hoster for the shared own domain"));
+
+    let hub = format!("{TEXT}[default_route]\nedge = \"hub.example\"\ntrust = [\"ca.pem\"]\n");
+    let anybody = explained(&hub, &args("sip:x@anything.example", ALICE));
+    assert_eq!(anybody.verdict, Verdict::Passes, "{}", anybody.sentence);
+    assert_eq!(anybody.certificate_names, ["hub.example"]);
+}
+
+#[test]
+fn what_comes_after_an_unknown_address_of_the_next_hop_is_seen() {
+    let text = TEXT.replace("addresses = [\"10.0.0.20\"]\n", "");
+    let passes = explained(&text, &args("sip:bob@tailspin.example", ALICE));
+    assert_eq!(
+        (passes.verdict, &passes.sentence),
+        (Verdict::Passes, passes.rule.as_ref().unwrap())
+    );
+    let next = passes.next.unwrap();
+    assert_eq!((next.name.as_str(), next.addresses.len()), ("pool.contoso.example", 0));
+    assert_eq!(passes.dns[0].answer, "not asked; --live does");
+    let closed = format!("{text}[[external_access_policy]]\nname = \"global\"\n");
+    let refused = explained(&closed, &args("sip:bob@tailspin.example", ALICE));
+    assert_eq!(stopped(&refused), Some((Screen::User, Said::Stopped)));
+}
+
+#[test]
+fn domains_on_the_wrong_sides_are_answered_with_a_hint() {
+    let hint = |from: &str, to: &str, direction| {
+        let args = Args { direction, ..args(from, to) };
+        explained(TEXT, &args).hint.unwrap_or_default()
+    };
+    let (bob, eve) = ("sip:bob@fabrikam.example", "sip:eve@wingtip.example");
+    assert_eq!(
+        hint(bob, eve, None),
+        "neither domain is ours (contoso.example): the edge is no relay between others"
+    );
+    assert!(hint(ALICE, ALICE, None).starts_with("both domains are ours: the pool delivers"));
+    assert_eq!(
+        hint(ALICE, bob, Some(Direction::In)),
+        "the sender is ours: without --direction it goes out"
+    );
+    assert_eq!(
+        hint(bob, ALICE, Some(Direction::Out)),
+        "the sender is not ours: without --direction it comes in"
+    );
+    assert_eq!(hint(bob, ALICE, None), "");
+}
+
+#[test]
+fn a_provider_that_lets_no_calls_pass_stops_them_at_their_own_screen() {
+    let provider = "[[provider]]\nname = \"im\"\nkind = \"public\"\nenabled = true\n\
+                    edge = \"sip.im.example\"\ndomains = [\"im.example\"]\n";
+    let text = format!("{TEXT}{provider}");
+    let mut args = args("sip:x@im.example", ALICE);
+    assert_eq!(explained(&text, &args).verdict, Verdict::Passes);
+    args.audio = true;
+    let refused = explained(&text, &args);
+    assert_eq!(stopped(&refused), Some((Screen::Media, Said::Stopped)));
+    assert_eq!(refused.status, Some(488));
+}
+
+#[test]
+fn words_of_the_command_line_are_read_or_refused() {
+    assert_eq!(method("message"), Ok("MESSAGE".to_owned()));
+    assert_eq!(method("IN VITE"), Err("expected a method such as INVITE".to_owned()));
+    assert_eq!(mark("federation=false"), Ok(Mark::Federation(false)));
+    assert_eq!(mark("ms-publiccloud=true"), Ok(Mark::PublicCloud(true)));
+    for wrong in ["federation", "federation=yes", "xmpp=true", ""] {
+        assert!(mark(wrong).unwrap_err().starts_with("expected federation=true, "), "{wrong}");
+    }
 }

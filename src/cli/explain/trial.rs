@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::dns::{Question, SharedAnswer};
 use crate::edge::access::{Access, Setup};
 use crate::edge::{Class, Command, Connect, Core as _, Effects, LegId, Opened};
+use crate::policy::users::Marks;
 use crate::policy::{PeerNames, Snapshot};
 use crate::time::Now;
 
@@ -46,6 +47,10 @@ pub(super) struct Request<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
     pub(super) class: Class,
+    /// It offers audio.
+    pub(super) audio: bool,
+    /// What an inner server says of the sender.
+    pub(super) marks: Marks,
 }
 
 /// Lets an edge with this policy take `request` from `peer`; `answers` are what DNS said so far.
@@ -71,7 +76,7 @@ pub(super) fn run(
                 Command::Ask(question) => asked = Some(question),
                 Command::Connect(connect) => return Outcome::Connects(connect),
                 Command::Note(note) => sentence = note.sentence,
-                Command::Close { .. } | Command::Mail { .. } => {}
+                Command::Close { .. } | Command::Mail { .. } | Command::Decided(_) => {}
             }
         }
         let Some(question) = asked else { break };
@@ -103,6 +108,11 @@ fn answered(staged: &[u8], sentence: &str) -> Option<Answered> {
 /// Returns the least message of this kind that RFC 3261 section 8.1.1 knows.
 fn message(request: &Request<'_>) -> String {
     let Request { method, from, to, .. } = request;
+    let headers = user_data(request.marks);
+    let (sdp, body) = match request.audio {
+        true => ("Content-Type: application/sdp\r\n", AUDIO),
+        false => ("", ""),
+    };
     format!(
         "{method} {to} SIP/2.0\r\n\
          Via: SIP/2.0/TLS 192.0.2.1:5061;branch=z9hG4bKexplain\r\n\
@@ -113,8 +123,24 @@ fn message(request: &Request<'_>) -> String {
          CSeq: 1 {method}\r\n\
          Contact: <sip:192.0.2.1:5061;transport=tls>\r\n\
          Event: presence\r\n\
-         Content-Length: 0\r\n\r\n"
+         {headers}{sdp}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
     )
+}
+
+/// The least offer of audio (RFC 8866 section 5).
+const AUDIO: &str = "v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+                     m=audio 49170 RTP/AVP 0\r\n";
+
+/// Returns the line of an inner server's marks; empty without any.
+fn user_data(marks: Marks) -> String {
+    let told = [("ms-federation", marks.federation), ("ms-publiccloud", marks.public_im)];
+    let told: Vec<String> = told
+        .into_iter()
+        .filter_map(|(name, mark)| mark.map(|open| format!("{name}={open}")))
+        .collect();
+    if told.is_empty() { String::new() } else { format!("ms-user-data: {}\r\n", told.join(";")) }
 }
 
 /// An edge of one shard; its keys keep nothing secret, because nothing of it leaves this process.

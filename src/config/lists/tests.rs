@@ -69,6 +69,23 @@ fn rows_that_say_the_same_share_their_terms() {
 }
 
 #[test]
+fn a_row_has_the_limits_and_demands_that_a_key_of_the_same_name_states() {
+    let list = read_partners(
+        "domain,messages_per_s,distinct_users,revocation,common_name\n\
+         a.example,100,0,hard,true\n\
+         b.example,,,,\n",
+    );
+    let terms = RowTerms {
+        messages_per_s: Some(100),
+        distinct_users: Some(0),
+        revocation: Some(Revocation::Hard),
+        common_name: true,
+        ..RowTerms::unsaid()
+    };
+    assert_eq!(list.terms, [terms, RowTerms::unsaid()]);
+}
+
+#[test]
 fn a_list_without_a_row_is_an_empty_one() {
     assert_eq!(read_partners("").rows, []);
     assert_eq!(read_partners("domain\n").rows, []);
@@ -110,6 +127,30 @@ fn a_wrong_field_is_told_with_line_and_column() {
         ),
         ("domain,edge\n,sip.a.example\n", "line 2: the domain is missing", "in this row", (2, 1)),
         (
+            "domain,messages_per_s\na.example,0\n",
+            "line 2: `0` is no messages_per_s",
+            "expected 1 to 1000000",
+            (2, 11),
+        ),
+        (
+            "domain,distinct_users\na.example,10001\n",
+            "line 2: `10001` is no distinct_users",
+            "expected 0 to 10000",
+            (2, 11),
+        ),
+        (
+            "domain,revocation,common_name\na.example,firm,\n",
+            "line 2: `revocation` cannot be `firm`",
+            "expected one of: off, soft, hard",
+            (2, 11),
+        ),
+        (
+            "domain,revocation,common_name\na.example,,yes\n",
+            "line 2: `common_name` cannot be `yes`",
+            "expected one of: true, false",
+            (2, 12),
+        ),
+        (
             "domain,port\na.example,5061\n",
             "line 2: the port of an allowed domain comes from its SRV record",
             "has no effect",
@@ -120,6 +161,12 @@ fn a_wrong_field_is_told_with_line_and_column() {
             "line 2: an allowed server is not looked up by SRV",
             "has no effect",
             (2, 25),
+        ),
+        (
+            "domain,distinct_users\n*.a.example,5\n",
+            "line 2: a limit counts one domain, not what lies below it",
+            "has no effect",
+            (2, 13),
         ),
         (
             "domain,edge\na.example\n",

@@ -28,8 +28,8 @@ section! {
         }
         /// Whether partners that are not listed are found by DNS SRV.
         discovery: bool = boolean(), default("false"), Live {
-            beyond: "false: an unlisted domain is refused, without a DNS question unless a provider \
-                is enabled",
+            beyond: "false: an unlisted domain is refused, without a DNS question unless a \
+                provider is enabled",
             example: "true",
             see: ["federation.messages_per_s"],
         }
@@ -50,8 +50,9 @@ section! {
             see: ["federation.discovery", "partner.verification"],
         }
         /// File with more partners, one a line: CSV whose first line names its columns, of domain,
-        /// edge, port, srv_target, names, require_client_eku, verification, version, expires,
-        /// owner, ticket and comment, each as the key of `[[partner]]`; srv_target is a word here.
+        /// edge, port, srv_target, names, common_name, require_client_eku, revocation,
+        /// verification, version, messages_per_s, distinct_users, expires, owner, ticket and
+        /// comment, each as the key of `[[partner]]`; srv_target is a word here.
         partners_csv: PathBuf = path(), optional, Live {
             beyond: "unset: [[partner]] alone; a row that is wrong is shown and nothing is changed",
             example: "\"partners.csv\"",

@@ -138,11 +138,29 @@ section! {
             see: [],
         }
         /// What is told; user parts of addresses only at debug. A level without a part is this
-        /// program's; its libraries then tell warnings at most.
+        /// program's; its libraries then tell warnings at most. At debug each message that passes
+        /// leaves a line too, with the number of its decision.
         level: String = log_level(), default("\"info\""), Live {
             beyond: "lines that the writer cannot keep up with are dropped and counted",
             example: "\"info,entente::tls=debug\"",
             see: [],
+        }
+        /// File that gets a JSON object for each verdict newly reached, for `entente replay`: once
+        /// for a pair of domains, a peer and a shard until the policy or the DNS answer changes,
+        /// not once a message. Domains only, no users. Made with mode 0600, appended to, opened
+        /// again on reload.
+        decisions: PathBuf = path(), optional, Live {
+            beyond: "unset: no decision log; unwritable: warned of once and counted, traffic \
+                goes on; refusals above 50 a second: counted and left out",
+            example: "\"decisions.log\"",
+            see: ["log.decisions_bytes"],
+        }
+        /// Size at which that file is renamed to the same name with `.1`, in place of the one
+        /// that has that name, and begun afresh: on disk it is twice as much at most.
+        decisions_bytes: usize = bytes(65_536, 17_179_869_184), default("268435456"), Live {
+            beyond: "exceeded: the older half of what is kept goes",
+            example: "1073741824",
+            see: ["log.decisions"],
         }
     }
 }

@@ -192,8 +192,8 @@ section! {
         revocation: Revocation = one_of(&[
             ("off", Revocation::Off), ("soft", Revocation::Soft), ("hard", Revocation::Hard),
         ]), optional, Live {
-            beyond: "unset: tls.revocation; off: nothing is fetched where this edge connects to \
-                it; a certificate that a known list revokes is refused in any case",
+            beyond: "unset: tls.revocation; off: no list is fetched for it; a certificate that a \
+                list revokes which is there for others, or in tls.crl, is refused in any case",
             example: "\"hard\"",
             see: ["tls.revocation"],
         }

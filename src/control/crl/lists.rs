@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::fetch::Failure;
 use super::table::Totals;
@@ -20,6 +21,8 @@ pub(in crate::control) struct Lists {
     pub(in crate::control) reports: Arc<Reports>,
     pub(in crate::control) tally: Tally,
     fabric: Arc<Fabric>,
+    /// A configuration was put in force, which may want lists where there were none to want.
+    pub(super) reconfigured: Notify,
     held: Mutex<Held>,
 }
 
@@ -35,10 +38,12 @@ struct Held {
 impl Held {
     fn revise(&mut self, material: &Material, reports: &Arc<Reports>) -> Material {
         self.edition = self.edition.wrapping_add(1);
-        let revocation = match self.wanted {
-            true => Revocation::new(self.lists.clone(), Some(Arc::clone(reports))),
-            false => Revocation::default(),
+        let reports = match self.wanted {
+            true => Some(Arc::clone(reports)),
+            // What a list revoked stays revoked, whoever asks for it no more.
+            false => None,
         };
+        let revocation = Revocation::new(self.lists.clone(), reports);
         material.with_revocation(self.edition, Arc::new(revocation))
     }
 }
@@ -46,7 +51,8 @@ impl Held {
 impl Lists {
     pub(in crate::control) fn new(fabric: Arc<Fabric>, reports: Arc<Reports>) -> Self {
         let held = Held { edition: 0, lists: Vec::new(), wanted: false, published: None };
-        Self { reports, tally: Tally::default(), fabric, held: Mutex::new(held) }
+        let (tally, reconfigured) = (Tally::default(), Notify::new());
+        Self { reports, tally, fabric, reconfigured, held: Mutex::new(held) }
     }
 
     /// Returns `material` with the lists there are, for the start.
@@ -67,9 +73,15 @@ impl Lists {
         let mut held = self.held();
         held.wanted = wanted(config);
         self.store(&mut held, material);
+        self.reconfigured.notify_one();
     }
 
-    /// Puts other lists in force.
+    /// Tells whether the configuration in force wants lists fetched.
+    pub(super) fn wanted(&self) -> bool {
+        self.held().wanted
+    }
+
+    /// Puts other lists in force, or the same ones for every open leg to be looked up in again.
     pub(super) fn publish(&self, lists: Vec<Arc<RevocationList>>) {
         let mut held = self.held();
         held.lists = lists;
@@ -95,8 +107,10 @@ impl Lists {
 /// Tells whether any partner's lists are to be fetched.
 fn wanted(config: &Config) -> bool {
     let on = |revocation: policy::Revocation| revocation != policy::Revocation::Off;
-    let mut partners = config.partners.iter();
-    on(config.tls.revocation) || partners.any(|partner| partner.revocation.is_some_and(on))
+    let stated = config.partners.iter().filter_map(|partner| partner.revocation);
+    let terms = config.partner_list.iter().flat_map(|list| &list.terms);
+    let rows = terms.filter_map(|terms| terms.revocation);
+    on(config.tls.revocation) || stated.chain(rows).any(on)
 }
 
 /// What is counted of lists, for the exporter and the status.
@@ -131,5 +145,31 @@ impl Tally {
 
     pub(in crate::control) fn totals(&self) -> Totals {
         **self.totals.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::fixture::LEAST;
+    use crate::config::lists::PartnerList;
+
+    #[test]
+    fn lists_are_wanted_where_one_entry_or_one_row_wants_them() {
+        let off = format!("{LEAST}[tls]\nrevocation = \"off\"\n");
+        let mut config = crate::config::parse(Path::new("e.toml"), &off).unwrap();
+        assert!(!wanted(&config));
+        let rows = |text: &str| {
+            let list = PartnerList::parse(Path::new("p.csv"), text.to_owned()).unwrap();
+            Some(Arc::new(list))
+        };
+        config.partner_list = rows("domain,revocation\na.example,off\nb.example,\n");
+        assert!(!wanted(&config));
+        config.partner_list = rows("domain,revocation\na.example,off\nb.example,hard\n");
+        assert!(wanted(&config));
+        let stated = format!("{off}[[partner]]\ndomain = \"a.example\"\nrevocation = \"soft\"\n");
+        assert!(wanted(&crate::config::parse(Path::new("e.toml"), &stated).unwrap()));
     }
 }

@@ -7,7 +7,8 @@
 //! Table ─ lists ─> Lists ─> Material of another edition ─> Published ─> shards judge again
 //! ```
 //!
-//! Nothing here is on the way of a message: a shard that lacks a list says so and goes on.
+//! Nothing here is on the way of a message: a shard that lacks a list of a partner says so and
+//! goes on.
 
 mod fetch;
 #[cfg(test)]
@@ -28,17 +29,19 @@ use super::convert;
 use crate::config::Config;
 use crate::dns::resolver::Resolver;
 use crate::limits;
-use crate::time::{Clock, Monotonic};
-use crate::tls::{self, ListFault, Point, RevocationList};
+use crate::time::{Clock, Monotonic, Now};
+use crate::tls::{self, ListFault, Point, PointKey, RevocationList};
 use fetch::{Failure, Terms};
 pub(super) use lists::Lists;
 use shelf::Shelf;
-use table::{Change, Job, Table};
+use table::{Change, Job, Table, Unused};
 
 /// How often it is looked for lists that nobody wants any more.
 const FORGET_EVERY_MS: u64 = 3_600_000;
 /// A list from disk is fetched again this soon: it may be hours old.
 const AFTER_DISK_MS: u64 = 30_000;
+/// How often it is told that there is no room: whoever finds none asks again with each leg.
+const NO_ROOM_TOLD_EVERY_MS: u64 = 60_000;
 
 /// What a fetch came to.
 struct Done {
@@ -51,9 +54,15 @@ struct Found {
     list: RevocationList,
     /// Where it came from, for the log.
     from: String,
-    from_disk: bool,
+    source: Source,
     /// Why it could not be kept on disk.
     not_kept: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Disk,
+    Network,
 }
 
 /// What one fetch is done by.
@@ -100,6 +109,8 @@ pub(super) async fn serve(
         table: Table::new(seed),
         fetches: JoinSet::new(),
         publish_at: None,
+        no_room_told_at: None,
+        refused: 0,
         forget_at: now.monotonic.plus_ms(FORGET_EVERY_MS),
     };
     // The one loop without a bound: it is the life of the service.
@@ -113,6 +124,7 @@ pub(super) async fn serve(
             Some(done) = desk.fetches.join_next(), if !desk.fetches.is_empty() => {
                 desk.done(done.expect("a fetch does not panic"));
             }
+            () = desk.lists.reconfigured.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -127,6 +139,9 @@ struct Desk {
     fetches: JoinSet<Done>,
     /// When what has changed is shown to the shards.
     publish_at: Option<Monotonic>,
+    no_room_told_at: Option<Monotonic>,
+    /// Points that found no room since it was told.
+    refused: u64,
     forget_at: Monotonic,
 }
 
@@ -147,7 +162,9 @@ impl Desk {
             self.forget_at = now.monotonic.plus_ms(FORGET_EVERY_MS);
             self.forget();
         }
-        while self.fetches.len() < limits::CRL_FETCHES_MAX
+        let wanted = self.lists.wanted();
+        while wanted
+            && self.fetches.len() < limits::CRL_FETCHES_MAX
             && let Some(job) = self.table.take_due(now)
         {
             let means = Means::of(&self.board.config.load(), &self.resolver, self.board.clock);
@@ -162,30 +179,63 @@ impl Desk {
             self.lists.tally.set(self.table.totals());
         }
         let busy = self.fetches.len() >= limits::CRL_FETCHES_MAX;
-        let due = if busy { None } else { self.table.next_deadline(now) };
-        let next =
-            [due, self.publish_at].into_iter().flatten().fold(self.forget_at, Monotonic::min);
+        let due = if busy || !wanted { None } else { self.table.next_due() };
+        let moments = [due, self.table.next_lapse(now), self.publish_at];
+        let next = moments.into_iter().flatten().fold(self.forget_at, Monotonic::min);
         Duration::from_millis(next.ms_since(now.monotonic) + 1)
     }
 
     fn report(&mut self, point: Point) {
         let key = point.key();
+        let now = self.board.clock.now();
         let issuer = point.issuer().text().to_owned();
-        if !self.table.report(self.board.clock.now(), point) {
-            tracing::warn!(issuer, "no room for another authority's revocation list");
+        if !self.table.report(now, point) {
             self.lists.reports.hear_again(key);
+            self.refused += 1;
+            let told_at = self.no_room_told_at;
+            let told = |at: Monotonic| now.monotonic.ms_since(at) < NO_ROOM_TOLD_EVERY_MS;
+            if !told_at.is_some_and(told) {
+                self.no_room_told_at = Some(now.monotonic);
+                let refused = std::mem::take(&mut self.refused);
+                tracing::warn!(
+                    issuer,
+                    refused,
+                    "no room for another authority's revocation list; all that are held are in use"
+                );
+            }
+        }
+        self.let_go();
+    }
+
+    /// Does what is left to do for points that had to make room.
+    fn let_go(&mut self) {
+        let gone = self.table.take_gone();
+        self.drop_kept(&gone);
+    }
+
+    fn drop_kept(&mut self, keys: &[PointKey]) {
+        let shelf = shelf(&self.board.config.load());
+        for key in keys {
+            if let Some(shelf) = &shelf {
+                shelf.drop(*key);
+            }
+            self.lists.reports.hear_again(*key);
+            self.publish_soon();
         }
     }
 
     fn done(&mut self, done: Done) {
+        let now = self.board.clock.now();
         let Done { point, outcome } = done;
-        self.lists.tally.count(outcome.as_ref().map(|_| ()));
         // Whoever uses it in vain tells again, so that it is not forgotten.
         self.lists.reports.hear_again(point.key());
-        match outcome {
-            Ok(found) => self.found(&point, found),
+        match outcome.and_then(|found| self.take(now, &point, found)) {
+            Ok(Source::Network) => self.lists.tally.count(Ok(())),
+            // Nothing was fetched.
+            Ok(Source::Disk) => {}
             Err(why) => {
-                self.table.failed(self.board.clock.now(), point.key());
+                self.lists.tally.count(Err(&why));
+                self.table.failed(now, point.key());
                 let (issuer, from) = (point.issuer().text(), point.named().join(" "));
                 tracing::warn!(
                     issuer,
@@ -195,20 +245,22 @@ impl Desk {
                 );
             }
         }
+        self.let_go();
     }
 
-    fn found(&mut self, point: &Point, found: Found) {
-        let Found { list, from, from_disk, not_kept } = found;
-        let issuer = point.issuer().text();
+    /// Puts a list that counts among the others, if there is room for it.
+    fn take(&mut self, now: Now, point: &Point, found: Found) -> Result<Source, Failure> {
+        let Found { list, from, source, not_kept } = found;
+        let (issuer, key) = (point.issuer().text(), point.key());
         let (revoked, until) = (list.len(), list.next_update_unix_s());
-        let refresh_ms = match from_disk {
-            true => AFTER_DISK_MS,
-            false => self.board.config.load().tls.revocation_refresh_s * 1_000,
+        let refresh_ms = match source {
+            Source::Disk => AFTER_DISK_MS,
+            Source::Network => self.board.config.load().tls.revocation_refresh_s * 1_000,
         };
         if let Some(why) = not_kept {
             tracing::warn!(issuer, why, "a revocation list cannot be kept on disk");
         }
-        match self.table.fetched(self.board.clock.now(), point.key(), list, refresh_ms) {
+        match self.table.fetched(now, key, list, refresh_ms) {
             Change::First => {
                 let sentence = "the revocation list of this authority is in force";
                 tracing::info!(issuer, from, revoked, until, "{sentence}");
@@ -218,20 +270,22 @@ impl Desk {
                 tracing::debug!(issuer, from, revoked, until, "revocation list renewed");
                 self.publish_soon();
             }
-            Change::Same | Change::Forgotten => {}
+            Change::Same => {}
+            Change::Forgotten => self.drop_kept(&[key]),
+            Change::NoRoom => return Err(Failure::List(ListFault::TooLong)),
         }
+        Ok(source)
     }
 
-    /// Forgets lists that nobody has wanted for long.
+    /// Forgets lists that nobody has wanted for long; those that seem to be so are shown to every
+    /// open leg before.
     fn forget(&mut self) {
-        let shelf = shelf(&self.board.config.load());
-        for key in self.table.forget_unused(self.board.clock.now()) {
-            if let Some(shelf) = &shelf {
-                shelf.drop(key);
-            }
+        let Unused { doubted, forgotten } = self.table.forget_unused(self.board.clock.now());
+        for key in doubted {
             self.lists.reports.hear_again(key);
             self.publish_soon();
         }
+        self.drop_kept(&forgotten);
     }
 
     fn publish_soon(&mut self) {
@@ -254,7 +308,7 @@ async fn run(job: Job, means: Means) -> Done {
         if let Ok(Some(bytes)) = kept
             && let Ok(list) = read(&job, &means, bytes.into()).await
         {
-            let found = Found { list, from, from_disk: true, not_kept: None };
+            let found = Found { list, from, source: Source::Disk, not_kept: None };
             return Done { point, outcome: Ok(found) };
         }
     }
@@ -280,7 +334,7 @@ async fn from_network(job: &Job, means: &Means, url: &str) -> Result<Found, Fail
             Err(error) => Some(error.to_string()),
         };
     }
-    Ok(Found { list, from: url.to_owned(), from_disk: false, not_kept })
+    Ok(Found { list, from: url.to_owned(), source: Source::Network, not_kept })
 }
 
 /// Reads and verifies a list on a worker: names must be resolved meanwhile.
@@ -289,7 +343,8 @@ async fn read(
     means: &Means,
     bytes: hyper::body::Bytes,
 ) -> Result<RevocationList, Failure> {
-    let (point, held, room) = (job.point.clone(), job.held.clone(), job.room);
+    let (point, held) = (job.point.clone(), job.held.clone());
+    let room = limits::CRL_REVOKED_MAX;
     let now_unix_s = means.clock.now().unix_s;
     let reading = tokio::task::spawn_blocking(move || {
         let list = RevocationList::read(&bytes, &point, &tls::algorithms(), now_unix_s, room)?;

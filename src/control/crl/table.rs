@@ -18,6 +18,8 @@ use crate::tls::{Point, PointKey, RevocationList};
 pub(super) struct Table {
     entries: BTreeMap<PointKey, Entry>,
     random: u64,
+    /// Points that had to make room.
+    gone: Vec<PointKey>,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,8 @@ struct Entry {
     failures: u32,
     /// When a chain last asked for it.
     used: Monotonic,
+    /// Since when it is waited whether anybody uses it still.
+    doubted: Option<Monotonic>,
 }
 
 /// A point that is to be fetched.
@@ -42,8 +46,6 @@ pub(super) struct Job {
     pub(super) held: Option<Arc<RevocationList>>,
     /// It was never tried before.
     pub(super) first: bool,
-    /// Certificates the list may have.
-    pub(super) room: usize,
 }
 
 /// What a new list changed.
@@ -57,6 +59,17 @@ pub(super) enum Change {
     Same,
     /// The point was forgotten while it was fetched.
     Forgotten,
+    /// It has more certificates than there is room for, even without lists that nobody uses: as
+    /// good as not fetched.
+    NoRoom,
+}
+
+/// What became of points that no chain has asked for in long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unused {
+    /// They are forgotten unless somebody asks: let every open leg ask.
+    pub(super) doubted: Vec<PointKey>,
+    pub(super) forgotten: Vec<PointKey>,
 }
 
 /// How many points are in which state.
@@ -74,18 +87,20 @@ pub(in crate::control) struct Totals {
 impl Table {
     /// `seed` spreads the fetches of one edge against those of others.
     pub(super) const fn new(seed: u64) -> Self {
-        Self { entries: BTreeMap::new(), random: seed }
+        Self { entries: BTreeMap::new(), random: seed, gone: Vec::new() }
     }
 
     /// Takes a point in; returns whether there was room.
     ///
-    /// In a full table the point that was useless for longest makes room; lists never do.
+    /// In a full table the point that was useless for longest makes room, or else the list that
+    /// nobody has used for longest ([`limits::CRL_UNUSED_MS`] at least).
     pub(super) fn report(&mut self, now: Now, point: Point) -> bool {
         if let Some(entry) = self.entries.get_mut(&point.key()) {
             entry.used = now.monotonic;
             return true;
         }
-        if self.entries.len() >= limits::CRL_POINTS_MAX && !self.drop_useless() {
+        let full = self.entries.len() >= limits::CRL_POINTS_MAX;
+        if full && !self.drop_useless() && !self.drop_unused(now) {
             return false;
         }
         let entry = Entry {
@@ -95,6 +110,7 @@ impl Table {
             fetching: false,
             failures: 0,
             used: now.monotonic,
+            doubted: None,
             point,
         };
         self.entries.insert(entry.point.key(), entry);
@@ -108,32 +124,71 @@ impl Table {
             .filter(|(_, entry)| entry.list.is_none() && entry.failures > 0 && !entry.fetching)
             .min_by_key(|(_, entry)| entry.used)
             .map(|(key, _)| *key);
-        useless.is_some_and(|key| self.entries.remove(&key).is_some())
+        useless.is_some_and(|key| self.drop_one(key))
+    }
+
+    fn drop_unused(&mut self, now: Now) -> bool {
+        self.note_used(now);
+        let unused = |entry: &Entry| now.monotonic.ms_since(entry.used) >= limits::CRL_UNUSED_MS;
+        let longest = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.list.is_some() && unused(entry) && !entry.fetching)
+            .min_by_key(|(_, entry)| entry.used)
+            .map(|(key, _)| *key);
+        longest.is_some_and(|key| self.drop_one(key))
+    }
+
+    fn drop_one(&mut self, key: PointKey) -> bool {
+        self.gone.push(key);
+        self.entries.remove(&key).is_some()
+    }
+
+    /// Returns the points that have made room since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<PointKey> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Notes which lists chains were judged by since the last look.
+    fn note_used(&mut self, now: Now) {
+        for entry in self.entries.values_mut() {
+            if entry.list.as_ref().is_some_and(|list| list.take_used()) {
+                entry.used = now.monotonic;
+            }
+        }
     }
 
     /// Takes the point that is longest due; it counts as being fetched from now on.
     pub(super) fn take_due(&mut self, now: Now) -> Option<Job> {
-        let room = self.room();
         let due = |entry: &&mut Entry| !entry.fetching && entry.due <= now.monotonic;
         let entry = self.entries.values_mut().filter(due).min_by_key(|entry| entry.due)?;
         entry.fetching = true;
-        let own = entry.list.as_ref().map_or(0, |list| list.len());
         Some(Job {
             point: entry.point.clone(),
             held: entry.list.clone(),
             first: entry.failures == 0 && entry.list.is_none(),
-            room: room + own,
         })
     }
 
-    /// Returns how many more certificates the lists may have.
-    fn room(&self) -> usize {
-        let held = self.entries.values().filter_map(|entry| entry.list.as_ref());
-        let held: usize = held.map(|list| list.len()).sum();
-        limits::CRL_REVOKED_MAX.saturating_sub(held)
+    /// Makes room for `wanted` certificates on the list of `key`; returns whether there is.
+    fn make_room(&mut self, now: Now, key: PointKey, wanted: usize) -> bool {
+        // Bound: each pass drops an entry.
+        loop {
+            let others = self.entries.iter().filter(|(other, _)| **other != key);
+            let lists = others.filter_map(|(_, entry)| entry.list.as_ref());
+            let held: usize = lists.map(|list| list.len()).sum();
+            if held + wanted <= limits::CRL_REVOKED_MAX {
+                return true;
+            }
+            if !self.drop_unused(now) {
+                return false;
+            }
+        }
     }
 
     /// Takes a list that was fetched; `refresh_ms` is the longest time until the next fetch.
+    ///
+    /// Whatever was fetched meanwhile, all lists together hold [`limits::CRL_REVOKED_MAX`] at most.
     pub(super) fn fetched(
         &mut self,
         now: Now,
@@ -144,6 +199,12 @@ impl Table {
         let left_ms = list.next_update_unix_s().saturating_sub(now.unix_s).saturating_mul(1_000);
         let of_list = self.between(left_ms / 2, left_ms / 5 * 4);
         let of_configuration = self.between(refresh_ms / 4 * 3, refresh_ms);
+        if !self.entries.contains_key(&key) {
+            return Change::Forgotten;
+        }
+        if !self.make_room(now, key, list.len()) {
+            return Change::NoRoom;
+        }
         let Some(entry) = self.entries.get_mut(&key) else { return Change::Forgotten };
         let pause_ms = of_list.min(of_configuration).max(limits::CRL_REFRESH_MS_MIN);
         entry.due = now.monotonic.plus_ms(pause_ms);
@@ -191,31 +252,44 @@ impl Table {
         lapsed
     }
 
-    /// Forgets points that no chain has asked for in [`limits::CRL_FORGET_MS`]; returns them.
-    pub(super) fn forget_unused(&mut self, now: Now) -> Vec<PointKey> {
-        let mut forgotten = Vec::new();
+    /// Doubts points that no chain has asked for in [`limits::CRL_FORGET_MS`], and forgets those
+    /// that nobody asked for although every open leg was judged again
+    /// [`limits::CRL_UNUSED_MS`] ago: a leg that stays open while its list stays the same never
+    /// asks by itself.
+    pub(super) fn forget_unused(&mut self, now: Now) -> Unused {
+        self.note_used(now);
+        let mut unused = Unused::default();
         self.entries.retain(|key, entry| {
-            if entry.list.as_ref().is_some_and(|list| list.take_used()) {
-                entry.used = now.monotonic;
+            if now.monotonic.ms_since(entry.used) < limits::CRL_FORGET_MS || entry.fetching {
+                entry.doubted = None;
+                return true;
             }
-            let unused_ms = now.monotonic.ms_since(entry.used);
-            let keep = entry.fetching || unused_ms < limits::CRL_FORGET_MS;
+            let Some(since) = entry.doubted else {
+                entry.doubted = Some(now.monotonic);
+                unused.doubted.push(*key);
+                return true;
+            };
+            let keep = now.monotonic.ms_since(since) < limits::CRL_UNUSED_MS;
             if !keep {
-                forgotten.push(*key);
+                unused.forgotten.push(*key);
             }
             keep
         });
-        forgotten
+        unused
     }
 
-    /// Returns when [`Self::take_due`] or [`Self::lapse`] has something to do.
-    pub(super) fn next_deadline(&self, now: Now) -> Option<Monotonic> {
-        let due = self.entries.values().filter(|entry| !entry.fetching).map(|entry| entry.due);
+    /// Returns when [`Self::take_due`] has something to do.
+    pub(super) fn next_due(&self) -> Option<Monotonic> {
+        self.entries.values().filter(|entry| !entry.fetching).map(|entry| entry.due).min()
+    }
+
+    /// Returns when [`Self::lapse`] has something to do.
+    pub(super) fn next_lapse(&self, now: Now) -> Option<Monotonic> {
         let lapses = self.entries.values().filter(|entry| !entry.lapsed).filter_map(|entry| {
             let left_s = entry.list.as_ref()?.next_update_unix_s().saturating_sub(now.unix_s);
             Some(now.monotonic.plus_ms(left_s.saturating_mul(1_000)))
         });
-        due.chain(lapses).min()
+        lapses.min()
     }
 
     /// Returns every list, those whose time is over included.

@@ -189,7 +189,7 @@ fn limits_and_anchors_of_a_partner_are_terms_of_it() {
     assert_eq!(told(&fabrikam, &format!("{fabrikam}distinct_users = 3\n")), changed);
     let trusting = |file: &str| format!("{fabrikam}trust = [\"{file}\"]\n");
     assert_eq!(told(&trusting("a.pem"), &trusting("b.pem")), changed);
-    // Another partner's set before it renumbers the sets and changes nothing for it.
+    // Another partner's set before it changes nothing for it.
     let other = format!("{}trust = [\"c.pem\"]\n", partner("adatum.example"));
     let both = format!("{other}{}", trusting("a.pem"));
     assert_eq!(told(&trusting("a.pem"), &both), ["adatum.example gets in"]);

@@ -1,7 +1,8 @@
 //! What the edge says itself: refusals and local answers.
 
 use super::Access;
-use super::diagnostics::{Blame, Fault};
+use super::diagnostics::{Blame, Fault, Reader};
+use super::refusals::Owed;
 use crate::edge::{Class, Effects, Kind, LegId, Severity};
 use crate::limits;
 use crate::sip::{Message, Method, reply};
@@ -16,7 +17,18 @@ impl Access {
         effects: &mut Effects,
     ) {
         self.count(fault.blame);
-        let decision = self.next_decision();
+        if let Some(rule) = fault.rule {
+            self.by_rule.refused(rule);
+        }
+        match self.owed(leg, fault.blame, effects) {
+            Owed::Reasons => {}
+            Owed::Answer => return self.refuse_barely(leg, message, fault, effects),
+            Owed::Nothing => return,
+        }
+        let decision = match fault.decision {
+            0 => self.next_decision(),
+            decided => decided,
+        };
         let sentence = format!(
             "{} refused with {} {}: {}",
             String::from_utf8_lossy(message.method_token()),
@@ -25,13 +37,23 @@ impl Access {
             fault.sentence
         );
         self.note(Some(leg), Severity::Info, sentence, decision, effects);
+        if let Some(by) = fault.by {
+            self.tell_refused(leg, message, fault, by, decision, effects);
+        }
         if matches!(message.method(), Some(Method::Ack | Method::Benotify)) {
             return;
         }
-        let inside = self.legs.get(leg).is_some_and(|leg| leg.class != Class::Federation);
+        let inside = self.legs.get(leg).is_some_and(|leg| leg.class == Class::Internal);
         let mut lines = fault.headers.to_vec();
-        let name = inside.then_some(&*self.names.internal);
-        fault.write_diagnostics(name, decision, &mut lines);
+        let reader = if inside {
+            Reader::Inside(&self.names.internal)
+        } else {
+            Reader::Outside(&self.names.external)
+        };
+        fault.write_diagnostics(reader, decision, &mut lines);
+        if inside {
+            self.trust.write_own(&mut lines);
+        }
         self.reply(leg, message, fault.status, fault.reason, &lines, effects);
     }
 

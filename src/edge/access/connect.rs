@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use super::Access;
 use super::branch::{BRANCH_BYTES, Branch};
-use super::diagnostics::Fault;
+use super::diagnostics::{FarEnd, Fault};
 use super::outlet::{GroupId, GroupKey, GroupPlan, OutletState, TARGET_REST_MS, TargetState};
 use super::screen::Stop;
 use super::transaction::{Downstream, State, Timer};
 use crate::dns::DnsView;
 use crate::dns::{self, Domain, Question};
 use crate::edge::{
-    Class, CloseReason, Command, Connect, ConnectFailure, Effects, LegId, OutletId, Severity,
+    CloseReason, Command, Connect, ConnectFailure, Effects, LegId, OutletId, Severity,
 };
 use crate::limits;
 use crate::policy::{ExpectedNames, Permit};
@@ -25,11 +25,14 @@ impl Access {
         permit: &Permit,
         domain: &Domain,
     ) -> Result<GroupId, Stop> {
-        let Some(route) = permit.route() else { return Err(Fault::out_of_service().into()) };
+        let far_end = FarEnd::of_network(permit.source_network());
+        let Some(route) = permit.route() else {
+            return Err(Fault::out_of_service(far_end).into());
+        };
         let wanted = per_shard(usize::from(route.connections), usize::from(self.setup.shards));
         let plan = GroupPlan {
             key: GroupKey::Partner(permit.partner()),
-            class: Class::Federation,
+            far_end,
             anchors: route.anchors,
             wanted,
             epoch: self.snapshot.epoch,
@@ -71,7 +74,7 @@ impl Access {
         };
         let plan = GroupPlan {
             key,
-            class: Class::Internal,
+            far_end: FarEnd::Inside,
             anchors: None,
             wanted: usize::from(hop.connections),
             epoch: self.snapshot.epoch,
@@ -113,7 +116,8 @@ impl Access {
             return self.send_on(now, index, leg, Some(outlet), effects);
         }
         let Some(outlet) = chosen.or_else(|| self.outlets.choose(now, group, spread)) else {
-            return self.fail(now, index, &Fault::out_of_service(), effects);
+            let fault = Fault::out_of_service(self.outlets.get(group).far_end);
+            return self.fail(now, index, &fault, effects);
         };
         let Some(held) = self.outlets.outlet_mut(outlet) else { return };
         self.slots.link(&mut held.slots, index);
@@ -166,7 +170,8 @@ impl Access {
         held.state = OutletState::Open(leg);
         let (group, serves) = (held.group, held.serves());
         if !serves {
-            return self.outlet_unwanted(now, outlet, leg, effects);
+            let far_end = self.outlets.get(group).far_end;
+            return self.outlet_unwanted(now, (outlet, far_end), leg, effects);
         }
         self.outlets.get_mut(group).succeeded();
         while let Some(index) = self.outlets.outlet(outlet).and_then(|held| held.slots.head()) {
@@ -177,7 +182,13 @@ impl Access {
 
     /// A connection is up that policy or DNS took back while it was being made: what waited for it
     /// is tried elsewhere.
-    fn outlet_unwanted(&mut self, now: Now, outlet: OutletId, leg: LegId, effects: &mut Effects) {
+    fn outlet_unwanted(
+        &mut self,
+        now: Now,
+        (outlet, far_end): (OutletId, FarEnd),
+        leg: LegId,
+        effects: &mut Effects,
+    ) {
         effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         let mut waiting = Vec::new();
         while let Some(index) = self.outlets.outlet(outlet).and_then(|held| held.slots.head()) {
@@ -185,7 +196,7 @@ impl Access {
             waiting.push(index);
         }
         for index in waiting {
-            self.retry(now, index, &Fault::out_of_service(), effects);
+            self.retry(now, index, &Fault::out_of_service(far_end), effects);
         }
     }
 
@@ -198,14 +209,16 @@ impl Access {
         effects: &mut Effects,
     ) {
         let Some(held) = self.outlets.outlet(outlet) else { return };
-        let (group, target) = (held.group, held.target);
+        let (group, target, name) = (held.group, held.target(), held.fqdn.clone());
         let held = self.outlets.get_mut(group);
-        let partner = held.is_partner();
-        held.last_fault = Some(why);
-        held.target_failed(now, target, TARGET_REST_MS);
-        let name = held.targets.get(target).map(|target| target.fqdn.to_string());
-        let fault = Fault::connect(why, partner);
-        let sentence = format!("no connection to {}: {}", name.unwrap_or_default(), fault.sentence);
+        let far_end = held.far_end;
+        // A host that policy or DNS took back says nothing of those that are named instead.
+        if let Some(target) = target {
+            held.last_fault = Some(why);
+            held.target_failed(now, target, TARGET_REST_MS);
+        }
+        let fault = Fault::connect(why, far_end);
+        let sentence = format!("no connection to {name}: {}", fault.sentence);
         self.note(None, Severity::Warn, sentence, 0, effects);
         let mut waiting = Vec::new();
         while let Some(index) = self.outlets.outlet(outlet).and_then(|held| held.slots.head()) {

@@ -91,6 +91,10 @@ counters! {
     refused_by_syntax,
     /// Requests refused because a rate or quota was used up.
     refused_by_rate,
+    /// Refusals beyond what one connection may be refused: answered without reasons, or not at all.
+    refused_without_reasons,
+    /// ACKs that went nowhere: not permitted, or of no transaction and no dialog.
+    acks_dropped,
     /// Requests refused because a bound of the whole edge was reached (503).
     refused_by_overload,
     /// Requests refused because their partner could not be reached or was full (504).
@@ -123,6 +127,10 @@ counters! {
     shadow_other_rule,
     /// Verdicts for which the candidate policy would ask DNS first.
     shadow_would_ask,
+    /// Requests that the candidate policy would refuse for the sake of the own user.
+    shadow_would_refuse_user,
+    /// Requests refused for the sake of the own user that the candidate policy would let pass.
+    shadow_would_permit_user,
     /// Questions put to the resolver.
     questions,
     /// Messages that waited for DNS.

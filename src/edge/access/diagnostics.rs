@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use crate::dns::Failure;
-use crate::edge::ConnectFailure;
-use crate::policy::Refusal;
+use crate::edge::{ConnectFailure, RefusedBy};
 use crate::policy::users::Closed;
+use crate::policy::{Refusal, RefusalRule, SourceNetwork};
 use crate::sip::{FramingFault, HeaderName, Message, SyntaxFault};
 
 /// An answer of the edge itself.
@@ -21,6 +21,21 @@ pub(crate) struct Fault {
     /// Whole header lines that the status demands: `Retry-After`, `Unsupported`, `Allow`.
     pub(crate) headers: Cow<'static, [u8]>,
     pub(crate) blame: Blame,
+    /// Number of the decision, where it has one before it is answered; 0: it gets one then.
+    pub(crate) decision: u64,
+    /// The rule of policy that refuses, where one does.
+    pub(crate) rule: Option<RefusalRule>,
+    /// What refused after policy had let the domains pass.
+    pub(crate) by: Option<RefusedBy>,
+}
+
+/// Who reads an answer of the edge, with the name by which he knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader<'a> {
+    /// Our own servers and users, who may know why.
+    Inside(&'a str),
+    /// A partner, who gets no inner name and no sentence.
+    Outside(&'a str),
 }
 
 /// Whose fault it is; chooses the counter.
@@ -33,11 +48,39 @@ pub(crate) enum Blame {
     Unreachable,
 }
 
+/// Who is at the other end of what failed; the codes differ by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FarEnd {
+    /// A next hop, or a user of ours.
+    Inside,
+    Partner,
+    /// A public instant messaging service.
+    PublicProvider,
+}
+
+impl FarEnd {
+    pub(crate) const fn of_network(network: SourceNetwork) -> Self {
+        match network {
+            SourceNetwork::Federation => Self::Partner,
+            SourceNetwork::PublicCloud => Self::PublicProvider,
+        }
+    }
+
+    /// Returns the code of three that is this one's.
+    const fn code(self, [inside, partner, public]: [u16; 3]) -> u16 {
+        match self {
+            Self::Inside => inside,
+            Self::Partner => partner,
+            Self::PublicProvider => public,
+        }
+    }
+}
+
 /// Longest `Retry-After` told to a partner beyond its limits; they may have changed by then.
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
 impl Fault {
-    fn new(
+    pub(crate) fn new(
         status: u16,
         reason: &'static str,
         diagnostics: u16,
@@ -51,7 +94,22 @@ impl Fault {
             sentence: sentence.to_owned(),
             headers: Cow::Borrowed(b""),
             blame,
+            decision: 0,
+            rule: None,
+            by: None,
         }
+    }
+
+    /// Returns this fault as the answer to the decision with this number.
+    pub(crate) const fn decided(mut self, decision: u64) -> Self {
+        self.decision = decision;
+        self
+    }
+
+    /// Returns this fault as one that does not follow from the domains alone.
+    pub(crate) const fn by(mut self, by: RefusedBy) -> Self {
+        self.by = Some(by);
+        self
     }
 
     pub(crate) fn syntax(fault: &SyntaxFault) -> Self {
@@ -71,20 +129,16 @@ impl Fault {
     }
 
     pub(crate) fn policy(refusal: &Refusal) -> Self {
-        Self {
-            status: refusal.status(),
-            reason: refusal.reason(),
-            diagnostics: refusal.diagnostics(),
-            sentence: refusal.sentence(),
-            headers: Cow::Borrowed(b""),
-            blame: Blame::Policy,
-        }
+        let (status, reason) = (refusal.status(), refusal.reason());
+        let sentence = refusal.sentence();
+        let fault = Self::new(status, reason, refusal.diagnostics(), Blame::Policy, &sentence);
+        Self { rule: Some(refusal.rule()), ..fault }
     }
 
     /// A provider whose entry lets no audio and video pass.
     pub(crate) fn no_media() -> Self {
         let sentence = "audio and video do not pass between this provider and us";
-        Self::new(488, "Not Acceptable Here", 0, Blame::Policy, sentence)
+        Self::new(488, "Not Acceptable Here", 0, Blame::Policy, sentence).by(RefusedBy::Message)
     }
 
     /// One of our users may not.
@@ -96,6 +150,7 @@ impl Fault {
             Blame::Policy,
             &closed.sentence(),
         )
+        .by(RefusedBy::User)
     }
 
     pub(crate) fn too_many_hops() -> Self {
@@ -207,7 +262,7 @@ impl Fault {
     fn limited(sentence: &str, wait_s: u64) -> Self {
         let fault = Self::new(480, "Temporarily Unavailable", 1007, Blame::Rate, sentence);
         let line = format!("Retry-After: {}\r\n", wait_s.clamp(1, RETRY_AFTER_S_MAX));
-        Self { headers: Cow::Owned(line.into_bytes()), ..fault }
+        Self { headers: Cow::Owned(line.into_bytes()), ..fault }.by(RefusedBy::Limit)
     }
 
     pub(crate) fn sign_ins() -> Self {
@@ -268,11 +323,11 @@ impl Fault {
         )
     }
 
-    pub(crate) fn out_of_service() -> Self {
+    pub(crate) fn out_of_service(far_end: FarEnd) -> Self {
         Self::new(
             504,
             "Server Time-out",
-            1042,
+            far_end.code([1041, 1042, 1043]),
             Blame::Unreachable,
             "every target of the peer is out of service",
         )
@@ -286,13 +341,14 @@ impl Fault {
         Self::new(487, "Request Terminated", 0, Blame::Unreachable, "cancelled before it was sent")
     }
 
-    pub(crate) fn connect(why: ConnectFailure, partner: bool) -> Self {
+    pub(crate) fn connect(why: ConnectFailure, far_end: FarEnd) -> Self {
         let (code, sentence) = match why {
             ConnectFailure::Unreachable => {
-                (if partner { 1039 } else { 1038 }, "no address of the peer accepts a connection")
+                let code = far_end.code([1038, 1039, 1040]);
+                (code, "no address of the peer accepts a connection")
             }
             ConnectFailure::TlsFailed => {
-                (if partner { 1047 } else { 1046 }, "TLS could not be agreed with the peer")
+                (far_end.code([1046, 1047, 1048]), "TLS could not be agreed with the peer")
             }
             ConnectFailure::CertificateUntrusted => (1010, "the peer's certificate is not trusted"),
             ConnectFailure::CertificateNameMismatch => {
@@ -315,56 +371,83 @@ impl Fault {
         Self::new(504, "Server Time-out", code, Blame::Unreachable, sentence)
     }
 
-    /// Appends the diagnostics line for a reader inside or outside.
+    /// Appends the line that says why and under which number, which is also in the log.
     ///
-    /// Inside gets the sentence and our name; outside the public form, which carries no name
-    /// (wire-protocols A.10). `decision` is also in the log.
-    pub(crate) fn write_diagnostics(&self, inside: Option<&str>, decision: u64, out: &mut Vec<u8>) {
+    /// Inside gets the sentence and our name; outside the public form, which carries neither
+    /// (wire-protocols A.10). What has no ErrorId says it in a `Warning` (RFC 3261 section 20.43),
+    /// so that every refusal has its number.
+    pub(crate) fn write_diagnostics(&self, reader: Reader<'_>, decision: u64, out: &mut Vec<u8>) {
+        let (header, reason, source) = match reader {
+            Reader::Inside(name) => ("ms-diagnostics", self.sentence.as_str(), name),
+            Reader::Outside(name) => ("ms-diagnostics-public", self.reason, name),
+        };
         if self.diagnostics == 0 {
+            out.extend_from_slice(format!("Warning: 399 {source} \"").as_bytes());
+            push_quotable(reason, out);
+            out.extend_from_slice(format!("; decision={decision:016x}\"\r\n").as_bytes());
             return;
         }
-        let name = if inside.is_some() { "ms-diagnostics" } else { "ms-diagnostics-public" };
-        let reason = if inside.is_some() { self.sentence.as_str() } else { self.reason };
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(format!(": {};reason=\"", self.diagnostics).as_bytes());
-        out.extend(reason.bytes().filter(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n')));
+        out.extend_from_slice(format!("{header}: {};reason=\"", self.diagnostics).as_bytes());
+        push_quotable(reason, out);
         out.push(b'"');
-        if let Some(source) = inside {
+        if let Reader::Inside(source) = reader {
             out.extend_from_slice(format!(";source=\"{source}\"").as_bytes());
         }
         out.extend_from_slice(format!(";decision=\"{decision:016x}\"\r\n").as_bytes());
     }
 }
 
+/// Appends what may stand between quotes; what could end them is left out.
+fn push_quotable(text: &str, out: &mut Vec<u8>) {
+    out.extend(text.bytes().filter(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n')));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const INSIDE: Reader<'_> = Reader::Inside("lsedge.contoso.example");
+    const OUTSIDE: Reader<'_> = Reader::Outside("sip.contoso.example");
+
+    fn written(fault: &Fault, reader: Reader<'_>, decision: u64) -> String {
+        let mut out = Vec::new();
+        fault.write_diagnostics(reader, decision, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn the_public_form_carries_no_source_and_no_sentence() {
-        let mut out = Vec::new();
-        Fault::not_for_us().write_diagnostics(None, 7, &mut out);
-        let text = String::from_utf8(out).unwrap();
         assert_eq!(
-            text,
+            written(&Fault::not_for_us(), OUTSIDE, 7),
             "ms-diagnostics-public: 1005;reason=\"Forbidden\";decision=\"0000000000000007\"\r\n"
         );
     }
 
     #[test]
     fn the_inner_form_names_the_edge_and_says_why() {
-        let mut out = Vec::new();
-        Fault::partner_full().write_diagnostics(Some("lsedge.contoso.example"), 1, &mut out);
-        let text = String::from_utf8(out).unwrap();
+        let text = written(&Fault::partner_full(), INSIDE, 1);
         assert!(text.starts_with("ms-diagnostics: 1007;reason=\"as much as may wait"));
         assert!(text.contains(";source=\"lsedge.contoso.example\";"));
     }
 
     #[test]
+    fn s20_43_what_has_no_error_id_carries_its_decision_in_a_warning() {
+        assert_eq!(
+            written(&Fault::loop_detected(), OUTSIDE, 7),
+            "Warning: 399 sip.contoso.example \"Loop Detected; decision=0000000000000007\"\r\n"
+        );
+        assert_eq!(
+            written(&Fault::too_many_hops(), INSIDE, 7),
+            "Warning: 399 lsedge.contoso.example \"Max-Forwards has reached 0; \
+             decision=0000000000000007\"\r\n"
+        );
+    }
+
+    #[test]
     fn a_sentence_cannot_break_out_of_its_quotes() {
         let fault = Fault { sentence: "a\"b\r\nc\\".to_owned(), ..Fault::not_for_us() };
-        let mut out = Vec::new();
-        fault.write_diagnostics(Some("x"), 1, &mut out);
-        assert!(String::from_utf8(out).unwrap().contains("reason=\"abc\""));
+        assert!(written(&fault, INSIDE, 1).contains("reason=\"abc\""));
+        let fault = Fault { diagnostics: 0, ..fault };
+        assert!(written(&fault, INSIDE, 1).contains(" \"abc; decision="));
     }
 }

@@ -66,7 +66,7 @@ impl Access {
         slot.method = method;
         slot.began = now.monotonic;
         slot.crossing = plan.crossing;
-        slot.partner = plan.admission.partner;
+        slot.partner = Some(plan.admission.partner);
         slot.score = plan.score;
         slot.stamp = plan.admission.stamp;
         slot.upstream = Upstream::Leg { leg, peer };
@@ -127,7 +127,7 @@ impl Access {
         branch: &[u8; BRANCH_BYTES],
         edits: &mut Edits,
     ) -> usize {
-        headers::strip(message, plan.crossing, edits);
+        headers::strip(message, plan.crossing, plan.admission.stamp, edits);
         let places = plan.places;
         let out = edits.insert(places.via_line);
         let branch_at = places.via_line + self.write_via(plan.crossing, branch, out);
@@ -375,6 +375,7 @@ impl Access {
             && let Some(leg) = self.legs.get_mut(leg)
         {
             leg.pending += 1;
+            leg.permitted = true;
         }
     }
 
@@ -384,10 +385,7 @@ impl Access {
         let slot = self.slots.get(index);
         let (group, charged, upstream) = (slot.group, slot.charged, slot.upstream);
         if let Some(group) = group {
-            let group = self.outlets.get_mut(group);
-            assert!(group.in_flight > 0, "a slot is charged to its group until it ends");
-            group.in_flight -= 1;
-            group.retained_bytes -= charged;
+            self.outlets.uncharge(group, charged);
         }
         match upstream {
             Upstream::Leg { leg, .. } => {
@@ -429,9 +427,11 @@ impl Access {
     ) -> Result<(), Fault> {
         let group = self.outlets.get(group);
         if group.outlets.is_empty() && group.back_off_until > now.monotonic {
-            return Err(group.last_fault.map_or_else(Fault::out_of_service, |why| {
-                Fault::connect(why, group.is_partner())
-            }));
+            let far_end = group.far_end;
+            return Err(match group.last_fault {
+                Some(why) => Fault::connect(why, far_end),
+                None => Fault::out_of_service(far_end),
+            });
         }
         if !group.is_partner() {
             return Ok(());
@@ -448,7 +448,7 @@ impl Access {
         plan: &Plan,
         effects: &mut Effects,
     ) {
-        if !self.setup.explain {
+        if !self.explains {
             return;
         }
         let way = match plan.crossing {
@@ -464,7 +464,10 @@ impl Access {
         };
         let method = String::from_utf8_lossy(message.method_token()).into_owned();
         let sentence = format!("{method} forwarded, {way}: {why}");
-        let decision = self.next_decision();
+        let decision = match plan.admission.decision {
+            0 => self.next_decision(),
+            decided => decided,
+        };
         self.note(Some(leg), Severity::Debug, sentence, decision, effects);
     }
 }

@@ -91,14 +91,18 @@ const TO_USER: HeaderSet = HeaderSet::of(&[
 ]);
 
 /// Removes what may not cross.
-pub(crate) fn strip(message: &Message<'_>, crossing: Crossing, edits: &mut Edits) {
+pub(crate) fn strip(message: &Message<'_>, crossing: Crossing, stamp: Stamp, edits: &mut Edits) {
     let names = match crossing {
         Crossing::PartnerToInside | Crossing::InsideToPartner => BETWEEN_ORGANISATIONS,
         Crossing::UserToInside => FROM_USER,
         Crossing::InsideToUser => TO_USER,
     };
     for field in message.all_of(names) {
-        edits.remove(field.line);
+        // The two halves of one organisation tell each other how a message is to be routed.
+        let between_halves = stamp.split_domain && field.name == HeaderName::MsSplitDomainInfo;
+        if !between_halves {
+            edits.remove(field.line);
+        }
     }
     if crossing == Crossing::PartnerToInside {
         strip_foreign_delegate(message, edits);
@@ -174,6 +178,12 @@ impl TrustHeader {
             out.extend_from_slice(remote.as_str().as_bytes());
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends the header an edge puts on what it says itself to the inside (wire-protocols A.3).
+    pub(crate) fn write_own(&self, out: &mut Vec<u8>) {
+        let stamp = Stamp { source_type: "EdgeProxyGenerated", ..Stamp::default() };
+        self.write(stamp, false, None, out);
     }
 }
 

@@ -20,10 +20,6 @@ pub(crate) struct Waiting {
     pub(crate) key: Option<u128>,
 }
 
-/// No room to hold it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
-
 /// All held messages of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
@@ -35,21 +31,22 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds a message until `due`.
-    pub(crate) fn hold(&mut self, due: Monotonic, waiting: Waiting) -> Result<(), Full> {
+    /// Tells whether a message of this many bytes may be held; asked before it is made to pay.
+    pub(crate) fn has_room(&self, leg: LegId, bytes: usize) -> bool {
+        let of_leg = self.per_leg.get(&leg).copied().unwrap_or(0);
+        self.queue.len() < limits::HELD_MESSAGES_MAX
+            && self.bytes + bytes <= limits::HELD_BYTES_MAX
+            && of_leg + bytes <= limits::HELD_BYTES_PER_LEG_MAX
+    }
+
+    /// Holds a message, for which there is room, until `due`.
+    pub(crate) fn hold(&mut self, due: Monotonic, waiting: Waiting) {
         let size = waiting.bytes.len();
-        let of_leg = self.per_leg.get(&waiting.leg).copied().unwrap_or(0);
-        if self.queue.len() >= limits::HELD_MESSAGES_MAX
-            || self.bytes + size > limits::HELD_BYTES_MAX
-            || of_leg + size > limits::HELD_BYTES_PER_LEG_MAX
-        {
-            return Err(Full);
-        }
+        assert!(self.has_room(waiting.leg, size), "room is asked for before a message pays");
         self.bytes += size;
         *self.per_leg.entry(waiting.leg).or_default() += size;
         self.count += 1;
         self.queue.insert((due, self.count), waiting);
-        Ok(())
     }
 
     /// Returns one message that is in time.
@@ -67,6 +64,11 @@ impl Held {
         let waiting = self.queue.remove(&place)?;
         self.uncharge(&waiting);
         Some(waiting)
+    }
+
+    /// Tells whether a message of `leg` is held.
+    pub(crate) fn holds_of(&self, leg: LegId) -> bool {
+        self.per_leg.contains_key(&leg)
     }
 
     /// Removes the messages of a leg that is gone.
@@ -116,7 +118,7 @@ mod tests {
     fn messages_leave_when_they_are_due_and_in_the_order_they_came() {
         let mut held = Held::default();
         for (due_ms, bytes) in [(20, 1), (10, 2), (10, 3)] {
-            held.hold(at_ms(due_ms).monotonic, waiting(1, bytes)).unwrap();
+            held.hold(at_ms(due_ms).monotonic, waiting(1, bytes));
         }
         assert_eq!(held.next_deadline(), Some(at_ms(10).monotonic));
         assert!(held.due(at_ms(9)).is_none());
@@ -130,17 +132,17 @@ mod tests {
     fn one_leg_cannot_fill_the_room_of_all() {
         let mut held = Held::default();
         let half = limits::HELD_BYTES_PER_LEG_MAX / 2;
-        assert!(held.hold(at_ms(1).monotonic, waiting(1, half)).is_ok());
-        assert!(held.hold(at_ms(1).monotonic, waiting(1, half)).is_ok());
-        assert_eq!(held.hold(at_ms(1).monotonic, waiting(1, 1)), Err(Full));
-        assert!(held.hold(at_ms(1).monotonic, waiting(2, half)).is_ok());
+        held.hold(at_ms(1).monotonic, waiting(1, half));
+        held.hold(at_ms(1).monotonic, waiting(1, half));
+        let room_for = |leg| held.has_room(LegId { index: leg, generation: 0 }, 1);
+        assert_eq!((room_for(1), room_for(2)), (false, true));
     }
 
     #[test]
     fn a_lost_leg_takes_its_messages_along_and_a_cancel_finds_one() {
         let mut held = Held::default();
-        held.hold(at_ms(1).monotonic, waiting(1, 5)).unwrap();
-        held.hold(at_ms(1).monotonic, waiting(2, 7)).unwrap();
+        held.hold(at_ms(1).monotonic, waiting(1, 5));
+        held.hold(at_ms(1).monotonic, waiting(2, 7));
         held.forget(LegId { index: 1, generation: 0 });
         assert!(held.cancel(5).is_none());
         assert_eq!(held.cancel(7).map(|waiting| waiting.bytes.len()), Some(7));

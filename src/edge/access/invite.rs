@@ -2,12 +2,13 @@
 
 use super::Access;
 use super::diagnostics::Fault;
+use super::refusals::Owed;
 use super::screen::Stop;
 use super::toll::Arrival;
 use super::transaction::{Downstream, State, Timer, Upstream};
-use crate::edge::{Command, Effects, Kind, LegId, Mail};
+use crate::edge::{Command, Effects, Kind, LegId, Mail, Severity};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan};
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 
 impl Access {
     /// An ACK: to a failure it ends here, to a 2xx it goes on like a request nobody answers.
@@ -17,6 +18,7 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         edits: &mut Edits,
+        deadline: Monotonic,
         arrival: Arrival,
         effects: &mut Effects,
     ) {
@@ -26,20 +28,37 @@ impl Access {
         {
             return self.finish(index);
         }
-        match self.screen_each(now, leg, message, edits, arrival, effects) {
+        let screened = self.screen(now, leg, message, edits, effects);
+        // What screening refuses may be the ACK to a failure that another shard passed up, which
+        // has no route token. What is refused later is the ACK of a dialog, and nobody else's.
+        let elsewhere = key.filter(|_| screened.is_err() && self.setup.shards > 1);
+        let judged =
+            screened.and_then(|plan| self.judge_each(now, leg, message, plan, arrival, effects));
+        match judged {
             Ok(plan) => self.forward(now, leg, message, plan, edits, effects),
-            Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms, effects),
+            Err(Stop::Hold { wait_ms }) => self.hold(now, leg, message, wait_ms),
             Err(Stop::Ask(question)) => {
-                let deadline = now.monotonic.plus_ms(crate::limits::PARKED_MS);
-                self.park(now, leg, message, question, deadline, effects);
+                self.park(now, leg, message, question, (deadline, arrival), effects);
             }
-            // It may be the ACK to a failure that another shard passed up; else it is nobody's.
-            Err(_) => {
-                if let Some(key) = key {
+            Err(Stop::Refuse(fault)) => match elsewhere {
+                Some(key) if self.charge_refusal(leg, effects) == Owed::Reasons => {
                     self.offer_to_others(leg, message, key, effects);
                 }
-            }
+                _ => self.drop_ack(leg, &fault.sentence, effects),
+            },
+            // Only OPTIONS is for the edge itself.
+            Err(Stop::Local) => {}
         }
+    }
+
+    /// Nobody is told that an ACK went nowhere, so at least the log is.
+    pub(super) fn drop_ack(&mut self, leg: LegId, why: &str, effects: &mut Effects) {
+        self.counters.acks_dropped += 1;
+        if self.charge_refusal(leg, effects) != Owed::Reasons {
+            return;
+        }
+        let sentence = format!("ACK dropped: {why}");
+        self.note(Some(leg), Severity::Info, sentence, 0, effects);
     }
 
     /// A CANCEL: hop by hop, answered at once, and passed on as one of our own.

@@ -7,7 +7,7 @@
 //! ```text
 //!   outgoing:  Quiet ── ping ──> Pong ── anything from the peer ──> Quiet
 //!                ^                │ 10 s of nothing
-//!                ├── not yet known to answer: it counts as silent, and stays
+//!                ├── not known to answer: it counts as silent, and stays
 //!                └── has answered twice before: closed, its transactions fail over
 //!   accepted from a partner:  Idle ── idle time without a message or a ping of the peer ──> closed
 //! ```
@@ -16,17 +16,20 @@
 //! COMPAT(Lync Server, Skype for Business): their keep-alive has no pong (wire-protocols A.6), so
 //! silence after a ping says nothing of them. A peer must therefore have answered *twice* before a
 //! missing answer ends its connection; one that happens to send a lone CRLF once is not taken for
-//! one that answers. A connection whose peer answers is kept for ever, whatever the idle time says.
-//! One whose peer does not is still pinged, which keeps balancers from forgetting it, and closed
-//! after the idle time if it leads to a partner; to a next hop it stays, as does everything that
-//! users and inner servers have opened to us. A partner's connection to us is the partner's to
-//! keep: its pings count as use, ours would only tell the balancer the same.
+//! one that answers. Nor is a peer that was once too slow silent for good: every ping's answer is
+//! waited for, so that one which begins to answer is known for it. A connection whose peer answers
+//! is kept for ever, whatever the idle time says. One whose peer does not is still pinged, which
+//! keeps balancers from forgetting it, and closed after the idle time if it leads to a partner; to
+//! a next hop it stays, as does everything that users and inner servers have opened to us. A
+//! partner's connection to us is the partner's to keep: its pings count as use, ours would only
+//! tell the balancer the same.
 //!
 //! RFC 5626 has clients choose a random moment between 80 and 100 % of the interval, for a crowd
 //! behind one server. Edges keep a few connections each, opened as traffic wanted them; here all
 //! wait equally long, so that who is due is always at the head of a list.
 
 use super::Access;
+use super::legs::Leg;
 use crate::edge::{Class, CloseReason, Command, Drain, Effects, Kind, LegId, OutletId, Severity};
 use crate::limits;
 use crate::time::{Monotonic, Now};
@@ -72,8 +75,8 @@ pub(super) enum Answering {
     Once,
     /// It answers: silence means that it is gone.
     Always,
-    /// It does not.
-    Never,
+    /// It let the last ping go unanswered, and has not answered two before.
+    Silent,
 }
 
 /// A drain's walk over the legs.
@@ -99,6 +102,7 @@ impl Access {
     pub(super) fn leg_used(&mut self, now: Now, leg: LegId) {
         let Some(held) = self.legs.get_mut(leg) else { return };
         held.last_used = now.monotonic;
+        held.refusals.fill(now.monotonic);
         if let Some(watched) = held.watched
             && watched.what != Watch::Pong
             && now.monotonic.ms_since(watched.since) >= USE_COUNTS_EVERY_MS
@@ -130,7 +134,7 @@ impl Access {
         if held.watched.is_some_and(|watched| watched.what == Watch::Pong) {
             self.counters.pongs += 1;
             held.answering = match held.answering {
-                Answering::Unknown | Answering::Never => Answering::Once,
+                Answering::Unknown | Answering::Silent => Answering::Once,
                 Answering::Once | Answering::Always => Answering::Always,
             };
             self.legs.watch(now.monotonic, leg, Watch::Quiet);
@@ -171,7 +175,7 @@ impl Access {
     }
 
     fn idle(&mut self, now: Now, leg: LegId, effects: &mut Effects) {
-        if self.legs.get(leg).is_some_and(|leg| leg.unfinished()) {
+        if self.is_busy(leg) {
             return self.legs.watch(now.monotonic, leg, Watch::Idle);
         }
         self.legs.unwatch(leg);
@@ -183,7 +187,7 @@ impl Access {
         let Some(held) = self.legs.get(leg) else { return };
         let answering = held.answering;
         let idle_ms = now.monotonic.ms_since(held.last_used);
-        if answering == Answering::Never
+        if answering == Answering::Silent
             && held.class == Class::Federation
             && idle_ms >= self.setup.idle_timeout_ms
             && !held.unfinished()
@@ -194,16 +198,15 @@ impl Access {
             out.extend_from_slice(PING);
             true
         });
-        // A leg without room for four bytes is not silent: the shell watches that it goes on.
-        let awaited = sent && answering != Answering::Never;
         self.counters.pings_sent += u64::from(sent);
-        self.legs.watch(now.monotonic, leg, if awaited { Watch::Pong } else { Watch::Quiet });
+        // A leg without room for four bytes is not silent: the shell watches that it goes on.
+        self.legs.watch(now.monotonic, leg, if sent { Watch::Pong } else { Watch::Quiet });
     }
 
     fn unanswered(&mut self, now: Now, leg: LegId, effects: &mut Effects) {
         let Some(held) = self.legs.get_mut(leg) else { return };
         if held.answering != Answering::Always {
-            held.answering = Answering::Never;
+            held.answering = Answering::Silent;
             return self.legs.watch(now.monotonic, leg, Watch::Quiet);
         }
         self.counters.pings_unanswered += 1;
@@ -213,7 +216,15 @@ impl Access {
         effects.commands.push(Command::Close { leg, reason: CloseReason::NoPong });
     }
 
-    /// From [`Drain::Closing`] on, legs without a transaction are closed, some in each second.
+    /// Tells whether a message of either direction still needs the leg: under way, or waiting for
+    /// DNS or its turn, after which its sender is answered here.
+    fn is_busy(&self, leg: LegId) -> bool {
+        self.legs.get(leg).is_some_and(Leg::unfinished)
+            || self.parked.holds_of(leg)
+            || self.held.holds_of(leg)
+    }
+
+    /// From [`Drain::Closing`] on, legs that nothing needs are closed, some in each second.
     pub(super) fn drain_legs(&mut self, now: Now, effects: &mut Effects) {
         if self.drain_walk.at.is_none_or(|at| at > now.monotonic) {
             return;
@@ -226,7 +237,7 @@ impl Access {
             }
             self.drain_walk.place = (self.drain_walk.place + 1) % self.legs.places();
             let Some(leg) = self.legs.at(self.drain_walk.place) else { continue };
-            if self.legs.get(leg).is_some_and(|leg| leg.slots.len() == 0) {
+            if !self.is_busy(leg) {
                 closed += 1;
                 self.legs.unwatch(leg);
                 effects.commands.push(Command::Close { leg, reason: CloseReason::Draining });

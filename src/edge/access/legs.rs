@@ -11,6 +11,7 @@ use siphasher::sip::SipHasher24;
 use super::branch::{hex, unhex};
 use super::keep_alive::{Answering, Watch, Watched};
 use super::list::{Linked, Links, List};
+use super::refusals::Allowance;
 use crate::chunked::Chunked;
 use crate::edge::{Class, LegId, Opened, OutletId};
 use crate::policy::{Connection, PeerNames};
@@ -32,6 +33,8 @@ pub(crate) struct Leg {
     pub(crate) via_suffix: Box<str>,
     /// The kind of federation that it carries, since its first request.
     pub(crate) carries: Option<Connection>,
+    /// The epoch in which the shard was told that the peer is a partner whose revocation matters.
+    pub(crate) named_in: Option<u64>,
     /// Questions that messages of this leg wait for.
     pub(crate) lookups: usize,
     /// When a message, or the peer's own ping, last passed.
@@ -42,6 +45,9 @@ pub(crate) struct Leg {
     pub(crate) staged: u64,
     /// Unfinished requests that came by this leg.
     pub(crate) pending: usize,
+    /// A request that came by it was permitted once.
+    pub(crate) permitted: bool,
+    pub(super) refusals: Allowance,
     /// Something came that was no health check (see [`super::Core::only_probed`]).
     pub(crate) carried: bool,
     pub(super) answering: Answering,
@@ -98,11 +104,14 @@ impl Legs {
             local_ip: opened.local.ip().to_string().into_boxed_str(),
             via_suffix: via_suffix(id, opened.remote),
             carries: None,
+            named_in: None,
             lookups: 0,
             last_used: now.monotonic,
             slots: List::default(),
             staged: 0,
             pending: 0,
+            permitted: false,
+            refusals: Allowance::new(now.monotonic),
             carried: false,
             answering: Answering::Unknown,
             watched: None,

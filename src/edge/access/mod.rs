@@ -13,6 +13,7 @@
 
 mod answer;
 mod branch;
+mod by_rule;
 mod connect;
 pub mod counters;
 mod diagnostics;
@@ -26,6 +27,7 @@ mod list;
 mod outlet;
 mod parked;
 mod pipe;
+mod refusals;
 mod response;
 mod route;
 mod route_token;
@@ -33,6 +35,7 @@ mod screen;
 mod seal;
 mod sign_in;
 mod texts;
+mod told;
 mod toll;
 mod topology;
 mod transaction;
@@ -43,6 +46,7 @@ use std::sync::Arc;
 use foldhash::quality::FixedState;
 
 use self::branch::BranchKey;
+pub use self::by_rule::ByRule;
 use self::counters::{Counters, Latency};
 use self::diagnostics::Fault;
 use self::headers::TrustHeader;
@@ -55,6 +59,7 @@ use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
 use self::seal::Seals;
 use self::sign_in::SignIns;
+use self::told::Told;
 use self::toll::Arrival;
 use self::transaction::Slots;
 use super::{
@@ -152,12 +157,18 @@ pub struct Access {
     rng: u64,
     draining: Option<Drain>,
     decisions: u64,
+    /// Messages that pass leave a note too.
+    explains: bool,
     explanation: String,
+    /// Legs for [`Effects::named`].
+    named: Vec<LegId>,
+    told: Told,
     /// Where the candidate policy would have decided otherwise, for the log.
-    shadow_findings: Vec<String>,
+    shadow_findings: Vec<Note>,
     drain_walk: DrainWalk,
     chores_at: Monotonic,
     counters: Counters,
+    by_rule: ByRule,
     latency: Latency,
     /// The largest body taken, in bytes.
     body_bytes_max: usize,
@@ -208,11 +219,15 @@ impl Access {
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: setup.seed | 1,
             draining: None,
-            decisions: 0,
+            decisions: told::first_decision(setup.process_key),
+            explains: setup.explain || snapshot.telling().permits,
             explanation: String::new(),
+            named: Vec::new(),
+            told: Told::default(),
             shadow_findings: Vec::new(),
             drain_walk: DrainWalk::default(),
             chores_at: Monotonic::default(),
+            by_rule: ByRule::default(),
             counters: Counters::default(),
             latency: Latency::default(),
             body_bytes_max: limits::SIP_BODY_BYTES_MAX,
@@ -240,6 +255,12 @@ impl Access {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Returns what was refused by which rule.
+    #[must_use]
+    pub const fn by_rule(&self) -> &ByRule {
+        &self.by_rule
     }
 
     /// Runs `work` with a scratch of its own; nested calls get another one.
@@ -279,7 +300,8 @@ impl Access {
                     StartLine::Request { .. } => {
                         self.count_request(class);
                         let deadline = now.monotonic.plus_ms(limits::PARKED_MS);
-                        self.request(now, leg, &message, edits, deadline, effects);
+                        let arrival = Arrival::Fresh;
+                        self.admit(now, leg, &message, edits, deadline, arrival, effects);
                     }
                     StartLine::Response { .. } => {
                         self.response(now, leg, &message, edits, effects);
@@ -315,23 +337,8 @@ impl Access {
         Fed::Dead
     }
 
-    /// A request, fresh or released from waiting. `deadline`: until when it may wait.
-    fn request(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        edits: &mut Edits,
-        deadline: Monotonic,
-        effects: &mut Effects,
-    ) {
-        if self.legs.get(leg).is_none() {
-            return;
-        }
-        self.admit(now, leg, message, edits, deadline, Arrival::Fresh, effects);
-    }
-
     /// A request that has been counted: passes, is answered, or waits for DNS or its turn.
+    /// `deadline`: until when it may wait for DNS.
     fn admit(
         &mut self,
         now: Now,
@@ -344,7 +351,9 @@ impl Access {
     ) {
         edits.clear();
         match message.method() {
-            Some(Method::Ack) => return self.ack(now, leg, message, edits, arrival, effects),
+            Some(Method::Ack) => {
+                return self.ack(now, leg, message, edits, deadline, arrival, effects);
+            }
             Some(Method::Cancel) => return self.cancel(now, leg, message, effects),
             _ => {}
         }
@@ -356,9 +365,9 @@ impl Access {
             screen::Stop::Refuse(fault) => self.refuse(leg, message, &fault, effects),
             screen::Stop::Local => self.answer_ok(leg, message, effects),
             screen::Stop::Ask(question) => {
-                self.park(now, leg, message, question, deadline, effects);
+                self.park(now, leg, message, question, (deadline, arrival), effects);
             }
-            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms, effects),
+            screen::Stop::Hold { wait_ms } => self.hold(now, leg, message, wait_ms),
         }
     }
 
@@ -408,13 +417,14 @@ impl Access {
         decision_id: u64,
         effects: &mut Effects,
     ) {
-        effects.commands.push(Command::Note(Note { leg, severity, sentence, decision_id }));
+        let epoch = self.snapshot.epoch;
+        effects.commands.push(Command::Note(Note { leg, severity, sentence, decision_id, epoch }));
     }
 
     /// A number that ties an answer on the wire to a line in the log.
-    fn next_decision(&mut self) -> u64 {
-        self.decisions += 1;
-        u64::from(self.setup.shard) << 48 | (self.decisions & 0xffff_ffff_ffff)
+    const fn next_decision(&mut self) -> u64 {
+        self.decisions = self.decisions.wrapping_add(1);
+        (self.setup.shard as u64) << 48 | (self.decisions & 0xffff_ffff_ffff)
     }
 
     /// xorshift64*: orders targets; nothing depends on it being hard to guess.
@@ -441,9 +451,7 @@ impl Access {
         for leg in self.outlets.take_retired(is_busy) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }
-        for sentence in std::mem::take(&mut self.shadow_findings) {
-            self.note(None, Severity::Info, sentence, 0, effects);
-        }
+        effects.commands.extend(self.shadow_findings.drain(..).map(Command::Note));
     }
 }
 
@@ -477,7 +485,10 @@ impl Core for Access {
     }
 
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
-        self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects))
+        let fed =
+            self.with_scratch(|access, scratch| access.received(now, leg, input, scratch, effects));
+        effects.named.append(&mut self.named);
+        fed
     }
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, unsent: usize, effects: &mut Effects) {
@@ -502,6 +513,7 @@ impl Core for Access {
     fn resolved(&mut self, now: Now, answer: SharedAnswer, effects: &mut Effects) {
         self.dns.put(now, &answer);
         self.unpark(now, &answer.question, effects);
+        effects.named.append(&mut self.named);
     }
 
     fn mail(&mut self, now: Now, mail: Mail, effects: &mut Effects) {
@@ -515,6 +527,8 @@ impl Core for Access {
     fn adopt(&mut self, _: Now, snapshot: Arc<Snapshot>, effects: &mut Effects) -> Arc<Snapshot> {
         self.names = own_names(&self.setup, &snapshot);
         self.trust = TrustHeader::of(&snapshot);
+        self.slots.rename_partners(|partner| snapshot.carry_over(&self.snapshot, partner));
+        self.explains = self.setup.explain || snapshot.telling().permits;
         for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }
@@ -539,6 +553,7 @@ impl Core for Access {
         }
         self.drain_legs(now, effects);
         self.do_chores(now, effects);
+        effects.named.append(&mut self.named);
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {

@@ -9,10 +9,11 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
+use super::diagnostics::FarEnd;
 use super::list::List;
 use crate::dns::{Domain, SharedAnswer};
 use crate::edge::{Class, ConnectFailure, LegId, OutletId};
-use crate::policy::{ExpectedNames, PartnerKey, Snapshot};
+use crate::policy::{AnchorSet, ExpectedNames, PartnerKey, Snapshot};
 use crate::time::{Monotonic, Now};
 
 /// Index of a [`Group`].
@@ -49,8 +50,10 @@ pub(crate) enum OutletState {
 pub(crate) struct Outlet {
     pub(crate) generation: u32,
     pub(crate) group: GroupId,
-    /// Index into the group's targets.
-    pub(crate) target: usize,
+    /// Index into the group's targets; means nothing once it has retired.
+    target: usize,
+    /// The host it leads to.
+    pub(crate) fqdn: Domain,
     pub(crate) state: OutletState,
     /// Slots that wait for it to open, in order.
     pub(crate) slots: List,
@@ -65,14 +68,22 @@ impl Outlet {
     pub(crate) const fn serves(&self) -> bool {
         !self.retired
     }
+
+    /// Returns its place among the group's targets; `None` once it leads to none of them.
+    pub(crate) fn target(&self) -> Option<usize> {
+        self.serves().then_some(self.target)
+    }
 }
 
 /// One partner or next hop.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) key: GroupKey,
+    /// Its name under the policy in force; `None` once its entry is gone, until nobody waits for an
+    /// answer by its connections any more.
+    key: Option<GroupKey>,
     pub(crate) class: Class,
-    pub(crate) anchors: Option<u16>,
+    pub(crate) far_end: FarEnd,
+    pub(crate) anchors: Option<AnchorSet>,
     /// In the order they are tried.
     pub(crate) targets: Vec<TargetState>,
     /// The answer the targets were made from, to see when it has changed.
@@ -132,11 +143,20 @@ pub(crate) struct Outlets {
 /// What a group is made from or refreshed with.
 pub(crate) struct GroupPlan<'a> {
     pub(crate) key: GroupKey,
-    pub(crate) class: Class,
-    pub(crate) anchors: Option<u16>,
+    pub(crate) far_end: FarEnd,
+    pub(crate) anchors: Option<AnchorSet>,
     pub(crate) wanted: usize,
     pub(crate) epoch: u64,
     pub(crate) answer: Option<&'a SharedAnswer>,
+}
+
+impl GroupPlan<'_> {
+    const fn class(&self) -> Class {
+        match self.far_end {
+            FarEnd::Inside => Class::Internal,
+            FarEnd::Partner | FarEnd::PublicProvider => Class::Federation,
+        }
+    }
 }
 
 impl Outlets {
@@ -163,8 +183,9 @@ impl Outlets {
         }
         let id = self.free_group()?;
         self.groups[id as usize] = Some(Group {
-            key: plan.key,
-            class: plan.class,
+            key: Some(plan.key),
+            class: plan.class(),
+            far_end: plan.far_end,
             anchors: plan.anchors,
             targets: targets(),
             answer: plan.answer.cloned(),
@@ -250,7 +271,9 @@ impl Outlets {
                 .is_some_and(|group| group.outlets.is_empty() && group.in_flight == 0);
             if idle {
                 let group = self.groups[at].take().expect("looked at on the line above");
-                self.by_key.remove(&group.key);
+                if let Some(key) = group.key {
+                    self.by_key.remove(&key);
+                }
                 return u32::try_from(at).ok();
             }
         }
@@ -287,10 +310,12 @@ impl Outlets {
         });
         self.generation = self.generation.wrapping_add(1);
         let id = OutletId { index, generation: self.generation };
+        let fqdn = self.get(group).targets[target].fqdn.clone();
         self.outlets[index as usize] = Some(Outlet {
             generation: self.generation,
             group,
             target,
+            fqdn,
             state: OutletState::Connecting,
             slots: List::default(),
             resting_until: Monotonic::default(),
@@ -306,7 +331,26 @@ impl Outlets {
         let outlet = self.outlets[id.index as usize].take()?;
         self.free_outlets.push(id.index);
         self.get_mut(outlet.group).outlets.retain(|other| *other != id);
+        self.forget_if_gone(outlet.group);
         Some(outlet)
+    }
+
+    /// Takes a request that ended, and the bytes kept of it, off the account of its group.
+    pub(crate) fn uncharge(&mut self, id: GroupId, bytes: usize) {
+        let group = self.get_mut(id);
+        assert!(group.in_flight > 0, "a slot is charged to its group until it ends");
+        group.in_flight -= 1;
+        group.retained_bytes -= bytes;
+        self.forget_if_gone(id);
+    }
+
+    /// Frees a group whose entry is gone once neither a connection nor a request is left of it.
+    fn forget_if_gone(&mut self, id: GroupId) {
+        let group = self.get(id);
+        if group.key.is_none() && group.outlets.is_empty() && group.in_flight == 0 {
+            self.groups[id as usize] = None;
+            self.free_groups.push(id);
+        }
     }
 
     /// Chooses an outlet for a request. Requests of one `spread` (one Call-ID) stay on one outlet
@@ -371,37 +415,47 @@ impl Outlets {
         self.by_key.clear();
         for at in 0..self.groups.len() {
             let Some(group) = self.groups[at].as_mut() else { continue };
-            let key = match group.key {
-                GroupKey::Partner(partner) => new.carry_over(old, partner).map(GroupKey::Partner),
-                GroupKey::NextHop(hop) => {
-                    let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
-                    new.next_hops().iter().any(kept).then_some(group.key)
-                }
-            };
-            if let Some(key) = key {
-                group.key = key;
-                self.by_key.insert(key, u32::try_from(at).expect("bounded by GROUPS_MAX"));
-            } else {
-                // Without targets what waits for it is answered instead of tried again.
-                group.targets.clear();
-                for id in group.outlets.clone() {
-                    let Some(outlet) = self.outlet_mut(id) else { continue };
-                    outlet.retired = true;
-                    match outlet.state {
-                        OutletState::Open(leg) => gone.push(leg),
-                        OutletState::Connecting => self.retired.push(id),
-                    }
+            // What was gone before has no name that either policy could read.
+            let Some(key) = group.key else { continue };
+            let id = u32::try_from(at).expect("bounded by GROUPS_MAX");
+            group.key = key.carried_over(old, new);
+            if let Some(key) = group.key {
+                self.by_key.insert(key, id);
+                continue;
+            }
+            // Without targets what waits for it is answered instead of tried again.
+            group.targets.clear();
+            for outlet_id in group.outlets.clone() {
+                let Some(outlet) = self.outlet_mut(outlet_id) else { continue };
+                outlet.retired = true;
+                match outlet.state {
+                    OutletState::Open(leg) => gone.push(leg),
+                    OutletState::Connecting => self.retired.push(outlet_id),
                 }
             }
+            self.forget_if_gone(id);
         }
         gone
+    }
+}
+
+impl GroupKey {
+    /// Returns the same peer's name under `new`; `None` if it is no longer there.
+    fn carried_over(self, old: &Snapshot, new: &Snapshot) -> Option<Self> {
+        match self {
+            Self::Partner(partner) => new.carry_over(old, partner).map(Self::Partner),
+            Self::NextHop(hop) => {
+                let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
+                new.next_hops().iter().any(kept).then_some(self)
+            }
+        }
     }
 }
 
 /// What a group led to before its targets changed.
 struct Former {
     targets: Vec<TargetState>,
-    anchors: Option<u16>,
+    anchors: Option<AnchorSet>,
 }
 
 /// Names a next hop across snapshots.
@@ -425,13 +479,14 @@ impl Group {
             anchors: std::mem::replace(&mut self.anchors, plan.anchors),
         };
         self.answer = plan.answer.cloned();
+        self.far_end = plan.far_end;
         self.wanted = plan.wanted;
         self.epoch = plan.epoch;
         former
     }
 
     pub(crate) const fn is_partner(&self) -> bool {
-        matches!(self.key, GroupKey::Partner(_))
+        matches!(self.class, Class::Federation)
     }
 
     /// Returns the first target that does not rest.
@@ -482,13 +537,30 @@ mod tests {
     fn group(outlets: &mut Outlets) -> GroupId {
         let plan = GroupPlan {
             key: GroupKey::NextHop(0),
-            class: Class::Internal,
+            far_end: FarEnd::Inside,
             anchors: None,
             wanted: 2,
             epoch: 1,
             answer: None,
         };
         outlets.group(&plan, || vec![target("a.example"), target("b.example")]).unwrap()
+    }
+
+    #[test]
+    fn a_group_whose_entry_is_gone_goes_with_its_last_connection_and_request() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        let outlet = outlets.open(id, 0);
+        let held = outlets.get_mut(id);
+        held.key = None;
+        held.in_flight = 2;
+        held.retained_bytes = 30;
+        outlets.close(outlet);
+        outlets.uncharge(id, 10);
+        assert_eq!((outlets.get(id).in_flight, outlets.get(id).retained_bytes), (1, 20));
+        outlets.uncharge(id, 20);
+        assert!(outlets.groups[0].is_none());
+        assert_eq!(outlets.free_group(), Some(id), "its place is free");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::diagnostics::Fault;
+use super::toll::Arrival;
 use super::{Access, Scratch};
 use crate::dns::{self, Question};
 use crate::edge::{Command, Effects, LegId, MailRoute, SlotRef};
@@ -32,6 +33,8 @@ pub(crate) struct Waiting {
     /// The sender's transaction key, by which a CANCEL finds an INVITE.
     pub(crate) key: Option<u128>,
     pub(crate) deadline: Monotonic,
+    /// Whether it has paid for its place in its sender's second.
+    pub(crate) arrival: Arrival,
 }
 
 impl Waiting {
@@ -94,6 +97,11 @@ impl Parked {
             self.uncharge(waiting);
         }
         queue
+    }
+
+    /// Tells whether a message of `leg` waits.
+    pub(crate) fn holds_of(&self, leg: LegId) -> bool {
+        self.per_leg.contains_key(&leg)
     }
 
     /// Removes the messages of a leg that is gone.
@@ -197,7 +205,7 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         question: Question,
-        deadline: Monotonic,
+        (deadline, arrival): (Monotonic, Arrival),
         effects: &mut Effects,
     ) {
         let Some(held) = self.legs.get_mut(leg) else { return };
@@ -216,6 +224,7 @@ impl Access {
             bytes: message.raw().to_vec(),
             key: self.transaction_key(leg, message),
             deadline,
+            arrival,
         };
         if self.wait_for(question, waiting, effects).is_err() {
             self.lookup_over(leg, asked);
@@ -236,7 +245,8 @@ impl Access {
     ) {
         let asked = !matches!(self.dns.want(now, &question), dns::Want::Asked);
         let source = Source::Mail { origin, route };
-        let waiting = Waiting { source, asked, bytes: bytes.to_vec(), key: None, deadline };
+        let (bytes, arrival) = (bytes.to_vec(), Arrival::Fresh);
+        let waiting = Waiting { source, asked, bytes, key: None, deadline, arrival };
         if self.wait_for(question, waiting, effects).is_err() {
             self.not_delivered(origin, effects);
         }
@@ -268,7 +278,7 @@ impl Access {
     /// Takes up the messages that waited for `question`, each decided afresh.
     pub(super) fn unpark(&mut self, now: Now, question: &Question, effects: &mut Effects) {
         for waiting in self.parked.release(question) {
-            let Waiting { source, bytes, deadline, asked, .. } = waiting;
+            let Waiting { source, bytes, deadline, arrival, asked, .. } = waiting;
             match source {
                 Source::Leg(leg) => {
                     self.lookup_over(leg, asked);
@@ -276,7 +286,7 @@ impl Access {
                         let Scratch { table, edits } = scratch;
                         if let Ok(Scan::Message(scanned)) = sip::scan(&bytes, table) {
                             let message = Message::new(&bytes, table, scanned);
-                            access.request(now, leg, &message, edits, deadline, effects);
+                            access.admit(now, leg, &message, edits, deadline, arrival, effects);
                         }
                     });
                 }
@@ -327,6 +337,7 @@ mod tests {
             bytes: text.as_bytes().to_vec(),
             key: Some(u128::from(leg)),
             deadline: Now::default().plus_ms(deadline_ms).monotonic,
+            arrival: Arrival::Fresh,
         }
     }
 

@@ -124,8 +124,10 @@ impl Access {
             }
             Mail::NotDelivered { slot, .. } => {
                 if let Some(index) = self.slots.find(slot) {
-                    let flow = self.slots.get(index).group.is_none();
-                    let fault = if flow { Fault::flow_failed() } else { Fault::out_of_service() };
+                    let fault = match self.slots.get(index).group {
+                        None => Fault::flow_failed(),
+                        Some(group) => Fault::out_of_service(self.outlets.get(group).far_end),
+                    };
                     self.fail(now, index, &fault, effects);
                 }
             }
@@ -163,7 +165,7 @@ impl Access {
             let Scratch { table, .. } = scratch;
             let Ok(Scan::Message(scanned)) = sip::scan(bytes, table) else { return };
             let message = Message::new(bytes, table, scanned);
-            match access.way_of(now, &message, &route) {
+            match access.way_of(now, &message, &route, effects) {
                 Ok(way) => access.pass_on(now, origin, way, &message, effects),
                 Err(Some(question)) => {
                     access.park_mail(now, question, origin, route, bytes, deadline, effects);
@@ -179,6 +181,7 @@ impl Access {
         now: Now,
         message: &Message<'_>,
         route: &MailRoute,
+        effects: &mut Effects,
     ) -> Result<Way, Option<Question>> {
         let (domain, spread) = match route {
             MailRoute::Flow(leg) => {
@@ -187,7 +190,7 @@ impl Access {
             MailRoute::Partner { domain, call_id_hash } => (domain, *call_id_hash),
         };
         let from = message.from().ok().and_then(|from| host_of(from.uri)).unwrap_or_default();
-        match self.admit_outbound(now, from, domain.as_str().as_bytes()) {
+        match self.admit_outbound(now, from, domain.as_str().as_bytes(), effects) {
             Ok((_, group)) => Ok(Way::Partner { group, spread }),
             Err(Stop::Ask(question)) => Err(Some(question)),
             Err(_) => Err(None),
@@ -310,7 +313,9 @@ impl Access {
                 None if came_round && cancel => {
                     access.refuse(leg, &message, &Fault::no_transaction(), effects);
                 }
-                None if came_round => {}
+                None if came_round => {
+                    access.drop_ack(leg, "no shard has its transaction", effects);
+                }
                 None => {
                     let shard = (access.setup.shard + 1) % access.setup.shards;
                     let bytes = bytes.clone();

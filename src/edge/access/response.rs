@@ -1,12 +1,13 @@
 //! Responses on their way back (RFC 3261 section 16.7, RFC 4320, RFC 6026).
 
-use super::diagnostics::Fault;
+use super::diagnostics::{FarEnd, Fault};
 use super::headers::{self, Crossing};
-use super::outlet::{OutletState, TARGET_REST_MS};
+use super::outlet::{Outlet, OutletState, TARGET_REST_MS};
 use super::topology::Recorded;
-use super::transaction::{Downstream, State, Timer, Upstream};
+use super::transaction::{Downstream, Stamp, State, Timer, Upstream};
 use super::{Access, texts};
 use crate::edge::{Command, Effects, Kind, LegId, Mail};
+use crate::policy::SourceNetwork;
 use crate::sip::{Edits, HeaderName, Message, Method};
 use crate::time::Now;
 
@@ -183,7 +184,7 @@ impl Access {
             .and_then(|field| leading_number(field.value))
             .map_or(TARGET_REST_MS, |seconds| seconds.min(3600) * 1000);
         if let (Some(group), Downstream::Sent { outlet: Some(outlet), .. }) = (group, downstream)
-            && let Some(target) = self.outlets.outlet(outlet).map(|outlet| outlet.target)
+            && let Some(target) = self.outlets.outlet(outlet).and_then(Outlet::target)
         {
             self.outlets.get_mut(group).target_failed(now, target, rest_ms);
             // Its connection is not chosen while it rests.
@@ -191,7 +192,8 @@ impl Access {
                 outlet.resting_until = now.monotonic.plus_ms(rest_ms);
             }
         }
-        self.retry(now, index, &Fault::out_of_service(), effects);
+        let far_end = group.map_or(FarEnd::Inside, |group| self.outlets.get(group).far_end);
+        self.retry(now, index, &Fault::out_of_service(far_end), effects);
     }
 
     /// Forwards a response to where its request came from.
@@ -221,7 +223,7 @@ impl Access {
         } else {
             self.restore(index, message, edits);
         }
-        headers::strip(message, crossing, edits);
+        headers::strip(message, crossing, self.slots.get(index).stamp, edits);
         if crossing == Crossing::InsideToPartner {
             texts::withhold_names(message, &self.names.external, edits);
         }
@@ -232,10 +234,10 @@ impl Access {
         let end = message.head_len() - 2;
         if crossing == Crossing::PartnerToInside {
             let verified = slot.stamp.verified(headers::asserted_verified(message));
-            let remote = self.snapshot.remote_edge(slot.partner);
+            let remote = slot.partner.and_then(|partner| self.snapshot.remote_edge(partner));
             let out = edits.insert(end);
             self.trust.write(slot.stamp, verified, remote, out);
-            self.write_missing_diagnostics(message, out);
+            self.write_missing_diagnostics(message, slot.stamp, out);
         }
         let bytes = edits.len_after(message.raw().len());
         let way = if effects.backlog(leg).is_some() {
@@ -258,7 +260,7 @@ impl Access {
             if slot.crossing != Crossing::PartnerToInside {
                 return None;
             }
-            let group = self.outlets.of_partner(self.snapshot.epoch, slot.partner)?;
+            let group = self.outlets.of_partner(self.snapshot.epoch, slot.partner?)?;
             let outlet = self.outlets.choose(now, group, 0)?;
             match self.outlets.outlet(outlet)?.state {
                 OutletState::Open(leg) => Some(leg),
@@ -268,15 +270,19 @@ impl Access {
     }
 
     /// A failure without a word of why gets one for the inside (wire-protocols A.5).
-    fn write_missing_diagnostics(&self, message: &Message<'_>, out: &mut Vec<u8>) {
+    fn write_missing_diagnostics(&self, message: &Message<'_>, stamp: Stamp, out: &mut Vec<u8>) {
         let failure = message.status().is_some_and(|status| status >= 400);
         if !failure || message.present(HeaderName::MsDiagnosticsPublic) {
             return;
         }
-        out.extend_from_slice(
-            b"ms-diagnostics: 1034;reason=\"Previous hop federated peer did not ",
-        );
-        out.extend_from_slice(b"report diagnostic information\";source=\"");
+        let who: &[u8] = match (stamp.split_domain, stamp.network) {
+            (true, _) => b"1036;reason=\"Previous hop shared address space peer",
+            (false, SourceNetwork::PublicCloud) => b"1035;reason=\"Previous hop public IM provider",
+            (false, SourceNetwork::Federation) => b"1034;reason=\"Previous hop federated peer",
+        };
+        out.extend_from_slice(b"ms-diagnostics: ");
+        out.extend_from_slice(who);
+        out.extend_from_slice(b" did not report diagnostic information\";source=\"");
         out.extend_from_slice(self.names.internal.as_bytes());
         out.extend_from_slice(b"\"");
         if let Some(domain) = message.to().ok().and_then(|to| headers::host_of(to.uri)) {

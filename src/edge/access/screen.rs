@@ -7,9 +7,10 @@ use super::headers::Crossing;
 use super::outlet::GroupId;
 use super::route::{self, Flow, Routes, StrictRoute, Token};
 use super::route_token::Facing;
+use super::told::Asked;
 use super::transaction::Stamp;
 use crate::dns::{self, Domain, Question};
-use crate::edge::{Class, LegId};
+use crate::edge::{Class, Effects, LegId, Note, RefusedBy, Severity};
 use crate::limits;
 use crate::policy::shadow::{self, Difference};
 use crate::policy::{
@@ -81,8 +82,12 @@ pub(crate) struct Admission {
     /// Audio and video may pass.
     pub(crate) audio_video: bool,
     pub(crate) stamp: Stamp,
+    /// It matters whether the partner's certificate has been revoked.
+    pub(crate) minds_revocation: bool,
     /// What a connection carries with it; `None` where no partner is involved.
     pub(crate) connection: Option<Connection>,
+    /// Number of the decision, where it was reached for this request; 0: it is an older one.
+    pub(crate) decision: u64,
 }
 
 impl Admission {
@@ -91,12 +96,15 @@ impl Admission {
             partner: permit.partner(),
             kind: permit.kind(),
             audio_video: permit.audio_video(),
+            minds_revocation: permit.minds_revocation(),
             connection: Some(permit.connection()),
+            decision: 0,
             stamp: Stamp {
                 source_type: permit.source_type(),
                 always: permit.source_verified(false),
                 if_asserted: permit.source_verified(true),
                 network: permit.source_network(),
+                split_domain: permit.is_split_domain(),
             },
         }
     }
@@ -120,6 +128,7 @@ impl Access {
         leg: LegId,
         message: &Message<'_>,
         edits: &mut Edits,
+        effects: &mut Effects,
     ) -> Result<Plan, Stop> {
         let seen = message.check().map_err(|fault| Fault::syntax(&fault))?;
         let (class, facing) = match self.legs.get(leg).map(|leg| leg.class) {
@@ -153,9 +162,9 @@ impl Access {
             strict.restore(message, edits);
         }
         match class {
-            Class::Federation => self.screen_partner(now, leg, message, &parts, edits),
-            Class::Internal => self.screen_inside(now, message, &parts, edits),
-            Class::RemoteUsers => self.screen_user(now, leg, message, &parts, edits),
+            Class::Federation => self.screen_partner(now, leg, message, &parts, edits, effects),
+            Class::Internal => self.screen_inside(now, message, &parts, edits, effects),
+            Class::RemoteUsers => self.screen_user(now, leg, message, &parts, edits, effects),
         }
     }
 
@@ -236,6 +245,7 @@ impl Access {
         message: &Message<'_>,
         parts: &Parts<'_>,
         edits: &mut Edits,
+        effects: &mut Effects,
     ) -> Result<Plan, Stop> {
         let good = parts.routes.token == Token::Good;
         if !good && !self.snapshot.is_own(parts.uri.host) {
@@ -253,7 +263,7 @@ impl Access {
             route::remove_all(message, HeaderName::Route, edits);
         }
         let to = if good { parts.to_host } else { parts.uri.host };
-        let admission = self.admit_partner(now, leg, parts.from_host, to)?;
+        let admission = self.admit_partner(now, leg, parts.from_host, to, effects)?;
         self.screen_connection(leg, admission, parts.from_host)?;
         let egress = self.next_hop(now, to)?;
         Ok(Plan {
@@ -283,7 +293,7 @@ impl Access {
                 held.carries = Some(carries);
                 Ok(())
             }
-            Err(refusal) => Err(Fault::policy(&refusal).into()),
+            Err(refusal) => Err(Fault::policy(&refusal).by(RefusedBy::Connection).into()),
         }
     }
 
@@ -293,6 +303,7 @@ impl Access {
         message: &Message<'_>,
         parts: &Parts<'_>,
         edits: &mut Edits,
+        effects: &mut Effects,
     ) -> Result<Plan, Stop> {
         route::remove_own(message, &parts.routes, edits);
         let dialog_forming = forms_dialog(message, parts.in_dialog);
@@ -313,8 +324,10 @@ impl Access {
                         partner: PartnerKey::NextHop,
                         kind: PartnerKind::RemoteUser,
                         audio_video: true,
+                        minds_revocation: false,
                         stamp: Stamp::default(),
                         connection: None,
+                        decision: 0,
                     },
                     dialog_forming,
                     by_token: false,
@@ -330,7 +343,7 @@ impl Access {
         if self.snapshot.is_own(to) && !self.snapshot.shares(to) {
             return Err(Fault::unknown_user().into());
         }
-        let (admission, group) = self.admit_outbound(now, parts.from_host, to)?;
+        let (admission, group) = self.admit_outbound(now, parts.from_host, to, effects)?;
         Ok(Plan {
             crossing: Crossing::InsideToPartner,
             egress: Egress::Group(group),
@@ -349,6 +362,7 @@ impl Access {
         message: &Message<'_>,
         parts: &Parts<'_>,
         edits: &mut Edits,
+        effects: &mut Effects,
     ) -> Result<Plan, Stop> {
         if parts.routes.token == Token::Good || parts.routes.total == parts.routes.own {
             route::remove_own(message, &parts.routes, edits);
@@ -357,9 +371,14 @@ impl Access {
         }
         let from = domain(parts.from_host)?;
         let to = domain(parts.to_host).ok();
-        let permit = match self.snapshot.remote_user(&from, to.as_ref()) {
+        let decision = self.snapshot.remote_user(&from, to.as_ref());
+        let number = self.next_decision();
+        self.tell_remote_user(number, &from, to.as_ref(), &decision, effects);
+        let permit = match decision {
             Decision::Permit(permit) => permit,
-            Decision::Refuse(refusal) => return Err(Fault::policy(&refusal).into()),
+            Decision::Refuse(refusal) => {
+                return Err(Fault::policy(&refusal).decided(number).into());
+            }
             Decision::Ask(question) => return Err(Stop::Ask(question)),
         };
         if message.method() == Some(Method::Register) {
@@ -376,7 +395,7 @@ impl Access {
         Ok(Plan {
             crossing: Crossing::UserToInside,
             egress,
-            admission: Admission::of(&permit),
+            admission: Admission { decision: number, ..Admission::of(&permit) },
             dialog_forming: forms_dialog(message, parts.in_dialog),
             by_token: false,
             places: parts.places,
@@ -391,23 +410,57 @@ impl Access {
         leg: LegId,
         from: &[u8],
         to: &[u8],
+        effects: &mut Effects,
     ) -> Result<Admission, Stop> {
         let Some(held) = self.legs.get(leg) else { return Err(Fault::not_for_us().into()) };
         let Some(peer) = &held.names else { return Err(Fault::not_for_us().into()) };
         let key = self.verdicts.key_of_hosts(Direction::Inbound, Some(peer), from, to);
-        if let Some(admission) = self.cached(now, key)? {
-            return Ok(admission);
+        match self.cached(now, key) {
+            Ok(Some(admission)) => {
+                if admission.minds_revocation {
+                    self.name_partner(leg);
+                }
+                return Ok(admission);
+            }
+            Ok(None) => {}
+            Err(stop) => {
+                let refused = self.verdicts.get(now, self.snapshot.epoch, key);
+                if refused.is_some_and(|verdict| verdict.minds_revocation()) {
+                    self.name_partner(leg);
+                }
+                return Err(stop);
+            }
         }
         let Some(peer) = self.legs.get(leg).and_then(|leg| leg.names.clone()) else {
             return Err(Fault::not_for_us().into());
         };
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Inbound { peer: &peer, from: &from, to: &to };
-        let decision = self.snapshot.inbound(now, &question, &self.dns);
-        self.compare(&decision, [&from, &to], |candidate, dns| {
+        let witness = self.witness();
+        let decision = self.snapshot.inbound(now, &question, &witness);
+        let answers = witness.into_answers();
+        let decision_id = self.next_decision();
+        self.compare(decision_id, &decision, [&from, &to], |candidate, dns| {
             candidate.inbound(now, &question, dns)
         });
-        self.remember(now, key, &decision)
+        if decision.minds_revocation() {
+            self.name_partner(leg);
+        }
+        let (direction, peer, to) = (Direction::Inbound, Some(peer), Some(to));
+        let asked = Asked { decision_id, direction, peer, from, to, answers };
+        self.remember(now, key, decision, asked, effects)
+    }
+
+    /// Has the shard told, once in each epoch, that a leg's peer is a partner whose lists are worth
+    /// fetching.
+    fn name_partner(&mut self, leg: LegId) {
+        let epoch = Some(self.snapshot.epoch);
+        if let Some(held) = self.legs.get_mut(leg)
+            && held.named_in != epoch
+        {
+            held.named_in = epoch;
+            self.named.push(leg);
+        }
     }
 
     /// May this user of ours write to this domain, and over which connections?
@@ -416,6 +469,7 @@ impl Access {
         now: Now,
         from: &[u8],
         to: &[u8],
+        effects: &mut Effects,
     ) -> Result<(Admission, GroupId), Stop> {
         let key = self.verdicts.key_of_hosts(Direction::Outbound, None, from, to);
         let epoch = self.snapshot.epoch;
@@ -426,14 +480,19 @@ impl Access {
         }
         let (from, to) = (domain(from)?, domain(to)?);
         let question = Outbound { from: &from, to: &to };
-        let decision = self.snapshot.outbound(now, &question, &self.dns);
-        self.compare(&decision, [&from, &to], |candidate, dns| {
+        let witness = self.witness();
+        let decision = self.snapshot.outbound(now, &question, &witness);
+        let answers = witness.into_answers();
+        let decision_id = self.next_decision();
+        self.compare(decision_id, &decision, [&from, &to], |candidate, dns| {
             candidate.outbound(now, &question, dns)
         });
         if let Decision::Permit(permit) = &decision {
             self.partner_group(permit, &to)?;
         }
-        let admission = self.remember(now, key, &decision)?;
+        let (direction, to) = (Direction::Outbound, Some(to));
+        let asked = Asked { decision_id, direction, peer: None, from, to, answers };
+        let admission = self.remember(now, key, decision, asked, effects)?;
         let Some(group) = self.outlets.of_partner(epoch, admission.partner) else {
             return Err(Fault::overload().into());
         };
@@ -446,10 +505,9 @@ impl Access {
             Some(Verdict::Permit(permit)) => {
                 self.counters.verdict_hits += 1;
                 let admission = Admission::of(permit);
-                if self.setup.explain {
+                if self.explains {
                     let rule = permit.rule();
-                    self.explanation =
-                        format!("{} ({}), epoch {epoch}", rule.sentence(), rule.place());
+                    self.explanation = format!("{} ({})", rule.sentence(), rule.place());
                 }
                 Ok(Some(admission))
             }
@@ -465,22 +523,27 @@ impl Access {
         &mut self,
         now: Now,
         key: VerdictKey,
-        decision: &Decision,
+        decision: Decision,
+        asked: Asked,
+        effects: &mut Effects,
     ) -> Result<Admission, Stop> {
         self.counters.verdict_misses += 1;
-        let epoch = self.snapshot.epoch;
-        self.verdicts.put(now, key, decision);
-        match decision {
+        self.verdicts.put(now, key, &decision);
+        let number = asked.decision_id;
+        let result = match &decision {
             Decision::Permit(permit) => {
                 self.explain(|| {
                     let rule = permit.rule();
-                    format!("{} ({}), epoch {epoch}", rule.sentence(), rule.place())
+                    format!("{} ({})", rule.sentence(), rule.place())
                 });
-                Ok(Admission::of(permit))
+                Ok(Admission { decision: number, ..Admission::of(permit) })
             }
-            Decision::Refuse(refusal) => Err(Fault::policy(refusal).into()),
-            Decision::Ask(question) => Err(Stop::Ask(question.clone())),
-        }
+            Decision::Refuse(refusal) => Err(Fault::policy(refusal).decided(number).into()),
+            // It is decided afresh when the answer has come.
+            Decision::Ask(question) => return Err(Stop::Ask(question.clone())),
+        };
+        self.tell_verdict(asked, decision, effects);
+        result
     }
 
     /// Returns the connections to the next hop of one of our domains.
@@ -498,6 +561,7 @@ impl Access {
     /// Once per verdict, not per message: what the cache answers was compared when it came there.
     fn compare(
         &mut self,
+        decision_id: u64,
         live: &Decision,
         [from, to]: [&Domain; 2],
         ask: impl FnOnce(&Snapshot, &dns::Cache) -> Decision,
@@ -513,16 +577,24 @@ impl Access {
             Difference::WouldAsk => &mut self.counters.shadow_would_ask,
         };
         *counter += 1;
+        if let Difference::WouldRefuse(rule) | Difference::OtherRefusal(rule) = difference {
+            self.by_rule.would_refuse(rule);
+        }
         if self.shadow_findings.len() < limits::SHADOW_FINDINGS_MAX {
             let would = shadow::sentence(&would);
-            self.shadow_findings
-                .push(format!("{from} to {to}: the candidate policy would {would}"));
+            self.shadow_findings.push(Note {
+                leg: None,
+                severity: Severity::Info,
+                sentence: format!("{from} to {to}: the candidate policy would {would}"),
+                decision_id,
+                epoch: self.snapshot.epoch,
+            });
         }
     }
 
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.
     fn explain(&mut self, sentence: impl FnOnce() -> String) {
-        if self.setup.explain {
+        if self.explains {
             self.explanation = sentence();
         }
     }

@@ -9,22 +9,23 @@ use super::Access;
 use super::diagnostics::Fault;
 use super::headers::{Crossing, host_of};
 use super::held;
+use super::refusals::Owed;
 use super::screen::{Plan, Stop};
 use super::transaction::Upstream;
 use crate::edge::{Effects, LegId, Severity};
 use crate::limits;
 use crate::policy::scores::{Addressed, Outcome, Parties, Toll};
-use crate::policy::users::{Closed, Gate, Marks, Role};
-use crate::policy::{Limits, PartnerKey, PartnerKind};
+use crate::policy::users::{Closed, Directory, Gate, Marks, Role};
+use crate::policy::{Limits, PartnerKey, SourceNetwork};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan, Uri};
 use crate::time::Now;
 
 /// Whether a message has paid for its place in its sender's second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It comes from the wire, or from waiting for DNS, and has not.
+    /// It comes from the wire and has not, though it may have waited for DNS.
     Fresh,
-    /// It was held and has.
+    /// It was held and has, though it may have had to wait for DNS after that.
     Held,
 }
 
@@ -40,7 +41,20 @@ impl Access {
         arrival: Arrival,
         effects: &mut Effects,
     ) -> Result<Plan, Stop> {
-        let mut plan = self.screen(now, leg, message, edits)?;
+        let plan = self.screen(now, leg, message, edits, effects)?;
+        self.judge_each(now, leg, message, plan, arrival, effects)
+    }
+
+    /// Judges what is judged for every message that screening let pass.
+    pub(super) fn judge_each(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        message: &Message<'_>,
+        mut plan: Plan,
+        arrival: Arrival,
+        effects: &mut Effects,
+    ) -> Result<Plan, Stop> {
         let limits = match plan.crossing {
             Crossing::PartnerToInside => {
                 self.snapshot.limits(plan.admission.partner, plan.admission.kind).copied()
@@ -64,18 +78,22 @@ impl Access {
     }
 
     /// Judges the access policy of the own user that a request is from or for.
-    fn judge_user(&self, message: &Message<'_>, plan: &Plan) -> Result<(), Closed> {
+    ///
+    /// A candidate policy is asked too, for every message: nothing of this is cached.
+    fn judge_user(&mut self, message: &Message<'_>, plan: &Plan) -> Result<(), Closed> {
         let directory = self.snapshot.directory();
+        let candidate = self.snapshot.candidate().map(|candidate| candidate.directory());
         let marked =
             plan.crossing == Crossing::InsideToPartner && message.present(HeaderName::MsUserData);
-        if directory.is_open() && !marked {
+        let open = directory.is_open() && candidate.is_none_or(Directory::is_open);
+        if open && !marked {
             return Ok(());
         }
         let from = || message.from().map_or(&[][..], |from| from.uri);
-        let partner = match plan.admission.kind {
-            PartnerKind::PublicProvider if offers_media(message) => Gate::PublicAv,
-            PartnerKind::PublicProvider => Gate::PublicIm,
-            _ => Gate::Federation,
+        let partner = match plan.admission.stamp.network {
+            SourceNetwork::PublicCloud if offers_media(message) => Gate::PublicAv,
+            SourceNetwork::PublicCloud => Gate::PublicIm,
+            SourceNetwork::Federation => Gate::Federation,
         };
         let (role, gate, uri) = match plan.crossing {
             Crossing::InsideToPartner => (Role::Sender, partner, from()),
@@ -94,7 +112,15 @@ impl Access {
             return Ok(());
         }
         let marks = if marked { user_marks(message) } else { Marks::default() };
-        directory.judge(&uri.user_unescaped(), uri.host, gate, role, marks)
+        let user = uri.user_unescaped();
+        let judge = |directory: &Directory| directory.judge(&user, uri.host, gate, role, marks);
+        let judged = judge(directory);
+        match (&judged, candidate.map(judge)) {
+            (Ok(()), Some(Err(_))) => self.counters.shadow_would_refuse_user += 1,
+            (Err(_), Some(Ok(()))) => self.counters.shadow_would_permit_user += 1,
+            _ => {}
+        }
+        judged
     }
 
     /// Judges a message against its sender's limits; returns the key of the sender's score.
@@ -119,6 +145,9 @@ impl Access {
             certificate: held.peer,
             host: host.map_or("", |host| host.as_str()),
         };
+        // What cannot be held does not pay for being held.
+        let hold_ms = if self.held.has_room(leg, message.raw().len()) { limits.hold_ms } else { 0 };
+        let limits = Limits { hold_ms, ..limits };
         let scores = &self.scores;
         let (toll, turned) = match arrival {
             Arrival::Fresh => scores.charge(now, &parties, &limits),
@@ -135,6 +164,19 @@ impl Access {
             _ => Addressed::Admitted,
         };
         let (domain_key, certificate) = (parties.domain_key, parties.certificate);
+        // Without its ACK a call that stands would end after 32 s (RFC 3261 section 13.3.1.4), and
+        // no answer could tell its sender why. It pays like any other and does not wait; beyond
+        // what it could pay, its leg's allowance is the bound.
+        let completes_call = plan.by_token && message.method() == Some(Method::Ack);
+        let toll = match toll {
+            Toll::Hold { .. } if completes_call => Toll::Paid,
+            Toll::TooFast { .. }
+                if completes_call && self.charge_refusal(leg, effects) == Owed::Reasons =>
+            {
+                Toll::Paid
+            }
+            toll => toll,
+        };
         if turned {
             self.tell_suspicion(leg, from, &limits, effects);
         }
@@ -172,23 +214,14 @@ impl Access {
     }
 
     /// Holds a message that is paid for until it is in time.
-    pub(super) fn hold(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        message: &Message<'_>,
-        wait_ms: u64,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn hold(&mut self, now: Now, leg: LegId, message: &Message<'_>, wait_ms: u64) {
         let waiting = held::Waiting {
             leg,
             bytes: message.raw().to_vec(),
             key: self.transaction_key(leg, message),
         };
-        match self.held.hold(now.monotonic.plus_ms(wait_ms), waiting) {
-            Ok(()) => self.counters.held += 1,
-            Err(held::Full) => self.refuse(leg, message, &Fault::beyond_rate(wait_ms), effects),
-        }
+        self.held.hold(now.monotonic.plus_ms(wait_ms), waiting);
+        self.counters.held += 1;
     }
 
     /// Takes up a held message, which is decided afresh.

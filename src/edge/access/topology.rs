@@ -16,8 +16,6 @@
 //! A loop over a partner is found one round later than without, when it leaves the inside again:
 //! our Via of the round before is among those that stayed here.
 
-use std::borrow::Cow;
-
 use super::Access;
 use super::diagnostics::{Blame, Fault};
 use super::headers::Crossing;
@@ -271,12 +269,5 @@ fn remove_registered_paths(message: &Message<'_>, edits: &mut Edits) {
 }
 
 fn too_long(status: u16, reason: &'static str, sentence: &str) -> Fault {
-    Fault {
-        status,
-        reason,
-        diagnostics: 0,
-        sentence: sentence.to_owned(),
-        headers: Cow::Borrowed(b""),
-        blame: Blame::Syntax,
-    }
+    Fault::new(status, reason, 0, Blame::Syntax, sentence)
 }

@@ -72,6 +72,8 @@ pub(crate) struct Stamp {
     pub(crate) if_asserted: bool,
     /// `ms-source-network`.
     pub(crate) network: SourceNetwork,
+    /// Both ends are of our own domains, one of them with a provider.
+    pub(crate) split_domain: bool,
 }
 
 impl Stamp {
@@ -122,7 +124,8 @@ pub(crate) struct Slot {
     pub(crate) group: Option<GroupId>,
     /// Hash of the Call-ID, which keeps a call on one connection.
     pub(crate) spread: u64,
-    pub(crate) partner: PartnerKey,
+    /// Its partner under the policy in force; `None` where none is involved, or its entry is gone.
+    pub(crate) partner: Option<PartnerKey>,
     /// The score its answer counts for, if its sender has limits.
     pub(crate) score: Option<u64>,
     /// When its request came.
@@ -182,7 +185,7 @@ impl Slot {
             downstream: Downstream::Nowhere,
             group: None,
             spread: 0,
-            partner: PartnerKey::NextHop,
+            partner: None,
             score: None,
             began: Monotonic::default(),
             stamp: Stamp::default(),
@@ -325,6 +328,20 @@ impl Slots {
         let slot = &mut self.slots[index as usize];
         assert!(slot.taken, "only taken slots are changed");
         slot
+    }
+
+    /// Gives every transaction the name its partner has under a new policy.
+    pub(crate) fn rename_partners(&mut self, renamed: impl Fn(PartnerKey) -> Option<PartnerKey>) {
+        // Transactions of one partner stand together more often than not.
+        let mut last = None;
+        for slot in self.slots.iter_mut().filter(|slot| slot.taken) {
+            let Some(old) = slot.partner else { continue };
+            slot.partner = match last {
+                Some((known, new)) if known == old => new,
+                _ => renamed(old),
+            };
+            last = Some((old, slot.partner));
+        }
     }
 
     /// Starts or restarts the slot's one timer.

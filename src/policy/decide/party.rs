@@ -5,7 +5,9 @@ use crate::dns::{Domain, Failure, Question, Target};
 use crate::policy::partner::{Partner, Terms};
 use crate::policy::provider::Provider;
 use crate::policy::refusal::About;
-use crate::policy::{Listed, PartnerKey, Place, ProviderKind, RefusalRule, Rule, Snapshot};
+use crate::policy::{
+    Listed, NameCheck, PartnerKey, Place, ProviderKind, RefusalRule, Rule, Snapshot,
+};
 use crate::time::{Monotonic, Now};
 
 /// Under which statement of the policy a partner falls.
@@ -59,9 +61,12 @@ impl<'a> Party<'a> {
                 domain,
                 audio_video: provider.audio_video,
             },
-            (Under::Shared(index, provider), _) => {
-                Rule::SharedAddressSpace { index: *index, name: provider.name.clone(), domain }
-            }
+            (Under::Shared(index, provider), _) => Rule::SharedAddressSpace {
+                index: *index,
+                name: provider.name.clone(),
+                domain,
+                audio_video: provider.audio_video,
+            },
             (Under::DefaultRoute, kind) => {
                 let edge = match kind {
                     Listed::AllowedServer { edge, .. } => edge.clone(),
@@ -87,6 +92,17 @@ impl<'a> Party<'a> {
                 PartnerKey::Provider(*index)
             }
             (Under::DefaultRoute, _) => PartnerKey::DefaultRoute,
+        }
+    }
+
+    /// Names the connections that lead there. What lies below a name shares them where only their
+    /// host counts; certificates that must carry the SIP domain are each good for one of them.
+    pub(super) fn connections_key(&self, snapshot: &Snapshot) -> PartnerKey {
+        match self.under {
+            Under::Below(_) if self.terms.names != NameCheck::Fqdn => {
+                PartnerKey::Subdomain(snapshot.domain_key(self.domain))
+            }
+            _ => self.key(snapshot),
         }
     }
 

@@ -506,6 +506,22 @@ fn hard_wants_to_know_that_the_certificate_is_not_revoked() {
 }
 
 #[test]
+fn whoever_is_not_the_partner_is_refused_for_that_and_not_for_want_of_a_list() {
+    let mut rules = allowed_domain();
+    rules.partners[0].revocation = Revocation::Hard;
+    let snapshot = snapshot(rules);
+    let decide = |host| {
+        let peer = PeerNames { revocation: RevocationState::Unknown, ..peer(&[host]) };
+        inbound(&snapshot, &peer, "fabrikam.example", "contoso.example", &fabrikam())
+    };
+    let of_stranger = decide("sip.tailspin.example");
+    assert!(!of_stranger.minds_revocation());
+    let Decision::Refuse(refusal) = of_stranger else { panic!("{of_stranger:?}") };
+    assert_eq!(refusal.rule(), RefusalRule::CertificateNameMismatch);
+    assert!(decide("sip.fabrikam.example").minds_revocation(), "its list is worth fetching");
+}
+
+#[test]
 fn the_common_name_counts_only_by_setting() {
     let common_name = Some(domain("sip.fabrikam.example"));
     let peer = PeerNames { common_name, ..peer(&[]) };

@@ -15,6 +15,26 @@ struct Class {
     home: Home,
 }
 
+/// What a user is to policy, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// The policy that wins for him; `None`: there is none, and every gate stands open.
+    pub policy: Option<Grant<'a>>,
+    /// Where his account is served.
+    pub home: Home,
+}
+
+/// A policy, and how a user came by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// Its place in the list of policies.
+    pub index: usize,
+    /// What it is called.
+    pub name: &'a str,
+    /// How he came by it.
+    pub granted: Granted,
+}
+
 /// Why a user cannot be taken up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryFault {
@@ -112,6 +132,24 @@ impl Directory {
         }
         let nothing_open = !policy.opens_anything();
         closed(Why::Policy { index, name: policy.name.clone(), granted, nothing_open })
+    }
+
+    /// Returns what a user is to policy; one that nobody names is as the global policy has him.
+    #[must_use]
+    pub fn standing(&self, user: &[u8], host: &[u8]) -> Standing<'_> {
+        let Class { policy, home } = self.class(user, host);
+        let policy = policy.map(|(index, granted)| Grant {
+            index,
+            name: &self.policies.all[index].name,
+            granted,
+        });
+        Standing { policy, home }
+    }
+
+    /// Returns how much the marks of inner servers count.
+    #[must_use]
+    pub const fn marks_count(&self) -> MarksCount {
+        self.marks_count
     }
 
     fn class(&self, user: &[u8], host: &[u8]) -> Class {

@@ -175,6 +175,19 @@ impl RevocationList {
         self.used.swap(false, Ordering::Relaxed)
     }
 
+    /// Returns a list like `other` with `many` certificates on it.
+    #[cfg(test)]
+    pub(crate) fn with_marks(other: &Self, many: usize) -> Self {
+        Self {
+            issuer: other.issuer,
+            scope: other.scope.clone(),
+            revoked: vec![0; many].into(),
+            fingerprint: [1; 32],
+            used: AtomicBool::new(false),
+            ..*other
+        }
+    }
+
     /// Does what a chain that is judged by it does.
     #[cfg(test)]
     pub(crate) fn use_it(&self) {
@@ -192,24 +205,28 @@ impl RevocationList {
 
     /// Tells whether it speaks for a certificate of its issuer; `urls` gives the certificate's own
     /// distribution points and is asked only where that matters.
-    pub(super) fn speaks_for(&self, role: Role, urls: impl FnOnce() -> Vec<String>) -> bool {
+    pub(super) fn speaks_for<'u>(
+        &self,
+        role: Role,
+        urls: impl FnOnce() -> &'u Vec<String>,
+    ) -> bool {
         let excluded = match role {
             Role::EndEntity => self.scope.only_authorities,
             Role::Authority => self.scope.only_end_entities,
         };
         let here = match &self.scope.urls {
             None => true,
-            Some(own) => urls().iter().any(|url| own.contains(url)),
+            Some(own) => !excluded && urls().iter().any(|url| own.contains(url)),
         };
         !excluded && here
     }
 
-    /// Tells whether the certificate with this serial number is on it.
-    pub(super) fn revokes(&self, serial: &[u8]) -> bool {
+    /// Tells whether the certificate whose serial number has this mark is on it.
+    pub(super) fn revokes(&self, mark: u128) -> bool {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
-        self.revoked.binary_search(&serial_mark(serial)).is_ok()
+        self.revoked.binary_search(&mark).is_ok()
     }
 }
 
@@ -224,7 +241,7 @@ fn der_of(bytes: &[u8]) -> Result<CertificateRevocationListDer<'_>, ListFault> {
 
 /// Returns what a serial number is known by: serial numbers may be of any length, half a digest is
 /// not, and no two of one issuer will ever share it.
-fn serial_mark(serial: &[u8]) -> u128 {
+pub(super) fn serial_mark(serial: &[u8]) -> u128 {
     let mut mark = [0; 16];
     mark.copy_from_slice(&sha256(serial)[..16]);
     u128::from_be_bytes(mark)

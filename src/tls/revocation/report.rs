@@ -1,4 +1,4 @@
-//! How the control thread hears which lists are wanted.
+//! How the control thread hears which lists partners' chains lack.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::point::{Point, PointKey};
 use crate::limits;
 
-/// Where judgements leave the points whose list they lacked; shared by all shards.
+/// Where shards leave the points whose list a partner's chain lacks; shared by all of them.
 ///
 /// A shard never waits here: what finds the queue full is dropped and counted, and comes again
 /// with the next judgement.
@@ -50,12 +50,12 @@ impl Reports {
         let _ = place.compare_exchange(mark, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Counts a chain that passed although its state is not known.
+    /// Counts a partner's chain whose state is not known.
     pub(super) fn count_unknown(&self) {
         self.unknown.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how many chains were judged without every list they need.
+    /// Returns how many chains of partners were judged without every list they need.
     #[must_use]
     pub fn unknown(&self) -> u64 {
         self.unknown.load(Ordering::Relaxed)

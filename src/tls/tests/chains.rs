@@ -153,7 +153,7 @@ fn a_partners_own_anchors_vouch_for_that_partner_alone() {
         (Authority::root("Root"), Authority::root("Fabrikam"), Authority::root("Litware"));
     let mut site = edge(&root);
     let files = [site.file("f.pem", &of_fabrikam.pem), site.file("l.pem", &of_litware.pem)];
-    site.plan.partner_trust = files.map(|path| vec![path]).to_vec();
+    site.partner_trust(&[(70, &files[0]), (7, &files[1])]);
     let material = site.build();
     let anchors = |authority: &Authority| {
         let theirs = authority.leaf(&Leaf::named("sip.fabrikam.example"));
@@ -161,14 +161,14 @@ fn a_partners_own_anchors_vouch_for_that_partner_alone() {
         server.session.peer().map(|peer| peer.anchors)
     };
     assert_eq!(anchors(&root), Some(Anchors::General));
-    assert_eq!(anchors(&of_fabrikam), Some(Anchors::OfPartner(0)));
-    assert_eq!(anchors(&of_litware), Some(Anchors::OfPartner(1)));
+    assert_eq!(anchors(&of_fabrikam), Some(Anchors::OfPartner(70)));
+    assert_eq!(anchors(&of_litware), Some(Anchors::OfPartner(7)));
     assert_eq!(anchors(&Authority::root("Nobody")), None);
 
     // Going out, only the set of the partner that was asked for counts.
     let theirs = of_litware.leaf(&Leaf::named("sip.litware.example"));
     let names = ExpectedNames::host(domain("sip.litware.example"));
-    for (set, passes) in [(None, false), (Some(0), false), (Some(1), true)] {
+    for (set, passes) in [(None, false), (Some(70), false), (Some(7), true)] {
         let mut client = End::client_for(&material, Class::Federation, set, &names).unwrap();
         run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
         assert_eq!(client.is_established(), passes, "{set:?}: {:?}", client.outcome);
@@ -269,7 +269,7 @@ fn an_open_leg_is_judged_again_by_what_counts_now() {
     let (root, of_fabrikam) = (Authority::root("Root"), Authority::root("Fabrikam"));
     let mut site = edge(&root);
     let path = site.file("f.pem", &of_fabrikam.pem);
-    site.plan.partner_trust = vec![vec![path.clone()]];
+    site.partner_trust(&[(7, &path)]);
     let leaf =
         Leaf { serial: 66, years: Some((2020, 2030)), ..Leaf::named("sip.fabrikam.example") };
     let mut general = admit(&site.build(), Class::Federation, &root.leaf(&leaf)).session;
@@ -280,9 +280,12 @@ fn an_open_leg_is_judged_again_by_what_counts_now() {
     assert_eq!(again(&mut own, &site, NOW_UNIX_S), Ok(None));
     assert_eq!(again(&mut general, &site, 1_893_456_001), Err(Fault::Expired));
 
-    // The partner's set has another index: the leg counted for whoever has the old one.
+    // Other partners' sets come and go.
     let nobody = site.file("n.pem", &Authority::root("Nobody").pem);
-    site.plan.partner_trust = vec![vec![nobody], vec![path]];
+    site.partner_trust(&[(1, &nobody), (7, &path)]);
+    assert_eq!(again(&mut own, &site, NOW_UNIX_S), Ok(None));
+    // The partner's set has another name: the leg counted for whoever has the old one.
+    site.partner_trust(&[(7, &nobody), (1, &path)]);
     assert_eq!(again(&mut own, &site, NOW_UNIX_S), Err(Fault::AnchorsChanged));
 
     let list = site.file("root.crl", &root.revoke(&[66]));
@@ -292,6 +295,24 @@ fn an_open_leg_is_judged_again_by_what_counts_now() {
     let elsewhere = Site::new(&root.leaf(&leaf), &[&of_fabrikam]);
     let untrusted = Fault::CertificateUntrusted { why: Distrust::UnknownIssuer };
     assert_eq!(again(&mut general, &elsewhere, NOW_UNIX_S), Err(untrusted));
+}
+
+#[test]
+fn a_leg_we_opened_by_a_partners_own_anchors_is_judged_again_by_these() {
+    let (root, of_fabrikam) = (Authority::root("Root"), Authority::root("Fabrikam"));
+    let mut site = edge(&root);
+    let path = site.file("f.pem", &of_fabrikam.pem);
+    let nobody = site.file("n.pem", &Authority::root("Nobody").pem);
+    site.partner_trust(&[(7, &path)]);
+    let theirs = of_fabrikam.leaf(&Leaf::named("sip.fabrikam.example"));
+    let names = ExpectedNames::host(domain("sip.fabrikam.example"));
+    let mut client = End::client_for(&site.build(), Class::Federation, Some(7), &names).unwrap();
+    run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
+    site.partner_trust(&[(1, &nobody), (7, &path)]);
+    assert_eq!(client.session.rejudge(site.build().trust(), NOW_UNIX_S), Ok(None));
+    site.partner_trust(&[(1, &path)]);
+    let gone = client.session.rejudge(site.build().trust(), NOW_UNIX_S).unwrap_err();
+    assert_eq!(gone.blame(), Blame::Local, "nobody has that set any more");
 }
 
 #[test]

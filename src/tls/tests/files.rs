@@ -118,7 +118,7 @@ fn contradictions_of_a_plan_are_refused() {
     let mut site = Site::new(&pair, &[&root]);
     let shared = Authority::root("Shared");
     let files = [site.file("a.pem", &shared.pem), site.file("b.pem", &shared.pem)];
-    site.plan.partner_trust = files.map(|path| vec![path]).to_vec();
+    site.partner_trust(&[(1, &files[0]), (2, &files[1])]);
     assert_eq!(
         site.refusal().replace(&site.file("a.pem", &shared.pem).display().to_string(), "a.pem"),
         "b.pem: the authority CN=Shared is also in a.pem; give both partners the same list"

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use crate::dns::Domain;
 use crate::edge::Class;
-use crate::tls::{IdentityPlan, ListenerPlan, Material, Plan, TrustSource};
+use crate::policy::AnchorSet;
+use crate::tls::{AnchorPlan, IdentityPlan, ListenerPlan, Material, Plan, TrustSource};
 
 /// 2026-09-21, inside the validity of everything made here.
 pub(super) const NOW_UNIX_S: u64 = 1_790_000_000;
@@ -205,6 +206,15 @@ impl Site {
         let path = self.directory.path().join(name);
         fs::write(&path, text).unwrap();
         path
+    }
+
+    /// Gives the partners' sets in the plan these names, each with one file.
+    pub(super) fn partner_trust(&mut self, sets: &[(AnchorSet, &PathBuf)]) {
+        let set = |(name, file): &(AnchorSet, &PathBuf)| AnchorPlan {
+            name: *name,
+            files: vec![(*file).clone()],
+        };
+        self.plan.partner_trust = sets.iter().map(set).collect();
     }
 
     pub(super) fn identity(&mut self, name: &str, pair: &Pair, sip_domains: &[&str]) {

@@ -11,7 +11,7 @@ use super::chains::{admit, edge};
 use super::pki::{List, NOW_UNIX_S, Pair};
 use super::*;
 use crate::policy::RevocationState::{Good, Unknown};
-use crate::policy::{ExpectedNames, Revocation as Demand, RevocationState};
+use crate::policy::{ExpectedNames, PeerNames, Revocation as Demand, RevocationState};
 
 const PLACE: &str = "http://crl.fabrikam.example/ca.crl";
 
@@ -41,16 +41,23 @@ fn with_lists(
     (site.build().with_revocation(edition, Arc::new(revocation)), reports, reported)
 }
 
+/// Lets a peer in and says that it is a partner whose revocation matters.
+fn admit_partner(material: &Material, theirs: &Pair) -> End {
+    let mut server = admit(material, Class::Federation, theirs);
+    server.session.want_lists(material.trust(), NOW_UNIX_S);
+    server
+}
+
 fn state(end: &End) -> Option<RevocationState> {
     end.session.peer().map(|peer| peer.revocation)
 }
 
 #[test]
-fn a_chain_whose_list_is_lacking_passes_and_is_told_once() {
+fn a_partners_chain_whose_list_is_lacking_passes_and_is_told_once() {
     let root = Authority::root("Root");
     let (material, reports, mut reported) = with_lists(&edge(&root), 1, vec![]);
     for serial in [1, 2, 3] {
-        let server = admit(&material, Class::Federation, &root.leaf(&leaf(serial)));
+        let server = admit_partner(&material, &root.leaf(&leaf(serial)));
         assert_eq!(state(&server), Some(Unknown));
     }
     let wanted = reported.try_recv().unwrap();
@@ -58,9 +65,43 @@ fn a_chain_whose_list_is_lacking_passes_and_is_told_once() {
     assert!(wanted.issuer().text().contains("CN=Root"), "{}", wanted.issuer().text());
     assert!(reported.try_recv().is_err(), "three handshakes, one report");
     reports.hear_again(wanted.key());
-    admit(&material, Class::Federation, &root.leaf(&leaf(4)));
+    admit_partner(&material, &root.leaf(&leaf(4)));
     assert_eq!(reported.try_recv().unwrap().key(), wanted.key());
     assert_eq!((reports.unknown(), reports.dropped()), (4, 0));
+}
+
+/// Symptom: strangers could fill the table of lists, and have the edge fetch thousands, by showing
+/// public chains whose keys they did not have. Cause: the judgement of a chain asked for its lists,
+/// and comes before the proof of the key.
+#[test]
+fn nothing_is_fetched_for_a_stranger() {
+    let root = Authority::root("Root");
+    let (material, reports, mut reported) = with_lists(&edge(&root), 1, vec![]);
+    let mut server = admit(&material, Class::Federation, &root.leaf(&leaf(1)));
+    assert!(server.is_established());
+    for edition in [2, 3] {
+        let (next, _, mut also) = with_lists(&edge(&root), edition, vec![]);
+        assert_eq!(server.session.rejudge_lists(next.trust(), NOW_UNIX_S), Ok(None));
+        assert!(also.try_recv().is_err());
+    }
+    assert!(reported.try_recv().is_err());
+    assert_eq!(reports.unknown(), 0);
+}
+
+#[test]
+fn what_a_partner_lacks_is_wanted_again_until_another_configuration_decides_what_it_is() {
+    let root = Authority::root("Root");
+    let site = edge(&root);
+    let (first, _, _reported) = with_lists(&site, 1, vec![]);
+    let mut server = admit_partner(&first, &root.leaf(&leaf(1)));
+    let (next, _, mut reported) = with_lists(&site, 2, vec![]);
+    assert_eq!(server.session.rejudge_lists(next.trust(), NOW_UNIX_S), Ok(None));
+    assert!(reported.try_recv().is_ok());
+    let (other, _, mut reported) = with_lists(&site, 3, vec![]);
+    assert_eq!(server.session.rejudge(other.trust(), NOW_UNIX_S), Ok(None));
+    assert!(reported.try_recv().is_err());
+    server.session.want_lists(other.trust(), NOW_UNIX_S);
+    assert!(reported.try_recv().is_ok());
 }
 
 #[test]
@@ -70,7 +111,7 @@ fn a_listed_certificate_is_refused_and_others_of_its_issuer_are_known_to_be_good
     let list = read(&root.list(&List::current(&[66, 68])), &wanted).unwrap();
     assert_eq!(list.len(), 2);
     let (material, reports, mut reported) = with_lists(&edge(&root), 1, vec![list]);
-    let of = |serial| admit(&material, Class::Federation, &root.leaf(&leaf(serial)));
+    let of = |serial| admit_partner(&material, &root.leaf(&leaf(serial)));
     assert_eq!(of(66).outcome, Err(Fault::Revoked));
     assert_eq!(state(&of(67)), Some(Good));
     assert_eq!(of(68).outcome, Err(Fault::Revoked));
@@ -78,32 +119,83 @@ fn a_listed_certificate_is_refused_and_others_of_its_issuer_are_known_to_be_good
     assert_eq!(reports.unknown(), 0);
 }
 
+/// Judges again in full, or where lists alone have changed.
+type Again = fn(&mut Session, &Trust, u64) -> Result<Option<Arc<PeerNames>>, Fault>;
+
 #[test]
 fn an_open_leg_is_closed_or_reclassed_by_the_next_edition() {
+    for again in [Session::rejudge as Again, Session::rejudge_lists] {
+        let root = Authority::root("Root");
+        let site = edge(&root);
+        let theirs = root.leaf(&leaf(66));
+        let wanted = point(&theirs, &root);
+        let (before, _, _reported) = with_lists(&site, 1, vec![]);
+        let mut server = admit(&before, Class::Federation, &theirs);
+        let mut again =
+            |material: &Material, now| again(&mut server.session, material.trust(), now);
+        assert_eq!(again(&before, NOW_UNIX_S), Ok(None), "nothing changed");
+
+        let list = |serials: &[u64]| read(&root.list(&List::current(serials)), &wanted).unwrap();
+        let (good, _, _reported) = with_lists(&site, 2, vec![list(&[1])]);
+        assert_ne!(good.edition(), before.edition());
+        assert!(good.has_anchors_of(before.edition()));
+        let names = again(&good, NOW_UNIX_S).unwrap().unwrap();
+        assert_eq!(names.revocation, Good);
+        assert_eq!(again(&good, NOW_UNIX_S), Ok(None));
+
+        let after_its_end = 33_000_000_000;
+        let ended = again(&good, after_its_end).unwrap().unwrap();
+        assert_eq!(ended.revocation, Unknown, "a list has its time");
+
+        let (revoked, _, _reported) = with_lists(&site, 3, vec![list(&[66])]);
+        assert_eq!(again(&revoked, NOW_UNIX_S), Err(Fault::Revoked));
+        let late = again(&revoked, after_its_end);
+        assert_eq!(late, Err(Fault::Revoked), "what a list revoked stays revoked");
+        assert_eq!(server.session.peer().unwrap().revocation, Unknown);
+    }
+}
+
+#[test]
+fn a_leg_through_an_intermediate_is_looked_up_by_every_certificate_of_its_path() {
     let root = Authority::root("Root");
+    let middle = root.numbered_intermediate("Middle", 7, "http://crl.example/root.crl");
+    // What is sent and not needed does not count.
+    let stray = root.numbered_intermediate("Stray", 8, "http://crl.example/root.crl");
+    let mut theirs = middle.leaf(&leaf(66));
+    let end = theirs.chain.find("-----END CERTIFICATE-----\n").unwrap() + 26;
+    theirs.chain.insert_str(end, &stray.pem);
     let site = edge(&root);
-    let theirs = root.leaf(&leaf(66));
-    let wanted = point(&theirs, &root);
-    let (before, _, _reported) = with_lists(&site, 1, vec![]);
-    let mut server = admit(&before, Class::Federation, &theirs);
-    assert_eq!(server.session.rejudge(before.trust(), NOW_UNIX_S), Ok(None), "nothing changed");
-
-    let list = |serials: &[u64]| read(&root.list(&List::current(serials)), &wanted).unwrap();
-    let (good, _, _reported) = with_lists(&site, 2, vec![list(&[1])]);
-    assert_ne!(good.edition(), before.edition());
-    let names = server.session.rejudge(good.trust(), NOW_UNIX_S).unwrap().unwrap();
+    let (before, _, mut reported) = with_lists(&site, 1, vec![]);
+    let mut server = admit_partner(&before, &theirs);
+    let of_leaf = reported.try_recv().unwrap();
+    let of_middle = reported.try_recv().unwrap();
+    assert!(reported.try_recv().is_err());
+    let lists = |of_root: &[u64]| {
+        let of_root = read(&root.list(&List::current(of_root)), &of_middle).unwrap();
+        vec![read(&middle.list(&List::current(&[1])), &of_leaf).unwrap(), of_root]
+    };
+    let (good, _, _reported) = with_lists(&site, 2, lists(&[8]));
+    let names = server.session.rejudge_lists(good.trust(), NOW_UNIX_S).unwrap().unwrap();
     assert_eq!(names.revocation, Good);
-    assert_eq!(state(&server), Some(Good));
-    assert_eq!(server.session.rejudge(good.trust(), NOW_UNIX_S), Ok(None));
+    let (revoked, _, _reported) = with_lists(&site, 3, lists(&[7]));
+    let outcome = server.session.rejudge_lists(revoked.trust(), NOW_UNIX_S);
+    assert_eq!(outcome, Err(Fault::Revoked), "its authority was revoked");
+}
 
-    let after_its_end = 33_000_000_000;
-    let theirs_ended = server.session.rejudge(good.trust(), after_its_end);
-    assert_eq!(theirs_ended.unwrap().unwrap().revocation, Unknown, "a list has its time");
-
-    let (revoked, _, _reported) = with_lists(&site, 3, vec![list(&[66])]);
-    assert_eq!(server.session.rejudge(revoked.trust(), NOW_UNIX_S), Err(Fault::Revoked));
-    let late = server.session.rejudge(revoked.trust(), after_its_end);
-    assert_eq!(late, Err(Fault::Revoked), "what a list revoked stays revoked");
+#[test]
+fn of_an_authoritys_divided_lists_the_one_counts_whose_place_the_certificate_names() {
+    const OTHER: &str = "http://crl.fabrikam.example/2.crl";
+    let root = Authority::root("Root");
+    let scoped = |url: &'static str, serials: &[u64]| {
+        let wanted = point(&root.leaf(&Leaf { points: vec![url], ..leaf(1) }), &root);
+        let list = List { scope: Some((url, None)), ..List::current(serials) };
+        read(&root.list(&list), &wanted).unwrap()
+    };
+    let lists = vec![scoped(OTHER, &[66]), scoped(PLACE, &[67])];
+    let (material, _, _reported) = with_lists(&edge(&root), 1, lists);
+    let of = |serial| admit(&material, Class::Federation, &root.leaf(&leaf(serial)));
+    assert_eq!(state(&of(66)), Some(Good));
+    assert_eq!(of(67).outcome, Err(Fault::Revoked));
 }
 
 #[test]
@@ -123,7 +215,7 @@ fn every_certificate_below_the_anchor_needs_a_list_of_its_own_issuer() {
     let site = edge(&root);
     let judged = |lists| {
         let (material, _, mut reported) = with_lists(&site, 1, lists);
-        let server = admit(&material, Class::Federation, &theirs);
+        let server = admit_partner(&material, &theirs);
         let mut urls = Vec::new();
         while let Ok(point) = reported.try_recv() {
             urls.extend(point.urls().map(str::to_owned));
@@ -181,26 +273,49 @@ fn a_leg_we_open_under_hard_comes_up_only_if_the_chain_is_known_to_be_good() {
 }
 
 #[test]
-fn nothing_is_fetched_or_consulted_for_a_leg_we_open_under_off_or_on_the_inside() {
+fn nothing_is_fetched_for_a_leg_we_open_under_off_or_on_the_inside() {
     let root = Authority::root("Root");
     let mut site = edge(&root);
     site.plan.internal_names = vec![domain("sip.fabrikam.example")];
     let theirs = root.leaf(&leaf(66));
     let wanted = point(&theirs, &root);
-    let lists = || vec![read(&root.list(&List::current(&[66])), &wanted).unwrap()];
+    let list = read(&root.list(&List::current(&[66])), &wanted).unwrap();
     let names = ExpectedNames {
         revocation: Demand::Off,
         ..ExpectedNames::host(domain("sip.fabrikam.example"))
     };
-    for lists in [vec![], lists()] {
-        let (material, reports, mut reported) = with_lists(&site, 1, lists);
-        let mut client = End::client_for(&material, Class::Federation, None, &names).unwrap();
+    let connect = |material: &Material| {
+        let mut client = End::client_for(material, Class::Federation, None, &names).unwrap();
         run(&mut client, &mut Bare::accept(&theirs, None), WHOLE);
-        assert!(client.is_established());
-        assert!(admit(&material, Class::Internal, &theirs).is_established());
-        assert!(reported.try_recv().is_err());
-        assert_eq!(reports.unknown(), 0);
-    }
+        client
+    };
+    let (material, reports, mut reported) = with_lists(&site, 1, vec![]);
+    let mut client = connect(&material);
+    assert!(client.is_established());
+    assert!(admit(&material, Class::Internal, &theirs).is_established());
+    assert!(reported.try_recv().is_err());
+    assert_eq!(reports.unknown(), 0);
+
+    // What a list says that is there for others is heard; the inside has lists from files alone.
+    let (material, _, _reported) = with_lists(&site, 2, vec![list]);
+    assert_eq!(connect(&material).outcome, Err(Fault::Revoked));
+    let again = client.session.rejudge_lists(material.trust(), NOW_UNIX_S);
+    assert_eq!(again, Err(Fault::Revoked));
+    let mut inside = admit(&material, Class::Internal, &theirs);
+    assert!(inside.is_established());
+    assert_eq!(inside.session.rejudge_lists(material.trust(), NOW_UNIX_S), Ok(None));
+}
+
+#[test]
+fn what_a_list_revoked_stays_revoked_when_no_more_lists_are_wanted() {
+    let root = Authority::root("Root");
+    let theirs = root.leaf(&leaf(66));
+    let list = read(&root.list(&List::current(&[66])), &point(&theirs, &root)).unwrap();
+    let revocation = Revocation::new(vec![Arc::new(list)], None);
+    let material = edge(&root).build().with_revocation(1, Arc::new(revocation));
+    assert_eq!(admit(&material, Class::Federation, &theirs).outcome, Err(Fault::Revoked));
+    let other = root.leaf(&leaf(67));
+    assert!(admit_partner(&material, &other).is_established());
 }
 
 #[test]

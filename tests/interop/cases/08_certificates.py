@@ -1,7 +1,6 @@
 """Kamailio partners with papers of every kind: each outcome by status, diagnostics, log and metric."""
 
 import os
-import signal
 
 from lab import edge, peers
 from lab.world import ADDRESS, expect, sh, wait_until
@@ -98,12 +97,9 @@ def run(world):
 
 def configure(world, process, line):
     """Puts `line` into the partner's entry and reloads."""
-    before = edge.metric(world, "entente_control_config_epoch")
     kind = 'kind = "allowed_domain"'
-    world.file("entente1.toml", edge.configuration(world).replace(kind, f"{kind}\n{line}"))
-    process.signal(signal.SIGHUP)
-    wait_until("the reload",
-               lambda: edge.metric(world, "entente_control_config_epoch") > before)
+    text = edge.configuration(world).replace(kind, f"{kind}\n{line}")
+    edge.reload(world, process, text)
 
 
 class Papers:

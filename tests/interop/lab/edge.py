@@ -1,9 +1,11 @@
 """The edge under test: its configuration, its start, its reload and its end."""
 
 import os
+import re
 
-from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, PUBLIC_DNS,
-                       REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh)
+from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, HANGUP, INTEROP,
+                       PUBLIC_DNS, REPOSITORY, SECOND_EXTERNAL, SECOND_INTERNAL, expect, sh,
+                       wait_until)
 
 # ENTENTE_BINARY: another build, for instance an operator's package.
 BINARY = os.environ.get("ENTENTE_BINARY") or os.path.join(
@@ -101,15 +103,16 @@ level = "info"
 """
 
 
-def start(world, number=1, key_log=False, **how):
+def start(world, number=1, key_log=False, text=None, **how):
     """Starts an edge, or Kamailio in its place, and waits until it serves.
 
-    `key_log`: TLS secrets go to keys.txt, for a capture; `how` is for `configuration`.
+    `key_log`: TLS secrets go to keys.txt, for a capture; `text` is the whole configuration, `how`
+    is for `configuration` otherwise.
     """
     if world.stand_in:
         return _stand_in(world)
     name = f"entente{number}"
-    path = world.file(f"{name}.toml", configuration(world, number, **how))
+    path = world.file(f"{name}.toml", text or configuration(world, number, **how))
     argv = [BINARY, "run", "-c", path, "--explain"]
     if key_log:
         argv += ["--key-log", f"{world.folder}/keys.txt"]
@@ -154,10 +157,37 @@ def management(world, path, number=1, check=True):
     return int(status or 0), body
 
 
+def reload(world, process, text, number=1):
+    """Puts `text` in the edge's configuration and in force."""
+    before = metric(world, "entente_control_config_epoch", number=number)
+    world.file(f"entente{number}.toml", text)
+    process.signal(HANGUP)
+    wait_until("the reload",
+               lambda: metric(world, "entente_control_config_epoch", number=number) > before)
+
+
 def metric(world, name, labels=(), number=1):
     """The sum of a series' samples whose labels hold every one of `labels`; 0 if it has none."""
     status, body = management(world, "/metrics", number)
     expect(status == 200, f"/metrics answered {status}")
     samples = [line for line in body.splitlines()
                if line.split("{")[0].split(" ")[0] == name and all(w in line for w in labels)]
+    note_series(world, body)
     return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
+
+
+def note_series(world, body):
+    """Notes which samples have moved; those of several shards are one."""
+    for line in body.splitlines():
+        if line and not line.startswith("#") and "_bucket{" not in line:
+            series, value = line.rsplit(" ", 1)
+            series = re.sub(r'\{shard="\d+"\}', "", series)
+            world.series[series] = world.series.get(series, False) or float(value) > 0
+
+
+def note_last_series(world):
+    """Notes the samples of edges that still run."""
+    for number in (1, 2):
+        status, body = management(world, "/metrics", number, check=False)
+        if status == 200:
+            note_series(world, body)

@@ -24,8 +24,8 @@ class Kamailio:
         self.process.expect(needle, seconds, times)
 
 
-def kamailio(world, name, where, domain, fqdn, certificate, extra=()):
-    """Starts Kamailio with `organisation.cfg`; TLS at 5061, UDP for its own users at 5060."""
+def kamailio(world, name, where, domain, fqdn, certificate, extra=(), port=5061):
+    """Starts Kamailio with `organisation.cfg`; TLS at `port`, UDP for its own users at 5060."""
     address = ADDRESS[where]
     home = os.path.join(world.folder, name)
     os.makedirs(home)
@@ -37,12 +37,13 @@ def kamailio(world, name, where, domain, fqdn, certificate, extra=()):
     world.file(f"{name}/tls.cfg", tls)
     argv = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-w", home, "-Y", home,
             "-P", f"{home}/pid", "-A", f'DOMAIN="{domain}"', "-A", f'FQDN="{fqdn}"',
-            "-A", f"ADDRESS={address}", "-A", f'TLSCFG="{home}/tls.cfg"']
+            "-A", f"ADDRESS={address}", "-A", f'TLSCFG="{home}/tls.cfg"',
+            "-A", f"TLSPORT={port}"]
     for define in extra:
         argv += ["-A", define]
     argv += ["-f", os.path.join(INTEROP, "kamailio", "organisation.cfg")]
     process = world.spawn(where, name, argv)
-    world.wait_listening(where, address, 5061, process)
+    world.wait_listening(where, address, port, process)
     return Kamailio(world, process, address)
 
 

@@ -15,6 +15,14 @@ LEAVES = {
     "bob": ("ca", ["bob.fabrikam.example"]),
     "balancer": ("ca", ["balancer.contoso.example"]),
     "monitor": ("ca", ["monitor.contoso.example"]),
+    # Partners by the layouts of their SRV records: one edge that speaks for many.
+    "layouts": ("ca", [f"{host}.example" for host in (
+        "sip.northwind", "access2.tailspin", "sip.emea.woodgrove", "edge.datacentre",
+        "access.lucerne", "sip.margie", "sip.lakeshore", "sip.adventure", "sip.cronus",
+        "sip.graphic", "sip.it.adatum", "sip.alpine-edge", "sip.bellows", "sip.fineart")]),
+    "proseware": ("ca", ["sip.proseware.example"]),
+    "wingtip": ("ca", ["edge.wingtip.example"]),
+    "hoster": ("ca", ["sipfed.hoster.example"]),
     # The right name from an authority nobody trusts.
     "forged": ("ca-forger", ["sip.fabrikam.example", "fabrikam.example"]),
 }

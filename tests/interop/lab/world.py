@@ -120,9 +120,14 @@ class World:
         self.processes = []
         self.passed = 0
         self.failed = 0
+        # Every sample of an edge's metrics that was seen, and whether it was ever more than 0.
+        self.series = {}
 
-    def build(self, sip_address=EDGE_EXTERNAL):
-        """Wires hosts, starts name servers; `sip_address` is where the world finds us."""
+    def build(self, sip_address=EDGE_EXTERNAL, partners=()):
+        """Wires hosts, starts name servers; `sip_address` is where the world finds us.
+
+        `partners`: further edges outside, each its name and the host it lives on.
+        """
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
         os.makedirs("/run/lock")  # where the edge locks its addresses, which are this world's alone
@@ -142,6 +147,8 @@ class World:
                   f"host-record=edge1.contoso.example,{EDGE_EXTERNAL}"]
         for domain, host in (("fabrikam", "partner"), ("litware", "stranger")):
             public.append(f"host-record=sip.{domain}.example,{ADDRESS[host]}")
+        for name, host in partners:
+            public.append(f"host-record={name},{ADDRESS[host]}")
         for domain in ("contoso", "fabrikam", "litware"):
             public.append(f"srv-host=_sipfederationtls._tcp.{domain}.example,"
                           f"sip.{domain}.example,5061,0,0")

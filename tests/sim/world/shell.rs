@@ -48,6 +48,7 @@ impl World {
             Command::Mail { shard: to, mail } => {
                 self.post(organisation, shard, usize::from(to), mail)
             }
+            Command::Decided(_) => {}
             Command::Note(note) => {
                 self.note(format!("edge {organisation}.{shard}: {}", note.sentence))
             }

@@ -10,7 +10,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use super::*;
+use crate::cli::check::live::doors::{Examiner, Found};
 use crate::control;
+use crate::dns::{Answer, Domain, Failure, Question, Target};
 
 /// Whose certificates a stand-in accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,8 +109,8 @@ fn partner(world: &World, accepts: Accepts) -> SocketAddr {
     address
 }
 
-/// What is found of partners and next hops.
-fn told(world: &World, partner: SocketAddr, more: &str) -> Vec<(&'static str, String)> {
+/// The configuration of a world whose partner is stated, with `more` in its entry.
+fn config_of(world: &World, partner: SocketAddr, more: &str) -> config::Config {
     let text = text_for(free_port())
         .replace("[[next_hop]]", "[[next_hop]]\naddresses = [\"127.0.0.1\"]\nport = 9")
         + &format!(
@@ -117,20 +119,47 @@ fn told(world: &World, partner: SocketAddr, more: &str) -> Vec<(&'static str, St
             partner.port()
         );
     let path = world.directory.path().join("e.toml");
-    let config = config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"));
-    let mut checker = Checker { config: &config, now_unix_s: now(), findings: Vec::new() };
-    let plan = control::tls_plan(&config, 1, checker.now_unix_s, None);
+    config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// Everybody is at one address, and every record names the host `edge` of its domain.
+fn dns(address: SocketAddr, edge: &'static str) -> impl Fn(&Question) -> Answer {
+    move |question| {
+        let fqdn = match question {
+            Question::Federation(domain) => {
+                Domain::parse(format!("{edge}.{domain}").as_bytes()).unwrap()
+            }
+            Question::Host { fqdn, .. } => fqdn.clone(),
+        };
+        let addresses = vec![address.ip()];
+        let target = Target { fqdn, port: address.port(), priority: 0, weight: 0, addresses };
+        Answer { question: question.clone(), outcome: Ok(vec![target]), ttl_s: 60 }
+    }
+}
+
+/// Lets `look` look at the doors of a configuration.
+fn examined(
+    config: &config::Config,
+    ask: impl Fn(&Question) -> Answer,
+    look: impl FnOnce(&Examiner<'_, &dyn Fn(&Question) -> Answer>) -> Vec<Found>,
+) -> Vec<(&'static str, String, String)> {
+    let plan = control::tls_plan(config, 1, now(), None);
     let material = crate::tls::Material::build(&plan).unwrap();
-    let fqdn = crate::dns::Domain::parse(b"sip.fabrikam.example").unwrap();
-    let target = crate::dns::Target {
-        fqdn,
-        port: partner.port(),
-        priority: 0,
-        weight: 0,
-        addresses: vec![partner.ip()],
-    };
-    checker.partner("partner[0].domain", &config.partners[0], &material, None, &target);
-    checker.findings.into_iter().map(|finding| (finding.code, finding.sentence)).collect()
+    let (rules, snapshot) = (control::rules(config), control::policy(config).unwrap());
+    let now = crate::time::Now { unix_s: now(), ..crate::time::Now::default() };
+    let ask: &dyn Fn(&Question) -> Answer = &ask;
+    let (rules, snapshot, material) = (&rules, &snapshot, &material);
+    let examiner = Examiner { rules, snapshot, material, now, ask };
+    look(&examiner).into_iter().map(|f| (f.code, f.sentence, f.advice)).collect()
+}
+
+const LOOPBACK: &str = "allow_networks = [\"127.0.0.0/8\"]\n";
+
+/// What is found of the partner.
+fn told(world: &World, partner: SocketAddr, more: &str) -> Vec<(&'static str, String)> {
+    let config = config_of(world, partner, &format!("{LOOPBACK}{more}"));
+    let found = examined(&config, dns(partner, "sip"), |examiner| examiner.partner(0));
+    found.into_iter().map(|(code, sentence, _)| (code, sentence)).collect()
 }
 
 #[test]
@@ -147,7 +176,7 @@ fn a_partner_whose_certificate_ends_soon_is_named() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].0, "partner-certificate-expires-soon");
     assert!(
-        told[0].1.starts_with("the certificate of fabrikam.example ends in 9 days"),
+        told[0].1.starts_with("the certificate of fabrikam.example ends in 9 days, on 20"),
         "{told:?}"
     );
 }
@@ -216,7 +245,7 @@ fn a_next_hop_that_is_not_there_is_unreachable() {
     );
     let path = world.directory.path().join("e.toml");
     let config = config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"));
-    let findings = check(&config, now(), Look::Connecting);
+    let findings = check(&config, now(), Look::Connecting { partners: 64, running: false });
     let found: Vec<_> = findings.iter().filter(|f| f.code.starts_with("next-hop")).collect();
     assert_eq!(found.len(), 1, "{findings:?}");
     assert_eq!(
@@ -227,4 +256,179 @@ fn a_next_hop_that_is_not_there_is_unreachable() {
         found[0].advice,
         "start it, or let the rule of `entente plan --section firewall` through"
     );
+}
+
+/// Returns code, sentence and advice of the partner of a configuration.
+fn of_partner(
+    config: &config::Config,
+    ask: impl Fn(&Question) -> Answer,
+) -> Vec<(&'static str, String, String)> {
+    examined(config, ask, |examiner| examiner.partner(0))
+}
+
+#[test]
+fn a_partner_at_an_address_that_the_rule_refuses_is_not_connected_to() {
+    let world = world_of("sip.fabrikam.example", 90, Vec::new());
+    // Whoever listened there would never be asked.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let found = of_partner(&config_of(&world, address, ""), dns(address, "sip"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "partner-address-refused");
+    assert!(found[0].1.contains("127.0.0.1 is an address of this edge"), "{found:?}");
+    assert!(found[0].2.contains("allow_networks of its entry"), "{found:?}");
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn what_dns_says_of_a_partner_is_judged_as_the_edge_does() {
+    let world = world_of("sip.fabrikam.example", 90, Vec::new());
+    let address = SocketAddr::from(([127, 0, 0, 1], 9));
+    let text = text_for(free_port()) + LOOPBACK;
+    let path = world.directory.path().join("e.toml");
+    let config = config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"));
+    let elsewhere = of_partner(&config, dns(address, "sip.eu"));
+    assert_eq!(elsewhere[0].0, "partner-srv-elsewhere", "{elsewhere:?}");
+    assert!(elsewhere[0].1.contains("names sip.eu.fabrikam.example, which may not be its edge"));
+    let silent = of_partner(&config, |question| Answer {
+        question: question.clone(),
+        outcome: Err(Failure::NoSuchService),
+        ttl_s: 60,
+    });
+    assert_eq!(silent[0].0, "partner-not-found");
+    assert!(silent[0].1.starts_with("fabrikam.example publishes no federation SRV record"));
+    assert_eq!(
+        silent[0].2,
+        "ask its administrator to publish _sipfederationtls._tcp.fabrikam.example, or state its \
+         edge in the entry"
+    );
+}
+
+#[test]
+fn providers_and_the_default_route_are_looked_at_too() {
+    let world = world_of("sipfed.hoster.example", 10, vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let entry = "name = \"hoster\"\nkind = \"hosting\"\nenabled = true\n";
+    let stated = "edge = \"sipfed.hoster.example\"\nrequire_client_eku = true\n\
+                  allow_networks = [\"127.0.0.0/8\"]\n";
+    let read = |section: &str| {
+        let text = text_for(free_port()) + section;
+        let path = world.directory.path().join("e.toml");
+        config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"))
+    };
+    let codes = |found: Vec<(&'static str, String, String)>| -> Vec<_> {
+        found.into_iter().map(|(code, sentence, _)| (code, sentence)).collect()
+    };
+    let both = |who: &str, told: &[(&'static str, String)]| {
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0].0, "partner-certificate-expires-soon");
+        assert!(told[0].1.starts_with(&format!("the certificate of {who} ends in 9 days, on 20")));
+        assert_eq!(told[1].0, "partner-without-client-eku");
+    };
+    let config = read(&format!("[[provider]]\n{entry}{stated}"));
+    let ask = dns(partner(&world, Accepts::Everybody), "sip");
+    let found = examined(&config, ask, |examiner| examiner.provider(&examiner.rules.providers[0]));
+    both("provider hoster", &codes(found));
+
+    let config = read(&format!("[default_route]\n{stated}"));
+    let ask = dns(partner(&world, Accepts::Everybody), "sip");
+    let found = examined(&config, ask, |examiner| {
+        examiner.default_route(examiner.rules.default_route.as_ref().unwrap())
+    });
+    both("the default route", &codes(found));
+
+    let away = |question: &Question| Answer {
+        question: question.clone(),
+        outcome: Err(Failure::NoAddress),
+        ttl_s: 60,
+    };
+    let found = examined(&config, away, |examiner| {
+        examiner.default_route(examiner.rules.default_route.as_ref().unwrap())
+    });
+    let sentence =
+        "the edge of the default route is not found: sipfed.hoster.example has no address";
+    assert_eq!(codes(found), [("partner-not-found", sentence.to_owned())]);
+}
+
+#[test]
+fn of_a_long_list_a_sample_is_connected_to_and_said_so() {
+    let world = world_of("sip.fabrikam.example", 90, Vec::new());
+    let mut list = "domain,edge,port\n".to_owned();
+    for number in 0..100 {
+        list.push_str(&format!("p{number}.example,sip.p{number}.example,9\n"));
+    }
+    fs::write(world.directory.path().join("p.csv"), list).unwrap();
+    let path = world.directory.path().join("e.toml");
+    let text = text_for(free_port())
+        .replace("[[next_hop]]", "[[next_hop]]\naddresses = [\"127.0.0.1\"]\nport = 9")
+        .replace("[[partner]]\ndomain = \"fabrikam.example\"\n", "");
+    fs::write(&path, format!("{text}[federation]\npartners_csv = \"p.csv\"\n")).unwrap();
+    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
+    let look = Look::Connecting { partners: 4, running: false };
+    let findings = check(&config, now(), look);
+    let of = |code: &str| findings.iter().filter(|f| f.code == code).collect::<Vec<_>>();
+    // The name server of these tests answers nobody.
+    let places: Vec<_> = of("partner-not-found")
+        .iter()
+        .map(|finding| finding.place.rsplit(':').next().unwrap_or_default())
+        .collect();
+    assert_eq!(places, ["2", "27", "52", "77"], "every 25th row: {findings:?}");
+    let sampled = of("partners-sampled");
+    assert_eq!(sampled.len(), 1, "{findings:?}");
+    assert_eq!(
+        sampled[0].sentence,
+        format!(
+            "0 of 0 partners of the file and 4 of 100 rows of {} were connected to, evenly spread \
+             from the first on",
+            world.directory.path().join("p.csv").display()
+        )
+    );
+    assert_eq!(sampled[0].advice, "--limit 100 connects to all of them");
+}
+
+#[test]
+fn an_edge_that_is_said_to_run_is_connected_to() {
+    let world = world_of("sip.fabrikam.example", 90, Vec::new());
+    // It shows the partner's certificate, which is not that of the file.
+    let address = partner(&world, Accepts::Everybody);
+    let text = text_for(address.port());
+    let path = world.directory.path().join("e.toml");
+    let config = config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"));
+    let mut checker = Checker { config: &config, now_unix_s: now(), findings: Vec::new() };
+    checker.own();
+    let found: Vec<_> = checker
+        .findings
+        .iter()
+        .filter(|finding| finding.code.starts_with("listener-"))
+        .map(|finding| (finding.code, finding.severity, finding.sentence.clone()))
+        .collect();
+    let file = world.directory.path().join("sip.pem");
+    let internal = config.listeners[1].address;
+    assert_eq!(
+        found,
+        [
+            (
+                "listener-certificate-differs",
+                Severity::Warning,
+                format!("{address} shows another certificate than {} has", file.display())
+            ),
+            (
+                "listener-unreachable",
+                Severity::Error,
+                format!("nobody takes connections at {internal}: connection refused")
+            ),
+        ]
+    );
+}
+
+#[test]
+fn an_edge_that_cannot_be_loaded_connects_to_nobody_and_says_so() {
+    let world = world_of("sip.fabrikam.example", 90, Vec::new());
+    fs::remove_file(world.directory.path().join("sip.pem")).unwrap();
+    let path = world.directory.path().join("e.toml");
+    let text = text_for(free_port());
+    let config = config::parse(&path, &text).unwrap_or_else(|report| panic!("{report}"));
+    let findings = check(&config, now(), Look::Connecting { partners: 64, running: false });
+    assert!(findings.iter().any(|finding| finding.code == "live-not-done"), "{findings:?}");
+    assert!(findings.iter().all(|finding| !finding.code.starts_with("next-hop")), "{findings:?}");
 }

@@ -1,6 +1,6 @@
 //! Targets that fail, rest and come back; legs that die.
 
-use super::world::{World, header, headers, request, respond, respond_with, rules, status};
+use super::world::{World, domain, header, headers, request, respond, respond_with, rules, status};
 use crate::edge::ConnectFailure;
 use crate::limits;
 
@@ -236,6 +236,36 @@ fn a_reload_that_demands_other_names_of_a_partner_retires_its_connections() {
     assert_eq!(expected.sip_domain.as_ref().map(|name| name.as_str()), Some("fabrikam.example"));
     world.pass(1_000);
     assert_eq!(world.closed, [old]);
+}
+
+/// Symptom: messages for one subdomain went to a server whose certificate was never asked for it.
+/// Cause: all that lies below a name shared the connections of whoever was first. Scenario: a
+/// `*.name` entry with a stated edge that must carry the SIP domain.
+#[test]
+fn rfc5922_a_connection_verified_for_one_subdomain_carries_no_other() {
+    use crate::policy::{NameCheck, PartnerRule, Pattern};
+    for (names, shared) in
+        [(NameCheck::Fqdn, true), (NameCheck::SipDomain, false), (NameCheck::Both, false)]
+    {
+        let mut rules = rules();
+        rules.federation.connections_per_partner = 1;
+        let below = Pattern::Below(domain("adatum.example"));
+        let mut adatum = PartnerRule::allowed_server(below, domain("edge.adatum.example"), 5061);
+        adatum.allow_networks = vec!["192.0.2.0/24".parse().unwrap()];
+        adatum.names = names;
+        rules.partners.push(adatum);
+        let mut world = World::with(rules);
+        let pool = world.pool();
+        world.send(pool, &request("MESSAGE", KIM, "a@one.adatum.example", "o1"));
+        world.resolve("edge.adatum.example");
+        let one = world.grant();
+        assert!(world.read(one).contains("Call-ID: o1"));
+        world.send(pool, &request("MESSAGE", KIM, "b@two.adatum.example", "o2"));
+        assert_eq!(world.read(one).contains("Call-ID: o2"), shared, "{names:?}");
+        let asked: Vec<_> = world.connects.iter().map(|c| &c.expected_names.sip_domain).collect();
+        let two = Some(domain("two.adatum.example"));
+        assert_eq!(asked, if shared { vec![] } else { vec![&two] }, "{names:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Pings and idle times (RFC 5626 section 4.4.1, DESIGN 9).
 
-use super::world::{World, request, respond, setup};
+use super::world::{World, request, respond, setup, status};
 use crate::edge::{Class, CloseReason, Core as _, Drain, LegId};
 use crate::limits;
 
@@ -88,6 +88,24 @@ fn a_peer_that_never_answers_keeps_its_connection_and_is_still_pinged() {
     assert!(world.endings.iter().all(|(leg, _)| *leg != pool));
 }
 
+/// Symptom: the loss of a peer that answers pings was never noticed. Cause: one answer that came
+/// too late marked it as silent for good. Scenario: a server that is busy at its first ping.
+#[test]
+fn s4_4_1_a_peer_that_missed_one_ping_is_known_for_its_later_answers() {
+    let mut world = World::new();
+    let (_, pool) = world.fabrikam();
+    assert_eq!(ping(&mut world, pool), PING);
+    world.pass(limits::PONG_MS);
+    for _ in 0..2 {
+        assert_eq!(ping(&mut world, pool), PING);
+        world.send(pool, PONG);
+    }
+    assert_eq!(world.access.counters().pongs, 2);
+    assert_eq!(ping(&mut world, pool), PING);
+    world.pass(limits::PONG_MS);
+    assert!(world.endings.contains(&(pool, CloseReason::NoPong)), "{:?}", world.endings);
+}
+
 #[test]
 fn the_idle_time_ends_a_partners_connection_that_nobody_keeps_and_only_that() {
     let mut world = World::new();
@@ -134,6 +152,34 @@ fn a_closing_drain_closes_what_has_no_transaction_some_in_each_second() {
     let closed = |leg| world.endings.contains(&(leg, CloseReason::Draining));
     assert!(users.into_iter().all(closed));
     assert!(!closed(pool), "an answer is awaited there");
+    assert!(!closed(partner), "and is to be told here");
+    let forwarded = world.read(pool);
+    world.send(pool, respond(&forwarded, 200).as_bytes());
+    assert_eq!(status(&world.read(partner)), 200);
+    world.pass(1_000);
+    for leg in [partner, pool] {
+        assert!(world.endings.contains(&(leg, CloseReason::Draining)));
+    }
+}
+
+/// Symptom: a drain lost messages without an answer. Cause: what waited for DNS was no transaction
+/// yet, so its leg counted as idle. Scenario: a drain begins during a look-up.
+#[test]
+fn a_closing_drain_waits_for_a_message_that_waits_for_dns() {
+    let mut world = World::new();
+    let partner = world.partner("sip.fabrikam.example");
+    let message = request("MESSAGE", "john@fabrikam.example", "kim@contoso.example", "m1");
+    world.send(partner, &message);
+    world.access.drain(world.now, Drain::Closing, &mut world.effects);
+    world.pass(1_000);
+    assert_eq!(world.endings, []);
+    world.resolve("sip.fabrikam.example");
+    let pool = world.grant();
+    let forwarded = world.read(pool);
+    world.send(pool, respond(&forwarded, 200).as_bytes());
+    assert_eq!(status(&world.read(partner)), 200);
+    world.pass(1_000);
+    assert!(world.endings.contains(&(partner, CloseReason::Draining)));
 }
 
 #[test]

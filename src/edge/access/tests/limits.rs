@@ -3,7 +3,7 @@
 
 use super::world::{World, header, headers, request, request_with, respond, rules, status};
 use crate::dns::Question;
-use crate::edge::{LegId, Severity};
+use crate::edge::{Core as _, Drain, LegId, Severity};
 use crate::policy::scores::Holder;
 use crate::policy::{Limits, PartnerKind, Rules, Throttles};
 
@@ -150,6 +150,44 @@ fn s5_3_a_request_in_a_dialog_addresses_nobody_new() {
     assert_eq!(tailspin.told(SUE, 200), 480, "outside of it she is one too many");
 }
 
+/// Symptom: calls of a busy partner ended after 32 s. Cause: their ACKs were beyond its rate, and
+/// what refuses an ACK is silent. Scenario: the partner's rate is used up when its call is
+/// answered.
+#[test]
+fn s5_3_an_ack_of_a_call_that_stands_pays_and_is_not_refused() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 2, ..strict() });
+    let contact = "Contact: <sip:john@198.51.100.7>\r\n";
+    tailspin.world.send(tailspin.partner, &request_with("INVITE", JOHN, KIM, "c1", contact));
+    let invited = tailspin.world.read(tailspin.pool);
+    tailspin.world.send(tailspin.pool, respond(&invited, 200).as_bytes());
+    tailspin.world.read(tailspin.partner);
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    assert_eq!(tailspin.told(KIM, 200), 480, "the rate is used up");
+    let routes: Vec<String> =
+        headers(&invited, "Record-Route").iter().rev().map(|r| format!("Route: {r}\r\n")).collect();
+    let in_dialog = |method: &str| {
+        format!(
+            "{method} sip:kim@10.0.0.5 SIP/2.0\r\n\
+             Via: SIP/2.0/TLS 198.51.100.7;branch=z9hG4bKa{method}\r\n\
+             {}Max-Forwards: 70\r\nFrom: <sip:{JOHN}>;tag=fc1\r\nTo: <sip:{KIM}>;tag=t\r\n\
+             Call-ID: c1\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
+            routes.concat()
+        )
+    };
+    tailspin.world.send(tailspin.partner, in_dialog("ACK").as_bytes());
+    let ack = tailspin.world.read(tailspin.pool);
+    assert!(ack.starts_with("ACK sip:kim@10.0.0.5"), "{ack}");
+    tailspin.world.send(tailspin.partner, in_dialog("BYE").as_bytes());
+    assert_eq!(status(&tailspin.world.read(tailspin.partner)), 480, "nothing else is spared");
+    // One of no dialog is a message like any other, and its end is told.
+    let stray = request("ACK", JOHN, KIM, "stray");
+    tailspin.world.send(tailspin.partner, &stray);
+    assert_eq!(tailspin.world.read(tailspin.pool), "");
+    assert_eq!(tailspin.world.access.counters().acks_dropped, 1);
+    let told = &tailspin.world.notes.last().expect("the log is told").sentence;
+    assert!(told.starts_with("ACK dropped: the partner sends more messages"), "{told}");
+}
+
 #[test]
 fn s5_3_what_comes_too_fast_is_held_and_leaves_in_its_order() {
     let mut tailspin = Discovered::new(Limits { hold_ms: 500, ..Limits::default() });
@@ -213,6 +251,43 @@ fn s5_3_guessing_makes_suspicious_and_time_heals() {
     assert_eq!(sent, [200; 5]);
 }
 
+/// Symptom: a partner's rate stayed used up by messages that it was told had been refused. Cause: a
+/// message without room to be held kept the place it had paid for. Scenario: many large messages.
+#[test]
+fn s5_3_what_cannot_be_held_does_not_pay() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    let body = "x".repeat(crate::limits::HELD_BYTES_PER_LEG_MAX);
+    let text = String::from_utf8(request("MESSAGE", JOHN, KIM, "large")).unwrap();
+    let length = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    let large = text.replace("Content-Length: 2\r\n\r\nhi", &length);
+    tailspin.world.send(tailspin.partner, large.as_bytes());
+    assert_eq!(status(&tailspin.world.read(tailspin.partner)), 480);
+    tailspin.world.pass(1_000);
+    assert_eq!(tailspin.told(KIM, 200), 200, "the second is its own again");
+}
+
+/// Symptom: a held message paid twice, and was held twice. Cause: what had to wait for DNS after it
+/// was held counted as new. Scenario: the answer about its sender runs out while it is held.
+#[test]
+fn s5_3_a_held_message_that_must_wait_for_dns_has_paid() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
+    // The answer that the sender's domain rests on ends in a second.
+    tailspin.world.pass(57_500);
+    tailspin.world.read(tailspin.pool);
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    tailspin.world.send(tailspin.partner, &request("MESSAGE", JOHN, KIM, "held"));
+    tailspin.world.send(tailspin.partner, &request("MESSAGE", JOHN, KIM, "next"));
+    assert_eq!(tailspin.world.access.held.len(), 2);
+    tailspin.world.pass(1_000);
+    assert_eq!(tailspin.world.questions.len(), 1, "it waits for DNS");
+    tailspin.resolve();
+    assert_eq!(tailspin.answer(200), ["held"]);
+    tailspin.world.pass(1_000);
+    assert_eq!(tailspin.answer(200), ["next"]);
+    assert_eq!(tailspin.world.access.counters().held, 2, "each was held once");
+}
+
 #[test]
 fn a_held_invite_can_be_cancelled_and_a_lost_leg_takes_its_own_along() {
     let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
@@ -235,16 +310,29 @@ fn a_held_invite_can_be_cancelled_and_a_lost_leg_takes_its_own_along() {
 }
 
 #[test]
+fn a_closing_drain_waits_for_what_is_held() {
+    let mut tailspin = Discovered::new(Limits { messages_per_s: 1, ..Limits::default() });
+    assert_eq!(tailspin.told(KIM, 200), 200);
+    tailspin.message(KIM);
+    assert_eq!(tailspin.world.access.held.len(), 1);
+    let now = tailspin.world.now;
+    tailspin.world.access.drain(now, Drain::Closing, &mut tailspin.world.effects);
+    tailspin.world.pass(500);
+    assert!(!tailspin.world.closed.contains(&tailspin.partner));
+    tailspin.world.pass(500);
+    assert_eq!(tailspin.answer(200).len(), 1);
+    assert_eq!(status(&tailspin.world.read(tailspin.partner)), 200);
+}
+
+#[test]
 fn a_listed_partner_may_be_given_limits_of_its_own() {
     let mut world = World::new();
     let (partner, pool) = world.fabrikam();
-    let own = Limits { messages_per_s: 3, ..strict() };
-    let throttles = Throttles {
-        kinds: vec![(PartnerKind::AllowedServer, strict())],
-        partners: vec![("fabrikam.example".to_owned(), own)],
-        ..Throttles::default()
-    };
-    world.limit(rules(), throttles, 2);
+    let throttles =
+        Throttles { kinds: vec![(PartnerKind::AllowedDomain, strict())], ..Throttles::default() };
+    let mut rules = rules();
+    rules.partners[0].limits.messages_per_s = Some(3);
+    world.limit(rules, throttles, 2);
     for number in 0..10 {
         let id = format!("m{number}");
         world.send(partner, &request("MESSAGE", "john@fabrikam.example", KIM, &id));

@@ -4,7 +4,7 @@ use super::world::{
     World, domain, header, headers, request, request_with, respond, respond_with, rules, snapshot,
     status,
 };
-use crate::policy;
+use crate::policy::{self, RefusalRule};
 
 const JOHN: &str = "john@fabrikam.example";
 const KIM: &str = "kim@contoso.example";
@@ -258,6 +258,10 @@ fn a_candidate_policy_is_asked_beside_the_one_in_force_and_changes_nothing() {
         assert!(world.read(pool).starts_with("MESSAGE "), "traffic is untouched");
     }
     assert_eq!(world.access.counters().shadow_would_refuse, 1, "once per verdict");
+    let by_rule: Vec<u64> = world.access.by_rule().values().collect();
+    let (refused, shadow) = by_rule.split_at(RefusalRule::ALL.len());
+    assert_eq!(shadow[RefusalRule::UnknownDomain as usize], 1, "{shadow:?}");
+    assert_eq!(refused.iter().sum::<u64>(), 0, "traffic is untouched");
     world.notes.clear();
     world.pass(1_000);
     let said = &world.notes[0].sentence;

@@ -2,6 +2,7 @@
 //! staging. Names follow the rules they show; DESIGN 6 unless a document is named.
 
 mod bad_input;
+mod decided;
 mod dialog;
 mod failover;
 mod keep_alive;
@@ -10,6 +11,8 @@ mod message;
 mod parking;
 mod pipe;
 mod providers;
+mod refusals;
+mod reload;
 mod remote_user;
 mod revocation;
 mod topology;

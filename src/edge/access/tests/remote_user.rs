@@ -87,7 +87,12 @@ fn a_stranger_on_443_is_refused() {
     let mut world = World::new();
     let user = world.user();
     world.send(user, &request("MESSAGE", JOHN, KIM, "m1"));
-    assert_eq!(status(&world.read(user)), 403);
+    let answer = world.read(user);
+    assert_eq!(status(&answer), 403);
+    // lync-federation 12.1: whoever is outside and unknown gets neither names nor sentences.
+    assert_eq!(header(&answer, "ms-diagnostics"), None, "{answer}");
+    assert!(!answer.contains("lsedge.contoso.example"), "{answer}");
+    assert!(header(&answer, "ms-diagnostics-public").is_some());
     assert!(world.connects.is_empty());
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::world::{World, domain, header, headers, request, request_with, respond, rules, status};
 use crate::edge::LegId;
 use crate::policy::users::{AccessPolicy, DirectoryBuilder, Home, MarksCount};
-use crate::policy::{ArchivingNotice, Outgoing, ProviderKind, ProviderRule, Snapshot, compile};
+use crate::policy::{
+    ArchivingNotice, DefaultRoute, Outgoing, ProviderKind, ProviderRule, Rules, Snapshot, compile,
+};
 
 const JOHN: &str = "john@fabrikam.example";
 /// Granted everything.
@@ -61,6 +63,27 @@ fn s5_5_a_partner_reaches_only_users_whose_policy_opens_federation() {
     let told = &world.notes.last().unwrap().sentence;
     assert!(told.contains("the external access policy none granted to that user"), "{told}");
     assert!(!told.contains("lee"), "no user part is told: {told}");
+}
+
+#[test]
+fn a_candidate_policy_is_asked_about_users_too() {
+    let mut world = World::new();
+    let (partner, pool) = world.fabrikam();
+    let live = compile(rules(), 2).expect("no contradiction");
+    world.publish(live.shadowed_by(Some(Arc::new(snapshot(MarksCount::Decide)))));
+    for (user, id) in [(KIM, "m1"), (LEE, "m2"), (MAX, "m3")] {
+        world.send(partner, &request("MESSAGE", JOHN, user, id));
+        assert!(world.read(pool).starts_with("MESSAGE"), "traffic is untouched");
+    }
+    let counters = world.access.counters();
+    assert_eq!((counters.shadow_would_refuse_user, counters.shadow_would_permit_user), (2, 0));
+    world.publish(
+        snapshot(MarksCount::Decide)
+            .shadowed_by(Some(Arc::new(compile(rules(), 2).expect("no contradiction")))),
+    );
+    world.send(partner, &request("MESSAGE", JOHN, LEE, "m4"));
+    assert_eq!(status(&world.read(partner)), 403);
+    assert_eq!(world.access.counters().shadow_would_permit_user, 1);
 }
 
 #[test]
@@ -130,7 +153,9 @@ fn s5_5_only_users_whose_policy_opens_it_sign_in_from_outside() {
     world.send(phone, &request("REGISTER", LEE, LEE, "r2"));
     let answer = world.read(phone);
     assert_eq!(status(&answer), 403, "{answer}");
-    assert!(header(&answer, "ms-diagnostics").unwrap().starts_with("4003;"), "{answer}");
+    let told = header(&answer, "ms-diagnostics-public").unwrap();
+    assert!(told.starts_with("4003;"), "{answer}");
+    assert!(!answer.contains("policy none"), "who is outside reads nothing of our policies");
 }
 
 #[test]
@@ -171,6 +196,11 @@ fn public(audio_video: bool, public_im: bool, public_av: bool) -> (World, LegId,
     provider.domains = vec![domain("skype.example")];
     provider.audio_video = audio_video;
     rules.providers.push(provider);
+    with_public_gates(rules, public_im, public_av)
+}
+
+/// What users may do with public services, one of which is at sip.skype.example.
+fn with_public_gates(rules: Rules, public_im: bool, public_av: bool) -> (World, LegId, LegId) {
     let global = AccessPolicy {
         name: "global".to_owned(),
         federation: true,
@@ -222,6 +252,32 @@ fn s5_5_public_im_and_its_audio_have_gates_of_their_own() {
                 let header = header(&answer, "ms-diagnostics-public").unwrap_or_default();
                 assert!(header.starts_with(diagnostics), "{case:?}: {answer}");
             }
+        }
+    }
+}
+
+/// Symptom: users without the right to public IM wrote to public services. Cause: the gate was
+/// chosen by the kind of partner. Scenario: a clearing house for public services as default route.
+#[test]
+fn s5_5_what_comes_by_a_public_default_route_is_public() {
+    const AUDIO: &str = "m=audio 50000 RTP/AVP 0\r\n";
+    for (public_im, public_av, media, passes) in [
+        (false, true, "", false),
+        (true, false, "", true),
+        (true, false, AUDIO, false),
+        (true, true, AUDIO, true),
+    ] {
+        let mut rules = rules();
+        rules.default_route =
+            Some(DefaultRoute { public: true, ..DefaultRoute::new(domain("sip.skype.example")) });
+        let (mut world, hub, pool) = with_public_gates(rules, public_im, public_av);
+        world.send(hub, &call("echo@anybody.example", media));
+        let (answer, forwarded) = (world.read(hub), world.read(pool));
+        let case = (public_im, public_av, media);
+        assert_eq!(forwarded.starts_with("INVITE "), passes, "{case:?}: {answer}");
+        if !passes {
+            assert_eq!(status(&answer), 403, "{case:?}");
+            assert!(header(&answer, "ms-diagnostics-public").unwrap().starts_with("1001;"));
         }
     }
 }

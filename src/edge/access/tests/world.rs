@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::dns::{Answer, Domain, Failure, Question, Target};
 use crate::edge::access::{Access, Setup};
 use crate::edge::{
-    Class, CloseReason, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Note,
-    Opened,
+    Class, CloseReason, Command, Connect, ConnectFailure, Core, Decided, Effects, Fed, LegId, Lost,
+    Note, Opened,
 };
 use crate::policy::{
     self, Anchors, NextHop, PartnerRule, PeerNames, RevocationState, Rules, Snapshot,
@@ -85,6 +85,7 @@ pub(super) struct World {
     /// The same, with why.
     pub(super) endings: Vec<(LegId, CloseReason)>,
     pub(super) notes: Vec<Note>,
+    pub(super) decided: Vec<Decided>,
     rest: BTreeMap<LegId, Vec<u8>>,
     next_leg: u32,
 }
@@ -104,6 +105,7 @@ impl World {
             closed: Vec::new(),
             endings: Vec::new(),
             notes: Vec::new(),
+            decided: Vec::new(),
             rest: BTreeMap::new(),
             next_leg: 0,
         }
@@ -259,6 +261,7 @@ impl World {
                     self.endings.push((leg, reason));
                 }
                 Command::Note(note) => self.notes.push(note),
+                Command::Decided(decided) => self.decided.push(*decided),
                 Command::Mail { .. } => panic!("one shard has nobody to write to"),
             }
         }

@@ -3,7 +3,8 @@
 //! Exit codes, the same for every command: 0 it did what it should; 1 it did not, or `check` found
 //! an error; 2 it was called wrongly. `check --fail-on` adds 3 for warnings and 4 for notes;
 //! `replay` says 2 for what it could not do, since 1 means that a decision would differ, and
-//! `explain` for a file that is refused, since 1 means that the message would be; 3 that DNS decides.
+//! `explain` for a file that is refused, since 1 means that the message would be, and 3 that DNS
+//! decides.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -332,7 +332,11 @@ pub(super) fn compile_policy(
         .with_directory(Arc::clone(&config.directory)))
 }
 
-fn shard_count(config: &Config) -> anyhow::Result<usize> {
+/// Returns how many shards an edge with this configuration has on this host.
+///
+/// # Errors
+/// More shards than transactions.
+pub fn shard_count(config: &Config) -> anyhow::Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pinned = (!config.edge.cores.is_empty()).then_some(config.edge.cores.len());
     let shards = config.edge.shards.or(pinned).unwrap_or(cores).min(limits::SHARDS_MAX);

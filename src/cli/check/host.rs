@@ -25,6 +25,10 @@ const VERDICT_BYTES: u64 = 256;
 const SCORE_BYTES: u64 = 256;
 /// A user's mark and class, at the load of the table.
 const USER_BYTES: u64 = 14;
+/// A listed domain with its share of the tables, as compiled and as read (`benches/policy.rs`).
+const DOMAIN_BYTES: u64 = 57 + 64;
+/// A serial number on a fetched list.
+const REVOKED_BYTES: u64 = 16;
 /// An answer of DNS that is remembered.
 const ANSWER_BYTES: u64 = 1024;
 /// 2025-01-01, before which this program did not exist.
@@ -196,10 +200,12 @@ fn users_bytes(config: &Config) -> u64 {
 
 /// Returns what the limits of `config` amount to in memory when all of them are reached.
 pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
-    let shards = config
-        .edge
-        .shards
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    // A number that `run` refuses is told by the reading of the configuration.
+    let shards = control::shard_count(config).unwrap_or(1);
+    let rows = |list: Option<usize>| list.unwrap_or_default();
+    let partners = config.partners.len() + rows(config.partner_list.as_ref().map(|l| l.rows.len()));
+    let blocked = config.blocked.len() + rows(config.blocked_list.as_ref().map(|l| l.rows.len()));
+    let fetching = limits::CRL_FETCHES_MAX as u64;
     let per_shard = |count: usize| (count * shards) as u64;
     let row = |what, count, bytes_each| MemoryRow { what, count, bytes_each };
     vec![
@@ -212,6 +218,13 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
         row("users with a policy of their own", config.directory.len() as u64, USER_BYTES),
         row("answers of DNS remembered", per_shard(limits::DNS_ANSWERS_MAX), ANSWER_BYTES),
         row("read buffers", per_shard(1), limits::READ_BYTES_PER_TURN_MAX as u64),
+        row(
+            "listed and blocked domains, while reloading",
+            2 * (partners + blocked) as u64,
+            DOMAIN_BYTES,
+        ),
+        row("certificates on revocation lists", limits::CRL_REVOKED_MAX as u64, REVOKED_BYTES),
+        row("revocation lists on their way", fetching, 2 * config.tls.revocation_list_bytes as u64),
     ]
 }
 

@@ -19,7 +19,7 @@ use crate::dns::resolver::{Resolver, Settings};
 use crate::dns::{Answer, Domain, Question};
 use crate::edge::Connect;
 use crate::limits;
-use crate::policy::PeerNames;
+use crate::policy::{ExpectedNames, PeerNames, Revocation};
 use crate::time::Clock;
 use crate::tls::{Fault, Material, Session, State, shown_chain};
 
@@ -99,6 +99,11 @@ impl Probe {
                     "the edge would speak with it: {agreed}; its certificate is good for {left} \
                      and {usage} come in as a client"
                 ));
+                if connect.expected_names.revocation == Revocation::Hard {
+                    let sentence = "its entry wants its revocation list too (revocation = \
+                        \"hard\"); no list was fetched for this look";
+                    evidence.sentences.push(sentence.to_owned());
+                }
                 evidence.satisfied = true;
                 evidence.peer = Some(peer);
             }
@@ -116,7 +121,9 @@ impl Probe {
         address: SocketAddr,
     ) -> anyhow::Result<(Arc<PeerNames>, String)> {
         let Connect { class, anchors, server_name, expected_names, .. } = connect;
-        let (client, name) = self.material.client(*class, *anchors, server_name, expected_names)?;
+        // No list is fetched for a look, so nothing is known of revocation; it is said beside.
+        let expected = ExpectedNames { revocation: Revocation::Soft, ..expected_names.clone() };
+        let (client, name) = self.material.client(*class, *anchors, server_name, &expected)?;
         let mut session = Session::client(&client, name)?;
         let mut stream = open(address)?;
         let mut out = Vec::new();

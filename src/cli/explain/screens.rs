@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::trial::{Outcome, Request};
+use super::trial::{Answered, Outcome, Request};
 use crate::edge::Class;
 use crate::policy::{Decision, RefusalRule};
 
@@ -195,24 +195,24 @@ fn end(
         Outcome::Connects(_) | Outcome::Silent => return (None, Said::Passed),
         Outcome::Answered(answered) => answered,
     };
-    let by_policy = match policy {
-        Some(Decision::Refuse(refusal)) if answered.sentence.ends_with(&refusal.sentence()) => {
-            Some(Screen::of(refusal.rule()))
-        }
-        _ => None,
-    };
+    let screen = answered.rule.map_or_else(|| by_answer(request, answered, policy), Screen::of);
+    (Some(screen), Said::Stopped)
+}
+
+/// Returns the screen that an answer comes from which is no rule of policy's.
+fn by_answer(request: &Request<'_>, answered: &Answered, policy: Option<&Decision>) -> Screen {
+    let permitted = matches!(policy, Some(Decision::Permit(_)));
     let code = answered.diagnostics.as_deref().and_then(diagnostics_code);
-    let screen = by_policy.unwrap_or(match (answered.status, code) {
+    match (answered.status, code) {
         (488, _) if request.audio => Screen::Media,
         (200 | 488, _) => Screen::Local,
         (_, Some(1027)) => Screen::Method,
         (480, _) => Screen::Rate,
-        (403, Some(_)) if matches!(policy, Some(Decision::Permit(_))) => Screen::User,
+        (403, Some(_)) if permitted => Screen::User,
         // Policy let it pass, so what refused it came after.
-        _ if matches!(policy, Some(Decision::Permit(_))) => Screen::Route,
+        _ if permitted => Screen::Route,
         _ => Screen::Destination,
-    });
-    (Some(screen), Said::Stopped)
+    }
 }
 
 /// Tells whether a message was stopped before anybody asked policy, whose rule then says nothing.

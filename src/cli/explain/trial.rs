@@ -8,7 +8,7 @@ use crate::dns::{Question, SharedAnswer};
 use crate::edge::access::{Access, Setup};
 use crate::edge::{Class, Command, Connect, Core as _, Effects, LegId, Opened};
 use crate::policy::users::Marks;
-use crate::policy::{PeerNames, Snapshot};
+use crate::policy::{PeerNames, RefusalRule, Snapshot};
 use crate::time::Now;
 
 /// The leg the message comes by.
@@ -38,6 +38,8 @@ pub(super) struct Answered {
     pub(super) diagnostics: Option<String>,
     /// What the log says.
     pub(super) sentence: String,
+    /// The rule of policy that refused, if one did.
+    pub(super) rule: Option<RefusalRule>,
 }
 
 /// What is put to the edge.
@@ -85,14 +87,16 @@ pub(super) fn run(
         };
         core.resolved(now, Arc::clone(answer), &mut effects);
     }
-    match effects.staged_mut(LEG).and_then(|staged| answered(staged, &sentence)) {
+    let rules = RefusalRule::ALL.into_iter().zip(core.by_rule().values());
+    let rule = rules.filter(|(_, refusals)| *refusals > 0).map(|(rule, _)| rule).next();
+    match effects.staged_mut(LEG).and_then(|staged| answered(staged, &sentence, rule)) {
         Some(answered) => Outcome::Answered(answered),
         None => Outcome::Silent,
     }
 }
 
 /// Reads the answer that is staged on the leg.
-fn answered(staged: &[u8], sentence: &str) -> Option<Answered> {
+fn answered(staged: &[u8], sentence: &str, rule: Option<RefusalRule>) -> Option<Answered> {
     let text = String::from_utf8_lossy(staged).into_owned();
     let mut lines = text.split("\r\n");
     let (status, reason) = lines.next()?.strip_prefix("SIP/2.0 ")?.split_once(' ')?;
@@ -102,6 +106,7 @@ fn answered(staged: &[u8], sentence: &str) -> Option<Answered> {
         reason: reason.to_owned(),
         diagnostics: diagnostics.map(str::to_owned),
         sentence: sentence.to_owned(),
+        rule,
     })
 }
 

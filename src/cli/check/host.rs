@@ -11,10 +11,10 @@ use crate::control;
 use crate::limits;
 use crate::poll;
 
-/// Memory of an idle connection with mutual TLS 1.3, kernel memory apart: 2,000 of them held 4.0
-/// and 4.3 KiB each (`benches/record/amd-epyc-2c-linux-6.18.44/2026-11-22.csv`, scenario `idle`
-/// from 21:17 on; chains of one certificate). Rounded up for peers with longer chains and names.
-const LEG_BYTES: u64 = 4 * 1024 + 512;
+/// Memory of an idle connection with mutual TLS 1.3, kernel memory apart: 2,000 of them held
+/// 5.4 KiB each (`benches/record/amd-epyc-2c-linux-6.18.44/2026-11-23.csv`, test `idle`; chains of
+/// one certificate). Rounded up for peers with longer chains and names.
+const LEG_BYTES: u64 = 6 * 1024;
 /// Memory of a transaction with the head it keeps.
 const TRANSACTION_BYTES: u64 = 1536;
 /// Memory of a connection in its handshake: what a peer may send before it is known.

@@ -516,7 +516,9 @@ fn next_hops(old: &Side<'_>, new: &Side<'_>, sentences: &mut Vec<String>) {
 fn keys(old: &Config, new: &Config, changes: &[Change], sentences: &mut Vec<String>) {
     let listed = |change: &&Change| {
         let told = ["partner[", "blocked[", "next_hop[", "edge.domains"];
+        // Where only the content of a named file changes, that has been told.
         !told.iter().any(|prefix| change.key.starts_with(prefix))
+            && written(old, &change.key) != written(new, &change.key)
     };
     let mut rest = changes.iter().filter(listed);
     for change in rest.by_ref().take(KEYS_TOLD_MAX) {

@@ -195,9 +195,9 @@ fn limits_beyond_the_host_are_a_warning_with_both_sums() {
         .replace("transactions = 64", "transactions = 16000000");
     let findings = found(directory.path(), &text, now());
     let memory = findings.iter().find(|finding| finding.code == "memory-beyond-host");
-    // A host with more than 40 GiB would not be warned, and rightly.
+    // A host with more than 46 GiB would not be warned, and rightly.
     if let Some(memory) = memory {
-        assert!(memory.sentence.starts_with("the limits amount to 40."), "{memory:?}");
+        assert!(memory.sentence.starts_with("the limits amount to 46."), "{memory:?}");
     }
 }
 

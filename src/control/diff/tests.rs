@@ -228,3 +228,22 @@ fn who_loses_its_entry_goes_where_the_rest_goes() {
         ["fabrikam.example is no longer listed and stays only if DNS names an enabled provider"]
     );
 }
+
+#[test]
+fn a_list_whose_file_keeps_its_name_is_told_by_its_rows() {
+    let side = |rows: &str| {
+        let text = format!("{LEAST}[federation]\npartners_csv = \"partners.csv\"\n");
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("partners.csv"), rows).unwrap();
+        let path = directory.path().join("e.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = config::load(&path).unwrap();
+        let policy = start::policy(&config).unwrap();
+        (config, policy)
+    };
+    let old = side("domain\nfabrikam.example\n");
+    let new = side("domain\nfabrikam.example\ntailspin.example\n");
+    let old = Side { config: &old.0, policy: &old.1 };
+    let found = difference(&old, &Side { config: &new.0, policy: &new.1 }, Now::default());
+    assert_eq!(found.sentences, ["tailspin.example gets in"]);
+}

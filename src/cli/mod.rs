@@ -16,6 +16,7 @@ use crate::config::{Paint, Report};
 pub mod check;
 pub mod ctl;
 pub mod explain;
+mod handshake;
 pub mod plan;
 pub mod quickstart;
 pub mod replay;

@@ -37,7 +37,7 @@ pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
 pub use reload::Reloads;
-pub use start::{Options, Running, policy, shard_count, start};
+pub use start::{Options, Running, policy, resolver_settings, shard_count, start};
 
 use certificates::certificates;
 

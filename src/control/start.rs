@@ -455,6 +455,19 @@ fn notes_channel(
     Ok((sender, Some(thread)))
 }
 
+/// Returns how the resolver of an edge with this configuration asks.
+#[must_use]
+pub fn resolver_settings(config: &Config) -> resolver::Settings {
+    let dns = &config.dns;
+    resolver::Settings {
+        servers: dns.servers.clone(),
+        timeout_ms: dns.timeout_ms,
+        attempts: dns.attempts,
+        hold_down_s: dns.hold_down_s,
+        sips_srv: dns.sips_srv,
+    }
+}
+
 type Control = (oneshot::Sender<()>, JoinHandle<()>);
 type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
 
@@ -466,14 +479,7 @@ fn spawn_control(
     lists: &Arc<crl::Lists>,
     reported: mpsc::Receiver<tls::Point>,
 ) -> anyhow::Result<(Control, Questions, channel::Sender<Arc<Snapshot>>)> {
-    let dns = &board.config.load().dns;
-    let settings = resolver::Settings {
-        servers: dns.servers.clone(),
-        timeout_ms: dns.timeout_ms,
-        attempts: dns.attempts,
-        hold_down_s: dns.hold_down_s,
-        sips_srv: dns.sips_srv,
-    };
+    let settings = resolver_settings(&board.config.load());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;
     let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);

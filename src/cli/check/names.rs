@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Checker, Severity};
+use crate::control;
 use crate::dns::resolver::{Resolver, Settings};
 use crate::dns::{Answer, Domain, Failure, Question};
 
@@ -58,14 +59,7 @@ impl Checker<'_> {
 
     /// Makes a resolver as the edge has it; `None` when the system's configuration is unreadable.
     pub(super) fn resolver(&self, servers: Vec<SocketAddr>) -> Option<Resolver> {
-        let dns = &self.config.dns;
-        let settings = Settings {
-            servers,
-            timeout_ms: dns.timeout_ms,
-            attempts: 1,
-            hold_down_s: dns.hold_down_s,
-            sips_srv: dns.sips_srv,
-        };
+        let settings = Settings { servers, attempts: 1, ..control::resolver_settings(self.config) };
         Resolver::new(&settings, 0).ok()
     }
 }

@@ -3,32 +3,25 @@
 //! Two connections are made. The first only records the chain, because a handshake that fails
 //! shows none. The second is the edge's own: its identity, its anchors, its judgement.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::cli::ctl::span;
+use crate::cli::handshake::{After, Shaken, WAIT, shake};
 use crate::config::Config;
 use crate::control;
-use crate::dns::resolver::{Resolver, Settings};
+use crate::dns::resolver::Resolver;
 use crate::dns::{Answer, Domain, Question};
 use crate::edge::Connect;
 use crate::limits;
 use crate::policy::{ExpectedNames, PeerNames, Revocation};
 use crate::time::Clock;
-use crate::tls::{Fault, Material, Session, State, shown_chain};
-
-/// How long each read of a handshake may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the partner has to object to our certificate; in TLS 1.3 it does after our last word.
-const OBJECTION_TIMEOUT: Duration = Duration::from_millis(500);
-/// Reads of one handshake, each of at most a record's bytes.
-const READS_MAX: usize = 64;
+use crate::tls::{Fault, Material, Session, shown_chain};
 
 /// What was found at the partner's door.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -58,14 +51,7 @@ impl Probe {
     /// A file of TLS, or the system's resolver.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let dns = &config.dns;
-        let settings = Settings {
-            servers: dns.servers.clone(),
-            timeout_ms: dns.timeout_ms,
-            attempts: dns.attempts,
-            hold_down_s: dns.hold_down_s,
-            sips_srv: dns.sips_srv,
-        };
+        let settings = control::resolver_settings(config);
         // The resolver belongs to the runtime it is made in.
         let resolver = runtime.block_on(async { Resolver::new(&settings, 0) })?;
         let now_unix_s = Clock::start().now().unix_s;
@@ -92,7 +78,7 @@ impl Probe {
             Err(error) => evidence.sentences.push(format!("no chain was seen: {error:#}")),
         }
         match self.handshake(connect, address) {
-            Ok((peer, agreed)) => {
+            Ok(Shaken { peer, agreed, .. }) => {
                 let usage = if peer.client_auth { "may" } else { "may not (no clientAuth usage)" };
                 let left = span(peer.expires_unix_s.saturating_sub(now_unix_s));
                 evidence.sentences.push(format!(
@@ -115,60 +101,21 @@ impl Probe {
     }
 
     /// Handshakes as the edge does, and gives the partner time to object to our certificate.
-    fn handshake(
-        &self,
-        connect: &Connect,
-        address: SocketAddr,
-    ) -> anyhow::Result<(Arc<PeerNames>, String)> {
+    fn handshake(&self, connect: &Connect, address: SocketAddr) -> anyhow::Result<Shaken> {
         let Connect { class, anchors, server_name, expected_names, .. } = connect;
         // No list is fetched for a look, so nothing is known of revocation; it is said beside.
         let expected = ExpectedNames { revocation: Revocation::Soft, ..expected_names.clone() };
         let (client, name) = self.material.client(*class, *anchors, server_name, &expected)?;
-        let mut session = Session::client(&client, name)?;
-        let mut stream = open(address)?;
-        let mut out = Vec::new();
-        session.start(&mut out)?;
-        stream.write_all(&out)?;
-        let mut held = Vec::new();
-        let mut established = false;
-        for _ in 0..READS_MAX {
-            let mut bytes = [0; limits::TLS_RECORD_BYTES_MAX];
-            let length = match stream.read(&mut bytes) {
-                Ok(0) if established => break,
-                Ok(0) => anyhow::bail!("it closed the connection during the handshake"),
-                Ok(length) => length,
-                // Silence is no objection.
-                Err(_) if established => break,
-                Err(error) => return Err(error).context("during the handshake"),
-            };
-            held.extend_from_slice(&bytes[..length]);
-            out.clear();
-            let fed = session.feed(&mut held, &mut out, |_| ());
-            // An alert is worth sending even where the handshake has failed.
-            let _ = stream.write_all(&out);
-            let fed = fed.map_err(|fault| objection(&fault, established))?;
-            held.drain(..fed.consumed);
-            if fed.state == State::PeerClosed {
-                break;
+        let session = Session::client(&client, name)?;
+        let shaken = shake(open(address)?, session).map_err(|broken| anyhow!("{broken}"))?;
+        match shaken.after {
+            After::Refuses(fault @ Fault::Refused(_)) => {
+                bail!("it refuses our certificate: {fault}")
             }
-            if fed.state == State::Established && !established {
-                established = true;
-                stream.set_read_timeout(Some(OBJECTION_TIMEOUT))?;
-            }
+            After::Refuses(fault) => bail!("{fault}"),
+            // Whoever closes without a word does not object.
+            After::Waits | After::Closes => Ok(shaken),
         }
-        let peer = session.peer().context("it showed no certificate")?;
-        let agreed = session.describe().to_string();
-        out.clear();
-        session.close_notify(&mut out);
-        let _ = stream.write_all(&out);
-        Ok((peer, agreed))
-    }
-}
-
-fn objection(fault: &Fault, established: bool) -> anyhow::Error {
-    match fault {
-        Fault::Refused(_) if established => anyhow::anyhow!("it refuses our certificate: {fault}"),
-        _ => anyhow::anyhow!("{fault}"),
     }
 }
 
@@ -185,8 +132,8 @@ fn reach(connect: &Connect, sentences: &mut Vec<String>) -> Option<SocketAddr> {
 
 fn open(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_millis(limits::CONNECT_MS))?;
-    stream.set_read_timeout(Some(READ_TIMEOUT))?;
-    stream.set_write_timeout(Some(READ_TIMEOUT))?;
+    stream.set_read_timeout(Some(WAIT))?;
+    stream.set_write_timeout(Some(WAIT))?;
     Ok(stream)
 }
 

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::handshake::{WAIT, reason};
 use crate::cli::check::{Checker, Severity};
 use crate::cli::explain::chain;
+use crate::cli::handshake::{WAIT, reason};
 use crate::cli::plan::deployment;
 use crate::edge::Class;
 use crate::plan::{self, Record, Role, Side};
@@ -41,8 +41,8 @@ impl Checker<'_> {
             return;
         };
         let name = match listener.class {
-            Class::Internal => config.internal_fqdn(),
-            Class::Federation | Class::RemoteUsers => &config.edge.external_fqdn,
+            Class::Internal | Class::XmppLink => config.internal_fqdn(),
+            _ => &config.edge.external_fqdn,
         };
         match chain(name, address) {
             Ok(shown) if shown.first().is_some_and(|leaf| leaf.as_slice() == &*expected) => {}

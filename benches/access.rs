@@ -100,6 +100,7 @@ fn names(host: &str) -> Arc<PeerNames> {
         fingerprint: [host.len() as u8; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Unknown,
+        xmpp: None,
     })
 }
 
@@ -143,7 +144,7 @@ impl Edge {
         self.effects.open(leg);
         let remote = "192.0.2.77:40000".parse().expect("an address");
         let local = "192.0.2.1:5061".parse().expect("an address");
-        let opened = Opened { class, outlet, peer: Some(names(host)), remote, local };
+        let opened = Opened { class, outlet, peer: Some(names(host)), doubt: None, remote, local };
         self.access.leg_opened(self.now, leg, opened, &mut self.effects);
         leg
     }
@@ -160,6 +161,7 @@ impl Edge {
                 priority: 0,
                 weight: 0,
                 addresses: vec!["192.0.2.50".parse().expect("an address")],
+                direct_tls: true,
             };
             let answer = Answer { question, outcome: Ok(vec![target]), ttl_s: u32::MAX };
             self.access.resolved(self.now, Arc::new(answer), &mut self.effects);

@@ -63,7 +63,8 @@ fn legs_of_core(
         let remote = SocketAddr::from(([198, 51, 100, 7], 40_000 + index as u16));
         effects.open(leg);
         let peer = session.peer();
-        let opened = Opened { class: Class::Federation, outlet: None, peer, remote, local };
+        let opened =
+            Opened { class: Class::Federation, outlet: None, peer, doubt: None, remote, local };
         access.leg_opened(Now::default(), leg, opened, &mut effects);
     }
     (access, effects)

@@ -72,6 +72,7 @@ fn peer(name: &str) -> PeerNames {
         fingerprint: [9; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Unknown,
+        xmpp: None,
     }
 }
 

@@ -234,6 +234,7 @@ fn explain(args: &Args, config: &Config, from: &Party, to: &Party) -> anyhow::Re
         fingerprint: [0; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Good,
+        xmpp: None,
     };
     let mut case = Case {
         args,
@@ -432,7 +433,7 @@ impl Case<'_> {
         let Outcome::Asks(question @ Question::Host { .. }) = self.attempt() else { return };
         let Question::Host { fqdn, port } = question.clone() else { return };
         let addresses = vec![std::net::Ipv4Addr::new(192, 0, 2, 1).into()];
-        let target = Target { fqdn, port, priority: 0, weight: 0, addresses };
+        let target = Target { fqdn, port, priority: 0, weight: 0, addresses, direct_tls: true };
         let answer = Answer { question: question.clone(), outcome: Ok(vec![target]), ttl_s: 60 };
         self.answers.0.push(Arc::new(answer));
         self.assumed_hop = Some(question);

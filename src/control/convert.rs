@@ -98,6 +98,7 @@ pub fn rules(config: &Config) -> policy::Rules {
         internal_names: config.internal_names(),
         next_hops: config.next_hops.iter().map(next_hop).collect(),
         addresses: address_rule(config),
+        xmpp: policy::XmppRules::default(),
     }
 }
 

@@ -20,6 +20,10 @@ pub use order::order;
 pub enum Question {
     /// `_sipfederationtls._tcp.<domain>` SRV and the addresses of its targets.
     Federation(Domain),
+    /// `_xmpp-server._tcp.<domain>` and `_xmpps-server._tcp.<domain>` SRV, ordered together
+    /// (XEP-0368), and the addresses of their targets; where neither exists, A and AAAA of the
+    /// domain itself, at port 5269.
+    Xmpp(Domain),
     /// A and AAAA of one host, connected to at `port`.
     Host {
         /// The host's name.
@@ -42,6 +46,8 @@ pub struct Target {
     pub weight: u16,
     /// Addresses in the order the resolver gave them, both families.
     pub addresses: Vec<IpAddr>,
+    /// TLS from the first byte; only a target of [`Question::Xmpp`] may be without.
+    pub direct_tls: bool,
 }
 
 /// Why there are no targets.

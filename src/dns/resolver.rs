@@ -96,6 +96,7 @@ impl Resolver {
             Question::Federation(domain) => {
                 tokio::time::timeout(deadline, self.federation(domain)).await
             }
+            Question::Xmpp(domain) => tokio::time::timeout(deadline, self.xmpp(domain)).await,
             Question::Host { fqdn, port } => {
                 tokio::time::timeout(deadline, self.host(fqdn, *port)).await
             }
@@ -124,13 +125,57 @@ impl Resolver {
     }
 
     async fn federation(&self, domain: &Domain) -> Result<Found, Gone> {
-        let (mut targets, mut ttl_s) = match self.service("_sipfederationtls", domain).await {
+        let (targets, ttl_s) = match self.service("_sipfederationtls", domain).await {
             // A record that refuses the service is an answer; only where there is none we go on.
             Err(none) if self.sips_srv && none.failure == Failure::NoSuchService => {
                 self.service("_sips", domain).await?
             }
             found => found?,
         };
+        self.with_addresses(targets, ttl_s).await
+    }
+
+    /// Both kinds of XMPP server, ordered together (XEP-0368 section 4); without any record the
+    /// domain itself (RFC 6120 section 3.2.2).
+    async fn xmpp(&self, domain: &Domain) -> Result<Found, Gone> {
+        let (clear, direct) = tokio::join!(
+            self.service("_xmpp-server", domain),
+            self.service("_xmpps-server", domain),
+        );
+        let no_record = |found: &Result<_, Gone>| {
+            found.as_ref().is_err_and(|gone: &Gone| gone.failure == Failure::NoSuchService)
+        };
+        if no_record(&clear) && no_record(&direct) {
+            let mut found = self.host(domain, XMPP_PORT).await?;
+            found.targets.iter_mut().for_each(|target| target.direct_tls = false);
+            return Ok(found);
+        }
+        let in_the_clear = |(mut targets, ttl_s): (Vec<Target>, u32)| {
+            targets.iter_mut().for_each(|target| target.direct_tls = false);
+            (targets, ttl_s)
+        };
+        let (mut targets, ttl_s) = match (clear.map(in_the_clear), direct) {
+            (Ok((mut both, ttl_s)), Ok((direct, direct_ttl_s))) => {
+                both.extend(direct);
+                (both, ttl_s.min(direct_ttl_s))
+            }
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => one,
+            // That one kind is refused says more than that the other does not exist.
+            (Err(gone), Err(other)) => {
+                return Err(if gone.failure == Failure::NoSuchService { other } else { gone });
+            }
+        };
+        targets.sort_by_key(|target| target.priority);
+        targets.truncate(limits::DNS_TARGETS_MAX);
+        self.with_addresses(targets, ttl_s).await
+    }
+
+    /// Looks up the addresses of all targets at once.
+    async fn with_addresses(
+        &self,
+        mut targets: Vec<Target>,
+        mut ttl_s: u32,
+    ) -> Result<Found, Gone> {
         let mut lookups = JoinSet::new();
         for (place, target) in targets.iter().enumerate() {
             let (this, fqdn) = (self.clone(), target.fqdn.clone());
@@ -169,7 +214,14 @@ impl Resolver {
 
     async fn host(&self, fqdn: &Domain, port: u16) -> Result<Found, Gone> {
         let Addresses { addresses, ttl_s } = self.addresses(fqdn).await?;
-        let target = Target { fqdn: fqdn.clone(), port, priority: 0, weight: 0, addresses };
+        let target = Target {
+            fqdn: fqdn.clone(),
+            port,
+            priority: 0,
+            weight: 0,
+            addresses,
+            direct_tls: true,
+        };
         Ok(Found { targets: vec![target], ttl_s, partial: false })
     }
 
@@ -218,6 +270,9 @@ impl Resolver {
         u32::try_from(held).unwrap_or(u32::MAX).max(1)
     }
 }
+
+/// Where an XMPP server listens that no SRV record names (RFC 6120 section 14.7).
+const XMPP_PORT: u16 = 5269;
 
 /// Targets, and for how long.
 struct Found {
@@ -302,7 +357,14 @@ fn srv_targets(lookup: &Lookup) -> Result<(Vec<Target>, u32), Gone> {
 fn target(srv: &SRV) -> Option<Target> {
     let fqdn = Domain::parse(srv.target.to_ascii().as_bytes()).ok()?;
     let (port, priority, weight) = (srv.port, srv.priority, srv.weight);
-    (port != 0).then_some(Target { fqdn, port, priority, weight, addresses: Vec::new() })
+    (port != 0).then_some(Target {
+        fqdn,
+        port,
+        priority,
+        weight,
+        addresses: Vec::new(),
+        direct_tls: true,
+    })
 }
 
 /// UDP first, TCP for what is truncated or fails, both at the configured port.

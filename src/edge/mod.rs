@@ -45,6 +45,21 @@ pub enum Class {
     RemoteUsers,
     /// Next hops and other internal servers; a certificate with a listed name is demanded.
     Internal,
+    /// XMPP servers of partners; begins in the clear, and TLS comes by STARTTLS. Whatever
+    /// certificate the peer shows is taken; what it proves is told to the core.
+    Xmpp,
+    /// The same with TLS from the first byte (XEP-0368).
+    XmppDirectTls,
+    /// The link between XMPP proxy and gateway; a certificate with a listed name is demanded.
+    XmppLink,
+}
+
+impl Class {
+    /// Tells whether a leg of this class begins without TLS.
+    #[must_use]
+    pub const fn begins_in_the_clear(self) -> bool {
+        matches!(self, Self::Xmpp)
+    }
 }
 
 /// What the shell knows of a leg once TLS stands.
@@ -54,12 +69,25 @@ pub struct Opened {
     pub class: Class,
     /// Set when the core asked for this leg.
     pub outlet: Option<OutletId>,
-    /// Who the certificate says the peer is; `None` on [`Class::RemoteUsers`].
+    /// Who the certificate says the peer is; `None` on [`Class::RemoteUsers`], before STARTTLS, and
+    /// where an XMPP server's certificate proves nothing.
     pub peer: Option<Arc<PeerNames>>,
+    /// Why the certificate of an XMPP server proves nothing, in words; `None` if it shows none or
+    /// a good one.
+    pub doubt: Option<Arc<str>>,
     /// The peer's address, from the PROXY header where there was one.
     pub remote: SocketAddr,
     /// The address the peer connected to, or ours of an outgoing leg.
     pub local: SocketAddr,
+}
+
+/// What the shell knows of a leg once STARTTLS is through; see [`Opened`].
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// Who the certificate says the peer is.
+    pub peer: Option<Arc<PeerNames>>,
+    /// Why the certificate proves nothing.
+    pub doubt: Option<Arc<str>>,
 }
 
 /// How a leg ended.
@@ -97,9 +125,9 @@ pub enum ConnectFailure {
 pub struct Connect {
     /// How the core will know it.
     pub outlet: OutletId,
-    /// [`Class::Federation`] or [`Class::Internal`]; chooses identity and trust anchors.
+    /// Chooses identity and trust anchors, and whether TLS begins at once.
     pub class: Class,
-    /// Sent as SNI.
+    /// Sent as SNI; an XMPP domain where the class is of XMPP.
     pub server_name: Domain,
     /// What the certificate must carry.
     pub expected_names: ExpectedNames,
@@ -122,6 +150,8 @@ pub enum CloseReason {
     NoPong,
     /// The edge drains.
     Draining,
+    /// Both sides of an XMPP stream have said that they are done.
+    Ended,
     /// The leg used up what an unidentified or misbehaving peer may use.
     Abuse,
 }
@@ -137,6 +167,15 @@ pub enum Command {
         leg: LegId,
         /// Why.
         reason: CloseReason,
+    },
+    /// Begin TLS on a leg that began in the clear, after what is staged has been written. Whoever
+    /// connected is TLS's client. Answered by [`Core::leg_secured`] or [`Core::leg_closed`].
+    StartTls {
+        /// Which.
+        leg: LegId,
+        /// As client, the name to send as SNI; as server, whose identity to show if the peer sends
+        /// none.
+        name: Domain,
     },
     /// Ask the resolver; the answer comes by [`Core::resolved`].
     Ask(Question),
@@ -444,6 +483,11 @@ pub enum Drain {
 pub trait Core {
     /// A leg is up; its way out is open.
     fn leg_opened(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects);
+    /// STARTTLS is through on a leg; what is fed from here on was encrypted. A core whose legs all
+    /// begin with TLS never hears this.
+    fn leg_secured(&mut self, now: Now, leg: LegId, secured: Secured, effects: &mut Effects) {
+        let _ = (now, leg, secured, effects);
+    }
     /// The peer of an open leg was judged again, after a reload or new revocation lists, and
     /// something else is known of it than when its leg was opened. A core that decides nothing by
     /// what is known of peers need not care.

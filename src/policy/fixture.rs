@@ -45,6 +45,7 @@ pub(super) fn peer(names: &[&str]) -> PeerNames {
         fingerprint: [0x5a; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Unknown,
+        xmpp: None,
     }
 }
 
@@ -55,6 +56,7 @@ pub(super) fn target(fqdn: &str, addresses: &[&str]) -> Target {
         priority: 0,
         weight: 0,
         addresses: addresses.iter().map(|ip| ip.parse::<IpAddr>().expect("an address")).collect(),
+        direct_tls: true,
     }
 }
 

@@ -27,6 +27,8 @@ pub struct PeerNames {
     pub sip_domains: Vec<Domain>,
     /// Subject common name, if it is a domain name; counts only by setting.
     pub common_name: Option<Domain>,
+    /// What counts between XMPP servers alone; `None` on all other legs.
+    pub xmpp: Option<Box<XmppNames>>,
     /// The extended key usage allows client authentication (or there is no such extension).
     pub client_auth: bool,
     /// Where the chain led.
@@ -39,7 +41,31 @@ pub struct PeerNames {
     pub revocation: RevocationState,
 }
 
+/// What a certificate says that counts between XMPP servers alone (RFC 6120 section 13.7.1.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XmppNames {
+    /// Domains of SAN id-on-dnsSRV entries for `_xmpp-server` (RFC 4985).
+    pub services: Vec<Domain>,
+    /// SAN id-on-xmppAddr entries that are domains (RFC 6120 section 13.7.1.4).
+    pub addresses: Vec<Domain>,
+    /// What the `*.` of SAN dNSName entries stands before; it stands for one label.
+    pub wildcards: Vec<Domain>,
+}
+
 impl PeerNames {
+    /// Tells whether the certificate carries the XMPP domain: as host name, as `_xmpp-server`
+    /// service, as XMPP address or by a wildcard for its leftmost label (RFC 6120 section 13.7.2).
+    #[must_use]
+    pub fn carries_xmpp_domain(&self, domain: &Domain) -> bool {
+        let by_xmpp = self.xmpp.as_deref().is_some_and(|xmpp| {
+            let parent = domain.as_str().split_once('.').map(|(_, parent)| parent);
+            xmpp.services.contains(domain)
+                || xmpp.addresses.contains(domain)
+                || parent.is_some_and(|parent| xmpp.wildcards.iter().any(|w| w.as_str() == parent))
+        });
+        by_xmpp || self.dns_names.contains(domain)
+    }
+
     /// Tells whether the certificate carries `host` as a host name; `by_common_name`: the subject
     /// common name counts like a dNSName.
     #[must_use]

@@ -31,12 +31,13 @@ pub mod throttle;
 mod trust;
 pub mod users;
 mod verdict;
+mod xmpp;
 
 pub use address::{AddressRefusal, AddressRule};
 pub use contradiction::Contradiction;
 pub use date::{Date, NotADate};
 pub use decide::{Decision, Inbound, Outbound};
-pub use identity::{AnchorSet, Anchors, ExpectedNames, PeerNames};
+pub use identity::{AnchorSet, Anchors, ExpectedNames, PeerNames, XmppNames};
 pub use lint::{Surroundings, Warning, lint, lint_reference};
 pub use outgoing::{ArchivingNotice, Outgoing};
 pub use pattern::Pattern;
@@ -54,5 +55,9 @@ pub use snapshot::{Snapshot, Telling, compile};
 pub use throttle::{Limits, StatedLimits, Throttles};
 pub use trust::SourceNetwork;
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
+pub use xmpp::{
+    Methods, Negotiation, XmppKey, XmppKind, XmppLimits, XmppPartner, XmppPermit, XmppRefusal,
+    XmppRules,
+};
 
 pub use crate::dns::DnsView;

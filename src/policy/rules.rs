@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     AddressRule, AnchorSet, Date, DefaultRoute, Pattern, ProviderRule, Revocation, StatedLimits,
+    XmppRules,
 };
 use crate::dns::Domain;
 
@@ -38,6 +39,8 @@ pub struct Rules {
     pub next_hops: Vec<NextHop>,
     /// Where a connection to a partner may go.
     pub addresses: AddressRule,
+    /// Federation with XMPP servers.
+    pub xmpp: XmppRules,
 }
 
 impl Rules {
@@ -63,6 +66,7 @@ impl Rules {
             internal_names: Vec::new(),
             next_hops: Vec::new(),
             addresses: AddressRule::default(),
+            xmpp: XmppRules::default(),
         }
     }
 }

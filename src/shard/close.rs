@@ -40,7 +40,7 @@ impl Why {
     pub(super) const FRAMING_LOST: Self = Self::Core(CloseReason::FramingLost);
 
     /// In the order of [`Why::place`].
-    pub(super) const LABELS: [&'static str; 13] = [
+    pub(super) const LABELS: [&'static str; 14] = [
         "peer",
         "peer_unclean",
         "reset",
@@ -54,6 +54,7 @@ impl Why {
         "draining",
         "abuse",
         "no_pong",
+        "ended",
     ];
 
     pub(super) const fn place(&self) -> usize {
@@ -71,6 +72,7 @@ impl Why {
             Self::Core(CloseReason::Draining) => 10,
             Self::Core(CloseReason::Abuse) => 11,
             Self::Core(CloseReason::NoPong) => 12,
+            Self::Core(CloseReason::Ended) => 13,
         }
     }
 
@@ -105,6 +107,7 @@ impl Why {
                     CloseReason::Idle => "nothing passed for the idle time",
                     CloseReason::NoPong => "a ping was not answered, as those before it were",
                     CloseReason::Draining => "the edge drains",
+                    CloseReason::Ended => "the stream has ended",
                     CloseReason::Abuse => "the peer used up what it may use",
                 };
                 format!("closed by us: {rule}")
@@ -394,6 +397,8 @@ pub(super) const fn class_text(class: Class) -> &'static str {
         Class::Federation => "federation",
         Class::RemoteUsers => "remote user",
         Class::Internal => "internal",
+        Class::Xmpp | Class::XmppDirectTls => "XMPP",
+        Class::XmppLink => "XMPP link",
     }
 }
 
@@ -419,6 +424,7 @@ mod tests {
             CloseReason::Draining,
             CloseReason::Abuse,
             CloseReason::NoPong,
+            CloseReason::Ended,
         ];
         let mut all = vec![
             Why::ByPeer,

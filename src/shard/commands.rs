@@ -44,6 +44,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             match command {
                 Command::Connect(connect) => self.dial(now, connect),
                 Command::Close { leg, reason } => self.end(leg, Why::Core(reason)),
+                Command::StartTls { .. } => unreachable!("SIP begins with TLS"),
                 Command::Ask(question) => self.ask(question),
                 Command::Mail { shard, mail } => self.post(now, shard, mail),
                 Command::Note(note) => self.send_note(note),

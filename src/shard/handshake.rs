@@ -152,6 +152,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             class: leg.class,
             outlet,
             peer: secure.session.peer(),
+            doubt: None,
             remote: leg.remote,
             local: leg.local,
         };

@@ -45,6 +45,7 @@ mod tests {
             dns_names: Vec::new(),
             sip_domains: Vec::new(),
             common_name: None,
+            xmpp: None,
             client_auth: true,
             anchors,
             fingerprint,

@@ -225,7 +225,8 @@ impl Server {
                 return Ok(Self { class, kind: ServerKind::Anonymous(Arc::new(config)) });
             }
             Class::Federation => Whose::AnyPartner,
-            Class::Internal => Whose::Internal,
+            Class::Internal | Class::XmppLink => Whose::Internal,
+            Class::Xmpp | Class::XmppDirectTls => Whose::AnyPartner,
         };
         if !trust.has_anchors(whose) {
             return Err(LoadError::NoAnchors { class });

@@ -47,6 +47,7 @@ pub(super) fn names<'a>(
         fingerprint,
         expires_unix_s: u64::try_from(expires).unwrap_or(0),
         revocation: RevocationState::Unknown,
+        xmpp: None,
     })
 }
 

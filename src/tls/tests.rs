@@ -23,6 +23,7 @@ const fn listener(class: Class) -> usize {
         Class::Federation => 0,
         Class::RemoteUsers => 1,
         Class::Internal => 2,
+        Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => panic!("not in this plan"),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn peer(names: &[&str]) -> PeerNames {
         fingerprint: [7; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Unknown,
+        xmpp: None,
     }
 }
 
@@ -60,6 +61,7 @@ fn dns(of: &str, hosts: &[&str]) -> Cache {
         priority: 0,
         weight: 0,
         addresses: vec![address],
+        direct_tls: true,
     };
     let question = Question::Federation(domain(of));
     let outcome = Ok(hosts.iter().map(target).collect());

@@ -219,6 +219,7 @@ fn dns(case: &Case) -> Cache {
         priority: 0,
         weight: 0,
         addresses: vec![address],
+        direct_tls: true,
     };
     let mut cache = Cache::new([1, 2]);
     let mut put = |question, outcome| {
@@ -348,6 +349,7 @@ fn s5_1_a_shared_domain_is_spoken_for_by_its_provider_alone() {
             priority: 0,
             weight: 0,
             addresses: vec![address],
+            direct_tls: true,
         };
         let question = Question::Host { fqdn: edge, port: 5061 };
         let answer = Answer { question, outcome: Ok(vec![target]), ttl_s: 300 };

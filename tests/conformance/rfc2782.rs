@@ -26,6 +26,7 @@ fn answer(records: &[(u16, u16)]) -> Answer {
         priority,
         weight,
         addresses: Vec::new(),
+        direct_tls: true,
     };
     let targets = records.iter().enumerate().map(target).collect();
     let question = Question::Federation(domain("fabrikam.example"));

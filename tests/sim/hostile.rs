@@ -155,6 +155,7 @@ impl World {
                             priority: 0,
                             weight: 0,
                             addresses: vec![address(0, 5)],
+                            direct_tls: true,
                         };
                         let answer = Answer { question, outcome: Ok(vec![target]), ttl_s: 300 };
                         shard.access.resolved(self.now, Arc::new(answer), &mut shard.effects);
@@ -166,6 +167,7 @@ impl World {
                             Some(shard.open(self.now, connect.class, &hosts, outlet));
                     }
                     Command::Mail { .. } => panic!("nothing crosses from partners to the pool"),
+                    Command::StartTls { .. } => panic!("SIP begins with TLS"),
                     Command::Close { .. } | Command::Note(_) | Command::Decided(_) => {}
                 }
             }

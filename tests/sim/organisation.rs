@@ -49,6 +49,7 @@ fn names(hosts: &[String]) -> Arc<PeerNames> {
         fingerprint,
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Unknown,
+        xmpp: None,
     })
 }
 
@@ -118,7 +119,7 @@ impl Shard {
         self.next_leg += 1;
         let remote = SocketAddr::from(([192, 0, 2, 200], 40_000));
         let local = SocketAddr::new(self.address, 5061);
-        let opened = Opened { class, outlet, peer: Some(names(hosts)), remote, local };
+        let opened = Opened { class, outlet, peer: Some(names(hosts)), doubt: None, remote, local };
         self.effects.open(leg);
         self.access.leg_opened(now, leg, opened, &mut self.effects);
         leg

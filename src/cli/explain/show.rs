@@ -9,6 +9,9 @@ use crate::dns::{Failure, Question, Target};
 pub(super) fn question(question: &Question) -> String {
     match question {
         Question::Federation(domain) => format!("_sipfederationtls._tcp.{domain} SRV"),
+        Question::Xmpp(domain) => {
+            format!("_xmpp-server._tcp.{domain} and _xmpps-server._tcp.{domain} SRV")
+        }
         Question::Host { fqdn, .. } => format!("{fqdn} A and AAAA"),
     }
 }

@@ -194,6 +194,7 @@ fn case<'a>(
         fingerprint: [0; 32],
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Good,
+        xmpp: None,
     };
     Case {
         args,
@@ -220,6 +221,7 @@ fn answers(domain: &str, edge: Option<&str>) -> Answers {
         priority: 0,
         weight: 0,
         addresses: vec!["93.184.216.34".parse().unwrap()],
+        direct_tls: true,
     };
     let federation = Question::Federation(name(domain));
     let stated = format!("sip.{domain}");

@@ -66,7 +66,8 @@ pub(super) fn run(
     let mut core = Access::new(setup(), Arc::clone(snapshot));
     let mut effects = Effects::default();
     let here = SocketAddr::from(([192, 0, 2, 1], 5061));
-    let opened = Opened { class: request.class, outlet: None, peer, remote: here, local: here };
+    let opened =
+        Opened { class: request.class, outlet: None, peer, doubt: None, remote: here, local: here };
     effects.open(LEG);
     core.leg_opened(now, LEG, opened, &mut effects);
     core.feed(now, LEG, message(request).as_bytes(), &mut effects);
@@ -78,7 +79,10 @@ pub(super) fn run(
                 Command::Ask(question) => asked = Some(question),
                 Command::Connect(connect) => return Outcome::Connects(connect),
                 Command::Note(note) => sentence = note.sentence,
-                Command::Close { .. } | Command::Mail { .. } | Command::Decided(_) => {}
+                Command::Close { .. }
+                | Command::Mail { .. }
+                | Command::Decided(_)
+                | Command::StartTls { .. } => {}
             }
         }
         let Some(question) = asked else { break };

@@ -115,7 +115,9 @@ impl<'a> Candidate<'a> {
             Decision::Ask(Question::Host { fqdn, .. }) => {
                 format!(": the addresses of {fqdn}, which the log does not hold")
             }
-            _ => String::new(),
+            Decision::Ask(Question::Xmpp(_)) | Decision::Permit(_) | Decision::Refuse(_) => {
+                String::new()
+            }
         };
         let sentence = shadow::sentence(decision);
         format!("would {sentence}{asked}{}", whereabouts.unwrap_or_default())

@@ -241,6 +241,7 @@ impl Peer {
             } else {
                 RevocationState::Unknown
             },
+            xmpp: None,
         }
     }
 }
@@ -321,7 +322,10 @@ impl From<NotFound> for Failure {
 impl Looked {
     fn of(answer: &Answer) -> Self {
         let (srv, host, port) = match &answer.question {
-            Question::Federation(domain) => (Some(Name(domain.clone())), None, None),
+            // Verdicts on XMPP rest on no answer of DNS.
+            Question::Federation(domain) | Question::Xmpp(domain) => {
+                (Some(Name(domain.clone())), None, None)
+            }
             Question::Host { fqdn, port } => (None, Some(Name(fqdn.clone())), Some(*port)),
         };
         let targets = answer.outcome.iter().flatten().map(|target| Found {
@@ -347,6 +351,7 @@ impl Looked {
             priority: found.priority,
             weight: found.weight,
             addresses: found.addresses.clone(),
+            direct_tls: true,
         };
         let outcome = match (self.failure, self.targets.as_slice()) {
             (Some(failure), []) => Err(failure.into()),

@@ -66,6 +66,7 @@ fn told(epoch: u64) -> DecidedOn {
         fingerprint: [0; 32],
         expires_unix_s: u64::MAX,
         revocation: crate::policy::RevocationState::Unknown,
+        xmpp: None,
     };
     let question = Inbound { peer: &peer, from: &from, to: &to };
     let dns = crate::dns::Cache::new([1, 2]);

@@ -13,7 +13,14 @@ fn answer(name: &str, ttl_s: u32, outcome: Result<Vec<Target>, Failure>) -> Shar
 
 fn found(name: &str, ttl_s: u32) -> SharedAnswer {
     let fqdn = Domain::parse(format!("sip.{name}").as_bytes()).unwrap();
-    let target = Target { fqdn, port: 5061, priority: 0, weight: 0, addresses: Vec::new() };
+    let target = Target {
+        fqdn,
+        port: 5061,
+        priority: 0,
+        weight: 0,
+        addresses: Vec::new(),
+        direct_tls: true,
+    };
     answer(name, ttl_s, Ok(vec![target]))
 }
 

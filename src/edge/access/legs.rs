@@ -264,8 +264,14 @@ mod tests {
         let mut legs = Legs::default();
         let id = LegId { index: 2, generation: 1 };
         let remote = "192.0.2.1:5061".parse().unwrap();
-        let opened =
-            Opened { class: Class::RemoteUsers, outlet: None, peer: None, remote, local: remote };
+        let opened = Opened {
+            class: Class::RemoteUsers,
+            outlet: None,
+            peer: None,
+            doubt: None,
+            remote,
+            local: remote,
+        };
         legs.open(Now::default(), id, opened);
         let peer = legs.get(id).unwrap().peer;
         assert_eq!(legs.another(peer), Some(id));
@@ -282,7 +288,11 @@ mod tests {
         let ids = [0, 1, 2].map(|index| LegId { index, generation: 0 });
         for id in ids {
             let (class, outlet, peer) = (Class::RemoteUsers, None, None);
-            legs.open(Now::default(), id, Opened { class, outlet, peer, remote, local: remote });
+            legs.open(
+                Now::default(),
+                id,
+                Opened { class, outlet, peer, doubt: None, remote, local: remote },
+            );
         }
         let peer = legs.get(ids[0]).unwrap().peer;
         legs.close(ids[1]);

@@ -325,6 +325,7 @@ impl Access {
             Class::Federation => &mut self.counters.requests_from_partners,
             Class::Internal => &mut self.counters.requests_from_inside,
             Class::RemoteUsers => &mut self.counters.requests_from_users,
+            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => return,
         };
         *counter += 1;
     }

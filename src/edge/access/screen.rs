@@ -135,6 +135,9 @@ impl Access {
             Some(Class::Federation) | None => (Class::Federation, Facing::Partner),
             Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
             Some(Class::Internal) => (Class::Internal, Facing::Inside),
+            Some(Class::Xmpp | Class::XmppDirectTls | Class::XmppLink) => {
+                unreachable!("an Access Edge has SIP legs only")
+            }
         };
         let Some(written) = seen.request_uri else { return Err(Fault::scheme().into()) };
         let strict = StrictRoute::of(message, &self.names, &written);
@@ -165,6 +168,9 @@ impl Access {
             Class::Federation => self.screen_partner(now, leg, message, &parts, edits, effects),
             Class::Internal => self.screen_inside(now, message, &parts, edits, effects),
             Class::RemoteUsers => self.screen_user(now, leg, message, &parts, edits, effects),
+            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => {
+                unreachable!("an Access Edge has SIP legs only")
+            }
         }
     }
 
@@ -606,7 +612,8 @@ fn screen_method(class: Class, method: Method) -> Result<(), Stop> {
         Class::Federation | Class::Internal => {
             matches!(method, Method::Register | Method::Service | Method::Publish)
         }
-        Class::RemoteUsers => false,
+        // What is not SIP never comes here.
+        Class::RemoteUsers | Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => false,
     };
     if refused {
         return Err(Fault::method("this kind of request does not cross between partners").into());

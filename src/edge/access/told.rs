@@ -144,6 +144,7 @@ impl Access {
             Class::Federation => (Direction::Inbound, held.names.clone()),
             Class::Internal => (Direction::Outbound, None),
             Class::RemoteUsers => (Direction::RemoteUser, None),
+            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => return,
         };
         let domain = |uri| host_of(uri).and_then(|host| Domain::parse(host).ok());
         let Some(from) = message.from().ok().and_then(|from| domain(from.uri)) else { return };

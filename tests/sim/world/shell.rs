@@ -48,6 +48,7 @@ impl World {
             Command::Mail { shard: to, mail } => {
                 self.post(organisation, shard, usize::from(to), mail)
             }
+            Command::StartTls { .. } => panic!("SIP begins with TLS"),
             Command::Decided(_) => {}
             Command::Note(note) => {
                 self.note(format!("edge {organisation}.{shard}: {}", note.sentence))
@@ -128,7 +129,7 @@ impl World {
                     edge_hosts(other).to_vec(),
                 )
             }
-            Class::RemoteUsers => panic!("nobody connects to a remote user"),
+            class => panic!("an Access Edge connects to no {class:?}"),
         };
         let end = match end {
             Some(end) if !broken => end,
@@ -165,7 +166,7 @@ impl World {
                     None => Err(Failure::NoSuchService),
                 }
             }
-            Question::Host { .. } => Err(Failure::NoAddress),
+            Question::Host { .. } | Question::Xmpp(_) => Err(Failure::NoAddress),
         };
         let ttl_s = if outcome.is_ok() { 5 } else { 1 };
         let now = self.agenda.now();
@@ -183,6 +184,7 @@ impl World {
             priority: u16::try_from(place).unwrap(),
             weight: 0,
             addresses: vec![address(organisation, u8::try_from(place).unwrap() + 1)],
+            direct_tls: true,
         };
         hosts.iter().enumerate().map(target).collect()
     }

@@ -126,13 +126,20 @@ fn config_of(world: &World, partner: SocketAddr, more: &str) -> config::Config {
 fn dns(address: SocketAddr, edge: &'static str) -> impl Fn(&Question) -> Answer {
     move |question| {
         let fqdn = match question {
-            Question::Federation(domain) => {
+            Question::Federation(domain) | Question::Xmpp(domain) => {
                 Domain::parse(format!("{edge}.{domain}").as_bytes()).unwrap()
             }
             Question::Host { fqdn, .. } => fqdn.clone(),
         };
         let addresses = vec![address.ip()];
-        let target = Target { fqdn, port: address.port(), priority: 0, weight: 0, addresses };
+        let target = Target {
+            fqdn,
+            port: address.port(),
+            priority: 0,
+            weight: 0,
+            addresses,
+            direct_tls: true,
+        };
         Answer { question: question.clone(), outcome: Ok(vec![target]), ttl_s: 60 }
     }
 }

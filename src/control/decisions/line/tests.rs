@@ -44,6 +44,7 @@ fn peer(host: &str) -> PeerNames {
         fingerprint: [7; 32],
         expires_unix_s: 5,
         revocation: RevocationState::Good,
+        xmpp: None,
     }
 }
 
@@ -54,6 +55,7 @@ fn found(domain: &str, host: &str) -> SharedAnswer {
         priority: 1,
         weight: 2,
         addresses: vec!["198.51.100.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+        direct_tls: true,
     };
     let question = Question::Federation(name(domain));
     Arc::new(Answer { question, outcome: Ok(vec![target]), ttl_s: 300 })

@@ -71,6 +71,7 @@ pub(super) fn names(host: &str) -> Arc<PeerNames> {
         fingerprint,
         expires_unix_s: u64::MAX,
         revocation: RevocationState::Unknown,
+        xmpp: None,
     })
 }
 
@@ -126,7 +127,7 @@ impl World {
         self.effects.open(leg);
         let remote = SocketAddr::from(([192, 0, 2, 77], 40_000 + self.next_leg as u16));
         let local = "192.0.2.1:5061".parse().unwrap();
-        let opened = Opened { class, outlet, peer: host.map(names), remote, local };
+        let opened = Opened { class, outlet, peer: host.map(names), doubt: None, remote, local };
         self.access.leg_opened(self.now, leg, opened, &mut self.effects);
         self.collect();
         leg
@@ -189,6 +190,7 @@ impl World {
                 priority: u16::try_from(at).unwrap(),
                 weight: 0,
                 addresses: vec![format!("192.0.2.{}", 50 + at).parse().unwrap()],
+                direct_tls: true,
             })
             .collect();
         self.answer(Answer { question, outcome: Ok(targets), ttl_s: 60 });
@@ -262,6 +264,7 @@ impl World {
                 }
                 Command::Note(note) => self.notes.push(note),
                 Command::Decided(decided) => self.decided.push(*decided),
+                Command::StartTls { .. } => panic!("SIP begins with TLS"),
                 Command::Mail { .. } => panic!("one shard has nobody to write to"),
             }
         }

@@ -1,0 +1,289 @@
+//! Federation with XMPP servers: who is a partner, how it may prove who it is, and the only maker
+//! of permits for stanzas (lync-federation 7).
+//!
+//! Only listed partners exist: there is no discovery, and a domain that no entry names is refused
+//! before anything is asked of DNS. Like SIP's, a permit belongs to one snapshot.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::{AnchorSet, Snapshot};
+use crate::dns::Domain;
+
+/// How much of a protection a partner's entry asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Negotiation {
+    /// Nothing passes without it.
+    Required,
+    /// Used if both sides can.
+    Optional,
+    /// Neither offered nor used.
+    NotSupported,
+}
+
+/// What a partner's users may do unasked (lync-federation 7.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum XmppKind {
+    /// An organisation like ours: may add our users, write to them, and see their notes.
+    Federated,
+    /// A public service whose users are known to it: may add our users and write to them.
+    PublicVerified,
+    /// A public service: only after our user has added the contact.
+    #[default]
+    PublicUnverified,
+}
+
+impl XmppKind {
+    /// Tells whether its users may subscribe and write without being asked first.
+    #[must_use]
+    pub const fn may_begin(self) -> bool {
+        matches!(self, Self::Federated | Self::PublicVerified)
+    }
+
+    /// Tells whether its users see the notes of ours.
+    #[must_use]
+    pub const fn sees_notes(self) -> bool {
+        matches!(self, Self::Federated)
+    }
+
+    /// Returns what it is called on the link between proxy and gateway, and in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Federated => "federated",
+            Self::PublicVerified => "public_verified",
+            Self::PublicUnverified => "public_unverified",
+        }
+    }
+}
+
+/// One listed XMPP partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XmppPartner {
+    /// Its primary domain.
+    pub domain: Domain,
+    /// Further domains of it, each named.
+    pub additional: Vec<Domain>,
+    /// What its users may do unasked.
+    pub kind: XmppKind,
+    /// TLS, by STARTTLS or from the first byte.
+    pub tls: Negotiation,
+    /// SASL EXTERNAL, which proves a domain by certificate.
+    pub sasl: Negotiation,
+    /// Server dialback, which proves a domain by DNS.
+    pub dialback: bool,
+    /// Silent streams are pinged.
+    pub keep_alive: bool,
+    /// Streams to and from it at once; unset: [`XmppLimits::partner_connections`].
+    pub connection_limit: Option<u16>,
+    /// Its server's name and port, instead of SRV.
+    pub proxy: Option<(Domain, u16)>,
+    /// Its own trust anchors; only these then count.
+    pub anchors: Option<AnchorSet>,
+    /// Networks its server may have addresses in although the address rule refuses them.
+    pub allow_networks: Vec<IpNet>,
+}
+
+impl XmppPartner {
+    /// Returns a partner with every setting at its default: TLS and SASL required, so dialback,
+    /// although allowed, is not used (lync-federation 6.5).
+    #[must_use]
+    pub fn new(domain: Domain) -> Self {
+        Self {
+            domain,
+            additional: Vec::new(),
+            kind: XmppKind::default(),
+            tls: Negotiation::Required,
+            sasl: Negotiation::Required,
+            dialback: true,
+            keep_alive: true,
+            connection_limit: None,
+            proxy: None,
+            anchors: None,
+            allow_networks: Vec::new(),
+        }
+    }
+
+    /// Returns how it may prove its domains.
+    #[must_use]
+    pub const fn methods(&self) -> Methods {
+        Methods::of(self.tls, self.sasl, self.dialback)
+    }
+
+    /// Tells whether `domain` is one of its domains.
+    #[must_use]
+    pub fn has(&self, domain: &Domain) -> bool {
+        self.domain == *domain || self.additional.contains(domain)
+    }
+}
+
+/// How a partner may prove a domain, and we ours to it (lync-federation 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Methods {
+    /// SASL EXTERNAL over TLS.
+    pub external: bool,
+    /// Dialback over TLS.
+    pub dialback_tls: bool,
+    /// Dialback in the clear.
+    pub dialback_clear: bool,
+}
+
+impl Methods {
+    /// Returns what an entry amounts to; [`Methods::NONE`] for one that is refused.
+    ///
+    /// Where the sources contradict each other (lync-federation 11): TLS required with SASL
+    /// optional never means dialback in the clear, and SASL without any TLS is refused, as the
+    /// product's interface does, although its cmdlet only warns.
+    #[must_use]
+    pub const fn of(tls: Negotiation, sasl: Negotiation, dialback: bool) -> Self {
+        use Negotiation::{NotSupported, Optional, Required};
+        let (external, over_tls, in_the_clear) = match (tls, sasl) {
+            (Required, Required) => (true, false, false),
+            (Required, Optional) => (true, dialback, false),
+            (Required, NotSupported) => (false, dialback, false),
+            (Optional, Required | Optional) => (true, dialback, dialback),
+            (Optional, NotSupported) => (false, dialback, dialback),
+            (NotSupported, Required | Optional) => (false, false, false),
+            (NotSupported, NotSupported) => (false, false, dialback),
+        };
+        Self { external, dialback_tls: over_tls, dialback_clear: in_the_clear }
+    }
+
+    /// No way at all: such an entry is refused.
+    pub const NONE: Self = Self { external: false, dialback_tls: false, dialback_clear: false };
+
+    /// Tells whether there is a way over TLS.
+    #[must_use]
+    pub const fn over_tls(self) -> bool {
+        self.external || self.dialback_tls
+    }
+}
+
+/// Bounds of all XMPP streams together (lync-federation 6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XmppLimits {
+    /// Streams of all partners (`ConnectionLimit`).
+    pub connections: u32,
+    /// Streams of one partner that has no limit of its own (`PartnerConnectionLimit`).
+    pub partner_connections: u16,
+    /// Silence after which a stream is pinged, in seconds (`KeepAliveInterval`).
+    pub keep_alive_s: u32,
+    /// Time from the connection to the first authenticated domain, in seconds
+    /// (`StreamEstablishmentTimeout`).
+    pub establishment_s: u32,
+    /// Time without a stanza after which a stream is closed, in seconds
+    /// (`StreamInactivityTimeout`).
+    pub inactivity_s: u32,
+    /// The largest stanza, in bytes; never below 10,000 (RFC 6120 section 13.12).
+    pub stanza_bytes: u32,
+}
+
+impl Default for XmppLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1_000,
+            partner_connections: 20,
+            keep_alive_s: 300,
+            establishment_s: 60,
+            inactivity_s: 600,
+            stanza_bytes: 262_144,
+        }
+    }
+}
+
+/// What the configuration states of XMPP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XmppRules {
+    /// Listed partners, in the order of the configuration.
+    pub partners: Vec<XmppPartner>,
+    /// Bounds.
+    pub limits: XmppLimits,
+    /// Names of which the certificate of a gateway must carry one (the proxy's side of the link).
+    pub gateways: Vec<Domain>,
+}
+
+/// Names an XMPP partner by its place in [`XmppRules::partners`] of one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct XmppKey(pub u16);
+
+/// The permission to pass stanzas between one domain of ours and one of a partner's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XmppPermit {
+    epoch: u64,
+    partner: XmppKey,
+}
+
+impl XmppPermit {
+    /// Returns the number of the snapshot that gave it; under another one it is void.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns whose domain it is.
+    #[must_use]
+    pub const fn partner(&self) -> XmppKey {
+        self.partner
+    }
+}
+
+/// Why two domains may not exchange stanzas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum XmppRefusal {
+    /// Federation is switched off.
+    FederationOff,
+    /// The domain is blocked.
+    Blocked,
+    /// No XMPP partner is listed under it.
+    NotListed,
+    /// The other domain is not ours.
+    NotOurs,
+}
+
+impl fmt::Display for XmppRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FederationOff => "federation is switched off",
+            Self::Blocked => "the domain is blocked",
+            Self::NotListed => "no XMPP partner is listed under this domain",
+            Self::NotOurs => "the other domain is none of ours",
+        })
+    }
+}
+
+impl Snapshot {
+    /// Returns the bounds of XMPP streams.
+    #[must_use]
+    pub const fn xmpp_limits(&self) -> &XmppLimits {
+        &self.rules.xmpp.limits
+    }
+
+    /// Returns the partner of a key that this snapshot gave.
+    #[must_use]
+    pub fn xmpp_partner(&self, key: XmppKey) -> Option<&XmppPartner> {
+        self.rules.xmpp.partners.get(usize::from(key.0))
+    }
+
+    /// Decides whether stanzas may pass between `ours` and `theirs`, in either direction.
+    ///
+    /// Who has authenticated as what is the caller's business; users are judged by
+    /// [`Snapshot::directory`].
+    /// # Errors
+    /// [`XmppRefusal`], the first rule that refuses.
+    pub fn xmpp(&self, ours: &Domain, theirs: &Domain) -> Result<XmppPermit, XmppRefusal> {
+        if !self.rules.federation.enabled {
+            return Err(XmppRefusal::FederationOff);
+        }
+        if self.blocked.find(theirs.as_str().as_bytes()).is_some() {
+            return Err(XmppRefusal::Blocked);
+        }
+        if !self.is_own(ours.as_str().as_bytes()) {
+            return Err(XmppRefusal::NotOurs);
+        }
+        let partner = self.rules.xmpp.partners.iter().position(|partner| partner.has(theirs));
+        let partner = partner.and_then(|place| u16::try_from(place).ok());
+        let partner = partner.ok_or(XmppRefusal::NotListed)?;
+        Ok(XmppPermit { epoch: self.epoch, partner: XmppKey(partner) })
+    }
+}

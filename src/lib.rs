@@ -10,8 +10,8 @@
 //!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
-//! [`edge::Effects`]. Cores ([`sip`], [`proxy_protocol`], [`policy`], [`dns`] without its resolver,
-//! [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
+//! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`proxy_protocol`], [`policy`], [`dns`] without its
+//! resolver, [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
 
 mod chunked;
 pub mod limits;
@@ -26,6 +26,7 @@ pub mod proxy_protocol;
 pub mod shard;
 pub mod sip;
 pub mod tls;
+pub mod xmpp;
 
 // Around it: what starts, feeds and watches the shards.
 pub mod admin;

@@ -259,11 +259,48 @@ pub const HELD_BYTES_PER_LEG_MAX: usize = 256 * 1024;
 /// rest are only counted.
 pub const SHADOW_FINDINGS_MAX: usize = 8;
 
+// XMPP streams.
+
+/// Elements within elements of one stanza, the stream not counted. Real stanzas stay below 12.
+pub const XMPP_DEPTH_MAX: u16 = 64;
+/// Default size of a stanza; RFC 6120 section 13.12 allows no limit below 10,000.
+pub const XMPP_STANZA_BYTES_MAX: u32 = 262_144;
+/// A stream header with the XML declaration before it: four addresses of 1,023 bytes would be
+/// absurd, and it comes before anyone is authenticated.
+pub const XMPP_HEADER_BYTES_MAX: u32 = 4_096;
+/// Attributes of one tag, declarations included; each is compared with all others.
+pub const XMPP_ATTRIBUTES_MAX: u16 = 64;
+/// Bytes of one element or attribute name with its prefix.
+pub const XMPP_NAME_BYTES_MAX: u16 = 256;
+/// Namespace declarations in force at one place of a stanza beside the stream header's. Searched
+/// from the innermost for each prefix.
+pub const XMPP_NAMESPACES_MAX: u16 = 64;
+/// Namespace declarations of one stream header; a bit of a word says which a stanza uses.
+pub const XMPP_HEADER_NAMESPACES_MAX: u16 = 16;
+/// One element before authentication: what RFC 6120 section 13.12 demands and no more.
+pub const XMPP_UNAUTHENTICATED_ELEMENT_BYTES_MAX: u32 = 10_000;
+/// Depth before authentication; features and dialback errors need four.
+pub const XMPP_UNAUTHENTICATED_DEPTH_MAX: u16 = 8;
+/// Attributes of one tag before authentication; a stream header has eight.
+pub const XMPP_UNAUTHENTICATED_ATTRIBUTES_MAX: u16 = 16;
+/// All a peer may send before it is authenticated, over all restarts of the stream: three headers,
+/// STARTTLS, features, SASL, and dialback for some dozen domains.
+pub const XMPP_UNAUTHENTICATED_BYTES_MAX: u64 = 48 * 1024;
+/// One part of an address (RFC 7622 section 3.1).
+pub const XMPP_JID_PART_BYTES_MAX: usize = 1_023;
+/// Text of a stream or stanza error that is read; more is cut.
+pub const XMPP_ERROR_TEXT_BYTES_MAX: usize = 512;
+
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85
         && TCP_USER_TIMEOUT_MS < 90_000
 );
 const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);
+const _: () = assert!(
+    XMPP_UNAUTHENTICATED_BYTES_MAX
+        >= 3 * XMPP_HEADER_BYTES_MAX as u64 + 3 * XMPP_UNAUTHENTICATED_ELEMENT_BYTES_MAX as u64
+);
+const _: () = assert!(XMPP_HEADER_NAMESPACES_MAX as u32 <= u32::BITS);
 // A message may wait for DNS before it is held and once more after.
 const _: () = assert!(HOLD_MS_MAX as u64 + 2 * PARKED_MS < TIMER_F_MS);

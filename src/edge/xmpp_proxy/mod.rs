@@ -61,6 +61,12 @@ impl XmppProxy {
         Self { setup, snapshot, counters: Counters::default() }
     }
 
+    /// Returns what the proxy was made from.
+    #[must_use]
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     /// Returns what was counted so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {

@@ -32,11 +32,8 @@ impl Access {
         effects: &mut Effects,
     ) -> Result<Plan, Stop> {
         let begins = !parts.in_dialog && self.snapshot.is_own(parts.from_host);
-        let preferred = if begins && crosses_to_xmpp(message) {
-            self.snapshot.xmpp_way(now, to)
-        } else {
-            None
-        };
+        let preferred =
+            if begins && crosses_to_xmpp(message) { self.snapshot.xmpp_way(now, to) } else { None };
         match preferred {
             None => self.by_sip(now, message, parts, to, effects),
             Some(Preferred::Xmpp) => match self.by_gateway(now, message, parts) {

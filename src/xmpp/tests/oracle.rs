@@ -207,10 +207,12 @@ fn values() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => "[a-z@/. ]{0,8}",
         2 => prop::sample::select(vec![
-            "&amp;", "&lt;x", "a&#65;b", "&#x41;", "ü", "\u{1f600}", ">", "\t\n", "&apos;&quot;&gt;",
+            "&amp;", "&lt;x", "a&#65;b", "&#x41;", "ü", "\u{1f600}", ">", "\t\n",
+            "&apos;&quot;&gt;",
         ]).prop_map(str::to_owned),
         1 => prop::sample::select(vec![
-            "<", "&", "&foo;", "&#0;", "&#x110000;", "&#xD800;", "\u{1}", "&#;", "&#xg;", "\u{ffff}",
+            "<", "&", "&foo;", "&#0;", "&#x110000;", "&#xD800;", "\u{1}", "&#;", "&#xg;",
+            "\u{ffff}",
         ]).prop_map(str::to_owned),
     ]
 }
@@ -219,7 +221,8 @@ fn attributes() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         6 => prop::sample::select(vec!["from", "to", "id", "type", "xml:lang", "p:a", "q:a", "a"]),
         3 => prop::sample::select(vec!["xmlns", "xmlns:p", "xmlns:q", "xmlns:ü"]),
-        1 => prop::sample::select(vec!["xmlns:xml", "xmlns:xmlns", "a:b:c", "xmlns:", "9", "xmlnsa"]),
+        1 => prop::sample::select(vec!["xmlns:xml", "xmlns:xmlns", "a:b:c", "xmlns:", "9",
+            "xmlnsa"]),
     ];
     let namespace = prop::sample::select(vec![
         "urn:p",

@@ -84,6 +84,9 @@ pub(super) struct Explanation {
     live: Option<live::Evidence>,
 }
 
+/// A reason, and the entry that gives it.
+type Told = (String, Option<String>);
+
 /// What is asked.
 struct Case<'a> {
     config: &'a Config,
@@ -183,31 +186,24 @@ impl Case<'_> {
         &self,
         refusal: Option<XmppRefusal>,
         methods: Methods,
-        user: &Result<(String, Option<String>), (String, Option<String>)>,
+        user: &Result<Told, Told>,
     ) -> Vec<Step> {
         let blocked = self.blocked();
-        let passed = |sentence: String, place| (sentence, place);
         let kind =
             self.partner().map(|partner| format!("{} ({})", partner.domain, partner.kind.as_str()));
-        let screens: [(&'static str, Option<XmppRefusal>, (String, Option<String>)); 4] = [
-            (
-                "switches",
-                Some(XmppRefusal::FederationOff),
-                passed(String::new(), Some(self.place(Place::Key("federation.enabled")))),
-            ),
-            ("blocked domains", Some(XmppRefusal::Blocked), passed(String::new(), blocked)),
-            ("own domains", Some(XmppRefusal::NotOurs), passed(String::new(), None)),
-            (
-                "XMPP partner",
-                Some(XmppRefusal::NotListed),
-                passed(kind.unwrap_or_default(), self.entry()),
-            ),
+        let switch = self.place(Place::Key("federation.enabled"));
+        let nothing = String::new;
+        let screens = [
+            ("switches", XmppRefusal::FederationOff, (nothing(), Some(switch))),
+            ("blocked domains", XmppRefusal::Blocked, (nothing(), blocked)),
+            ("own domains", XmppRefusal::NotOurs, (nothing(), None)),
+            ("XMPP partner", XmppRefusal::NotListed, (kind.unwrap_or_default(), self.entry())),
         ];
         let mut steps = Vec::new();
         let mut ended = false;
         for (screen, stops_at, (sentence, place)) in screens {
             let expired = refusal == Some(XmppRefusal::Expired) && screen == "XMPP partner";
-            let stops = !ended && (expired || (refusal.is_some() && refusal == stops_at));
+            let stops = !ended && (expired || refusal == Some(stops_at));
             let (said, sentence, place) = match (ended, stops) {
                 (true, _) => (Said::NotReached, String::new(), None),
                 (_, true) => {
@@ -248,7 +244,7 @@ impl Case<'_> {
     }
 
     /// Judges the own user; either way why, and where that is said.
-    fn user(&self) -> Result<(String, Option<String>), (String, Option<String>)> {
+    fn user(&self) -> Result<Told, Told> {
         if self.ours.user.is_empty() {
             return Ok(("no user is named".to_owned(), None));
         }

@@ -15,6 +15,7 @@ use crate::time::{Monotonic, Now};
 
 pub mod access;
 mod decided;
+pub mod gateway;
 
 pub use decided::{Decided, RefusedBy, Said};
 

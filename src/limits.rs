@@ -291,6 +291,15 @@ pub const XMPP_JID_PART_BYTES_MAX: usize = 1_023;
 /// Text of a stream or stanza error that is read; more is cut.
 pub const XMPP_ERROR_TEXT_BYTES_MAX: usize = 512;
 
+// The XMPP proxy, and its link with the gateway.
+
+/// Stanzas on their way over one link in one direction that are not accounted for.
+pub const XMPP_LINK_STANZAS_MAX: usize = 4_096;
+/// Bytes of them: held by the sender, for each link.
+pub const XMPP_LINK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// One stanza on a link: the largest that a configuration may allow, and the link's attributes.
+pub const XMPP_LINK_ELEMENT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
 // Translation between SIP and XMPP.
 
 /// A SIP body that is translated. Messages of real clients stay below 8 KiB, their HTML included.

@@ -225,6 +225,14 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// Tells whether the element's own tag or its stream's header declares `prefix`, so that it
+    /// may stand for something within.
+    #[must_use]
+    pub fn knows_prefix(&self, prefix: &str) -> bool {
+        let declares = |name: &str| name.strip_prefix("xmlns:") == Some(prefix);
+        self.inherited(prefix).is_some() || self.attributes().any(|a| declares(a.name))
+    }
+
     /// Returns the namespace that the stream header gives `prefix`.
     pub(super) fn inherited(&self, prefix: &str) -> Option<&str> {
         let place = self.context.find(prefix.as_bytes())?;

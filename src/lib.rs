@@ -8,6 +8,9 @@
 //!                            └────────── staged, sealed, one write <────┘ ──> shard ──> next hop
 //! ```
 //!
+//! Between XMPP servers the grammar is [`xmpp`] in place of [`sip`]: streams that are cut into
+//! stanzas, rather than messages.
+//!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
 //! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`proxy_protocol`], [`policy`], [`dns`] without its

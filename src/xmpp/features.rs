@@ -125,7 +125,8 @@ fn write_around(name: &str, namespace: &str, content: &[u8], out: &mut Vec<u8>) 
     out.push(b'>');
 }
 
-/// Appends what the initiator sends to make the stream carry stanzas both ways (XEP-0288 section 2).
+/// Appends what the initiator sends to make the stream carry stanzas both ways (XEP-0288
+/// section 2).
 pub fn write_bidi(out: &mut Vec<u8>) {
     write::empty("bidi", ns::BIDI, out);
 }

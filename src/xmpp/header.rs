@@ -127,11 +127,14 @@ pub(super) fn declaration(input: &[u8]) -> Result<Option<usize>, PeerMisbehaved>
 /// The longest declaration; with all three parts it has below 60 bytes.
 const DECLARATION_BYTES_MAX: usize = 128;
 
-/// Reads ` name='value'` and returns the value with what follows. `None`: something else is there.
+/// A value and what follows it.
+type Valued<'a> = (&'a [u8], &'a [u8]);
+
+/// Reads ` name='value'`. `None`: something else is there.
 fn pseudo_attribute<'a>(
     input: &'a [u8],
     name: &[u8],
-) -> Result<Option<(&'a [u8], &'a [u8])>, PeerMisbehaved> {
+) -> Result<Option<Valued<'a>>, PeerMisbehaved> {
     let at = chars::skip_space(input, 0);
     let Some(rest) = input.get(at..).and_then(|rest| rest.strip_prefix(name)) else {
         return Ok(None);

@@ -165,7 +165,11 @@ fn measured<T: AsRef<str>>(part: T) -> Result<T, JidMalformed> {
 }
 
 fn prepare_local(local: &str) -> Result<Cow<'_, str>, JidMalformed> {
-    let plain = |byte: u8| matches!(byte, b'!' | b'#'..=b'%' | b'('..=b'.' | b'0'..=b'9' | b';' | b'=' | b'?' | b'['..=b'~');
+    let plain = |byte: u8| match byte {
+        b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@' => false,
+        b'A'..=b'Z' => false,
+        byte => matches!(byte, b'!'..=b'~'),
+    };
     let local = measured(local)?;
     if local.bytes().all(plain) {
         return Ok(Cow::Borrowed(local));

@@ -175,10 +175,16 @@ impl Node {
 
     /// Appends the element, as it is to stand where `default_namespace` is the default.
     pub fn write_within(&self, default_namespace: &str, out: &mut Vec<u8>) {
+        // This one namespace is bound to its prefix and no other (Namespaces in XML section 3).
+        let (prefix, within) = match &*self.namespace {
+            ns::XML => ("xml:", default_namespace),
+            namespace => ("", namespace),
+        };
         out.push(b'<');
+        out.extend_from_slice(prefix.as_bytes());
         out.extend_from_slice(self.name.as_bytes());
-        if self.namespace != default_namespace {
-            write::attribute("xmlns", &self.namespace, out);
+        if within != default_namespace {
+            write::attribute("xmlns", within, out);
         }
         for (name, value) in &self.attributes {
             write::attribute(name, value, out);
@@ -190,11 +196,12 @@ impl Node {
         out.push(b'>');
         for content in &self.content {
             match content {
-                Content::Node(node) => node.write_within(&self.namespace, out),
+                Content::Node(node) => node.write_within(within, out),
                 Content::Text(text) => write::text(text, out),
             }
         }
         out.extend_from_slice(b"</");
+        out.extend_from_slice(prefix.as_bytes());
         out.extend_from_slice(self.name.as_bytes());
         out.push(b'>');
     }

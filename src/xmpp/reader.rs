@@ -88,8 +88,10 @@ enum Place {
     Declared,
     /// The header was.
     Open,
-    /// The stream is closed or cannot be followed.
-    Ended,
+    /// Its end was.
+    Closed,
+    /// The peer misbehaved: the stream cannot be followed.
+    Lost,
 }
 
 /// What is being scanned.
@@ -174,7 +176,7 @@ impl Reader {
     pub fn read<'a>(&mut self, input: &'a [u8]) -> Result<Read<'a>, PeerMisbehaved> {
         let read = self.item(input);
         if read.is_err() {
-            self.place = Place::Ended;
+            self.place = Place::Lost;
         }
         read
     }
@@ -184,7 +186,14 @@ impl Reader {
             Place::Start | Place::Declared => self.header(input),
             Place::Open if self.open.is_empty() && self.mode == Mode::Text => self.between(input),
             Place::Open => self.element(input),
-            Place::Ended => Err(PeerMisbehaved::AfterTheEnd),
+            Place::Closed if input.iter().all(|byte| chars::is_space(*byte)) => {
+                if input.is_empty() {
+                    return Ok(Read::NeedMore(1));
+                }
+                self.take(input.len())?;
+                Ok(Read::WhiteSpace { consumed: input.len() })
+            }
+            Place::Closed | Place::Lost => Err(PeerMisbehaved::AfterTheEnd),
         }
     }
 
@@ -205,7 +214,7 @@ impl Reader {
                             }
                             self.place = Place::Declared;
                         }
-                        (Some(b'<'), Some(b'!')) => return self.bang(input, self.at),
+                        (Some(b'<'), Some(b'!')) => return Err(Self::bang(input, self.at)),
                         (Some(b'<'), Some(_)) => {
                             self.tag = self.at;
                             self.mode = Mode::Tag;
@@ -322,7 +331,7 @@ impl Reader {
         let consumed = self.at;
         chars::text(input.get(..consumed).unwrap_or_default())?;
         self.take(consumed)?;
-        self.place = Place::Ended;
+        self.place = Place::Closed;
         Ok(Read::Close { consumed })
     }
 
@@ -394,11 +403,14 @@ impl Reader {
             Some(b'!') => {
                 const OPENS: &[u8] = b"<![CDATA[";
                 let there = &input[self.tag..input.len().min(self.tag + OPENS.len())];
-                if !OPENS.starts_with(there) || self.open.is_empty() {
-                    return self.bang(input, self.tag);
+                if !OPENS.starts_with(there) {
+                    return Err(Self::bang(input, self.tag));
                 }
                 if there.len() < OPENS.len() {
                     return Ok(Step::Out);
+                }
+                if self.open.is_empty() {
+                    return Err(PeerMisbehaved::TextBetweenStanzas);
                 }
                 self.at = self.tag + OPENS.len();
                 self.mode = Mode::CData;
@@ -412,14 +424,14 @@ impl Reader {
         }
     }
 
-    /// Refuses what begins with `<!`.
+    /// Returns what is wrong with what begins with `<!`.
     #[cold]
-    fn bang<T>(&self, input: &[u8], at: usize) -> Result<T, PeerMisbehaved> {
-        Err(match input.get(at + 2) {
+    fn bang(input: &[u8], at: usize) -> PeerMisbehaved {
+        match input.get(at + 2) {
             Some(b'-') => PeerMisbehaved::Comment,
             Some(b'[') => PeerMisbehaved::Syntax,
             _ => PeerMisbehaved::Doctype,
-        })
+        }
     }
 
     /// Reads the start tag at `self.tag`, or begins to search for its end.

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod oracle;
+
 const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' \
     from='a.example' to='b.example' version='1.0' xml:lang='en'>";

@@ -86,7 +86,7 @@ impl XmppProxy {
                     reason: CloseReason::NoPong,
                     sentence: "the peer does not answer pings".to_owned(),
                 };
-                return self.end_stream(stream, &end, effects);
+                self.end_stream(stream, &end, effects);
             }
         } else if now.monotonic.ms_since(stream.heard_at) >= ms(limits.keep_alive_s) {
             self.ping(now, stream, effects);
@@ -174,7 +174,7 @@ impl XmppProxy {
             }
         }
         for leg in self.legs.ids() {
-            if let Some(Held::Stream(mut stream)) = self.legs.take(leg) {
+            if let Some(mut stream) = self.legs.take_stream(leg) {
                 stream.partner = stream.partner.and_then(carried);
                 self.judge_again(now, &mut stream, effects);
                 self.legs.put(leg, Held::Stream(stream));
@@ -261,7 +261,7 @@ impl XmppProxy {
         self.flush_reports(effects);
         let links: Vec<LegId> = self.legs.links().map(|link| link.leg).collect();
         for leg in links {
-            if let Some(Held::Link(mut link)) = self.legs.take(leg) {
+            if let Some(mut link) = self.legs.take_link(leg) {
                 let error = Some(StreamError::SystemShutdown);
                 self.end_link(&mut link, error, "the edge drains", effects);
                 self.legs.put(leg, Held::Link(link));

@@ -281,7 +281,7 @@ impl XmppProxy {
         answer: Answer,
         effects: &mut Effects,
     ) {
-        let Some(super::Held::Stream(mut stream)) = self.legs.take(claim.leg) else { return };
+        let Some(mut stream) = self.legs.take_stream(claim.leg) else { return };
         if stream.id == claim.id && stream.state == State::Open {
             self.settle_on(now, &mut stream, claim, answer, effects);
         }

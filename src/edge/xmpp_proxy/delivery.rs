@@ -133,7 +133,7 @@ impl XmppProxy {
             }
             Standing::Resolving(question) => self.resolved_for(now, at, question, effects),
             Standing::Open(leg) => {
-                if let Some(Held::Stream(mut stream)) = self.legs.take(leg) {
+                if let Some(mut stream) = self.legs.take_stream(leg) {
                     if stream.state == State::Asking {
                         self.ask_claims(&mut stream, effects);
                         let queue = self.routes.get(at).is_some_and(|r| !r.queue.is_empty());
@@ -159,7 +159,7 @@ impl XmppProxy {
         let own = self.routes.get(at).map(|route| route.standing == Standing::Open(leg));
         let claims = self.routes.get(at).is_some_and(|route| route.claims > 0);
         if claims && own == Some(true) {
-            if let Some(Held::Stream(mut stream)) = self.legs.take(leg) {
+            if let Some(mut stream) = self.legs.take_stream(leg) {
                 self.ask_claims(&mut stream, effects);
                 self.legs.put(leg, Held::Stream(stream));
             }
@@ -414,7 +414,7 @@ impl XmppProxy {
             if stream.on_way.is_empty() || stream.managed.is_some() {
                 continue;
             }
-            let Some(Held::Stream(mut stream)) = self.legs.take(leg) else { continue };
+            let Some(mut stream) = self.legs.take_stream(leg) else { continue };
             // Ciphertext is longer than its plaintext, so this errs on the safe side.
             let backlog = effects.backlog(leg).unwrap_or(0) as u64;
             let taken = stream.staged.saturating_sub(backlog);
@@ -532,7 +532,6 @@ fn goal(rule: &AddressRule, partner: &XmppPartner, target: &dns::Target, by_host
         .filter_map(|ip| address::permitted(rule, &partner.allow_networks, *ip).ok());
     let direct = target.direct_tls && !by_host;
     Goal {
-        fqdn: target.fqdn.clone(),
         class: if direct { Class::XmppDirectTls } else { Class::Xmpp },
         addresses: permitted.map(|ip| SocketAddr::new(ip, target.port)).collect(),
     }

@@ -26,8 +26,7 @@ impl XmppProxy {
         opened: Opened,
         effects: &mut Effects,
     ) {
-        let mut stream =
-            Stream::new(now.monotonic, leg, Side::Initiating(outlet.index), opened.remote);
+        let mut stream = Stream::new(now.monotonic, leg, Side::Initiating(outlet.index));
         stream.cover = match opened.class {
             Class::Xmpp => Cover::Clear,
             _ => Cover::Tls,

@@ -145,7 +145,7 @@ impl XmppProxy {
     }
 
     pub(super) fn drop_link(&mut self, leg: LegId, why: &str, effects: &mut Effects) {
-        if let Some(Held::Link(mut link)) = self.legs.take(leg) {
+        if let Some(mut link) = self.legs.take_link(leg) {
             self.end_link(&mut link, Some(StreamError::PolicyViolation), why, effects);
             self.legs.put(leg, Held::Link(link));
         }

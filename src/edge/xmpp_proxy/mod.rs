@@ -279,7 +279,7 @@ impl XmppProxy {
     }
 
     fn accept(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects) {
-        let mut stream = Stream::new(now.monotonic, leg, Side::Receiving, opened.remote);
+        let mut stream = Stream::new(now.monotonic, leg, Side::Receiving);
         stream.cover = match opened.class {
             Class::Xmpp => stream::Cover::Clear,
             _ => stream::Cover::Tls,
@@ -341,14 +341,14 @@ impl Core for XmppProxy {
             if let Some(stream) = self.legs.stream(leg) {
                 stream.id = id;
             }
-        } else if let Some(Held::Stream(mut stream)) = self.legs.take(leg) {
+        } else if let Some(mut stream) = self.legs.take_stream(leg) {
             self.begin(&mut stream, effects);
             self.legs.put(leg, Held::Stream(stream));
         }
     }
 
     fn leg_judged(&mut self, now: Now, leg: LegId, peer: Arc<PeerNames>, effects: &mut Effects) {
-        if let Some(Held::Stream(mut stream)) = self.legs.take(leg) {
+        if let Some(mut stream) = self.legs.take_stream(leg) {
             stream.names = Some(peer);
             self.judge_again(now, &mut stream, effects);
             self.legs.put(leg, Held::Stream(stream));

@@ -32,7 +32,6 @@ pub(super) enum Standing {
 /// One place to connect to.
 #[derive(Clone, Debug)]
 pub(super) struct Goal {
-    pub(super) fqdn: Domain,
     pub(super) class: Class,
     pub(super) addresses: Vec<SocketAddr>,
 }

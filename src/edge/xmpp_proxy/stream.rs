@@ -1,7 +1,6 @@
 //! One stream with a partner's server, and the table of everything that is connected.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::links::Link;
@@ -90,7 +89,6 @@ pub(super) struct Managed {
 pub(super) struct Stream {
     pub(super) leg: LegId,
     pub(super) side: Side,
-    pub(super) remote: SocketAddr,
     pub(super) reader: Reader,
     pub(super) cover: Cover,
     pub(super) state: State,
@@ -130,11 +128,10 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(now: Monotonic, leg: LegId, side: Side, remote: SocketAddr) -> Self {
+    pub(super) fn new(now: Monotonic, leg: LegId, side: Side) -> Self {
         Self {
             leg,
             side,
-            remote,
             reader: Reader::new(Bounds::UNAUTHENTICATED),
             cover: Cover::Clear,
             state: State::Header,
@@ -266,6 +263,24 @@ impl Legs {
         let (_, held) = place.take_if(|(id, _)| *id == leg)?;
         self.streams -= usize::from(matches!(held, Held::Stream(_)));
         Some(held)
+    }
+
+    /// Takes a stream out; a link at this place stays where it is.
+    pub(super) fn take_stream(&mut self, leg: LegId) -> Option<Box<Stream>> {
+        self.stream(leg)?;
+        match self.take(leg)? {
+            Held::Stream(stream) => Some(stream),
+            Held::Link(_) => unreachable!("it was a stream a line above"),
+        }
+    }
+
+    /// Takes a link out; a stream at this place stays where it is.
+    pub(super) fn take_link(&mut self, leg: LegId) -> Option<Box<Link>> {
+        self.link(leg)?;
+        match self.take(leg)? {
+            Held::Link(link) => Some(link),
+            Held::Stream(_) => unreachable!("it was a link a line above"),
+        }
     }
 
     pub(super) fn stream(&mut self, leg: LegId) -> Option<&mut Stream> {

@@ -1,9 +1,9 @@
-// mod bad_input;
+mod bad_input;
 mod dialback;
-// mod gateways;
-// mod limits;
-// mod matrix;
-// mod outgoing;
+mod gateways;
+mod limits;
+mod matrix;
+mod outgoing;
 mod receiving;
-// mod reload;
+mod reload;
 mod world;

@@ -106,7 +106,7 @@ fn bidi_carries_the_answer_on_the_peers_stream() {
 fn pings_are_answered_and_never_reach_the_gateway() {
     let mut world = World::new();
     let mut gateway = world.gateway("gw1.contoso.example");
-    let out = world.to_fabrikam(&mut gateway, "");
+    let out = world.ours_to_fabrikam(&mut gateway, "");
     let leg = world.fabrikam();
     let ping = "<iq type='get' id='p1' from='fabrikam.example' to='contoso.example'>\
                 <ping xmlns='urn:xmpp:ping'/></iq>";

@@ -318,6 +318,11 @@ impl World {
         self.collect();
     }
 
+    /// Somebody connects to the port of the link.
+    pub(super) fn link_of(&mut self, hosts: &[&str]) -> LegId {
+        self.open(Class::XmppLink, None, Some(names(hosts)))
+    }
+
     /// A gateway connects and its link comes up.
     pub(super) fn gateway(&mut self, name: &str) -> Gateway {
         let leg = self.open(Class::XmppLink, None, Some(names(&[name])));
@@ -395,7 +400,7 @@ impl World {
     }
 
     /// A stream of ours to fabrikam.example, asked for by `gateway`'s stanza and ready.
-    pub(super) fn to_fabrikam(&mut self, gateway: &mut Gateway, offers: &str) -> LegId {
+    pub(super) fn ours_to_fabrikam(&mut self, gateway: &mut Gateway, offers: &str) -> LegId {
         self.send(gateway, "kim@contoso.example", "john@fabrikam.example", "first");
         if !self.questions.is_empty() {
             self.resolve_to(&["xmpp.fabrikam.example"], &["192.0.2.50"], true);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 mod contradiction;
+mod csv;
 mod difference;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -8,10 +8,13 @@
 //!                            └────────── staged, sealed, one write <────┘ ──> shard ──> next hop
 //! ```
 //!
+//! Between XMPP servers the grammar is [`xmpp`] in place of [`sip`]: streams that are cut into
+//! stanzas, rather than messages.
+//!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
-//! [`edge::Effects`]. Cores ([`sip`], [`proxy_protocol`], [`policy`], [`dns`] without its resolver,
-//! [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
+//! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`proxy_protocol`], [`policy`], [`dns`] without its
+//! resolver, [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
 
 mod chunked;
 pub mod limits;
@@ -26,6 +29,7 @@ pub mod proxy_protocol;
 pub mod shard;
 pub mod sip;
 pub mod tls;
+pub mod xmpp;
 
 // Around it: what starts, feeds and watches the shards.
 pub mod admin;

@@ -80,6 +80,26 @@ pub(super) fn find<T>(
     known: &Columns,
     mut wanted: impl FnMut(&mut Row<'_, '_>) -> Option<T>,
 ) -> Option<T> {
+    find_among(text, known, |_| true, &mut wanted)
+}
+
+/// Returns what `wanted` makes of the row in line `line`, if there is one.
+pub(super) fn at<T>(
+    text: &str,
+    known: &Columns,
+    line: u32,
+    mut wanted: impl FnMut(&mut Row<'_, '_>) -> Option<T>,
+) -> Option<T> {
+    find_among(text, known, |at| at == line, &mut wanted)
+}
+
+/// Looks no closer at lines that are not `candidate`s.
+fn find_among<T>(
+    text: &str,
+    known: &Columns,
+    candidate: impl Fn(u32) -> bool,
+    wanted: &mut dyn FnMut(&mut Row<'_, '_>) -> Option<T>,
+) -> Option<T> {
     let (mut fields, mut problems) = (Vec::new(), Vec::new());
     let mut lines = Lines::new(text);
     let (_, span) = lines.next()?;
@@ -87,7 +107,7 @@ pub(super) fn find<T>(
         return None;
     }
     let columns = head(text, &fields, span, known).ok()?;
-    lines.find_map(|(line, span)| {
+    lines.filter(|(line, _)| candidate(*line)).find_map(|(line, span)| {
         if split(text, span.clone(), &mut fields).is_some() || fields.len() != columns.len() {
             return None;
         }

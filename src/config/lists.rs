@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::csv::{self, Columns, Row};
+
+use super::remarks::{self, Remarks};
 use super::report::{Problem, Report, Source};
 use super::schema::{PeerName, SrvTarget, Verification};
 use super::shape::{read_domain, read_pattern, read_remark};
@@ -124,6 +126,12 @@ impl PartnerList {
         Ok(list)
     }
 
+    /// Returns what a row says for people, from the file as it is now.
+    pub(super) fn remarks(&self, row: usize) -> Option<Remarks> {
+        let row = self.rows.get(row)?;
+        remarks::of_row(&self.path, &PARTNERS, row.line, &row.domain)
+    }
+
     /// Returns `file:line` of a row.
     #[must_use]
     pub fn whereabouts(&self, row: usize) -> Option<String> {
@@ -166,6 +174,12 @@ impl BlockedList {
         }
         rows.shrink_to_fit();
         Ok(Self { path: path.to_owned(), rows })
+    }
+
+    /// Returns what a row says for people, from the file as it is now.
+    pub(super) fn remarks(&self, row: usize) -> Option<Remarks> {
+        let (domain, line) = self.rows.get(row)?;
+        remarks::of_row(&self.path, &BLOCKED, *line, domain)
     }
 
     /// Returns `file:line` of a row.

@@ -503,7 +503,8 @@ impl Reader {
         let from = self.tag + 2;
         let name_end = from + expected.len();
         let there = &input[from..input.len().min(name_end)];
-        if !expected.starts_with(there) {
+        // Names are so short that a call to compare them costs more than a loop.
+        if there.iter().zip(expected).any(|(one, other)| one != other) {
             return Err(PeerMisbehaved::EndTag);
         }
         // White space may follow; it is not skipped twice.

@@ -301,6 +301,49 @@ pub const XMPP_LINK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// One stanza on a link: the largest that a configuration may allow, and the link's attributes.
 pub const XMPP_LINK_ELEMENT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
+// Translation between SIP and XMPP.
+
+/// A SIP body that is translated. Messages of real clients stay below 8 KiB, their HTML included.
+pub const GATEWAY_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Text of one message; a stanza has to carry it twice, escaped ([`XMPP_STANZA_BYTES_MAX`]).
+pub const GATEWAY_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Depth of an XML document or of groups of RTF in a SIP body; presence documents need eight.
+pub const GATEWAY_DOCUMENT_DEPTH_MAX: u16 = 32;
+/// Parts of one body; Lync sends two.
+pub const GATEWAY_PARTS_MAX: usize = 8;
+/// Elements of one formatted message, about 200 bytes each while it is translated.
+pub const GATEWAY_XHTML_ELEMENTS_MAX: usize = 1_000;
+/// Depth of one formatted message. Deeper ones keep their words.
+pub const GATEWAY_XHTML_DEPTH_MAX: u16 = 24;
+/// One value of a style; a list of fonts is the longest.
+pub const GATEWAY_STYLE_VALUE_BYTES_MAX: usize = 64;
+/// The target of one link, as browsers take it.
+pub const GATEWAY_LINK_BYTES_MAX: usize = 2_048;
+/// A reason phrase made of an error's text.
+pub const GATEWAY_REASON_BYTES_MAX: usize = 256;
+/// A subject; a header line of SIP has to hold it.
+pub const GATEWAY_SUBJECT_BYTES_MAX: usize = 512;
+/// A thread, and a Call-ID made of it: it is the key of a dialog and repeated in each message.
+pub const GATEWAY_THREAD_BYTES_MAX: usize = 128;
+/// The id of a message, which a receipt repeats.
+pub const GATEWAY_MESSAGE_ID_BYTES_MAX: usize = 256;
+/// A status note; Lync lets its users write 500 characters.
+pub const GATEWAY_NOTE_BYTES_MAX: usize = 2_048;
+/// Resources of one user in one presence document.
+pub const GATEWAY_RESOURCES_MAX: usize = 16;
+/// A MESSAGE outside of a dialog (RFC 3428 section 8, RFC 7572 section 4).
+pub const GATEWAY_PAGER_BYTES_MAX: usize = 1_300;
+/// After so long who still types is said to type again (RFC 3994 section 3.2: 60 at least).
+pub const GATEWAY_COMPOSING_REFRESH_S: u32 = 90;
+/// What a peer may ask for at least; less would make a message of each key (RFC 3994 section 4).
+pub const GATEWAY_COMPOSING_REFRESH_S_MIN: u32 = 60;
+/// What a peer may ask for at most; longer nobody is shown as typing without another word.
+pub const GATEWAY_COMPOSING_REFRESH_S_MAX: u32 = 600;
+/// Nobody types any more who has been silent for so long (RFC 3994 section 3.2).
+pub const GATEWAY_COMPOSING_IDLE_S: u32 = 15;
+/// An INFO of Lync about typing holds so long; its clients send one every few seconds.
+pub const GATEWAY_KEYBOARD_ACTIVITY_S: u32 = 15;
+
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85
@@ -314,3 +357,5 @@ const _: () = assert!(
 const _: () = assert!(XMPP_HEADER_NAMESPACES_MAX as u32 <= u32::BITS);
 // A message may wait for DNS before it is held and once more after.
 const _: () = assert!(HOLD_MS_MAX as u64 + 2 * PARKED_MS < TIMER_F_MS);
+// A text of ampersands is five times as long in a stanza, and there twice.
+const _: () = assert!(10 * GATEWAY_TEXT_BYTES_MAX < XMPP_STANZA_BYTES_MAX as usize);

@@ -15,6 +15,7 @@ use crate::time::{Monotonic, Now};
 
 pub mod access;
 mod decided;
+pub mod gateway;
 pub mod xmpp_link;
 pub mod xmpp_proxy;
 

@@ -9,6 +9,7 @@ mod rfc3261_syntax;
 mod rfc4475;
 mod rfc5118;
 mod rfc6120_streams;
+mod rfc7247;
 mod rfc7622_addresses;
 mod xep0106;
 mod xep0178;

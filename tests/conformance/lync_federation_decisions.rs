@@ -310,7 +310,7 @@ fn dns(case: &Case) -> Cache {
     cache
 }
 
-/// Judges one cell, for every policy that an own user may have; returns how many of these were asked.
+/// Judges one cell, for every policy that an own user may have; returns how many were asked about.
 fn judge(case: &Case, users: &[UserPolicies]) -> usize {
     let rules = rules(case);
     let (own, partner) = (rules.own_domains[0].clone(), domain(PARTNER));

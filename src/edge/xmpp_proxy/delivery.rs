@@ -219,10 +219,9 @@ impl XmppProxy {
             }
         };
         let rule = &self.snapshot.rules().addresses;
-        let by_host = matches!(answer.question, Question::Host { .. });
         let goals = order.into_iter().filter_map(|place| targets.get(place));
         route.goals = goals
-            .map(|target| goal(rule, partner, target, by_host))
+            .map(|target| goal(rule, partner, target, &answer.question))
             .filter(|goal| !goal.addresses.is_empty())
             .filter(|goal| goal.class == Class::Xmpp || partner.methods().over_tls())
             .take(limits::TARGETS_TRIED_MAX as usize)
@@ -525,12 +524,18 @@ impl XmppProxy {
 }
 
 /// Returns what there is to connect to at one target.
-fn goal(rule: &AddressRule, partner: &XmppPartner, target: &dns::Target, by_host: bool) -> Goal {
+fn goal(
+    rule: &AddressRule,
+    partner: &XmppPartner,
+    target: &dns::Target,
+    question: &Question,
+) -> Goal {
     let permitted = target
         .addresses
         .iter()
         .filter_map(|ip| address::permitted(rule, &partner.allow_networks, *ip).ok());
-    let direct = target.direct_tls && !by_host;
+    // A host named in the entry listens where XMPP servers do, and begins in the clear.
+    let direct = target.direct_tls && matches!(question, Question::Xmpp(_));
     Goal {
         class: if direct { Class::XmppDirectTls } else { Class::Xmpp },
         addresses: permitted.map(|ip| SocketAddr::new(ip, target.port)).collect(),

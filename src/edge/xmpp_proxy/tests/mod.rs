@@ -1,5 +1,6 @@
 mod bad_input;
 mod dialback;
+mod fate;
 mod gateways;
 mod limits;
 mod matrix;

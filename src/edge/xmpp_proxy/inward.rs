@@ -36,6 +36,8 @@ impl XmppProxy {
             let why = "a stanza whose from is no address";
             return Err(End::abuse(StreamError::InvalidFrom, why));
         };
+        // Whatever becomes of it, it was handled (XEP-0198 section 4).
+        stream.handled = stream.handled.map(|handled| handled.wrapping_add(1));
         let Ok(to) = to else {
             return self.malformed_to(stream, element, &from);
         };
@@ -43,7 +45,6 @@ impl XmppProxy {
             Some(at) => self.permitted_pair(now, stream, at)?,
             None => return Err(self.unproved(stream, &from, &to)),
         };
-        stream.handled = stream.handled.map(|handled| handled.wrapping_add(1));
         stream.stanza_at = now.monotonic;
         if kind == Stanza::Iq && to.local().is_none() && self.own_query(stream, element) {
             return Ok(());

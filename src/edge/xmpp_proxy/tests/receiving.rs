@@ -125,8 +125,9 @@ fn acknowledgements_are_given_where_they_are_asked_for() {
     assert!(world.say(leg, "<enable xmlns='urn:xmpp:sm:3'/>").contains("<enabled"));
     world.say(leg, &message("john@fabrikam.example", "kim@contoso.example", "1"));
     world.say(leg, &message("john@fabrikam.example", "kim@contoso.example", "2"));
+    world.say(leg, &message("john@fabrikam.example", "@contoso.example", "refused"));
     let answer = world.say(leg, "<r xmlns='urn:xmpp:sm:3'/>");
-    assert_eq!(answer, "<a xmlns='urn:xmpp:sm:3' h='2'/>");
+    assert_eq!(answer, "<a xmlns='urn:xmpp:sm:3' h='3'/>");
     assert!(world.say(leg, "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>").contains("<failed"));
 }
 

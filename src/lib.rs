@@ -25,6 +25,7 @@ pub mod poll;
 pub mod proxy_protocol;
 pub mod shard;
 pub mod sip;
+pub mod stun;
 pub mod tls;
 
 // Around it: what starts, feeds and watches the shards.

@@ -259,6 +259,12 @@ pub const HELD_BYTES_PER_LEG_MAX: usize = 256 * 1024;
 /// rest are only counted.
 pub const SHADOW_FINDINGS_MAX: usize = 8;
 
+// STUN and TURN.
+
+/// Attributes of one message that are looked at; more than twice what any request of RFC 8656 has.
+/// A datagram of 64 KiB could hold 16,000.
+pub const STUN_ATTRIBUTES_MAX: usize = 64;
+
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85

@@ -300,11 +300,103 @@ pub const TURN_UNAUTHENTICATED_IN_ALL: u64 = 5_000;
 /// Cells that sources are counted in; 40 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
 
+// XMPP streams.
+
+/// Elements within elements of one stanza, the stream not counted. Real stanzas stay below 12.
+pub const XMPP_DEPTH_MAX: u16 = 64;
+/// Default size of a stanza; RFC 6120 section 13.12 allows no limit below 10,000.
+pub const XMPP_STANZA_BYTES_MAX: u32 = 262_144;
+/// A stream header with the XML declaration before it: four addresses of 1,023 bytes would be
+/// absurd, and it comes before anyone is authenticated.
+pub const XMPP_HEADER_BYTES_MAX: u32 = 4_096;
+/// Attributes of one tag, declarations included; each is compared with all others, so that a stanza
+/// of nothing but attributes costs some nanoseconds a byte. Real tags have below 10.
+pub const XMPP_ATTRIBUTES_MAX: u16 = 32;
+/// Bytes of one element or attribute name with its prefix.
+pub const XMPP_NAME_BYTES_MAX: u16 = 256;
+/// Namespace declarations in force at one place of a stanza beside the stream header's. Searched
+/// from the innermost for each prefix.
+pub const XMPP_NAMESPACES_MAX: u16 = 64;
+/// Namespace declarations of one stream header; a bit of a word says which a stanza uses.
+pub const XMPP_HEADER_NAMESPACES_MAX: u16 = 16;
+/// One element before authentication: what RFC 6120 section 13.12 demands and no more.
+pub const XMPP_UNAUTHENTICATED_ELEMENT_BYTES_MAX: u32 = 10_000;
+/// Depth before authentication; features and dialback errors need four.
+pub const XMPP_UNAUTHENTICATED_DEPTH_MAX: u16 = 8;
+/// Attributes of one tag before authentication; a stream header has eight.
+pub const XMPP_UNAUTHENTICATED_ATTRIBUTES_MAX: u16 = 16;
+/// All a peer may send before it is authenticated, over all restarts of the stream: three headers,
+/// STARTTLS, features, SASL, and dialback for some dozen domains.
+pub const XMPP_UNAUTHENTICATED_BYTES_MAX: u64 = 48 * 1024;
+/// One part of an address (RFC 7622 section 3.1).
+pub const XMPP_JID_PART_BYTES_MAX: usize = 1_023;
+/// Text of a stream or stanza error that is read; more is cut.
+pub const XMPP_ERROR_TEXT_BYTES_MAX: usize = 512;
+
+// The XMPP proxy, and its link with the gateway.
+
+/// Stanzas on their way over one link in one direction that are not accounted for.
+pub const XMPP_LINK_STANZAS_MAX: usize = 4_096;
+/// Bytes of them: held by the sender, for each link.
+pub const XMPP_LINK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// One stanza on a link: the largest that a configuration may allow, and the link's attributes.
+pub const XMPP_LINK_ELEMENT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+// Translation between SIP and XMPP.
+
+/// A SIP body that is translated. Messages of real clients stay below 8 KiB, their HTML included.
+pub const GATEWAY_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Text of one message; a stanza has to carry it twice, escaped ([`XMPP_STANZA_BYTES_MAX`]).
+pub const GATEWAY_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Depth of an XML document or of groups of RTF in a SIP body; presence documents need eight.
+pub const GATEWAY_DOCUMENT_DEPTH_MAX: u16 = 32;
+/// Parts of one body; Lync sends two.
+pub const GATEWAY_PARTS_MAX: usize = 8;
+/// Elements of one formatted message, about 200 bytes each while it is translated.
+pub const GATEWAY_XHTML_ELEMENTS_MAX: usize = 1_000;
+/// Depth of one formatted message. Deeper ones keep their words.
+pub const GATEWAY_XHTML_DEPTH_MAX: u16 = 24;
+/// One value of a style; a list of fonts is the longest.
+pub const GATEWAY_STYLE_VALUE_BYTES_MAX: usize = 64;
+/// The target of one link, as browsers take it.
+pub const GATEWAY_LINK_BYTES_MAX: usize = 2_048;
+/// A reason phrase made of an error's text.
+pub const GATEWAY_REASON_BYTES_MAX: usize = 256;
+/// A subject; a header line of SIP has to hold it.
+pub const GATEWAY_SUBJECT_BYTES_MAX: usize = 512;
+/// A thread, and a Call-ID made of it: it is the key of a dialog and repeated in each message.
+pub const GATEWAY_THREAD_BYTES_MAX: usize = 128;
+/// The id of a message, which a receipt repeats.
+pub const GATEWAY_MESSAGE_ID_BYTES_MAX: usize = 256;
+/// A status note; Lync lets its users write 500 characters.
+pub const GATEWAY_NOTE_BYTES_MAX: usize = 2_048;
+/// Resources of one user in one presence document.
+pub const GATEWAY_RESOURCES_MAX: usize = 16;
+/// A MESSAGE outside of a dialog (RFC 3428 section 8, RFC 7572 section 4).
+pub const GATEWAY_PAGER_BYTES_MAX: usize = 1_300;
+/// After so long who still types is said to type again (RFC 3994 section 3.2: 60 at least).
+pub const GATEWAY_COMPOSING_REFRESH_S: u32 = 90;
+/// What a peer may ask for at least; less would make a message of each key (RFC 3994 section 4).
+pub const GATEWAY_COMPOSING_REFRESH_S_MIN: u32 = 60;
+/// What a peer may ask for at most; longer nobody is shown as typing without another word.
+pub const GATEWAY_COMPOSING_REFRESH_S_MAX: u32 = 600;
+/// Nobody types any more who has been silent for so long (RFC 3994 section 3.2).
+pub const GATEWAY_COMPOSING_IDLE_S: u32 = 15;
+/// An INFO of Lync about typing holds so long; its clients send one every few seconds.
+pub const GATEWAY_KEYBOARD_ACTIVITY_S: u32 = 15;
+
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85
         && TCP_USER_TIMEOUT_MS < 90_000
 );
 const _: () = assert!(2 * CONNECT_MS <= PARKED_MS);
+const _: () = assert!(
+    XMPP_UNAUTHENTICATED_BYTES_MAX
+        >= 3 * XMPP_HEADER_BYTES_MAX as u64 + 3 * XMPP_UNAUTHENTICATED_ELEMENT_BYTES_MAX as u64
+);
+const _: () = assert!(XMPP_HEADER_NAMESPACES_MAX as u32 <= u32::BITS);
 // A message may wait for DNS before it is held and once more after.
 const _: () = assert!(HOLD_MS_MAX as u64 + 2 * PARKED_MS < TIMER_F_MS);
+// A text of ampersands is five times as long in a stanza, and there twice.
+const _: () = assert!(10 * GATEWAY_TEXT_BYTES_MAX < XMPP_STANZA_BYTES_MAX as usize);

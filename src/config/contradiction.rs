@@ -10,6 +10,7 @@ use crate::policy::Pattern;
 use crate::policy::users::AccessPolicy;
 
 mod plan;
+mod xmpp;
 
 /// Returns every contradiction of `config`.
 pub(super) fn find(config: &Config) -> Vec<Problem> {
@@ -22,6 +23,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     finder.next_hops();
     finder.partners();
     plan::find(&mut finder);
+    xmpp::find(&mut finder);
     finder.providers();
     finder.default_route();
     finder.limits_of_partners();
@@ -74,10 +76,18 @@ impl Finder<'_> {
     }
 
     fn sections_that_must_be(&mut self) {
+        let config = self.config;
+        let gateway = config.runs_gateway();
+        // An XMPP proxy alone speaks to its gateway, and a gateway alone listens for itself.
+        let forwards = config.runs_access_edge() || gateway || config.listeners.is_empty();
         let missing = [
-            ("listener", self.config.listeners.is_empty(), "nobody could connect"),
-            ("identity", self.config.identities.is_empty(), "TLS needs a certificate"),
-            ("next_hop", self.config.next_hops.is_empty(), "requests would have nowhere to go"),
+            ("listener", config.listeners.is_empty() && !gateway, "nobody could connect"),
+            ("identity", config.identities.is_empty(), "TLS needs a certificate"),
+            (
+                "next_hop",
+                config.next_hops.is_empty() && forwards,
+                "requests would have nowhere to go",
+            ),
         ];
         for (name, missing, why) in missing {
             if missing {

@@ -5,6 +5,7 @@
 //! `schema`; [`reference()`] prints that declaration.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 mod contradiction;
+mod csv;
 mod difference;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod lists;
 mod preset;
 mod reference;
+mod remarks;
 mod report;
 mod schema;
 mod secrets;
@@ -28,16 +31,18 @@ mod users;
 
 pub use difference::{Change, difference};
 pub use reference::reference;
+pub use remarks::Remarks;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
-    Addresses, Blocked, DefaultRoute, Dns, Edge, ExternalAccessPolicy, Federation, FederationLimit,
-    Identity, Internal, Limits, Listener, Log, LogFormat, Management, NextHop, Partner,
-    PartnerKind, PeerName, Plan, PlanNode, Poller, Preset, Provider, RemoteUsers, SingleUser,
-    SrvTarget, Tls, TlsVersion, Trust, Users, Verification, header, sections,
+    Addresses, Blocked, DefaultRoute, Dnd, Dns, Edge, ExternalAccessPolicy, Federation,
+    FederationLimit, Gateway, GatewayEdge, Identity, Internal, Limits, Listener, Log, LogFormat,
+    Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller, Preset, Provider,
+    RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users, Verification, Xmpp,
+    XmppPartner, header, sections,
 };
 pub use secrets::{Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
-pub use shape::{User, read_domain, read_pattern};
+pub use shape::{HostPort, User, read_domain, read_pattern};
 
 use crate::dns::Domain;
 use crate::edge::Class;
@@ -83,6 +88,14 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Whoever takes what nothing else names.
     pub default_route: DefaultRoute,
+    /// Federation with XMPP servers.
+    pub xmpp: Xmpp,
+    /// Listed XMPP partners.
+    pub xmpp_partners: Vec<XmppPartner>,
+    /// The XMPP gateway.
+    pub gateway: Gateway,
+    /// Edges it connects to; empty: no gateway runs.
+    pub gateway_edges: Vec<GatewayEdge>,
     /// Further partners, from a file of their own.
     pub partner_list: Option<Arc<PartnerList>>,
     /// Further blocked domains, from a file of their own.
@@ -124,7 +137,11 @@ impl Config {
     #[must_use]
     pub fn internal_names(&self) -> Vec<Domain> {
         if self.internal.names.is_empty() {
-            self.next_hops.iter().map(|hop| hop.name.clone()).collect()
+            let mut names: Vec<Domain> =
+                self.next_hops.iter().map(|hop| hop.name.clone()).collect();
+            let gateway = self.xmpp.gateway_sip.iter().map(|gateway| gateway.host.clone());
+            names.extend(gateway.chain(self.runs_gateway().then(|| self.internal_fqdn().clone())));
+            names
         } else {
             self.internal.names.clone()
         }
@@ -137,6 +154,50 @@ impl Config {
         let index = named.and_then(|name| self.identities.iter().position(|i| i.name == *name));
         // A name without an identity is a contradiction, so here it is the absent name.
         index.unwrap_or(0)
+    }
+
+    /// Returns the identity that the gateway shows, as its index.
+    #[must_use]
+    pub fn gateway_identity(&self) -> usize {
+        let named = self.gateway.identity.as_ref();
+        named.and_then(|name| self.identities.iter().position(|i| i.name == *name)).unwrap_or(0)
+    }
+
+    /// Tells whether the XMPP gateway runs in this process.
+    #[must_use]
+    pub const fn runs_gateway(&self) -> bool {
+        !self.gateway_edges.is_empty()
+    }
+
+    /// Tells whether the XMPP proxy runs in this process.
+    #[must_use]
+    pub fn runs_xmpp_proxy(&self) -> bool {
+        let classes = [Class::Xmpp, Class::XmppDirectTls, Class::XmppLink];
+        self.listeners.iter().any(|listener| classes.contains(&listener.class))
+    }
+
+    /// Tells whether SIP listeners, of an Access Edge, are served by this process.
+    #[must_use]
+    pub fn runs_access_edge(&self) -> bool {
+        let classes = [Class::Federation, Class::RemoteUsers, Class::Internal];
+        self.listeners.iter().any(|listener| classes.contains(&listener.class))
+    }
+
+    /// Returns where the Access Edge finds a gateway for what own users send to XMPP partners:
+    /// its SIP name, port and addresses; the one stated, or that of this process.
+    #[must_use]
+    pub fn gateway_sip(&self) -> Option<(Domain, u16, Vec<IpAddr>)> {
+        if let Some(HostPort { host, port }) = &self.xmpp.gateway_sip {
+            return Some((host.clone(), *port, self.xmpp.gateway_addresses.clone()));
+        }
+        let listen = self.gateway.listen.first().filter(|_| self.runs_gateway())?;
+        let loopback = if listen.is_ipv6() {
+            IpAddr::V6(Ipv6Addr::LOCALHOST)
+        } else {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        };
+        let address = if listen.ip().is_unspecified() { loopback } else { listen.ip() };
+        Some((self.internal_fqdn().clone(), listen.port(), vec![address]))
     }
 
     /// Returns the trust anchors of the inside.
@@ -159,7 +220,9 @@ impl Config {
                 let row = (index as usize).checked_sub(self.blocked.len());
                 self.blocked_list.as_ref().zip(row).and_then(|(list, row)| list.whereabouts(row))
             }
-            Place::Provider(_) | Place::DefaultRoute | Place::Key(_) => None,
+            Place::Provider(_) | Place::DefaultRoute | Place::XmppPartner(_) | Place::Key(_) => {
+                None
+            }
         };
         row.unwrap_or_else(|| self.source.whereabouts(&place.to_string()))
     }
@@ -266,6 +329,10 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let blocked = repeated(context, root);
     let providers = repeated(context, root);
     let default_route = single(context, root);
+    let xmpp = single(context, root);
+    let xmpp_partners = repeated(context, root);
+    let gateway = single(context, root);
+    let gateway_edges = repeated(context, root);
     let addresses = single(context, root);
     let dns = single(context, root);
     let limits = single(context, root);
@@ -291,6 +358,10 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         blocked: blocked?,
         providers: providers?,
         default_route: default_route?,
+        xmpp: xmpp?,
+        xmpp_partners: xmpp_partners?,
+        gateway: gateway?,
+        gateway_edges: gateway_edges?,
         partner_list: None,
         blocked_list: None,
         addresses: addresses?,

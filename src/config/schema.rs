@@ -16,7 +16,7 @@ use super::shape::{
 };
 use crate::dns::Domain;
 use crate::edge::Class;
-use crate::policy::Revocation;
+use crate::policy::{Dialect, Revocation};
 #[cfg(test)]
 use toml::Spanned;
 #[cfg(test)]
@@ -28,6 +28,7 @@ mod operation;
 mod partner;
 mod plan;
 mod provider;
+mod xmpp;
 
 pub use access::{ExternalAccessPolicy, FederationLimit, SingleUser, Users};
 pub use federation::{Federation, RemoteUsers};
@@ -35,6 +36,7 @@ pub use operation::{Dns, Limits, Log, LogFormat, Management};
 pub use partner::{Blocked, Partner, PartnerKind, PeerName, SrvTarget, Verification};
 pub use plan::{Plan, PlanNode};
 pub use provider::{DefaultRoute, Preset, Provider};
+pub use xmpp::{Dnd, Gateway, GatewayEdge, Xmpp, XmppPartner};
 
 /// How readiness is learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,9 +154,11 @@ section! {
             example: "4",
             see: ["federation.messages_per_s"],
         }
-        /// File with the secrets of the pool, each with a key id.
+        /// File with the secrets of the pool, each with a key id: the first one signs, all of them
+        /// verify. Route tokens and the keys of XMPP dialback are made from them.
         secrets: PathBuf = path(), optional, Restart {
-            beyond: "unset: made at each start; dialogs do not survive a restart or another node",
+            beyond: "unset: made at each start; dialogs do not survive a restart or another node, \
+                and a dialback key is only verified by the edge that made it",
             example: "\"secrets.toml\"",
             see: [],
         }
@@ -170,15 +174,19 @@ section! {
             example: "\"192.0.2.10:5061\"",
             see: [],
         }
-        /// Who connects here: partners, the organisation's users outside, or its inner servers.
+        /// Who connects here: partners, the organisation's users outside, or its inner servers;
+        /// XMPP partners (5269), those of them who begin with TLS (5270), or gateways (23456).
         class: Class = one_of(&[
             ("federation", Class::Federation),
             ("remote_users", Class::RemoteUsers),
             ("internal", Class::Internal),
+            ("xmpp", Class::Xmpp),
+            ("xmpp_direct_tls", Class::XmppDirectTls),
+            ("xmpp_link", Class::XmppLink),
         ]), required, Restart {
             beyond: "unset: refused",
             example: "\"federation\"",
-            see: ["internal.names", "remote_users.enabled"],
+            see: ["internal.names", "remote_users.enabled", "xmpp.gateways"],
         }
         /// Name of the identity shown when the client asks for no name of another one.
         identity: String = label(), optional, NewConnections {
@@ -357,6 +365,15 @@ section! {
             example: "2",
             see: [],
         }
+        /// How it speaks of messages, for the XMPP gateway: `lync` in sessions (INVITE, MESSAGE in
+        /// the dialog, typing by INFO), `simple` in single MESSAGE requests (RFC 3428) with
+        /// is-composing notices (RFC 3994).
+        dialect: Dialect = one_of(&[("lync", Dialect::Lync), ("simple", Dialect::Simple)]),
+            default("\"lync\""), Live {
+            beyond: "unset: as Lync Server speaks",
+            example: "\"simple\"",
+            see: ["gateway.chat_idle_s"],
+        }
     }
 }
 
@@ -392,6 +409,10 @@ pub fn sections() -> Vec<SectionEntry> {
         Blocked::entry(),
         Provider::entry(),
         DefaultRoute::entry(),
+        Xmpp::entry(),
+        XmppPartner::entry(),
+        Gateway::entry(),
+        GatewayEdge::entry(),
         Addresses::entry(),
         Dns::entry(),
         Limits::entry(),

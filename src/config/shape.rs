@@ -385,6 +385,31 @@ pub(super) fn socket_address(least_port: u16) -> Shape<SocketAddr> {
     })
 }
 
+/// A server by name, with the port it listens at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// Its FQDN.
+    pub host: Domain,
+    /// Its port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// The name of a server and its port.
+pub(super) fn host_port() -> Shape<HostPort> {
+    text("name with port", "name:port; IDNA (UTS 46) applied", |_, written| {
+        let expected = "expected a name with a port, such as xmpp.contoso.example:5269";
+        let (host, port) = written.rsplit_once(':').ok_or(expected)?;
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or(expected)?;
+        Ok(HostPort { host: read_domain(host)?, port })
+    })
+}
+
 /// An address without port.
 pub(super) fn address() -> Shape<IpAddr> {
     text("address", "IPv4 or IPv6", |_, written| {

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 mod plan;
+mod xmpp;
 
 use super::*;
 use crate::config::fixture::LEAST;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "minimal.toml",
     "full.toml",
     "pool_behind_balancer.toml",
     "remote_users.toml",
     "clearing_house.toml",
+    "xmpp.toml",
 ];
 
 fn fixture(name: &str) -> PathBuf {
@@ -111,6 +113,10 @@ fn every_example_and_default_of_the_reference_is_accepted() {
     check_examples::<Log>();
     check_examples::<Plan>();
     check_examples::<PlanNode>();
+    check_examples::<Xmpp>();
+    check_examples::<XmppPartner>();
+    check_examples::<Gateway>();
+    check_examples::<GatewayEdge>();
 }
 
 #[test]

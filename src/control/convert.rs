@@ -23,6 +23,7 @@ struct PartnerTrust {
     of_partner: Vec<Option<AnchorSet>>,
     of_provider: Vec<Option<AnchorSet>>,
     of_default_route: Option<AnchorSet>,
+    of_xmpp_partner: Vec<Option<AnchorSet>>,
 }
 
 impl PartnerTrust {
@@ -37,6 +38,10 @@ impl PartnerTrust {
             trust.of_provider.push(set);
         }
         trust.of_default_route = trust.set(&config.default_route.trust);
+        for partner in &config.xmpp_partners {
+            let set = trust.set(&partner.trust);
+            trust.of_xmpp_partner.push(set);
+        }
         trust
     }
 
@@ -98,7 +103,7 @@ pub fn rules(config: &Config) -> policy::Rules {
         internal_names: config.internal_names(),
         next_hops: config.next_hops.iter().map(next_hop).collect(),
         addresses: address_rule(config),
-        xmpp: policy::XmppRules::default(),
+        xmpp: xmpp(config, &trust),
     }
 }
 
@@ -225,6 +230,56 @@ fn default_route(
     })
 }
 
+fn xmpp(config: &Config, trust: &PartnerTrust) -> policy::XmppRules {
+    let said = &config.xmpp;
+    let partners = config.xmpp_partners.iter().zip(&trust.of_xmpp_partner);
+    policy::XmppRules {
+        partners: partners.map(|(partner, anchors)| xmpp_partner(partner, *anchors)).collect(),
+        limits: policy::XmppLimits {
+            connections: said.connections,
+            partner_connections: said.partner_connections,
+            keep_alive_s: whole(said.keep_alive_s),
+            establishment_s: whole(said.establishment_s),
+            inactivity_s: whole(said.inactivity_s),
+            stanza_bytes: whole(said.stanza_bytes as u64),
+        },
+        gateways: said.gateways.clone(),
+        log_bodies: said.log_bodies,
+        gateway: config.gateway_sip().map(|(name, port, addresses)| policy::NextHop {
+            port,
+            addresses,
+            ..policy::NextHop::new(name)
+        }),
+    }
+}
+
+/// Returns a number that the schema bounds far below 2^32.
+fn whole(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Returns one entry of an XMPP partner as a rule; `anchors` names its set of trust anchors.
+pub(super) fn xmpp_partner(
+    partner: &config::XmppPartner,
+    anchors: Option<AnchorSet>,
+) -> policy::XmppPartner {
+    policy::XmppPartner {
+        domain: partner.domain.clone(),
+        additional: partner.additional_domains.clone(),
+        kind: partner.kind,
+        tls: partner.tls,
+        sasl: partner.sasl,
+        dialback: partner.dialback,
+        keep_alive: partner.keep_alive,
+        connection_limit: partner.connection_limit,
+        proxy: partner.proxy.as_ref().map(|proxy| (proxy.host.clone(), proxy.port)),
+        anchors,
+        allow_networks: partner.allow_networks.clone(),
+        prefer: partner.prefer,
+        expires: partner.expires,
+    }
+}
+
 fn next_hop(hop: &config::NextHop) -> policy::NextHop {
     policy::NextHop {
         name: hop.name.clone(),
@@ -232,14 +287,19 @@ fn next_hop(hop: &config::NextHop) -> policy::NextHop {
         addresses: hop.addresses.clone(),
         domains: hop.domains.clone(),
         connections: hop.connections,
+        dialect: hop.dialect,
     }
 }
 
 pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
-    let own: Vec<IpAddr> =
-        listeners.chain(management).filter(|address| !address.is_unspecified()).collect();
+    let gateway = config.gateway.listen.iter().map(std::net::SocketAddr::ip);
+    let own: Vec<IpAddr> = listeners
+        .chain(management)
+        .chain(gateway)
+        .filter(|address| !address.is_unspecified())
+        .collect();
     // Allowing everybody to ask for metrics does not make every network one of management.
     let management: Vec<IpNet> =
         config.management.allow.iter().filter(|net| net.prefix_len() > 0).copied().collect();
@@ -309,7 +369,8 @@ mod tests {
 
     #[test]
     fn every_example_compiles_to_a_policy() {
-        let files = ["minimal", "full", "pool_behind_balancer", "remote_users", "clearing_house"];
+        let files =
+            ["minimal", "full", "pool_behind_balancer", "remote_users", "clearing_house", "xmpp"];
         for name in files.map(|name| format!("{name}.toml")) {
             let name = name.as_str();
             let compiled = policy::compile(rules(&fixture(name)), 1);
@@ -324,7 +385,7 @@ mod tests {
         assert!(matches!(rules.partners[1].kind, policy::Listed::AllowedServer { port: 5061, .. }));
         let sets = PartnerTrust::of(&fixture("full.toml")).sets;
         assert_eq!(rules.partners[1].anchors, Some(sets[0].name));
-        assert_eq!(rules.addresses.own.len(), 5);
+        assert_eq!(rules.addresses.own.len(), 9);
         assert_eq!(rules.providers[0].anchors, Some(sets[1].name));
     }
 
@@ -392,7 +453,8 @@ mod tests {
     fn the_plan_names_each_listeners_identity() {
         let plan = tls_plan(&fixture("full.toml"), 3, 0, None);
         let names: Vec<_> = plan.listeners.iter().map(|l| l.identity.as_str()).collect();
-        assert_eq!(names, ["access", "access", "inside"]);
+        let expected = ["access", "access", "inside", "access", "access", "inside"];
+        assert_eq!(names, expected);
         assert_eq!(plan.trust, [tls::TrustSource::System]);
         assert_eq!(plan.epoch, 3);
     }

@@ -17,6 +17,7 @@ mod certificates;
 mod convert;
 mod crl;
 pub mod decisions;
+mod dialback;
 mod diff;
 pub mod edit;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod steps;
 
 pub use behind::behind;
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
+pub use dialback::dialback_secrets;
 pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;

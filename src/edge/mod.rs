@@ -16,6 +16,9 @@ use crate::time::{Monotonic, Now};
 pub mod access;
 pub mod av;
 mod decided;
+pub mod gateway;
+pub mod xmpp_link;
+pub mod xmpp_proxy;
 
 pub use decided::{Decided, RefusedBy, Said};
 

@@ -182,6 +182,27 @@ pub enum Contradiction {
         /// The other.
         second: Domain,
     },
+    /// An XMPP domain listed twice.
+    #[error("XMPP partner {domain} is listed twice ({first} and {second})")]
+    XmppPartnerTwice {
+        /// Which.
+        domain: Domain,
+        /// First place.
+        first: Place,
+        /// Second place.
+        second: Place,
+    },
+    /// A row of the matrix without a way (lync-federation 7.3).
+    #[error("XMPP partner {domain} cannot prove its domain: no way is left by its entry ({place})")]
+    XmppPartnerWithoutProof {
+        /// Which.
+        domain: Domain,
+        /// Its place.
+        place: Place,
+    },
+    /// More XMPP partners than keys can name.
+    #[error("{0} XMPP partners are stated; {max} are possible", max = u16::MAX)]
+    TooManyXmppPartners(usize),
     /// Connections out of range.
     #[error("{what} has {connections} connections; 1 to {max} are possible",
         max = limits::CONNECTIONS_PER_PARTNER_MAX)]
@@ -215,6 +236,8 @@ impl Contradiction {
             | Self::ProviderStatesOwnDomain { place, .. }
             | Self::SharedDomainNotOwn { place, .. }
             | Self::SharedWithPublicProvider { place, .. }
+            | Self::XmppPartnerTwice { second: place, .. }
+            | Self::XmppPartnerWithoutProof { place, .. }
             | Self::DefaultRouteWithProvider { place, .. } => Some(*place),
             Self::DefaultRouteWithDiscovery | Self::DefaultRouteIsUs => Some(Place::DefaultRoute),
             Self::NoOwnDomain
@@ -225,6 +248,7 @@ impl Contradiction {
             | Self::TwoDefaultNextHops { .. }
             | Self::Connections { .. }
             | Self::TooManyProviders(_)
+            | Self::TooManyXmppPartners(_)
             | Self::More(_) => None,
         }
     }
@@ -236,7 +260,8 @@ impl Contradiction {
             Self::BlockedTwice { first, .. }
             | Self::PartnerTwice { first, .. }
             | Self::ProviderTwice { first, .. }
-            | Self::ProviderEdgeTwice { first, .. } => Some(*first),
+            | Self::ProviderEdgeTwice { first, .. }
+            | Self::XmppPartnerTwice { first, .. } => Some(*first),
             Self::AllowedAndBlocked { blocked, .. } => Some(*blocked),
             Self::ProviderDomainTwice { other, .. } => Some(*other),
             _ => None,
@@ -253,7 +278,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn push(&mut self, contradiction: Contradiction) {
+    pub(super) fn push(&mut self, contradiction: Contradiction) {
         if self.told.len() < limits::CONTRADICTIONS_MAX {
             self.told.push(contradiction);
         } else {

@@ -38,7 +38,7 @@ pub use contradiction::Contradiction;
 pub use date::{Date, NotADate};
 pub use decide::{Decision, Inbound, Outbound};
 pub use identity::{AnchorSet, Anchors, ExpectedNames, PeerNames, XmppNames};
-pub use lint::{Surroundings, Warning, lint, lint_reference};
+pub use lint::{Surroundings, Warning, XmppServed, lint, lint_reference};
 pub use outgoing::{ArchivingNotice, Outgoing};
 pub use pattern::Pattern;
 pub use permit::{Connection, PartnerKey, PartnerKind, Permit, Route, Rule};
@@ -47,8 +47,8 @@ pub use provider::{Decoration, DefaultRoute, ProviderKind, ProviderRule};
 pub use refusal::{Refusal, RefusalRule};
 pub use revocation::{Revocation, RevocationState};
 pub use rules::{
-    FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches, Rules,
-    SrvTarget, Verification, Version,
+    Dialect, FederationSwitches, Listed, NameCheck, NextHop, PartnerRule, RemoteUserSwitches,
+    Rules, SrvTarget, Verification, Version,
 };
 pub use scores::Scores;
 pub use snapshot::{Snapshot, Telling, compile};
@@ -56,8 +56,8 @@ pub use throttle::{Limits, StatedLimits, Throttles};
 pub use trust::SourceNetwork;
 pub use verdict::{Direction, Verdict, VerdictCache, VerdictKey};
 pub use xmpp::{
-    Methods, Negotiation, XmppKey, XmppKind, XmppLimits, XmppPartner, XmppPermit, XmppRefusal,
-    XmppRules,
+    Methods, Negotiation, Preferred, XmppKey, XmppKind, XmppLimits, XmppPartner, XmppPermit,
+    XmppRefusal, XmppRules,
 };
 
 pub use crate::dns::DnsView;

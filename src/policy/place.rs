@@ -16,6 +16,8 @@ pub enum Place {
     Provider(u16),
     /// The default route.
     DefaultRoute,
+    /// An entry of the list of XMPP partners.
+    XmppPartner(u16),
     /// A key, as `federation.discovery`.
     Key(&'static str),
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Place {
             Self::Partner(index) => write!(f, "partner[{index}]"),
             Self::Blocked(index) => write!(f, "blocked[{index}]"),
             Self::Provider(index) => write!(f, "provider[{index}]"),
+            Self::XmppPartner(index) => write!(f, "xmpp_partner[{index}]"),
             Self::DefaultRoute => f.write_str("default_route"),
             Self::Key(key) => f.write_str(key),
         }

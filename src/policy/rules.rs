@@ -126,13 +126,32 @@ pub struct NextHop {
     pub domains: Vec<Domain>,
     /// Connections per shard, 1 to 4.
     pub connections: u8,
+    /// How it speaks of messages, for the XMPP gateway.
+    pub dialect: Dialect,
+}
+
+/// How an internal server speaks of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// In sessions: INVITE with `m=message`, MESSAGE in the dialog, typing by INFO.
+    #[default]
+    Lync,
+    /// In single MESSAGE requests (RFC 3428) with is-composing notices (RFC 3994).
+    Simple,
 }
 
 impl NextHop {
     /// Returns a next hop on the usual port, with every setting at its default.
     #[must_use]
     pub const fn new(name: Domain) -> Self {
-        Self { name, port: 5061, addresses: Vec::new(), domains: Vec::new(), connections: 1 }
+        Self {
+            name,
+            port: 5061,
+            addresses: Vec::new(),
+            domains: Vec::new(),
+            connections: 1,
+            dialect: Dialect::Lync,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
 use super::throttle::Throttling;
 use super::users::Directory;
+use super::xmpp::XmppTable;
 use super::{DefaultRoute, NextHop, Outgoing, PartnerKey, Pattern, PeerNames, ProviderKind, Rules};
 use crate::dns::Domain;
 
@@ -30,6 +31,9 @@ pub struct Snapshot {
     pub(super) blocked: DomainTable,
     pub(super) partners: PartnerTable,
     pub(super) providers: ProviderTable,
+    pub(super) xmpp: XmppTable,
+    /// Place of the XMPP gateway among the next hops: the last one.
+    gateway_hop: Option<usize>,
     default_route_terms: Option<Terms>,
     pub(super) discovered: Terms,
     pub(super) throttling: Throttling,
@@ -64,11 +68,16 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     judge_switches(&rules, &mut found);
     judge_providers(&rules, &own, &partner_names, &mut found);
     judge_default_route(&rules, &mut found);
+    let xmpp = XmppTable::of(&rules, &own, &blocked, &mut found);
     if let Some(contradictions) = found.finish() {
         return Err(contradictions);
     }
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
+    let gateway_hop = rules.xmpp.gateway.clone().map(|gateway| {
+        rules.next_hops.push(gateway);
+        rules.next_hops.len() - 1
+    });
     let throttling = Throttling::default();
     let internal_names = DomainTable::of(rules.internal_names.iter());
     let revocation = rules.federation.revocation;
@@ -84,6 +93,8 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         blocked,
         partners,
         providers,
+        xmpp,
+        gateway_hop,
         default_route_terms,
         discovered,
         throttling,
@@ -178,7 +189,13 @@ impl Snapshot {
         self.next_hop_of.get(number as usize).copied().flatten()
     }
 
-    /// Returns the next hops.
+    /// Returns the place in [`Snapshot::next_hops`] of the XMPP gateway, where there is one.
+    #[must_use]
+    pub const fn gateway_hop(&self) -> Option<usize> {
+        self.gateway_hop
+    }
+
+    /// Returns the next hops; the XMPP gateway, to which no own domain goes, is the last one.
     #[must_use]
     pub fn next_hops(&self) -> &[NextHop] {
         &self.rules.next_hops
@@ -282,6 +299,7 @@ impl Snapshot {
             + self.blocked.memory_bytes()
             + self.partners.memory_bytes()
             + self.providers.memory_bytes()
+            + self.xmpp.memory_bytes()
     }
 
     /// Returns the key of a partner that no entry of its own names.

@@ -8,8 +8,11 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::{AnchorSet, Snapshot};
+use super::contradiction::{Contradiction, Found};
+use super::domain::DomainTable;
+use super::{AnchorSet, Date, NextHop, Place, Rules, Snapshot};
 use crate::dns::Domain;
+use crate::time::{Monotonic, Now};
 
 /// How much of a protection a partner's entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +61,17 @@ impl XmppKind {
     }
 }
 
+/// Which way is tried first for messages and presence of own users to a domain that is a partner on
+/// both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Preferred {
+    /// The XMPP gateway.
+    #[default]
+    Xmpp,
+    /// SIP federation.
+    Sip,
+}
+
 /// One listed XMPP partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XmppPartner {
@@ -83,6 +97,10 @@ pub struct XmppPartner {
     pub anchors: Option<AnchorSet>,
     /// Networks its server may have addresses in although the address rule refuses them.
     pub allow_networks: Vec<IpNet>,
+    /// Which way own users' messages take first.
+    pub prefer: Preferred,
+    /// The last day on which the entry allows anything.
+    pub expires: Option<Date>,
 }
 
 impl XmppPartner {
@@ -102,7 +120,14 @@ impl XmppPartner {
             proxy: None,
             anchors: None,
             allow_networks: Vec::new(),
+            prefer: Preferred::Xmpp,
+            expires: None,
         }
+    }
+
+    /// Returns its domains, the primary one first.
+    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+        std::iter::once(&self.domain).chain(&self.additional)
     }
 
     /// Returns how it may prove its domains.
@@ -153,6 +178,12 @@ impl Methods {
     /// No way at all: such an entry is refused.
     pub const NONE: Self = Self { external: false, dialback_tls: false, dialback_clear: false };
 
+    /// Tells whether there is any way.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.external || self.dialback_tls || self.dialback_clear
+    }
+
     /// Tells whether there is a way over TLS.
     #[must_use]
     pub const fn over_tls(self) -> bool {
@@ -201,6 +232,10 @@ pub struct XmppRules {
     pub limits: XmppLimits,
     /// Names of which the certificate of a gateway must carry one (the proxy's side of the link).
     pub gateways: Vec<Domain>,
+    /// Bodies of messages may be written to the log.
+    pub log_bodies: bool,
+    /// The gateway as the Access Edge reaches it, for own users' messages to XMPP partners.
+    pub gateway: Option<NextHop>,
 }
 
 /// Names an XMPP partner by its place in [`XmppRules::partners`] of one snapshot.
@@ -212,6 +247,7 @@ pub struct XmppKey(pub u16);
 pub struct XmppPermit {
     epoch: u64,
     partner: XmppKey,
+    valid_until: Monotonic,
 }
 
 impl XmppPermit {
@@ -226,6 +262,12 @@ impl XmppPermit {
     pub const fn partner(&self) -> XmppKey {
         self.partner
     }
+
+    /// Returns when the entry expires; the end of time if it never does.
+    #[must_use]
+    pub const fn valid_until(&self) -> Monotonic {
+        self.valid_until
+    }
 }
 
 /// Why two domains may not exchange stanzas.
@@ -239,6 +281,26 @@ pub enum XmppRefusal {
     NotListed,
     /// The other domain is not ours.
     NotOurs,
+    /// The entry has expired.
+    Expired,
+}
+
+impl XmppRefusal {
+    /// Every reason, in the order they are looked at.
+    pub const ALL: [Self; 5] =
+        [Self::FederationOff, Self::Blocked, Self::NotOurs, Self::NotListed, Self::Expired];
+
+    /// Returns the word metrics use.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::FederationOff => "federation_off",
+            Self::Blocked => "blocked",
+            Self::NotListed => "not_listed",
+            Self::NotOurs => "not_ours",
+            Self::Expired => "entry_expired",
+        }
+    }
 }
 
 impl fmt::Display for XmppRefusal {
@@ -248,7 +310,87 @@ impl fmt::Display for XmppRefusal {
             Self::Blocked => "the domain is blocked",
             Self::NotListed => "no XMPP partner is listed under this domain",
             Self::NotOurs => "the other domain is none of ours",
+            Self::Expired => "the entry of this XMPP partner has expired",
         })
+    }
+}
+
+/// Domains of XMPP partners, compiled: one look-up, however many there are.
+#[derive(Debug)]
+pub(super) struct XmppTable {
+    names: DomainTable,
+    /// Place of the partner of each domain, by the domain's number in `names`.
+    partner_of: Vec<u16>,
+}
+
+impl XmppTable {
+    /// Compiles the domains of `rules` and notes what cannot hold together.
+    pub(super) fn of(
+        rules: &Rules,
+        own: &DomainTable,
+        blocked: &DomainTable,
+        found: &mut Found,
+    ) -> Self {
+        let partners = &rules.xmpp.partners;
+        let domains = partners.iter().map(|partner| 1 + partner.additional.len()).sum();
+        let mut names = DomainTable::with_room_for(domains);
+        let mut partner_of: Vec<u16> = Vec::with_capacity(domains);
+        if partners.len() > usize::from(u16::MAX) {
+            found.push(Contradiction::TooManyXmppPartners(partners.len()));
+            return Self { names, partner_of };
+        }
+        for (index, partner) in (0_u16..).zip(partners) {
+            let place = Place::XmppPartner(index);
+            for domain in partner.domains() {
+                let text = domain.as_str().as_bytes();
+                if own.find(text).is_some() {
+                    let domain = domain.clone();
+                    found.push(Contradiction::OwnDomainAsPartner { domain, place });
+                }
+                // A wider pattern wins as everywhere; of the very name it cannot be meant.
+                if let Some(at) = blocked.find(text) {
+                    let (domain, blocked) = (domain.clone().into(), Place::Blocked(at));
+                    found.push(Contradiction::AllowedAndBlocked {
+                        domain,
+                        allowed: place,
+                        blocked,
+                    });
+                }
+                match names.insert(domain) {
+                    Ok(_) => partner_of.push(index),
+                    Err(first) => {
+                        let first = Place::XmppPartner(partner_of[first as usize]);
+                        let domain = domain.clone();
+                        found.push(Contradiction::XmppPartnerTwice {
+                            domain,
+                            first,
+                            second: place,
+                        });
+                    }
+                }
+            }
+            if !partner.methods().any() {
+                let domain = partner.domain.clone();
+                found.push(Contradiction::XmppPartnerWithoutProof { domain, place });
+            }
+            if partner.proxy.as_ref().is_some_and(|(_, port)| *port == 0) {
+                found.push(Contradiction::PortZero(format!("the proxy of {}", partner.domain)));
+            }
+        }
+        names.shrink();
+        Self { names, partner_of }
+    }
+
+    fn find(&self, domain: &[u8]) -> Option<u16> {
+        self.partner_of.get(self.names.find(domain)? as usize).copied()
+    }
+
+    fn find_folded(&self, domain: &[u8]) -> Option<u16> {
+        self.partner_of.get(self.names.find_folded(domain)? as usize).copied()
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.names.memory_bytes() + self.partner_of.capacity() * size_of::<u16>()
     }
 }
 
@@ -265,25 +407,68 @@ impl Snapshot {
         self.rules.xmpp.partners.get(usize::from(key.0))
     }
 
+    /// Returns the key of the partner one of whose domains `domain` is, expired or not.
+    #[must_use]
+    pub fn xmpp_key(&self, domain: &Domain) -> Option<XmppKey> {
+        self.xmpp.find(domain.as_str().as_bytes()).map(XmppKey)
+    }
+
+    /// Returns the key under this snapshot of a partner known under `older`; `None` if its entry
+    /// is gone.
+    #[must_use]
+    pub fn xmpp_carry_over(&self, older: &Self, key: XmppKey) -> Option<XmppKey> {
+        let place = self.xmpp_key(&older.xmpp_partner(key)?.domain)?;
+        // Another partner may have taken the domain over as an additional one.
+        let same = self.xmpp_partner(place)?.domain == older.xmpp_partner(key)?.domain;
+        same.then_some(place)
+    }
+
+    /// Returns which way messages and presence of own users to `domain`, as it stands on the wire,
+    /// take first; `None` if there is no gateway, or no entry that holds names the domain: then
+    /// there is only the SIP way. No allocation for a domain that is not listed.
+    #[must_use]
+    pub fn xmpp_way(&self, now: Now, domain: &[u8]) -> Option<Preferred> {
+        self.gateway_hop()?;
+        let place = self.xmpp.find_folded(domain)?;
+        let partner = self.xmpp_partner(XmppKey(place))?;
+        let named = domain.strip_suffix(b".").unwrap_or(domain).to_ascii_lowercase();
+        let holds = self.rules.federation.enabled
+            && partner.expires.is_none_or(|day| !day.is_past(now))
+            && self.blocked.find_covering(&named).is_none();
+        holds.then_some(partner.prefer)
+    }
+
     /// Decides whether stanzas may pass between `ours` and `theirs`, in either direction.
     ///
     /// Who has authenticated as what is the caller's business; users are judged by
-    /// [`Snapshot::directory`].
+    /// [`Snapshot::directory`]. No allocation.
     /// # Errors
     /// [`XmppRefusal`], the first rule that refuses.
-    pub fn xmpp(&self, ours: &Domain, theirs: &Domain) -> Result<XmppPermit, XmppRefusal> {
+    pub fn xmpp(
+        &self,
+        now: Now,
+        ours: &Domain,
+        theirs: &Domain,
+    ) -> Result<XmppPermit, XmppRefusal> {
         if !self.rules.federation.enabled {
             return Err(XmppRefusal::FederationOff);
         }
-        if self.blocked.find(theirs.as_str().as_bytes()).is_some() {
+        if self.blocked.find_covering(theirs.as_str().as_bytes()).is_some() {
             return Err(XmppRefusal::Blocked);
         }
         if !self.is_own(ours.as_str().as_bytes()) {
             return Err(XmppRefusal::NotOurs);
         }
-        let partner = self.rules.xmpp.partners.iter().position(|partner| partner.has(theirs));
-        let partner = partner.and_then(|place| u16::try_from(place).ok());
-        let partner = partner.ok_or(XmppRefusal::NotListed)?;
-        Ok(XmppPermit { epoch: self.epoch, partner: XmppKey(partner) })
+        let key = self.xmpp_key(theirs).ok_or(XmppRefusal::NotListed)?;
+        let partner = self.xmpp_partner(key).ok_or(XmppRefusal::NotListed)?;
+        let valid_until = match partner.expires {
+            None => Monotonic(u64::MAX),
+            Some(day) if day.is_past(now) => return Err(XmppRefusal::Expired),
+            Some(day) => day.end(now),
+        };
+        Ok(XmppPermit { epoch: self.epoch, partner: key, valid_until })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,6 +104,11 @@ fn proxy_header_holds_for_its_corpus() {
 }
 
 #[test]
+fn xmpp_stream_holds_for_its_corpus() {
+    replay(&["tests/fuzz/corpus/xmpp_stream"], targets::xmpp_stream);
+}
+
+#[test]
 fn config_holds_for_its_corpus() {
     // The examples are inputs as they stand; a copy would fall behind the keys there are.
     replay(&["tests/fuzz/corpus/config", "tests/fixtures/configs"], targets::config);

@@ -16,7 +16,7 @@ use crate::edge::{Effects, LegId, Severity};
 use crate::limits;
 use crate::policy::scores::{Addressed, Outcome, Parties, Toll};
 use crate::policy::users::{Closed, Directory, Gate, Marks, Role};
-use crate::policy::{Limits, PartnerKey, SourceNetwork};
+use crate::policy::{Limits, PartnerKey};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan, Uri};
 use crate::time::Now;
 
@@ -83,20 +83,18 @@ impl Access {
     fn judge_user(&mut self, message: &Message<'_>, plan: &Plan) -> Result<(), Closed> {
         let directory = self.snapshot.directory();
         let candidate = self.snapshot.candidate().map(|candidate| candidate.directory());
-        let marked =
-            plan.crossing == Crossing::InsideToPartner && message.present(HeaderName::MsUserData);
+        let marked = matches!(plan.crossing, Crossing::InsideToPartner | Crossing::InsideToGateway)
+            && message.present(HeaderName::MsUserData);
         let open = directory.is_open() && candidate.is_none_or(Directory::is_open);
         if open && !marked {
             return Ok(());
         }
         let from = || message.from().map_or(&[][..], |from| from.uri);
-        let partner = match plan.admission.stamp.network {
-            SourceNetwork::PublicCloud if offers_media(message) => Gate::PublicAv,
-            SourceNetwork::PublicCloud => Gate::PublicIm,
-            SourceNetwork::Federation => Gate::Federation,
-        };
+        let partner = Gate::towards(plan.admission.stamp.network);
+        let partner = if offers_media(message) { partner.of_media() } else { partner };
         let (role, gate, uri) = match plan.crossing {
             Crossing::InsideToPartner => (Role::Sender, partner, from()),
+            Crossing::InsideToGateway => (Role::Sender, Gate::Xmpp, from()),
             Crossing::UserToInside => (Role::Sender, Gate::Outside, from()),
             // In a dialog the Request-URI is a contact.
             Crossing::PartnerToInside if plan.by_token => {
@@ -251,7 +249,7 @@ impl Access {
 ///
 /// Its body may have several parts, so every line of it counts. A stream with port 0 is refused or
 /// ended (RFC 3264 sections 6 and 8.2).
-fn offers_media(message: &Message<'_>) -> bool {
+pub(super) fn offers_media(message: &Message<'_>) -> bool {
     let may = matches!(
         message.method(),
         Some(Method::Invite | Method::Ack | Method::Update | Method::Prack)

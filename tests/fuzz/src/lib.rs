@@ -9,6 +9,10 @@ use entente::sip::{
     reply, scan,
 };
 
+mod xmpp;
+
+pub use xmpp::xmpp_stream;
+
 /// The bytes of one leg: framing, and everything a proxy asks of a message.
 pub fn framing(input: &[u8]) {
     let mut table = HeaderTable::new();

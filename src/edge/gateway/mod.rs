@@ -1,0 +1,3 @@
+//! The gateway between SIP and XMPP.
+
+pub mod translate;

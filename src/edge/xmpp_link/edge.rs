@@ -1,0 +1,342 @@
+//! The edge's end of a link.
+
+use std::collections::VecDeque;
+
+use super::{
+    DECLARES, Full, KIND, LinkFault, NAMESPACE, NUMBER, Origin, PARTNER, PREFIX, PROOF, Window,
+    bounds, window_of,
+};
+use crate::dns::Domain;
+use crate::xmpp::{
+    Element, Management, Read, Reader, StanzaError, StreamError, StreamHeader, acknowledged, write,
+};
+
+/// What came from a gateway. `consumed`: bytes of the input that are done with.
+#[derive(Clone, Debug)]
+pub enum FromGateway<'a> {
+    /// Nothing whole; at least this many bytes are needed in all.
+    NeedMore(usize),
+    /// Something that concerns only the link itself.
+    Done {
+        /// Bytes.
+        consumed: usize,
+    },
+    /// The gateway has given its name, which the caller compares with the certificate's.
+    Named {
+        /// Who it says it is.
+        gateway: Domain,
+        /// Bytes.
+        consumed: usize,
+    },
+    /// The link is up: stanzas may be sent.
+    Up {
+        /// Bytes.
+        consumed: usize,
+    },
+    /// A stanza for a partner, to be reported on with its number.
+    Stanza {
+        /// The stanza, with the attributes of the link in its tag.
+        element: Element<'a>,
+        /// What to report on.
+        number: u64,
+        /// Bytes.
+        consumed: usize,
+    },
+    /// The gateway has ended the stream.
+    Ended {
+        /// Bytes.
+        consumed: usize,
+    },
+}
+
+/// A stanza on its way to a gateway, with the attributes of the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing(Box<[u8]>);
+
+impl Outgoing {
+    /// Writes a partner's stanza for a link.
+    ///
+    /// `None`: the stanza knows the prefix of the link's attributes, so that they could mean
+    /// something else in it.
+    #[must_use]
+    pub fn of(element: &Element<'_>, origin: &Origin) -> Option<Self> {
+        if element.knows_prefix(PREFIX) {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(element.raw().len() + 160);
+        element.write_with(
+            &[
+                (DECLARES, Some(NAMESPACE)),
+                (PARTNER, Some(origin.partner.as_str())),
+                (KIND, Some(origin.kind.as_str())),
+                (PROOF, Some(origin.proof.as_str())),
+            ],
+            &mut bytes,
+        );
+        Some(Self(bytes.into()))
+    }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How far the link has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Header,
+    Link,
+    Up,
+    Ended,
+}
+
+/// The edge's end of a link: the side that listens.
+///
+/// Memory: the stanzas that the gateway has not acknowledged, at most a [`Window`].
+#[derive(Debug)]
+pub struct EdgeEnd {
+    reader: Reader,
+    place: Place,
+    edge: Domain,
+    id: String,
+    /// What the gateway takes.
+    window: Window,
+    unacknowledged: VecDeque<Outgoing>,
+    bytes: usize,
+    /// What the gateway has acknowledged, modulo 2^32.
+    acknowledged: u32,
+    requested: Requested,
+    /// The number of the gateway's last stanza.
+    number: u64,
+    /// Its stanzas that were not reported on.
+    unreported: usize,
+}
+
+/// Whether an acknowledgement was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Requested {
+    No,
+    /// Asked when this many stanzas were on their way; more have followed since.
+    Before,
+    /// Asked behind the last stanza.
+    Behind,
+}
+
+impl EdgeEnd {
+    /// Returns the end of a link that has not begun. `id`: the stream's, not to be guessed.
+    #[must_use]
+    pub fn accept(edge: Domain, id: String) -> Self {
+        Self {
+            reader: Reader::new(bounds()),
+            place: Place::Header,
+            edge,
+            id,
+            window: Window::CLOSED,
+            unacknowledged: VecDeque::new(),
+            bytes: 0,
+            acknowledged: 0,
+            requested: Requested::No,
+            number: 0,
+            unreported: 0,
+        }
+    }
+
+    /// Tells whether stanzas may be sent.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.place == Place::Up
+    }
+
+    /// Returns how many stanzas are on their way to the gateway.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
+    }
+
+    /// Reads what `input` begins with; what has to be answered is appended to `out`.
+    ///
+    /// `input` begins with what was not consumed before, as in [`Reader::read`].
+    /// # Errors
+    /// [`LinkFault`]: the link cannot go on; see [`EdgeEnd::refuse`].
+    pub fn read<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<FromGateway<'a>, LinkFault> {
+        match self.reader.read(input)? {
+            Read::NeedMore(bytes) => Ok(FromGateway::NeedMore(bytes)),
+            Read::WhiteSpace { consumed } => Ok(FromGateway::Done { consumed }),
+            Read::Header { header, consumed } => {
+                let from = header.from.as_deref().unwrap_or_default();
+                let gateway = Domain::parse(from.as_bytes()).map_err(|_| LinkFault::Nameless)?;
+                StreamHeader::between(self.edge.as_str(), gateway.as_str())
+                    .with_id(&self.id)
+                    .write(out);
+                out.extend_from_slice(b"<stream:features>");
+                write_link(out);
+                out.extend_from_slice(b"</stream:features>");
+                self.place = Place::Link;
+                Ok(FromGateway::Named { gateway, consumed })
+            }
+            Read::Close { consumed } => {
+                self.place = Place::Ended;
+                Ok(FromGateway::Ended { consumed })
+            }
+            Read::Element { element, consumed } => self.element(element, consumed, out),
+        }
+    }
+
+    fn element<'a>(
+        &mut self,
+        element: Element<'a>,
+        consumed: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<FromGateway<'a>, LinkFault> {
+        if let Some(error) = StreamError::read(&element) {
+            return Err(LinkFault::Told(error.condition));
+        }
+        if self.place == Place::Link {
+            if !element.is("link", NAMESPACE) {
+                return Err(LinkFault::Unexpected);
+            }
+            let window = window_of(|name| element.attribute(name)?.parse().ok());
+            self.window = window.ok_or(LinkFault::Accounting)?;
+            self.place = Place::Up;
+            return Ok(FromGateway::Up { consumed });
+        }
+        if element.stanza().is_some() {
+            let number = element.attribute(NUMBER).and_then(|number| number.parse().ok());
+            if number != Some(self.number + 1) {
+                return Err(LinkFault::Accounting);
+            }
+            if self.unreported >= Window::default().stanzas {
+                return Err(LinkFault::Window);
+            }
+            self.number += 1;
+            self.unreported += 1;
+            return Ok(FromGateway::Stanza { element, number: self.number, consumed });
+        }
+        match Management::read(&element) {
+            Some(Ok(Management::Answer { handled })) => self.answered(handled, out)?,
+            Some(_) => return Err(LinkFault::Accounting),
+            None => return Err(LinkFault::Unexpected),
+        }
+        Ok(FromGateway::Done { consumed })
+    }
+
+    fn answered(&mut self, handled: u32, out: &mut Vec<u8>) -> Result<(), LinkFault> {
+        let outstanding = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
+        let fresh = acknowledged(self.acknowledged, handled, outstanding);
+        for _ in 0..fresh.ok_or(LinkFault::Accounting)? {
+            let outgoing = self.unacknowledged.pop_front().ok_or(LinkFault::Accounting)?;
+            self.bytes -= outgoing.0.len();
+        }
+        self.acknowledged = handled;
+        let behind = self.requested == Requested::Before && !self.unacknowledged.is_empty();
+        self.requested = if behind { Requested::Behind } else { Requested::No };
+        if behind {
+            Management::Request.write(out);
+        }
+        Ok(())
+    }
+
+    /// Sends a partner's stanza, appended to `out`, and keeps it until it is acknowledged.
+    /// # Errors
+    /// [`Full`] and the stanza: the link is not up, or its window is used up.
+    pub fn send(&mut self, stanza: Outgoing, out: &mut Vec<u8>) -> Result<(), (Full, Outgoing)> {
+        if !self.admits(stanza.0.len()) {
+            return Err((Full, stanza));
+        }
+        out.extend_from_slice(&stanza.0);
+        self.bytes += stanza.0.len();
+        self.unacknowledged.push_back(stanza);
+        if self.requested == Requested::No {
+            Management::Request.write(out);
+            self.requested = Requested::Behind;
+        } else {
+            self.requested = Requested::Before;
+        }
+        Ok(())
+    }
+
+    /// Tells whether a stanza of so many bytes may be sent.
+    #[must_use]
+    pub fn admits(&self, bytes: usize) -> bool {
+        self.is_up() && self.window.admits(self.unacknowledged.len(), self.bytes, bytes)
+    }
+
+    /// Reports that a partner's stream took a stanza.
+    pub fn taken(&mut self, number: u64, out: &mut Vec<u8>) {
+        assert!(self.unreported > 0, "a stanza is reported on once");
+        self.unreported -= 1;
+        out.extend_from_slice(b"<taken");
+        write::attribute("xmlns", NAMESPACE, out);
+        write::attribute("n", &number.to_string(), out);
+        out.extend_from_slice(b"/>");
+    }
+
+    /// Reports that a stanza could not be delivered.
+    pub fn bounced(
+        &mut self,
+        number: u64,
+        error: StanzaError,
+        text: Option<&str>,
+        out: &mut Vec<u8>,
+    ) {
+        assert!(self.unreported > 0, "a stanza is reported on once");
+        self.unreported -= 1;
+        out.extend_from_slice(b"<bounced");
+        write::attribute("xmlns", NAMESPACE, out);
+        write::attribute("n", &number.to_string(), out);
+        out.push(b'>');
+        error.write(text, out);
+        out.extend_from_slice(b"</bounced>");
+    }
+
+    /// Appends what keeps a silent link open.
+    pub fn keep_alive(&self, out: &mut Vec<u8>) {
+        if self.is_up() {
+            out.extend_from_slice(write::KEEP_ALIVE);
+        }
+    }
+
+    /// Ends the stream, with a stream error if there is one. Nothing more is sent.
+    pub fn end(&mut self, error: Option<StreamError>, out: &mut Vec<u8>) {
+        if self.place == Place::Ended {
+            return;
+        }
+        if self.place == Place::Header {
+            StreamHeader { from: Some(self.edge.to_string()), ..StreamHeader::between("", "") }
+                .with_id(&self.id)
+                .write(out);
+        }
+        if let Some(error) = error {
+            error.write(None, out);
+        }
+        out.extend_from_slice(write::STREAM_END);
+        self.place = Place::Ended;
+    }
+
+    /// Answers a fault and ends the stream.
+    pub fn refuse(&mut self, fault: LinkFault, out: &mut Vec<u8>) {
+        self.end(fault.stream_error(), out);
+    }
+
+    /// Takes what the gateway has not acknowledged, in the order it was sent: to be sent by
+    /// another link, or bounced.
+    pub fn into_unacknowledged(self) -> impl Iterator<Item = Outgoing> {
+        self.unacknowledged.into_iter()
+    }
+}
+
+/// Appends `<link/>` with the window that this end offers.
+pub(super) fn write_link(out: &mut Vec<u8>) {
+    let window = Window::default();
+    out.extend_from_slice(b"<link");
+    write::attribute("xmlns", NAMESPACE, out);
+    write::attribute("stanzas", &window.stanzas.to_string(), out);
+    write::attribute("bytes", &window.bytes.to_string(), out);
+    out.extend_from_slice(b"/>");
+}

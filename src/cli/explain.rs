@@ -29,6 +29,7 @@ mod show;
 mod throttle;
 mod told;
 mod trial;
+mod xmpp;
 
 pub(in crate::cli) use live::chain;
 
@@ -47,7 +48,7 @@ const ASSUMPTIONS_MAX: usize = 4;
                         2 called wrongly or the file is refused, 3 it depends on DNS (--live \
                         asks)")]
 pub struct Args {
-    /// Who sends, as a sip URI or user@domain.
+    /// Who sends, as a sip or xmpp URI or user@domain; with xmpp it is a stanza.
     #[arg(value_name = "FROM")]
     pub from: String,
     /// The word `to`, then whom it is for.
@@ -176,9 +177,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         [to] => to,
         _ => return wrongly("say it as: entente explain FROM to TO"),
     };
-    let (from, to) = match (party(&args.from), party(to)) {
-        (Ok(from), Ok(to)) => (from, to),
-        (Err(why), _) | (_, Err(why)) => return wrongly(&why),
+    let read = if xmpp::is_meant(&args.from) || xmpp::is_meant(to) {
+        xmpp::address(&args.from).and_then(|from| Ok(Asked::Stanza(from, xmpp::address(to)?)))
+    } else {
+        party(&args.from).and_then(|from| Ok(Asked::Message(from, party(to)?)))
+    };
+    let asked = match read {
+        Ok(asked) => asked,
+        Err(why) => return wrongly(&why),
     };
     let config = match config::load(&args.config) {
         Ok(config) => config,
@@ -188,18 +194,38 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let explained = explain(args, &config, &from, &to)?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
-    } else {
-        write!(out, "{}", show::text(&explained))?;
-    }
-    Ok(match explained.verdict {
+    let (text, verdict) = match &asked {
+        Asked::Message(from, to) => {
+            let explained = explain(args, &config, from, to)?;
+            let text = match args.json {
+                true => serde_json::to_string_pretty(&explained)? + "\n",
+                false => show::text(&explained),
+            };
+            (text, explained.verdict)
+        }
+        Asked::Stanza(from, to) => {
+            let explained = xmpp::explain(&config, from, to, args.live)?;
+            let text = match args.json {
+                true => serde_json::to_string_pretty(&explained)? + "\n",
+                false => xmpp::text(&explained),
+            };
+            (text, explained.verdict)
+        }
+    };
+    write!(std::io::stdout().lock(), "{text}")?;
+    Ok(match verdict {
         Verdict::Passes | Verdict::AnsweredHere => ExitCode::SUCCESS,
         Verdict::Refused => ExitCode::FAILURE,
         Verdict::Undecided => ExitCode::from(3),
     })
+}
+
+/// What is asked about.
+enum Asked {
+    /// A SIP message.
+    Message(Party, Party),
+    /// An XMPP stanza.
+    Stanza(xmpp::Address, xmpp::Address),
 }
 
 /// One message and what is known about it.

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod quickstart;
 pub mod replay;
 pub mod run;
+mod stream;
 
 /// A SIP federation edge: mutual TLS at the border, policy decides, io_uring moves the bytes.
 #[derive(Clone, Debug, Parser)]

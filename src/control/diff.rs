@@ -16,6 +16,8 @@ use crate::dns::{DnsView, Domain, Question, SharedAnswer};
 use crate::policy::{Decision, Outbound, PartnerRule, Pattern, RefusalRule, Rules, Snapshot};
 use crate::time::Now;
 
+mod xmpp;
+
 /// Names told of one group; the rest is told by number.
 const NAMES_TOLD_MAX: usize = 10;
 /// Keys told outside the lists; the rest is told by number.
@@ -107,6 +109,7 @@ pub fn difference(old: &Side<'_>, new: &Side<'_>, now: Now) -> Difference {
     own_domains(old, new, &mut found.sentences);
     partners(old, new, now, &mut found);
     strangers(old, new, &mut found.sentences);
+    xmpp::partners(old, new, now, &mut found);
     next_hops(old, new, &mut found.sentences);
     if old.config.directory != new.config.directory {
         found.sentences.push("what single users may do changes".to_owned());
@@ -515,7 +518,7 @@ fn next_hops(old: &Side<'_>, new: &Side<'_>, sentences: &mut Vec<String>) {
 /// Tells the keys outside the lists, each with what it was and becomes.
 fn keys(old: &Config, new: &Config, changes: &[Change], sentences: &mut Vec<String>) {
     let listed = |change: &&Change| {
-        let told = ["partner[", "blocked[", "next_hop[", "edge.domains"];
+        let told = ["partner[", "blocked[", "xmpp_partner[", "next_hop[", "edge.domains"];
         // Where only the content of a named file changes, that has been told.
         !told.iter().any(|prefix| change.key.starts_with(prefix))
             && written(old, &change.key) != written(new, &change.key)

@@ -11,6 +11,8 @@ use super::{
 use crate::dns::Domain;
 use crate::limits;
 
+mod xmpp;
+
 /// Days before the end of an entry from which on it is told.
 const EXPIRY_NOTICE_DAYS: u32 = 30;
 
@@ -23,6 +25,20 @@ pub struct Surroundings {
     pub pool_by_dns: bool,
     /// Our certificate for partners allows the clientAuth usage, as far as that is known.
     pub client_usage: Option<bool>,
+    /// What of XMPP this process serves.
+    pub xmpp: XmppServed,
+}
+
+/// What of XMPP a process serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XmppServed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The gateway alone, whose edges are other processes.
+    GatewayAlone,
+    /// The proxy, with or without a gateway.
+    Proxy,
 }
 
 /// One thing to look at.
@@ -39,7 +55,7 @@ pub struct Warning {
 }
 
 /// Codes, with what each of them means.
-const CODES: [(&str, &str); 14] = [
+const CODES: [(&str, &str); 20] = [
     ("W101", "nobody is allowed and discovery is off"),
     ("W102", "an entry that another one makes useless"),
     ("W103", "an allowed domain under a blocked pattern"),
@@ -54,6 +70,12 @@ const CODES: [(&str, &str); 14] = [
     ("W112", "a partner that does not fail over in a pool balanced by DNS"),
     ("W113", "a provider that wants a usage our certificate lacks"),
     ("W114", "a hosting provider whose domains nothing lists"),
+    ("W115", "an XMPP partner whose stanzas may pass in the clear"),
+    ("W116", "an XMPP partner of a type that the guide does not recommend"),
+    ("W117", "XMPP partners where nothing of XMPP is served"),
+    ("W118", "an XMPP listener without any partner"),
+    ("W119", "an XMPP partner whose required SASL dialback replaces"),
+    ("W120", "an XMPP partner that prefers a SIP way there is not"),
 ];
 
 /// Returns the codes with their meanings, in Markdown.
@@ -86,6 +108,7 @@ pub fn lint(rules: &Rules, surroundings: &Surroundings) -> Vec<Warning> {
         linter.provider(Place::Provider(index), provider);
     }
     linter.strangers();
+    xmpp::lint(&mut linter);
     linter.finish()
 }
 
@@ -142,7 +165,8 @@ impl Linter<'_> {
         let somebody = rules.federation.discovery
             || rules.default_route.is_some()
             || rules.providers.iter().any(|provider| provider.enabled)
-            || rules.partners.iter().any(|partner| partner.expires.is_none_or(|day| day >= today));
+            || rules.partners.iter().any(|partner| partner.expires.is_none_or(|day| day >= today))
+            || !rules.xmpp.partners.is_empty();
         if rules.federation.enabled && !somebody {
             let sentence = "federation is on, but nobody is allowed and discovery is off";
             let advice = "list a partner, enable a provider, or set federation.discovery";

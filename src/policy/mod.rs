@@ -38,7 +38,7 @@ pub use contradiction::Contradiction;
 pub use date::{Date, NotADate};
 pub use decide::{Decision, Inbound, Outbound};
 pub use identity::{AnchorSet, Anchors, ExpectedNames, PeerNames, XmppNames};
-pub use lint::{Surroundings, Warning, lint, lint_reference};
+pub use lint::{Surroundings, Warning, XmppServed, lint, lint_reference};
 pub use outgoing::{ArchivingNotice, Outgoing};
 pub use pattern::Pattern;
 pub use permit::{Connection, PartnerKey, PartnerKind, Permit, Route, Rule};

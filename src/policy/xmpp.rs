@@ -385,6 +385,10 @@ impl XmppTable {
         self.partner_of.get(self.names.find(domain)? as usize).copied()
     }
 
+    fn find_folded(&self, domain: &[u8]) -> Option<u16> {
+        self.partner_of.get(self.names.find_folded(domain)? as usize).copied()
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.names.memory_bytes() + self.partner_of.capacity() * size_of::<u16>()
     }
@@ -417,6 +421,21 @@ impl Snapshot {
         // Another partner may have taken the domain over as an additional one.
         let same = self.xmpp_partner(place)?.domain == older.xmpp_partner(key)?.domain;
         same.then_some(place)
+    }
+
+    /// Returns which way messages and presence of own users to `domain`, as it stands on the wire,
+    /// take first; `None` if there is no gateway, or no entry that holds names the domain: then
+    /// there is only the SIP way. No allocation for a domain that is not listed.
+    #[must_use]
+    pub fn xmpp_way(&self, now: Now, domain: &[u8]) -> Option<Preferred> {
+        self.gateway_hop()?;
+        let place = self.xmpp.find_folded(domain)?;
+        let partner = self.xmpp_partner(XmppKey(place))?;
+        let named = domain.strip_suffix(b".").unwrap_or(domain).to_ascii_lowercase();
+        let holds = self.rules.federation.enabled
+            && partner.expires.is_none_or(|day| !day.is_past(now))
+            && self.blocked.find_covering(&named).is_none();
+        holds.then_some(partner.prefer)
     }
 
     /// Decides whether stanzas may pass between `ours` and `theirs`, in either direction.

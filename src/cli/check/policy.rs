@@ -4,7 +4,7 @@ use super::{Checker, Finding, Severity, certificates};
 use crate::control;
 use crate::edge::Class;
 use crate::plan::Topology;
-use crate::policy::{self, Date, Place, Surroundings};
+use crate::policy::{self, Date, Place, Surroundings, XmppServed};
 
 impl Checker<'_> {
     pub(super) fn policy(&mut self) {
@@ -55,6 +55,11 @@ impl Checker<'_> {
             today: Date::of_unix_s(self.now_unix_s),
             pool_by_dns: config.plan.topology == Topology::PoolDns,
             client_usage: identity.and_then(|i| certificates::client_usage(&i.certificate)),
+            xmpp: match (config.runs_xmpp_proxy(), config.runs_gateway()) {
+                (true, _) => XmppServed::Proxy,
+                (false, true) => XmppServed::GatewayAlone,
+                (false, false) => XmppServed::Nothing,
+            },
         }
     }
 }

@@ -150,6 +150,11 @@ impl Case<'_> {
         }
     }
 
+    fn is_gateway(&self, name: &Domain) -> bool {
+        let hop = self.snapshot.gateway_hop().and_then(|hop| self.snapshot.next_hops().get(hop));
+        hop.is_some_and(|hop| hop.name == *name)
+    }
+
     fn ruled(&self, policy: &Decision) -> Ruled {
         let (sentence, entry) = match policy {
             Decision::Permit(permit) => {
@@ -189,6 +194,10 @@ impl Case<'_> {
             }
             (Outcome::Connects(_), Decision::Permit(permit)) => {
                 (Verdict::Passes, permit.rule().sentence())
+            }
+            (Outcome::Connects(connect), _) if self.is_gateway(&connect.server_name) => {
+                let sentence = "XMPP partner, by way of the gateway".to_owned();
+                (Verdict::Passes, sentence)
             }
             (Outcome::Connects(_), _) => (Verdict::Passes, "it is forwarded".to_owned()),
             (Outcome::Silent, _) => {

@@ -247,3 +247,29 @@ fn a_list_whose_file_keeps_its_name_is_told_by_its_rows() {
     let found = difference(&old, &Side { config: &new.0, policy: &new.1 }, Now::default());
     assert_eq!(found.sentences, ["tailspin.example gets in"]);
 }
+
+fn xmpp(domain: &str, terms: &str) -> String {
+    format!("[[xmpp_partner]]\ndomain = \"{domain}\"\n{terms}")
+}
+
+#[test]
+fn xmpp_partners_are_told_like_those_of_sip() {
+    let partner = xmpp("partner.example", "additional_domains = [\"chat.partner.example\"]\n");
+    let both = "chat.partner.example, partner.example";
+    assert_eq!(told("", &partner), [format!("{both} get in on XMPP")]);
+    assert_eq!(told(&partner, ""), [format!("{both} are cut off on XMPP: not listed")]);
+    let alone = xmpp("partner.example", "");
+    let lost = "chat.partner.example is cut off on XMPP: not listed";
+    assert_eq!(told(&partner, &alone), [lost]);
+    let stricter = xmpp("partner.example", "dialback = false\n");
+    let changed = "partner.example stays an XMPP partner, under a changed entry";
+    assert_eq!(told(&alone, &stricter), [changed]);
+    let remarked = xmpp("partner.example", "owner = \"chat desk\"\n");
+    assert_eq!(told(&alone, &remarked), Vec::<String>::new());
+    let ended = xmpp("partner.example", "expires = 2020-01-01\n");
+    let over = "partner.example is cut off on XMPP: its entry has expired";
+    assert_eq!(told(&alone, &ended), [over]);
+    let off = format!("[federation]\nenabled = false\n{alone}");
+    let told = told(&alone, &off);
+    assert_eq!(told[0], "partner.example is cut off on XMPP: federation is switched off");
+}

@@ -22,8 +22,13 @@ macro_rules! counters {
 }
 
 /// Ways of a request across the border, as [`Latency`] tells them apart.
-pub const CROSSINGS: [&str; 4] =
-    ["partner_to_inside", "inside_to_partner", "user_to_inside", "inside_to_user"];
+pub const CROSSINGS: [&str; 5] = [
+    "partner_to_inside",
+    "inside_to_partner",
+    "user_to_inside",
+    "inside_to_user",
+    "inside_to_gateway",
+];
 
 /// Upper bounds of the buckets of [`Latency`] in microseconds, from a forward on loopback to the
 /// end of a transaction (RFC 3261 Timer F).
@@ -75,6 +80,8 @@ counters! {
     requests_to_partners,
     /// Requests forwarded to an own user outside.
     requests_to_users,
+    /// Requests of own users to XMPP partners, forwarded to the gateway.
+    requests_to_gateway,
     /// Responses forwarded.
     responses_forwarded,
     /// Responses absorbed: 100, provisional answers to a non-INVITE, late 408.

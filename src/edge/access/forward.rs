@@ -111,6 +111,7 @@ impl Access {
             Crossing::PartnerToInside | Crossing::UserToInside => {
                 &mut self.counters.requests_to_inside
             }
+            Crossing::InsideToGateway => &mut self.counters.requests_to_gateway,
             Crossing::InsideToPartner => &mut self.counters.requests_to_partners,
             Crossing::InsideToUser => &mut self.counters.requests_to_users,
         };
@@ -164,7 +165,7 @@ impl Access {
                 texts::withhold_names(message, &self.names.external, edits);
                 self.write_outgoing(message, edits.insert(end));
             }
-            Crossing::InsideToUser => {}
+            Crossing::InsideToUser | Crossing::InsideToGateway => {}
         }
         branch_at
     }
@@ -211,7 +212,7 @@ impl Access {
     ) -> usize {
         let names = &self.names;
         let (host, port) = match crossing {
-            Crossing::PartnerToInside | Crossing::UserToInside => {
+            Crossing::PartnerToInside | Crossing::UserToInside | Crossing::InsideToGateway => {
                 (&names.node, names.internal_port)
             }
             Crossing::InsideToPartner => (&names.external, names.external_port),
@@ -419,7 +420,7 @@ impl Access {
     }
 
     /// May this group take one more request? (DESIGN 8)
-    fn group_admits(
+    pub(super) fn group_admits(
         &self,
         now: Now,
         group: super::outlet::GroupId,
@@ -456,6 +457,7 @@ impl Access {
             Crossing::InsideToPartner => "inside to partner",
             Crossing::UserToInside => "remote user to inside",
             Crossing::InsideToUser => "inside to remote user",
+            Crossing::InsideToGateway => "inside to the XMPP gateway",
         };
         let why = std::mem::take(&mut self.explanation);
         let why = match (why.is_empty(), plan.admission.kind) {

@@ -16,6 +16,8 @@ pub(crate) enum Crossing {
     UserToInside,
     /// From the inside to one of our own users outside.
     InsideToUser,
+    /// From the inside to the XMPP gateway, which is inside too.
+    InsideToGateway,
 }
 
 impl Crossing {
@@ -26,6 +28,7 @@ impl Crossing {
             Self::InsideToPartner => Self::PartnerToInside,
             Self::UserToInside => Self::InsideToUser,
             Self::InsideToUser => Self::UserToInside,
+            Self::InsideToGateway => Self::InsideToGateway,
         }
     }
 
@@ -96,6 +99,8 @@ pub(crate) fn strip(message: &Message<'_>, crossing: Crossing, stamp: Stamp, edi
         Crossing::PartnerToInside | Crossing::InsideToPartner => BETWEEN_ORGANISATIONS,
         Crossing::UserToInside => FROM_USER,
         Crossing::InsideToUser => TO_USER,
+        // Both are servers of ours, and tell each other what they like.
+        Crossing::InsideToGateway => return,
     };
     for field in message.all_of(names) {
         // The two halves of one organisation tell each other how a message is to be routed.

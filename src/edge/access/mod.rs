@@ -18,6 +18,7 @@ mod connect;
 pub mod counters;
 mod diagnostics;
 mod forward;
+mod gateway;
 mod headers;
 mod held;
 mod invite;

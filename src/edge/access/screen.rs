@@ -111,13 +111,20 @@ impl Admission {
 }
 
 /// A request's parts that several steps look at.
-struct Parts<'a> {
-    from_host: &'a [u8],
+pub(super) struct Parts<'a> {
+    pub(super) from_host: &'a [u8],
     to_host: &'a [u8],
     uri: Uri<'a>,
     routes: Routes<'a>,
-    in_dialog: bool,
-    places: Places,
+    pub(super) in_dialog: bool,
+    pub(super) places: Places,
+}
+
+impl Parts<'_> {
+    /// Tells whether a route token of ours says which dialog the request is of.
+    pub(super) fn good(&self) -> bool {
+        self.routes.token == Token::Good
+    }
 }
 
 impl Access {
@@ -343,22 +350,12 @@ impl Access {
             }
             None => {}
         }
-        let good = parts.routes.token == Token::Good;
-        let to = if good { parts.to_host } else { parts.uri.host };
+        let to = if parts.good() { parts.to_host } else { parts.uri.host };
         // Users of a shared address space may live with a hosting provider.
         if self.snapshot.is_own(to) && !self.snapshot.shares(to) {
             return Err(Fault::unknown_user().into());
         }
-        let (admission, group) = self.admit_outbound(now, parts.from_host, to, effects)?;
-        Ok(Plan {
-            crossing: Crossing::InsideToPartner,
-            egress: Egress::Group(group),
-            admission,
-            dialog_forming,
-            by_token: good,
-            places: parts.places,
-            score: None,
-        })
+        self.screen_out(now, message, parts, to, effects)
     }
 
     fn screen_user(
@@ -599,7 +596,7 @@ impl Access {
     }
 
     /// Keeps the sentence that explains the decision at hand, where somebody asked for it.
-    fn explain(&mut self, sentence: impl FnOnce() -> String) {
+    pub(super) fn explain(&mut self, sentence: impl FnOnce() -> String) {
         if self.explains {
             self.explanation = sentence();
         }

@@ -83,8 +83,8 @@ impl Access {
     fn judge_user(&mut self, message: &Message<'_>, plan: &Plan) -> Result<(), Closed> {
         let directory = self.snapshot.directory();
         let candidate = self.snapshot.candidate().map(|candidate| candidate.directory());
-        let marked =
-            plan.crossing == Crossing::InsideToPartner && message.present(HeaderName::MsUserData);
+        let marked = matches!(plan.crossing, Crossing::InsideToPartner | Crossing::InsideToGateway)
+            && message.present(HeaderName::MsUserData);
         let open = directory.is_open() && candidate.is_none_or(Directory::is_open);
         if open && !marked {
             return Ok(());
@@ -97,6 +97,7 @@ impl Access {
         };
         let (role, gate, uri) = match plan.crossing {
             Crossing::InsideToPartner => (Role::Sender, partner, from()),
+            Crossing::InsideToGateway => (Role::Sender, Gate::Xmpp, from()),
             Crossing::UserToInside => (Role::Sender, Gate::Outside, from()),
             // In a dialog the Request-URI is a contact.
             Crossing::PartnerToInside if plan.by_token => {
@@ -251,7 +252,7 @@ impl Access {
 ///
 /// Its body may have several parts, so every line of it counts. A stream with port 0 is refused or
 /// ended (RFC 3264 sections 6 and 8.2).
-fn offers_media(message: &Message<'_>) -> bool {
+pub(super) fn offers_media(message: &Message<'_>) -> bool {
     let may = matches!(
         message.method(),
         Some(Method::Invite | Method::Ack | Method::Update | Method::Prack)

@@ -11,8 +11,12 @@ fn warnings(change: impl FnOnce(&mut Rules)) -> Vec<(&'static str, String, Strin
     let mut rules = rules(vec![PartnerRule::allowed_domain(domain("fabrikam.example"))]);
     change(&mut rules);
     assert!(compile(rules.clone(), 1).is_ok(), "a warning is about rules that hold");
-    let surroundings =
-        Surroundings { today: today(), pool_by_dns: true, client_usage: Some(false) };
+    let surroundings = Surroundings {
+        today: today(),
+        pool_by_dns: true,
+        client_usage: Some(false),
+        xmpp: XmppServed::Nothing,
+    };
     let told = |warning: Warning| (warning.code, warning.place.to_string(), warning.sentence);
     lint(&rules, &surroundings).into_iter().map(told).collect()
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod decided;
 mod dialog;
 mod failover;
+mod gateway;
 mod keep_alive;
 mod limits;
 mod message;

@@ -268,8 +268,9 @@ pub const XMPP_STANZA_BYTES_MAX: u32 = 262_144;
 /// A stream header with the XML declaration before it: four addresses of 1,023 bytes would be
 /// absurd, and it comes before anyone is authenticated.
 pub const XMPP_HEADER_BYTES_MAX: u32 = 4_096;
-/// Attributes of one tag, declarations included; each is compared with all others.
-pub const XMPP_ATTRIBUTES_MAX: u16 = 64;
+/// Attributes of one tag, declarations included; each is compared with all others, so that a stanza
+/// of nothing but attributes costs some nanoseconds a byte. Real tags have below 10.
+pub const XMPP_ATTRIBUTES_MAX: u16 = 32;
 /// Bytes of one element or attribute name with its prefix.
 pub const XMPP_NAME_BYTES_MAX: u16 = 256;
 /// Namespace declarations in force at one place of a stanza beside the stream header's. Searched

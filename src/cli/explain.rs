@@ -32,6 +32,7 @@ mod trial;
 mod xmpp;
 
 pub(in crate::cli) use live::chain;
+pub(in crate::cli) use xmpp::door as xmpp_door;
 
 use party::{Party, party};
 use told::{Explanation, Verdict};

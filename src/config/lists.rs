@@ -1,4 +1,4 @@
-//! Long lists in files of their own: CSV (RFC 4180), one entry a line, a line at a time.
+//! Long lists in files of their own: [`csv`], one entry a line, a line at a time.
 //!
 //! ```text
 //! domain,edge,port,version,messages_per_s,expires,owner,ticket
@@ -6,20 +6,19 @@
 //! *.tailspin.example,sip.tailspin.example,5061,,100,2027-12-31,uc team,UC-1042
 //! ```
 //!
-//! The first line names the columns, in any order; only `domain` must be there. An empty field is
-//! as if the column were not. Empty lines and lines that begin with `#` count for nothing. What is
-//! kept of a row is what decides; the rest is read, judged, and found again by its line.
+//! Only the column `domain` must be there. What is kept of a row is what decides; the rest is
+//! read, judged, and found again by its line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::report::{Code, Problem, Report, Source};
+use super::csv::{self, Columns, Row};
+
+use super::remarks::{self, Remarks};
+use super::report::{Problem, Report, Source};
 use super::schema::{PeerName, SrvTarget, Verification};
 use super::shape::{read_domain, read_pattern, read_remark};
-use super::suggest;
 use crate::dns::Domain;
-use crate::limits;
 use crate::policy::{Date, Pattern, Revocation, Version};
 
 /// A partner of a list. About 60 bytes and its names.
@@ -107,7 +106,7 @@ impl PartnerList {
         let mut list = Self { path: path.to_owned(), rows: Vec::new(), terms: Vec::new() };
         let mut known: HashMap<RowTerms, u32> = HashMap::new();
         let mut last = 0;
-        let problems = read(&text, PARTNER_COLUMNS, |row| {
+        let problems = csv::read(&text, &PARTNERS, |row| {
             let (row, terms) = partner(row)?;
             // Most rows say what the one before says.
             if list.terms.get(last as usize) != Some(&terms) {
@@ -125,6 +124,12 @@ impl PartnerList {
         }
         list.rows.shrink_to_fit();
         Ok(list)
+    }
+
+    /// Returns what a row says for people, from the file as it is now.
+    pub(super) fn remarks(&self, row: usize) -> Option<Remarks> {
+        let row = self.rows.get(row)?;
+        remarks::of_row(&self.path, &PARTNERS, row.line, &row.domain)
     }
 
     /// Returns `file:line` of a row.
@@ -158,10 +163,10 @@ impl BlockedList {
     /// As [`PartnerList::load`].
     pub fn parse(path: &Path, text: String) -> Result<Self, Report> {
         let mut rows = Vec::new();
-        let problems = read(&text, BLOCKED_COLUMNS, |row| {
-            row.judge_remarks()?;
+        let problems = csv::read(&text, &BLOCKED, |row| {
+            judge_remarks(row)?;
             let domain = row.needed("domain", read_pattern)?;
-            rows.push((domain, row.line));
+            rows.push((domain, row.line()));
             Some(())
         });
         if !problems.is_empty() {
@@ -171,6 +176,12 @@ impl BlockedList {
         Ok(Self { path: path.to_owned(), rows })
     }
 
+    /// Returns what a row says for people, from the file as it is now.
+    pub(super) fn remarks(&self, row: usize) -> Option<Remarks> {
+        let (domain, line) = self.rows.get(row)?;
+        remarks::of_row(&self.path, &BLOCKED, *line, domain)
+    }
+
     /// Returns `file:line` of a row.
     #[must_use]
     pub fn whereabouts(&self, row: usize) -> Option<String> {
@@ -178,6 +189,10 @@ impl BlockedList {
     }
 }
 
+const PARTNERS: Columns =
+    Columns { known: PARTNER_COLUMNS, needed: "domain", example: "domain,edge,owner" };
+const BLOCKED: Columns =
+    Columns { known: BLOCKED_COLUMNS, needed: "domain", example: "domain,ticket" };
 const PARTNER_COLUMNS: &[&str] = &[
     "domain",
     "edge",
@@ -205,8 +220,16 @@ fn report(path: &Path, text: String, problems: Vec<Problem>) -> Report {
     Report::new(source, problems)
 }
 
+/// Judges the columns that are only for people.
+fn judge_remarks(row: &mut Row<'_, '_>) -> Option<()> {
+    for column in REMARKS {
+        row.read(column, |text| read_remark(text).map(drop))?;
+    }
+    Some(())
+}
+
 fn partner(row: &mut Row<'_, '_>) -> Option<(PartnerRow, RowTerms)> {
-    row.judge_remarks()?;
+    judge_remarks(row)?;
     let domain = row.needed("domain", read_pattern)?;
     let edge = row.read("edge", read_domain)?;
     let port = row.read("port", |text| match text.parse() {
@@ -233,7 +256,7 @@ fn partner(row: &mut Row<'_, '_>) -> Option<(PartnerRow, RowTerms)> {
             return row.refuse(column, "a limit counts one domain, not what lies below it");
         }
     }
-    let row = PartnerRow { domain, edge, port: port.unwrap_or(5061), terms: 0, line: row.line };
+    let row = PartnerRow { domain, edge, port: port.unwrap_or(5061), terms: 0, line: row.line() };
     Some((row, terms))
 }
 
@@ -295,236 +318,6 @@ fn terms(row: &mut Row<'_, '_>, srv_target: Option<SrvTarget>) -> Option<RowTerm
 fn within(text: &str, least: u32, most: u32, expected: &'static str) -> Result<u32, &'static str> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or(expected)
-}
-
-/// Reads `text` row by row; returns what is wrong with it.
-fn read(
-    text: &str,
-    known: &'static [&'static str],
-    mut keep: impl FnMut(&mut Row<'_, '_>) -> Option<()>,
-) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut columns: Option<Vec<&'static str>> = None;
-    let mut fields: Vec<Range<usize>> = Vec::new();
-    let (mut start, mut line, mut rows) = (0, 0_u32, 0);
-    while start < text.len() && problems.len() < limits::LIST_PROBLEMS_MAX {
-        let end = memchr::memchr(b'\n', &text.as_bytes()[start..])
-            .map_or(text.len(), |length| start + length);
-        let next = end + 1;
-        line += 1;
-        let written = text[start..end].trim_end_matches('\r');
-        let span = start..start + written.len();
-        start = next;
-        if written.is_empty() || written.starts_with('#') {
-            continue;
-        }
-        if let Some(problem) = split(text, span.clone(), &mut fields) {
-            problems.push(problem);
-            continue;
-        }
-        let Some(columns) = &columns else {
-            columns = match head(text, &fields, span, known) {
-                Ok(columns) => Some(columns),
-                Err(found) => return found,
-            };
-            continue;
-        };
-        rows += 1;
-        if rows > limits::LIST_ROWS_MAX {
-            let message = format!("the list has more than {} rows", limits::LIST_ROWS_MAX);
-            problems.push(Problem::new(Code::OutOfRange, Some(span), message, "one too many"));
-            break;
-        }
-        if fields.len() != columns.len() {
-            let message = format!("{} fields in a list of {} columns", fields.len(), columns.len());
-            let label = "expected one field for each column";
-            problems.push(Problem::new(Code::Malformed, Some(span), message, label));
-            continue;
-        }
-        let mut row = Row { text, columns, fields: &fields, line, span, problems: &mut problems };
-        let before = row.problems.len();
-        let kept = keep(&mut row);
-        assert!(kept.is_some() || problems.len() > before, "a row is kept or told of");
-    }
-    problems
-}
-
-/// Reads the line that names the columns.
-fn head(
-    text: &str,
-    fields: &[Range<usize>],
-    line: Range<usize>,
-    known: &'static [&'static str],
-) -> Result<Vec<&'static str>, Vec<Problem>> {
-    let mut columns = Vec::with_capacity(fields.len());
-    let mut problems = Vec::new();
-    for field in fields {
-        let name = unquoted(&text[field.clone()]);
-        let span = Some(field.clone());
-        match known.iter().find(|column| **column == name) {
-            Some(column) if columns.contains(column) => {
-                let message = format!("the column `{name}` is named twice");
-                problems.push(Problem::new(Code::Contradiction, span, message, "named again"));
-            }
-            Some(column) => columns.push(*column),
-            None => {
-                let message = format!("there is no column `{name}`");
-                let problem = Problem::new(Code::UnknownKey, span, message, "unknown column");
-                problems.push(match suggest::closest(&name, known.iter().copied()) {
-                    Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-                    None => problem.help(format!("columns are: {}", known.join(", "))),
-                });
-            }
-        }
-    }
-    if problems.is_empty() && !columns.contains(&"domain") {
-        let message = "the first line names no column `domain`";
-        let problem = Problem::new(Code::MissingKey, Some(line), message, "expected the columns");
-        problems.push(problem.help("write for example: domain,edge,owner"));
-    }
-    if problems.is_empty() { Ok(columns) } else { Err(problems) }
-}
-
-/// Splits the line written at `span` into its fields, quotes included; returns what is wrong.
-fn split(text: &str, span: Range<usize>, fields: &mut Vec<Range<usize>>) -> Option<Problem> {
-    fields.clear();
-    let bytes = text.as_bytes();
-    let malformed = |at: Range<usize>, message: &str, label: &str| {
-        Problem::new(Code::Malformed, Some(at), message, label)
-    };
-    let mut start = span.start;
-    loop {
-        let rest = &bytes[start..span.end];
-        let length = if rest.first() == Some(&b'"') {
-            let Some(length) = quoted_length(rest) else {
-                let message = "a quote is opened and not closed on its line";
-                return Some(malformed(start..span.end, message, "opened here"));
-            };
-            if !matches!(rest.get(length), None | Some(b',')) {
-                let message = "text after a quoted field";
-                let label = "expected a comma after the quote";
-                return Some(malformed(start..span.end, message, label));
-            }
-            length
-        } else {
-            memchr::memchr(b',', rest).unwrap_or(rest.len())
-        };
-        fields.push(start..start + length);
-        start += length;
-        if start >= span.end {
-            return None;
-        }
-        // Past the comma; a line that ends in one ends in an empty field.
-        start += 1;
-    }
-}
-
-/// Returns the length of a quoted field with its quotes; a quote in it is written twice.
-fn quoted_length(field: &[u8]) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        at += memchr::memchr(b'"', field.get(at..)?)?;
-        if field.get(at + 1) != Some(&b'"') {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
-}
-
-/// Returns a field without its quotes and the spaces around it.
-fn unquoted(field: &str) -> std::borrow::Cow<'_, str> {
-    match field.strip_prefix('"').and_then(|field| field.strip_suffix('"')) {
-        Some(inner) if inner.contains('"') => inner.replace("\"\"", "\"").into(),
-        Some(inner) => inner.into(),
-        None => field.trim().into(),
-    }
-}
-
-/// One row while it is read.
-struct Row<'a, 'p> {
-    text: &'a str,
-    columns: &'a [&'static str],
-    fields: &'a [Range<usize>],
-    line: u32,
-    span: Range<usize>,
-    problems: &'p mut Vec<Problem>,
-}
-
-impl<'a> Row<'a, '_> {
-    /// Returns the field of a column, unless it is empty or there is no such column.
-    fn field(&self, column: &str) -> Option<(Range<usize>, std::borrow::Cow<'a, str>)> {
-        let place = self.columns.iter().position(|known| *known == column)?;
-        let span = self.fields.get(place)?.clone();
-        let field = unquoted(self.text.get(span.clone())?);
-        (!field.is_empty()).then_some((span, field))
-    }
-
-    /// Reads a field; the outer `None` after a problem.
-    #[allow(clippy::option_option, reason = "read badly and not there are two things")]
-    fn read<T>(
-        &mut self,
-        column: &str,
-        parse: impl FnOnce(&str) -> Result<T, &'static str>,
-    ) -> Option<Option<T>> {
-        let Some((span, field)) = self.field(column) else { return Some(None) };
-        match parse(&field) {
-            Ok(kept) => Some(Some(kept)),
-            Err(expected) => {
-                let message = format!("line {}: `{field}` is no {column}", self.line);
-                self.problems.push(Problem::new(Code::Malformed, Some(span), message, expected));
-                None
-            }
-        }
-    }
-
-    /// Reads a field that must be there.
-    fn needed<T>(
-        &mut self,
-        column: &str,
-        parse: impl FnOnce(&str) -> Result<T, &'static str>,
-    ) -> Option<T> {
-        let read = self.read(column, parse)?;
-        if read.is_none() {
-            let message = format!("line {}: the {column} is missing", self.line);
-            let span = Some(self.span.clone());
-            self.problems.push(Problem::new(Code::MissingKey, span, message, "in this row"));
-        }
-        read
-    }
-
-    /// Reads one of a few words.
-    #[allow(clippy::option_option, reason = "read badly and not there are two things")]
-    fn one_of<T: Clone>(
-        &mut self,
-        column: &str,
-        choices: &[(&'static str, T)],
-    ) -> Option<Option<T>> {
-        let Some((span, field)) = self.field(column) else { return Some(None) };
-        if let Some((_, kept)) = choices.iter().find(|(word, _)| *word == field) {
-            return Some(Some(kept.clone()));
-        }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let message = format!("line {}: `{column}` cannot be `{field}`", self.line);
-        let label = format!("expected one of: {}", words.join(", "));
-        self.problems.push(Problem::new(Code::OutOfRange, Some(span), message, label));
-        None
-    }
-
-    /// Judges the columns that are only for people.
-    fn judge_remarks(&mut self) -> Option<()> {
-        for column in REMARKS {
-            self.read(column, |text| read_remark(text).map(drop))?;
-        }
-        Some(())
-    }
-
-    /// Notes that a field has no place in this row.
-    fn refuse<T>(&mut self, column: &str, message: &str) -> Option<T> {
-        let span = self.field(column).map_or_else(|| self.span.clone(), |(span, _)| span);
-        let message = format!("line {}: {message}", self.line);
-        self.problems.push(Problem::new(Code::Contradiction, Some(span), message, "has no effect"));
-        None
-    }
 }
 
 #[cfg(test)]

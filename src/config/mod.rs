@@ -13,12 +13,14 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 mod contradiction;
+mod csv;
 mod difference;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod lists;
 mod preset;
 mod reference;
+mod remarks;
 mod report;
 mod schema;
 mod secrets;
@@ -29,6 +31,7 @@ mod users;
 
 pub use difference::{Change, difference};
 pub use reference::reference;
+pub use remarks::Remarks;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
     Addresses, Blocked, DefaultRoute, Dnd, Dns, Edge, ExternalAccessPolicy, Federation,

@@ -6,20 +6,23 @@
 //! lee@contoso.example, dublin, , sba
 //! ```
 //!
-//! The first line names the columns, in any order; only `uri` must be there. Lines that are empty
-//! or begin with `#` count for nothing. There is no quoting: none of the fields holds a comma.
+//! Read as every list is ([`csv`]); only the column `uri` must be there.
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
+use super::csv::{self, Columns, Row};
 use super::report::{Code, Problem, Report, Source};
 use super::{Config, shape, suggest};
 use crate::dns::Domain;
-use crate::limits;
 use crate::policy::users::{AccessPolicy, Directory, DirectoryBuilder, DirectoryFault, Home};
 
-const COLUMNS: [&str; 4] = ["uri", "site", "policy", "home"];
+const COLUMNS: Columns = Columns {
+    known: &["uri", "site", "policy", "home"],
+    needed: "uri",
+    example: "uri,site,policy,home",
+};
 
 /// Returns the policies of `config` with the users it names itself, and what is wrong with these.
 pub(super) fn of_configuration(config: &Config) -> (Directory, Vec<Problem>) {
@@ -32,7 +35,7 @@ pub(super) fn of_configuration(config: &Config) -> (Directory, Vec<Problem>) {
 /// Returns the same with the users of the file at `path`.
 ///
 /// # Errors
-/// [`Report`] on the lines of the file, at most [`limits::CONTRADICTIONS_MAX`].
+/// [`Report`] on the lines of the file, at most [`crate::limits::LIST_PROBLEMS_MAX`].
 pub(super) fn with_file(config: &Config, path: &Path) -> Result<Directory, Report> {
     let text = std::fs::read_to_string(path).map_err(|why| Report::unreadable(path, &why))?;
     of_text(config, path, text)
@@ -63,22 +66,11 @@ pub(super) fn whereabouts(config: &Config, user: &str, domain: &Domain) -> Optio
     }
     let path = config.users.file.as_ref()?;
     let text = std::fs::read_to_string(path).ok()?;
-    let mut columns = None;
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start_matches('\u{feff}');
-        if line.trim().is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let Some(columns) = &columns else {
-            columns = Some(head(0, line).ok()?);
-            continue;
-        };
-        let (uri, _) = Row { at: 0, line, columns }.field(0);
-        if shape::read_user(uri).is_ok_and(|listed| is_he(&listed)) {
-            return Some(format!("{}:{}", path.display(), index + 1));
-        }
-    }
-    None
+    csv::find(&text, &COLUMNS, |row| {
+        let (_, uri) = row.field("uri")?;
+        let listed = shape::read_user(&uri).ok()?;
+        is_he(&listed).then(|| format!("{}:{}", path.display(), row.line()))
+    })
 }
 
 fn builder(config: &Config, listed: usize) -> DirectoryBuilder {
@@ -137,32 +129,6 @@ fn problem(config: &Config, span: Option<Range<usize>>, fault: &DirectoryFault) 
     }
 }
 
-/// One line cut into its fields, each with its place in the file.
-struct Row<'a> {
-    at: usize,
-    line: &'a str,
-    columns: &'a [usize; COLUMNS.len()],
-}
-
-impl<'a> Row<'a> {
-    /// Returns the field of a column with its place; empty where the file has no such column.
-    fn field(&self, column: usize) -> (&'a str, Range<usize>) {
-        let mut start = self.at;
-        for (place, field) in self.line.split(',').enumerate() {
-            if place == self.columns[column] {
-                let written = field.trim();
-                let from = start + field.len() - field.trim_start().len();
-                return (written, from..from + written.len());
-            }
-            start += field.len() + 1;
-        }
-        ("", self.at..self.at + self.line.len())
-    }
-}
-
-/// A column that the file does not have.
-const ABSENT: usize = usize::MAX;
-
 fn add_listed(
     config: &Config,
     text: &str,
@@ -170,100 +136,34 @@ fn add_listed(
     problems: &mut Vec<Problem>,
 ) {
     let own: HashSet<&Domain> = config.edge.domains.iter().collect();
-    let mut columns = None;
-    let mut at = 0;
-    for whole in text.split_inclusive('\n') {
-        let start = at;
-        at += whole.len();
-        let line = whole.trim_end_matches(['\n', '\r']);
-        // A spreadsheet may begin the file with a byte order mark.
-        let (start, line) = match line.strip_prefix('\u{feff}') {
-            Some(rest) if start == 0 => (start + line.len() - rest.len(), rest),
-            _ => (start, line),
-        };
-        if line.trim().is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let Some(columns) = &columns else {
-            match head(start, line) {
-                Ok(found) => columns = Some(found),
-                // Without its columns nothing else of the file can be read.
-                Err(problem) => return problems.push(*problem),
-            }
-            continue;
-        };
-        let row = Row { at: start, line, columns };
-        if let Err(problem) = add_row(config, &own, &row, builder) {
-            problems.push(*problem);
-            if problems.len() >= limits::CONTRADICTIONS_MAX {
-                return;
-            }
-        }
-    }
-}
-
-/// Reads the line that names the columns.
-fn head(at: usize, line: &str) -> Result<[usize; COLUMNS.len()], Box<Problem>> {
-    let mut columns = [ABSENT; COLUMNS.len()];
-    let mut start = at;
-    for (place, field) in line.split(',').enumerate() {
-        let name = field.trim();
-        let span = start..start + field.len();
-        start += field.len() + 1;
-        let Some(column) = COLUMNS.iter().position(|known| *known == name) else {
-            let message = format!("there is no column `{name}`");
-            let problem = Problem::new(Code::UnknownKey, Some(span), message, "unknown column");
-            return Err(Box::new(problem.help(format!("columns are: {}", COLUMNS.join(", ")))));
-        };
-        if columns[column] != ABSENT {
-            let message = format!("column `{name}` is given twice");
-            let label = "given again here";
-            return Err(Box::new(Problem::new(Code::Contradiction, Some(span), message, label)));
-        }
-        columns[column] = place;
-    }
-    if columns[0] == ABSENT {
-        let span = Some(at..at + line.len());
-        let problem = Problem::new(Code::MissingKey, span, "there is no column `uri`", "");
-        return Err(Box::new(problem.help("begin the file with: uri,site,policy,home")));
-    }
-    Ok(columns)
+    problems.extend(csv::read(text, &COLUMNS, |row| add_row(config, &own, row, builder)));
 }
 
 fn add_row(
     config: &Config,
     own: &HashSet<&Domain>,
-    row: &Row<'_>,
+    row: &mut Row<'_, '_>,
     builder: &mut DirectoryBuilder,
-) -> Result<(), Box<Problem>> {
-    let malformed = |span, message: String, label: &str| {
-        Err(Box::new(Problem::new(Code::Malformed, Some(span), message, label)))
-    };
-    if row.line.contains('"') {
-        let span = row.at..row.at + row.line.len();
-        return malformed(span, "quotes are not read".to_owned(), "expected plain fields");
-    }
-    let (uri, span) = row.field(0);
-    let shape::User { user, domain } = match shape::read_user(uri) {
-        Ok(user) => user,
-        Err(expected) => return malformed(span, format!("`{uri}` is not a user"), expected),
-    };
+) -> Option<()> {
+    let shape::User { user, domain } = row.needed("uri", shape::read_user)?;
     if !own.contains(&domain) {
-        let message = format!("{domain} is not an own domain");
-        return malformed(span, message, "not served here");
+        let message = format!("line {}: {domain} is not an own domain", row.line());
+        let span = Some(row.span("uri"));
+        row.tell(Problem::new(Code::Malformed, span, message, "not served here"));
+        return None;
     }
-    let (written, home_span) = row.field(3);
-    let home = match written {
-        "" | "pool" => Home::Pool,
-        "sba" => Home::BranchAppliance,
-        _ => return malformed(home_span, format!("`{written}` is not a home"), "pool or sba"),
+    let homes = [("pool", Home::Pool), ("sba", Home::BranchAppliance)];
+    let home = row.one_of("home", &homes)?.unwrap_or(Home::Pool);
+    let added = {
+        let text = |column| row.field(column).map(|(_, text)| text).unwrap_or_default();
+        builder.add(&user, domain.as_str(), &text("site"), &text("policy"), home)
     };
-    let (site, _) = row.field(1);
-    let (policy, policy_span) = row.field(2);
-    builder.add(&user, domain.as_str(), site, policy, home).map_err(|fault| {
-        let span = if fault == DirectoryFault::Twice { span } else { policy_span };
-        Box::new(problem(config, Some(span), &fault))
-    })
+    added
+        .map_err(|fault| {
+            let column = if fault == DirectoryFault::Twice { "uri" } else { "policy" };
+            row.tell(problem(config, Some(row.span(column)), &fault));
+        })
+        .ok()
 }
 
 #[cfg(test)]
@@ -301,8 +201,8 @@ policy = "sales"
     #[test]
     fn users_of_both_sources_have_their_policies() {
         let text = "\u{feff}home,uri , policy\r\n# a remark\r\n\r\n\
-                    ,kim@contoso.example,sales\r\nsba, sip:Lee@Contoso.example ,sales\r\n\
-                    pool,max@contoso.example,\r\n";
+                    ,kim@contoso.example,sales\r\nsba, sip:Lee@Contoso.example ,\"sales\"\r\n\
+                    \"pool\",\"max@contoso.example\",\r\n";
         let directory = read(text).unwrap();
         assert_eq!(directory.len(), 4);
         for (user, federation, xmpp) in
@@ -339,10 +239,12 @@ users.csv: 1 problem; nothing was changed
     #[test]
     fn each_kind_of_wrong_line_is_named() {
         for (text, told) in [
-            ("uri\nkim@fabrikam.example\n", "fabrikam.example is not an own domain"),
-            ("uri\nkim\n", "`kim` is not a user"),
-            ("uri,home\nkim@contoso.example,boat\n", "`boat` is not a home"),
-            ("uri\n\"kim@contoso.example\"\n", "quotes are not read"),
+            ("uri\nkim@fabrikam.example\n", "line 2: fabrikam.example is not an own domain"),
+            ("uri\nkim\n", "line 2: `kim` is no uri"),
+            ("uri,home\nkim@contoso.example,boat\n", "line 2: `home` cannot be `boat`"),
+            ("uri,home\nkim@contoso.example\n", "1 fields in a list of 2 columns"),
+            ("uri\n\"kim@contoso.example\n", "a quote is opened and not closed on its line"),
+            ("site,uri\nredmond,\n", "line 2: the uri is missing"),
             ("uri\nkim@contoso.example\nKIM@contoso.example\n", "this user is given twice"),
             ("uri\nann@contoso.example\n", "this user is given twice"),
             (
@@ -350,8 +252,8 @@ users.csv: 1 problem; nothing was changed
                 "`global` is the policy of a site or of all",
             ),
             ("url\n", "there is no column `url`"),
-            ("site,policy\n", "there is no column `uri`"),
-            ("uri,uri\n", "column `uri` is given twice"),
+            ("site,policy\n", "the first line names no column `uri`"),
+            ("uri,uri\n", "the column `uri` is named twice"),
         ] {
             let report = refused(text);
             assert!(report.contains(told), "{text:?}: {report}");
@@ -362,7 +264,7 @@ users.csv: 1 problem; nothing was changed
     fn only_so_many_wrong_lines_are_told() {
         let text = format!("uri\n{}", "nobody\n".repeat(10_000));
         let report = read(&text).expect_err("must be refused");
-        assert_eq!(report.problems().len(), limits::CONTRADICTIONS_MAX);
+        assert_eq!(report.problems().len(), crate::limits::LIST_PROBLEMS_MAX);
     }
 
     #[test]

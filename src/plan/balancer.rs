@@ -22,6 +22,10 @@ pub(super) fn rows(d: &Deployment) -> Vec<BalancerRow> {
     if d.has(Planned::Web) {
         rows.extend(web());
     }
+    for row in &mut rows {
+        row.served = d.serves(row.role);
+        row.why = d.why(row.role, std::mem::take(&mut row.why));
+    }
     rows
 }
 
@@ -30,7 +34,7 @@ fn tcp(side: Side, role: Role, port: u16, addresses: &[IpAddr], why: &str) -> Ba
     BalancerRow {
         side,
         role,
-        served: role.served(),
+        served: true,
         transport: Transport::Tcp,
         port,
         node_port: port,
@@ -40,14 +44,14 @@ fn tcp(side: Side, role: Role, port: u16, addresses: &[IpAddr], why: &str) -> Ba
         snat: Allowed::Yes,
         idle_timeout_s: None,
         health: String::new(),
-        why: role.why(why),
+        why: why.to_owned(),
     }
 }
 
 /// Returns how a balancer asks an edge: over the management address if there is one it can reach.
 fn health(d: &Deployment, role: Role, port: u16) -> String {
     match d.management.first() {
-        _ if !role.served() => format!("a connection to {port} opens"),
+        _ if !d.serves(role) => format!("a connection to {port} opens"),
         Some(address) => format!("GET http://<edge>:{}/readyz is 200", address.port()),
         None => format!("a connection to {port} opens; better /readyz, see management.listen"),
     }
@@ -72,7 +76,9 @@ fn access(d: &Deployment) -> Vec<BalancerRow> {
     let inside = "servers inside; dialogs continue at any edge of the pool";
     add(Side::Internal, Role::Access, d.internal_port, &d.vips.internal, inside);
     if d.has(Planned::Xmpp) {
-        add(Side::External, Role::Xmpp, Some(5269), vip, "XMPP streams");
+        add(Side::External, Role::Xmpp, Some(d.xmpp.port), vip, "XMPP streams");
+        let why = "XMPP streams that begin with TLS";
+        add(Side::External, Role::Xmpp, d.xmpp.direct_port, vip, why);
     }
     if d.has(Planned::Conferencing) {
         let why = "content of meetings from outside";
@@ -129,7 +135,7 @@ fn one_by_one(d: &Deployment) -> Vec<BalancerRow> {
         });
     };
     let why = "a stream may leave through any edge, so the gateway keeps one to each";
-    add(Planned::Xmpp, Role::Xmpp, 23_456, why);
+    add(Planned::Xmpp, Role::Xmpp, d.xmpp.link_port, why);
     let why = "each conferencing server inside keeps a connection to each edge";
     add(Planned::Conferencing, Role::Conferencing, 8057, why);
     let why = "each edge has a configuration of its own to receive";

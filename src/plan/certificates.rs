@@ -1,7 +1,7 @@
 //! The certificates to order: subject, names, usages, and who must sign.
 
 use super::dns::web_names;
-use super::{CertificateRow, Deployment, Eku, Issuer, Planned, Role, San};
+use super::{CertificateRow, Deployment, Eku, Identity, Issuer, Planned, Role, San, Shows};
 use crate::edge::Class;
 
 /// Returns every certificate, in the order of the configuration, planned ones after.
@@ -32,17 +32,20 @@ impl Names {
         self.add(d.external_fqdn.as_str(), "checks look at this list alone, never at the subject");
         let partners = classes.contains(&Class::Federation);
         if partners && d.has(Planned::Conferencing) {
-            let why = Role::Conferencing.why("the Web Conferencing Edge shows this one too");
+            let why = d.why(Role::Conferencing, "the Web Conferencing Edge shows this one too");
             self.add(d.conferencing_fqdn.as_str(), why);
         }
         for domain in &d.domains {
             let why = format!("strict peers of {domain} are told this name by DNS");
             self.add(d.access_name(domain), why);
         }
-        if partners && d.has(Planned::Xmpp) {
+        // Where the proxy is only planned, it shows what partners see.
+        let planned = d.has(Planned::Xmpp) && !d.serves(Role::Xmpp) && partners;
+        if planned || classes.iter().any(|class| XMPP.contains(class)) {
             for domain in &d.xmpp_domains {
-                let why = "XMPP servers check the domain itself, not the host";
-                self.add(domain.as_str(), Role::Xmpp.why(why));
+                let why = "XMPP servers check the domain itself, not the host; an SRVName \
+                           _xmpp-server does too";
+                self.add(domain.as_str(), d.why(Role::Xmpp, why));
             }
         }
     }
@@ -58,12 +61,18 @@ impl Names {
     }
 }
 
-/// Returns what the certificate of one identity must be; `None` when no listener shows it.
+/// Who connects from outside with XMPP.
+const XMPP: [Class; 2] = [Class::Xmpp, Class::XmppDirectTls];
+/// Who connects from inside.
+const INSIDE: [Class; 2] = [Class::Internal, Class::XmppLink];
+
+/// Returns what the certificate of one identity must be; `None` when nothing shows it.
 fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
     let identity = d.identities.iter().find(|identity| identity.name == name)?;
     let classes = identity.classes.as_slice();
-    let outside = classes.iter().any(|class| *class != Class::Internal);
-    let inside = classes.contains(&Class::Internal);
+    let outside = classes.iter().any(|class| !INSIDE.contains(class));
+    let gateway = identity.gateway == Shows::ToGatewaysPeers;
+    let inside = gateway || classes.iter().any(|class| INSIDE.contains(class));
     if !outside && !inside {
         return None;
     }
@@ -90,7 +99,7 @@ fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
     }
     Some(CertificateRow {
         name: name.to_owned(),
-        shown: places(classes),
+        shown: places(identity),
         served: true,
         subject: subject.to_string(),
         names: names.0,
@@ -101,16 +110,22 @@ fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
     })
 }
 
-fn places(classes: &[Class]) -> String {
+fn places(identity: &Identity) -> String {
+    let classes = &identity.classes;
     let mut places = Vec::new();
     for (class, place) in [
         (Class::Federation, "partners"),
         (Class::RemoteUsers, "own users outside"),
         (Class::Internal, "servers inside"),
+        (Class::Xmpp, "XMPP partners"),
+        (Class::XmppLink, "XMPP gateways"),
     ] {
         if classes.contains(&class) {
             places.push(place);
         }
+    }
+    if identity.gateway == Shows::ToGatewaysPeers {
+        places.push("the gateway's edges and servers");
     }
     places.join(", ")
 }
@@ -130,7 +145,7 @@ fn av_authentication(d: &Deployment) -> CertificateRow {
         eku: Eku::Server,
         issuer: Issuer::PrivateOrPublic,
         shared: d.pool(),
-        why: Role::Av.why(why),
+        why: d.why(Role::Av, why),
     }
 }
 
@@ -154,6 +169,6 @@ fn reverse_proxy(d: &Deployment) -> CertificateRow {
         eku: Eku::Server,
         issuer: Issuer::Public,
         shared: false,
-        why: Role::Web.why(why),
+        why: d.why(Role::Web, why),
     }
 }

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::policy::XmppServed;
+
+use super::Role;
 
 /// How peers find a living edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -123,6 +126,18 @@ pub struct Identity {
     pub name: String,
     /// Classes of the listeners that show it, each once.
     pub classes: Vec<Class>,
+    /// Whether the XMPP gateway shows it too.
+    pub gateway: Shows,
+}
+
+/// Whether the XMPP gateway shows a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shows {
+    /// Only listeners do.
+    #[default]
+    ToNobody,
+    /// To the edges and servers it speaks with.
+    ToGatewaysPeers,
 }
 
 /// A server inside.
@@ -134,6 +149,42 @@ pub struct Inner {
     pub port: u16,
     /// Its addresses; empty when DNS says.
     pub addresses: Vec<IpAddr>,
+}
+
+/// Ports and peers of XMPP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Xmpp {
+    /// What of it this process runs; nothing: it is planned beside.
+    pub served: XmppServed,
+    /// Where partners open streams.
+    pub port: u16,
+    /// Where partners open streams that begin with TLS; `None`: nobody listens there.
+    pub direct_port: Option<u16>,
+    /// Where gateways connect to the proxy.
+    pub link_port: u16,
+    /// Ports at which partners are connected to, lowest first.
+    pub partner_ports: Vec<u16>,
+    /// Where the gateway of this process takes SIP; empty: it runs elsewhere.
+    pub gateway_ports: Vec<u16>,
+    /// Edges that the gateway of this process connects to.
+    pub edges: Vec<Inner>,
+    /// The gateway that this edge sends own users' requests to, where it runs elsewhere.
+    pub gateway: Option<Inner>,
+}
+
+impl Default for Xmpp {
+    fn default() -> Self {
+        Self {
+            served: XmppServed::Nothing,
+            port: 5269,
+            direct_port: None,
+            link_port: 23_456,
+            partner_ports: vec![5269],
+            gateway_ports: Vec::new(),
+            edges: Vec::new(),
+            gateway: None,
+        }
+    }
 }
 
 /// What the configuration says of a deployment.
@@ -159,6 +210,8 @@ pub struct Deployment {
     pub xmpp_fqdn: String,
     /// Own domains with XMPP users.
     pub xmpp_domains: Vec<Domain>,
+    /// Ports and peers of XMPP.
+    pub xmpp: Xmpp,
     /// FQDN of the external web services.
     pub web_fqdn: String,
     /// What the reverse proxy publishes beside meet, dialin and lyncdiscover.
@@ -225,6 +278,22 @@ impl Deployment {
     pub fn translates(&self) -> bool {
         let services = self.nodes.iter().flat_map(|n| [&n.access, &n.conferencing, &n.av]);
         services.into_iter().any(|addresses| addresses.bound != addresses.public)
+    }
+
+    /// Returns whether this process runs a role.
+    pub(super) fn serves(&self, role: Role) -> bool {
+        match role {
+            Role::Access | Role::Management => true,
+            Role::Xmpp => self.xmpp.served == XmppServed::Proxy,
+            Role::XmppGateway => !self.xmpp.edges.is_empty(),
+            Role::Conferencing | Role::Av | Role::Web | Role::CentralManagement => false,
+        }
+    }
+
+    /// Returns `why`, with what must be said of a role that this process does not run.
+    pub(super) fn why(&self, role: Role, why: impl Into<String>) -> String {
+        let why = why.into();
+        if self.serves(role) { why } else { format!("{why}; planned, not served by this process") }
     }
 
     pub(super) fn pool(&self) -> bool {

@@ -23,7 +23,13 @@ pub(super) fn rows(d: &Deployment) -> Vec<DnsRow> {
     }
     for domain in d.xmpp_domains.iter().filter(|_| d.has(Planned::Xmpp)) {
         let why = "XMPP servers of partners find the proxy; once per domain with XMPP users";
-        zone.srv(Role::Xmpp, &format!("_xmpp-server._tcp.{domain}"), 5269, &d.xmpp_fqdn, why);
+        let (name, port) = (format!("_xmpp-server._tcp.{domain}"), d.xmpp.port);
+        zone.srv(Role::Xmpp, &name, port, &d.xmpp_fqdn, why);
+        if let Some(port) = d.xmpp.direct_port {
+            let why = "the same for servers that begin with TLS (XEP-0368)";
+            let name = format!("_xmpps-server._tcp.{domain}");
+            zone.srv(Role::Xmpp, &name, port, &d.xmpp_fqdn, why);
+        }
     }
     zone.edges();
     zone.web();
@@ -113,6 +119,11 @@ impl Zone<'_> {
                 self.add(Side::Internal, Role::Access, name, node.internal.clone(), why);
             }
         }
+        for edge in &d.xmpp.edges {
+            let why = "the gateway connects to the proxy of this edge";
+            let (name, addresses) = (edge.name.as_str(), edge.addresses.clone());
+            self.add(Side::Internal, Role::XmppGateway, name, addresses, why);
+        }
         let Some(hop) = d.next_hops.first().filter(|_| d.has(Planned::Web)) else { return };
         for domain in &d.domains {
             let why = "clients inside look here first; the web services of the pool answer";
@@ -154,11 +165,11 @@ impl Zone<'_> {
         self.rows.push(DnsRow {
             side,
             role,
-            served: role.served(),
+            served: self.d.serves(role),
             name: name.to_owned(),
             ttl_s: if pooled { POOL_TTL_S } else { TTL_S },
             record,
-            why: role.why(why),
+            why: self.d.why(role, why),
         });
     }
 }

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::{
-    Addresses, At, Deployment, Direction, Endpoint, FirewallRow, NatRow, Node, Place, Planned,
-    PortOf, Role, Side, Topology, Transport, Version,
+    Addresses, At, Deployment, Direction, Endpoint, FirewallRow, Inner, NatRow, Node, Place,
+    Planned, PortOf, Role, Side, Topology, Transport, Version,
 };
 
 /// The range that A/V Edges of this family relay media on.
@@ -26,6 +26,13 @@ enum Ports {
     RemoteUsers,
     Internal,
     NextHops,
+    Xmpp,
+    XmppDirect,
+    XmppPartners,
+    XmppLink,
+    Gateway,
+    GatewayHop,
+    GatewayEdges,
 }
 
 /// When a rule is needed.
@@ -38,6 +45,10 @@ enum Need {
     RemoteUsers,
     Inside,
     Role(Planned),
+    /// The XMPP gateway runs in this process.
+    Gateway,
+    /// The edge sends own users' requests to an XMPP gateway elsewhere.
+    GatewayHop,
     /// Media with partners at all.
     Partners,
     /// Media with partners, or between the edges of a pool, by STUN.
@@ -95,14 +106,21 @@ const STUN: &str = "STUN, TURN";
 const OUTSIDE: &[Spec] = &[
     spec(
         (External, Where::Balanced, Role::Xmpp),
-        ("XMPP", Tcp, Ports::Fixed(5269, 5269)),
+        ("XMPP", Tcp, Ports::Xmpp),
         (In, Place::AccessEdge, Place::Any),
         Need::Role(Planned::Xmpp),
         "XMPP partners open streams to the proxy, which shares the Access Edge's address",
     ),
     spec(
         (External, Where::Balanced, Role::Xmpp),
-        ("XMPP", Tcp, Ports::Fixed(5269, 5269)),
+        ("XMPP", Tcp, Ports::XmppDirect),
+        (In, Place::AccessEdge, Place::Any),
+        Need::Role(Planned::Xmpp),
+        "XMPP partners open streams that begin with TLS (XEP-0368)",
+    ),
+    spec(
+        (External, Where::Balanced, Role::Xmpp),
+        ("XMPP", Tcp, Ports::XmppPartners),
         (Out, Place::AccessEdge, Place::Any),
         Need::Role(Planned::Xmpp),
         "the proxy opens a stream of its own for each direction and for dialback",
@@ -220,10 +238,38 @@ const OUTSIDE: &[Spec] = &[
 const INSIDE: &[Spec] = &[
     spec(
         (Internal, Where::Node, Role::Xmpp),
-        ("XMPP over mutual TLS", Tcp, Ports::Fixed(23_456, 23_456)),
+        ("XMPP over mutual TLS", Tcp, Ports::XmppLink),
         (In, Place::InternalEdge, Place::XmppGateways),
         Need::Role(Planned::Xmpp),
         "the gateway inside connects to every edge by itself, never through a balancer",
+    ),
+    spec(
+        (Internal, Where::Node, Role::XmppGateway),
+        ("XMPP over mutual TLS", Tcp, Ports::GatewayEdges),
+        (Out, Place::XmppGateways, Place::XmppProxies),
+        Need::Gateway,
+        "the gateway connects to the proxy of each edge",
+    ),
+    spec(
+        (Internal, Where::Node, Role::XmppGateway),
+        (SIP, Tcp, Ports::Gateway),
+        (In, Place::XmppGateways, Place::NextHops),
+        Need::Gateway,
+        "what own users send to XMPP partners, from servers inside and from edges",
+    ),
+    spec(
+        (Internal, Where::Node, Role::XmppGateway),
+        (SIP, Tcp, Ports::NextHops),
+        (Out, Place::XmppGateways, Place::NextHops),
+        Need::Gateway,
+        "what XMPP partners send to own users",
+    ),
+    spec(
+        (Internal, Where::Node, Role::Access),
+        (SIP, Tcp, Ports::GatewayHop),
+        (Out, Place::InternalEdge, Place::XmppGateways),
+        Need::GatewayHop,
+        "requests of own users to XMPP partners that come by way of the edge",
     ),
     spec(
         (Internal, Where::Balanced, Role::Access),
@@ -315,6 +361,8 @@ fn needed(d: &Deployment, need: Need) -> bool {
         Need::RemoteUsers => d.remote_user_port.is_some(),
         Need::Inside => d.internal_port.is_some(),
         Need::Role(role) => d.has(role),
+        Need::Gateway => !d.xmpp.edges.is_empty(),
+        Need::GatewayHop => d.xmpp.gateway.is_some(),
         Need::Partners => av && !d.versions.is_empty(),
         Need::Stun => av && (d.meets(BY_STUN) || d.pool()),
         Need::Ocs2007 => av && d.meets(&[Version::Ocs2007]),
@@ -348,7 +396,7 @@ impl Spec {
                 side,
                 at,
                 role: self.role,
-                served: self.role.served(),
+                served: d.serves(self.role),
                 protocol: self.protocol,
                 transport: self.transport,
                 ports,
@@ -375,6 +423,13 @@ impl Spec {
             Ports::Internal => d.internal_port.map(one).into_iter().collect(),
             Ports::Partners => d.partner_ports.iter().copied().map(one).collect(),
             Ports::NextHops => return next_hops(d),
+            Ports::Xmpp => vec![one(d.xmpp.port)],
+            Ports::XmppDirect => d.xmpp.direct_port.map(one).into_iter().collect(),
+            Ports::XmppPartners => d.xmpp.partner_ports.iter().copied().map(one).collect(),
+            Ports::XmppLink => vec![one(d.xmpp.link_port)],
+            Ports::Gateway => d.xmpp.gateway_ports.iter().copied().map(one).collect(),
+            Ports::GatewayHop => return by_port(d.xmpp.gateway.as_slice(), Place::XmppGateways),
+            Ports::GatewayEdges => return by_port(&d.xmpp.edges, Place::XmppProxies),
         };
         ports.into_iter().map(|ports| (self.side, peer.clone(), ports)).collect()
     }
@@ -395,7 +450,7 @@ impl Spec {
         if at == At::Vip && self.direction == Direction::Out {
             why.push_str("; from the edge's own address where the balancer does not translate");
         }
-        self.role.why(why)
+        d.why(self.role, why)
     }
 }
 
@@ -412,7 +467,8 @@ fn edge_end(d: &Deployment, place: Place, at: At, direction: Direction) -> Endpo
     let (of_node, vip): (fn(&Node) -> &Vec<IpAddr>, _) = match place {
         Place::ConferencingEdge => (|node| &node.conferencing.bound, &d.vips.conferencing),
         Place::AvEdge => (|node| &node.av.bound, &d.vips.av),
-        Place::InternalEdge => (|node| &node.internal, &d.vips.internal),
+        // A gateway in this process has the addresses of the inside too.
+        Place::InternalEdge | Place::XmppGateways => (|node| &node.internal, &d.vips.internal),
         _ => (|node| &node.access.bound, &d.vips.access),
     };
     let nodes = d.nodes.iter().flat_map(|node| of_node(node).iter().copied());
@@ -440,14 +496,19 @@ fn peer_end(d: &Deployment, place: Place) -> Endpoint {
 
 /// Returns the servers inside by their port.
 fn next_hops(d: &Deployment) -> Vec<(Side, Endpoint, RangeInclusive<u16>)> {
-    let mut ports: Vec<u16> = d.next_hops.iter().map(|hop| hop.port).collect();
+    by_port(&d.next_hops, Place::NextHops)
+}
+
+/// Returns servers inside by their port.
+fn by_port(servers: &[Inner], place: Place) -> Vec<(Side, Endpoint, RangeInclusive<u16>)> {
+    let mut ports: Vec<u16> = servers.iter().map(|hop| hop.port).collect();
     ports.sort_unstable();
     ports.dedup();
     let of_port = |port: u16| {
-        let hops = d.next_hops.iter().filter(|hop| hop.port == port);
+        let hops = servers.iter().filter(|hop| hop.port == port);
         let known = hops.clone().all(|hop| !hop.addresses.is_empty());
         let addresses = hops.filter(|_| known).flat_map(|hop| hop.addresses.iter().copied());
-        let end = Endpoint { place: Place::NextHops, addresses: nets(addresses) };
+        let end = Endpoint { place, addresses: nets(addresses) };
         (Side::Internal, end, port..=port)
     };
     ports.into_iter().map(of_port).collect()
@@ -531,7 +592,7 @@ pub(super) fn translations(d: &Deployment) -> Vec<NatRow> {
                 role,
                 public: *public,
                 bound: *bound,
-                why: role.why(why),
+                why: d.why(role, why),
             };
             pairs.map(row).collect::<Vec<_>>()
         };

@@ -19,7 +19,7 @@ pub mod render;
 mod rows;
 
 pub use deployment::{
-    Addresses, Deployment, Identity, Inner, Node, Planned, Topology, Version, Vips,
+    Addresses, Deployment, Identity, Inner, Node, Planned, Shows, Topology, Version, Vips, Xmpp,
 };
 pub use rows::{
     Allowed, At, BalancerRow, CertificateRow, Direction, DnsRow, Eku, Endpoint, FirewallRow,

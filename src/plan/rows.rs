@@ -50,6 +50,8 @@ pub enum Role {
     Access,
     /// XMPP proxy.
     Xmpp,
+    /// XMPP gateway, inside.
+    XmppGateway,
     /// Web Conferencing Edge.
     Conferencing,
     /// A/V Edge.
@@ -69,24 +71,13 @@ impl Role {
         match self {
             Self::Access => "Access Edge",
             Self::Xmpp => "XMPP proxy",
+            Self::XmppGateway => "XMPP gateway",
             Self::Conferencing => "Web Conferencing Edge",
             Self::Av => "A/V Edge",
             Self::Web => "reverse proxy",
             Self::Management => "management",
             Self::CentralManagement => "central management",
         }
-    }
-
-    /// Returns whether this program runs it.
-    #[must_use]
-    pub const fn served(self) -> bool {
-        matches!(self, Self::Access | Self::Management)
-    }
-
-    /// Returns `why`, with what must be said of a role that this program does not run.
-    pub(super) fn why(self, why: impl Into<String>) -> String {
-        let why = why.into();
-        if self.served() { why } else { format!("{why}; planned, not served by this process") }
     }
 }
 
@@ -110,6 +101,8 @@ pub enum Place {
     NextHops,
     /// Those of them that run the XMPP gateway.
     XmppGateways,
+    /// The edges whose XMPP proxy the gateway connects to.
+    XmppProxies,
     /// Front End servers.
     FrontEnds,
     /// Front End servers and branch appliances.
@@ -137,6 +130,7 @@ impl Place {
             Self::InternalEdge => "internal edge",
             Self::NextHops => "next hops",
             Self::XmppGateways => "XMPP gateways",
+            Self::XmppProxies => "XMPP proxies",
             Self::FrontEnds => "Front Ends",
             Self::FrontEndsAndBranches => "Front Ends and branch appliances",
             Self::CentralStore => "central store",

@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 
+use super::SourceNetwork;
 use crate::dns::Domain;
 
 mod directory;
@@ -56,6 +57,24 @@ impl Gate {
     /// Every gate, in order.
     pub const ALL: [Self; 5] =
         [Self::Federation, Self::Xmpp, Self::PublicIm, Self::PublicAv, Self::Outside];
+
+    /// Returns the gate between own users and a SIP partner that is in `network`.
+    #[must_use]
+    pub const fn towards(network: SourceNetwork) -> Self {
+        match network {
+            SourceNetwork::Federation => Self::Federation,
+            SourceNetwork::PublicCloud => Self::PublicIm,
+        }
+    }
+
+    /// Returns the gate for audio and video where `self` is that for messages.
+    #[must_use]
+    pub const fn of_media(self) -> Self {
+        match self {
+            Self::PublicIm => Self::PublicAv,
+            other => other,
+        }
+    }
 
     /// Returns what it opens, in words.
     #[must_use]

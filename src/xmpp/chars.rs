@@ -10,6 +10,8 @@ const START: u8 = 1;
 const NAME: u8 = 2;
 /// White space.
 const SPACE: u8 = 4;
+/// May stand in a name, and is ASCII.
+const PLAIN: u8 = 8;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -19,8 +21,9 @@ const fn classes() -> [u8; 256] {
     while byte < 256 {
         let c = byte as u8;
         classes[byte] = match c {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => START | NAME,
-            b'0'..=b'9' | b'-' | b'.' => NAME,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => START | NAME | PLAIN,
+            0x80.. => START | NAME,
+            b'0'..=b'9' | b'-' | b'.' => NAME | PLAIN,
             b' ' | b'\t' | b'\r' | b'\n' => SPACE,
             _ => 0,
         };
@@ -43,6 +46,11 @@ pub(super) const fn may_begin_name(byte: u8) -> bool {
 #[inline]
 pub(super) const fn may_be_in_name(byte: u8) -> bool {
     CLASSES[byte as usize] & NAME != 0
+}
+
+#[inline]
+pub(super) const fn is_plain_in_name(byte: u8) -> bool {
+    CLASSES[byte as usize] & PLAIN != 0
 }
 
 /// Returns where the white space that begins at `at` ends.
@@ -156,6 +164,14 @@ pub(super) fn decode_text(raw: &str) -> Cow<'_, str> {
         return Cow::Borrowed(raw);
     }
     decode(raw, |byte| if byte == b'\r' { Some('\n') } else { None })
+}
+
+/// Decodes the text of a CDATA section: line ends alone.
+pub(super) fn decode_lines(raw: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\r', raw.as_bytes()).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    Cow::Owned(raw.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 /// Decodes an attribute's value that the reader let pass: references, and white space, which all

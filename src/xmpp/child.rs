@@ -171,7 +171,7 @@ pub(super) fn text_of(content: &str) -> String {
     while let Some(token) = tokens.next() {
         match token {
             Token::Text(raw) => text.push_str(&chars::decode_text(raw)),
-            Token::CData(raw) => text.push_str(&raw.replace("\r\n", "\n").replace('\r', "\n")),
+            Token::CData(raw) => text.push_str(&chars::decode_lines(raw)),
             Token::Start(_) => {
                 skip_element(&mut tokens);
             }

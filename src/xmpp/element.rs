@@ -208,6 +208,11 @@ impl<'a> Element<'a> {
         super::child::text_of(self.content())
     }
 
+    /// Returns the element as it came, as text.
+    pub(super) const fn text_with_tags(&self) -> &'a str {
+        self.text
+    }
+
     /// Returns the start tag as it stands.
     pub(super) fn tag(&self) -> &'a str {
         self.text.get(..self.first.end as usize).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! The stream header (RFC 6120 section 4.7).
 
 use super::fault::PeerMisbehaved;
-use super::scope::{self, Bound, Context, Declared};
+use super::scope::{self, Bound, Context};
 use super::tag::{Attribute, Closes, StartTag};
 use super::{chars, ns, write};
 use crate::limits;
@@ -163,7 +163,7 @@ pub(super) fn context(text: &str, attributes: &[Attribute]) -> Result<Context, P
         if context.declared.len() >= usize::from(limits::XMPP_HEADER_NAMESPACES_MAX) {
             return Err(PeerMisbehaved::TooManyNamespaces);
         }
-        context.declared.push(Declared { prefix: prefix.of_text(text).into(), uri: (*uri).into() });
+        context.declare(prefix.of_text(text), &uri);
     }
     Ok(context)
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::child::Child;
 use super::element::Element;
-use super::tokens::{Token, Tokens};
-use super::{chars, child, ns, write};
+use super::tokens::{self, Attributes, Token, Tokens};
+use super::{chars, ns, write};
 
 /// An element with all that is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,15 +209,98 @@ impl Node {
 
 impl From<&Element<'_>> for Node {
     fn from(element: &Element<'_>) -> Self {
-        let mut node = Self::new(element.name().to_owned(), element.namespace().into_owned());
-        for attribute in element.attributes() {
-            take_attribute(&mut node, attribute.name, &attribute.value());
+        let mut builder = Builder { element, declared: Vec::new(), open: Vec::new() };
+        for token in Tokens::of(element.text_with_tags()) {
+            if let Some(node) = builder.take(token) {
+                return node;
+            }
         }
-        let mut children = element.children();
-        take_content(&mut node, element.content(), &mut || {
-            children.next().as_ref().map(Self::from)
-        });
-        node
+        unreachable!("the reader let a whole element pass")
+    }
+}
+
+/// Builds a tree in one pass over an element's text, however deep it is.
+struct Builder<'a> {
+    element: &'a Element<'a>,
+    /// Prefixes and what they stand for, the innermost last; empty for the default namespace.
+    declared: Vec<(&'a str, Cow<'a, str>)>,
+    /// Nodes whose end was not seen, and how many declarations were in force around each.
+    open: Vec<(Node, usize)>,
+}
+
+impl<'a> Builder<'a> {
+    /// Takes a token in, and returns the tree with its last one.
+    fn take(&mut self, token: Token<'a>) -> Option<Node> {
+        match token {
+            Token::Start(tag) => {
+                let opened = self.node(tag);
+                self.open.push(opened);
+                None
+            }
+            Token::Empty(tag) => {
+                let (node, around) = self.node(tag);
+                self.close(node, around)
+            }
+            Token::End(_) => {
+                let (node, around) = self.open.pop()?;
+                self.close(node, around)
+            }
+            Token::Text(raw) => self.text(chars::decode_text(raw)),
+            Token::CData(raw) => self.text(chars::decode_lines(raw)),
+        }
+    }
+
+    fn text(&mut self, text: Cow<'_, str>) -> Option<Node> {
+        if let Some((node, _)) = self.open.last_mut() {
+            node.push_text(text);
+        }
+        None
+    }
+
+    fn close(&mut self, node: Node, around: usize) -> Option<Node> {
+        self.declared.truncate(around);
+        match self.open.last_mut() {
+            Some((parent, _)) => {
+                parent.push(node);
+                None
+            }
+            None => Some(node),
+        }
+    }
+
+    fn node(&mut self, tag: &'a str) -> (Node, usize) {
+        let around = self.declared.len();
+        let mut attributes = Vec::new();
+        for attribute in Attributes::of(tag) {
+            match attribute.name.split_once(':') {
+                None if attribute.name == "xmlns" => self.declared.push(("", attribute.value())),
+                Some(("xmlns", prefix)) => self.declared.push((prefix, attribute.value())),
+                // What other prefixes mean rests on declarations, and no payload that is
+                // translated has any.
+                Some(_) if attribute.name != "xml:lang" => {}
+                None | Some(_) => attributes
+                    .push((Cow::Owned(attribute.name.to_owned()), attribute.value().into_owned())),
+            }
+        }
+        let name = tokens::tag_name(tag);
+        let (prefix, name) = name.split_once(':').unwrap_or(("", name));
+        let mut node = Node::new(name.to_owned(), self.namespace(prefix));
+        node.attributes = attributes;
+        (node, around)
+    }
+
+    fn namespace(&self, prefix: &str) -> Cow<'static, str> {
+        let within = self.declared.iter().rev().find(|(declared, _)| *declared == prefix);
+        let namespace = match within {
+            Some((_, namespace)) => &**namespace,
+            None if prefix == "xml" => ns::XML,
+            None => self.element.inherited(prefix).unwrap_or_default(),
+        };
+        // The commonest by far, which needs no text of its own.
+        match namespace {
+            ns::SERVER => Cow::Borrowed(ns::SERVER),
+            other => Cow::Owned(other.to_owned()),
+        }
     }
 }
 
@@ -225,36 +308,29 @@ impl From<&Child<'_>> for Node {
     fn from(child: &Child<'_>) -> Self {
         let mut node = Self::new(child.name().to_owned(), child.namespace().into_owned());
         for attribute in child.attributes() {
-            take_attribute(&mut node, attribute.name, &attribute.value());
+            let name = attribute.name;
+            if name == "xml:lang" || !(name.contains(':') || name == "xmlns") {
+                node.attributes.push((Cow::Owned(name.to_owned()), attribute.value().into_owned()));
+            }
         }
         let mut children = child.children();
-        take_content(&mut node, child.content(), &mut || children.next().as_ref().map(Self::from));
-        node
-    }
-}
-
-/// Takes an attribute over. Of those with a prefix only the language is: what others mean rests on
-/// declarations, and no payload that is translated has any.
-fn take_attribute(node: &mut Node, name: &str, value: &str) {
-    if name == "xml:lang" || !(name.contains(':') || name == "xmlns") {
-        node.attributes.push((Cow::Owned(name.to_owned()), value.to_owned()));
-    }
-}
-
-/// Takes text and elements over, in their order. The depth of what the reader let pass bounds the
-/// recursion.
-fn take_content(node: &mut Node, content: &str, next_child: &mut dyn FnMut() -> Option<Node>) {
-    let mut tokens = Tokens::of(content);
-    while let Some(token) = tokens.next() {
-        match token {
-            Token::Text(raw) => node.push_text(chars::decode_text(raw)),
-            Token::CData(raw) => node.push_text(raw.replace("\r\n", "\n").replace('\r', "\n")),
-            Token::Start(_) => {
-                child::skip_element(&mut tokens);
-                node.content.extend(next_child().map(Content::Node));
+        let mut tokens = Tokens::of(child.content());
+        while let Some(token) = tokens.next() {
+            match token {
+                Token::Text(raw) => node.push_text(chars::decode_text(raw)),
+                Token::CData(raw) => node.push_text(chars::decode_lines(raw)),
+                Token::Start(_) => {
+                    super::child::skip_element(&mut tokens);
+                    node.content
+                        .extend(children.next().as_ref().map(Self::from).map(Content::Node));
+                }
+                Token::Empty(_) => {
+                    node.content
+                        .extend(children.next().as_ref().map(Self::from).map(Content::Node));
+                }
+                Token::End(_) => {}
             }
-            Token::Empty(_) => node.content.extend(next_child().map(Content::Node)),
-            Token::End(_) => {}
         }
+        node
     }
 }

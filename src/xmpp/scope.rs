@@ -11,6 +11,8 @@ use crate::limits;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Context {
     pub(super) declared: Vec<Declared>,
+    /// The place of the default namespace, which most names are in.
+    default: Option<u8>,
 }
 
 /// One declaration of a stream header.
@@ -32,8 +34,19 @@ impl Declared {
 }
 
 impl Context {
+    /// Adds a declaration.
+    pub(super) fn declare(&mut self, prefix: &str, uri: &str) {
+        if prefix.is_empty() {
+            self.default = u8::try_from(self.declared.len()).ok();
+        }
+        self.declared.push(Declared { prefix: prefix.into(), uri: uri.into() });
+    }
+
     /// Returns the place of the declaration of `prefix`.
     pub(super) fn find(&self, prefix: &[u8]) -> Option<usize> {
+        if prefix.is_empty() {
+            return self.default.map(usize::from);
+        }
         self.declared.iter().position(|declared| declared.prefix.as_bytes() == prefix)
     }
 }
@@ -64,6 +77,9 @@ pub(super) struct Binding {
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     bindings: Vec<Binding>,
+    /// Attributes with a prefix of the tag that is being read: local name and what the prefix
+    /// stands for.
+    prefixed: Vec<(Span, Bound)>,
     /// A bit for each declaration of the context that the element uses.
     pub(super) inherited: u32,
 }
@@ -121,7 +137,12 @@ impl Scope {
         prefix: &[u8],
         context: &Context,
     ) -> Result<Bound, PeerMisbehaved> {
-        let within = self.bindings.iter().rev().find(|b| b.prefix.of(input) == prefix);
+        let len = prefix.len() as u32;
+        let same = |b: &&Binding| {
+            let prefix_len = b.prefix.end - b.prefix.start;
+            prefix_len == len && (len == 0 || b.prefix.of(input) == prefix)
+        };
+        let within = self.bindings.iter().rev().find(same);
         if let Some(binding) = within {
             let nothing = prefix.is_empty() && binding.uri.start == binding.uri.end;
             return Ok(if nothing { Bound::Nothing } else { Bound::Within(binding.uri) });
@@ -149,20 +170,17 @@ impl Scope {
         attributes: &[Attribute],
         context: &Context,
     ) -> Result<(), PeerMisbehaved> {
-        for (at, one) in attributes.iter().enumerate() {
-            if !is_plain_prefixed(input, one) {
-                continue;
+        self.prefixed.clear();
+        for attribute in attributes.iter().filter(|a| is_plain_prefixed(input, a)) {
+            let bound = self.resolve(input, attribute.name.prefix().of(input), context)?;
+            let local = attribute.name.local();
+            let same = |(other, to): &(Span, Bound)| {
+                other.of(input) == local.of(input) && is_same(input, *to, bound, context)
+            };
+            if self.prefixed.iter().any(same) {
+                return Err(PeerMisbehaved::DuplicateAttribute);
             }
-            let bound = self.resolve(input, one.name.prefix().of(input), context)?;
-            for other in attributes[..at].iter().filter(|other| is_plain_prefixed(input, other)) {
-                if other.name.local().of(input) != one.name.local().of(input) {
-                    continue;
-                }
-                let other = self.resolve(input, other.name.prefix().of(input), context)?;
-                if uri(input, bound, context) == uri(input, other, context) {
-                    return Err(PeerMisbehaved::DuplicateAttribute);
-                }
-            }
+            self.prefixed.push((local, bound));
         }
         Ok(())
     }
@@ -179,6 +197,9 @@ pub(super) fn declares(
     input: &[u8],
     attribute: &Attribute,
 ) -> Result<Option<Span>, PeerMisbehaved> {
+    if !attribute.name.begins_with(b'x') {
+        return Ok(None);
+    }
     let name = attribute.name.whole.of(input);
     if !name.starts_with(b"xmlns") {
         return Ok(None);
@@ -188,6 +209,13 @@ pub(super) fn declares(
         Some(b':') => attribute.name.local(),
         Some(_) => return Ok(None),
     };
+    let raw = attribute.value.of(input);
+    let may_be_reserved = matches!(raw.len(), 0 | XML_LEN | XMLNS_LEN)
+        || prefix.of(input).first() == Some(&b'x')
+        || memchr::memchr(b'&', raw).is_some();
+    if !may_be_reserved {
+        return Ok(Some(prefix));
+    }
     let uri = value(input, attribute.value);
     let sound = match (prefix.of(input), &*uri) {
         (b"xmlns", _) | (_, ns::XMLNS) => false,
@@ -198,12 +226,32 @@ pub(super) fn declares(
     if sound { Ok(Some(prefix)) } else { Err(PeerMisbehaved::Declares) }
 }
 
+const XML_LEN: usize = ns::XML.len();
+const XMLNS_LEN: usize = ns::XMLNS.len();
+
 /// Decodes a value whose text has not been checked; what is no UTF-8 is refused elsewhere.
 fn value(input: &[u8], span: Span) -> Cow<'_, str> {
     match std::str::from_utf8(span.of(input)) {
         Ok(text) => chars::decode_value(text),
         Err(_) => Cow::Borrowed("\u{fffd}"),
     }
+}
+
+/// Tells whether two prefixes stand for one namespace.
+fn is_same(input: &[u8], one: Bound, other: Bound, context: &Context) -> bool {
+    match (one, other) {
+        (Bound::Within(one), Bound::Within(other)) => {
+            let (raw, other_raw) = (one.of(input), other.of(input));
+            let decoded = || value(input, one) == value(input, other);
+            raw == other_raw || (is_encoded(raw) || is_encoded(other_raw)) && decoded()
+        }
+        (one, other) => uri(input, one, context) == uri(input, other, context),
+    }
+}
+
+/// Tells whether a value is other than as it stands.
+fn is_encoded(raw: &[u8]) -> bool {
+    raw.iter().any(|byte| *byte == b'&' || *byte < b' ')
 }
 
 fn uri<'a>(input: &'a [u8], bound: Bound, context: &'a Context) -> Cow<'a, str> {

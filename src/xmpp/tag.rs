@@ -35,9 +35,30 @@ pub(super) struct Name {
     pub(super) whole: Span,
     /// Bytes of the prefix; 0: there is none.
     pub(super) prefix_len: u16,
+    /// First byte, last byte and length, so that most names differ without a look at them.
+    mark: u32,
 }
 
 impl Name {
+    fn new(input: &[u8], whole: Span, prefix_len: u16) -> Self {
+        let name = whole.of(input);
+        let edge = |byte: Option<&u8>| u32::from(byte.copied().unwrap_or_default());
+        let mark = edge(name.first()) | edge(name.last()) << 8 | (whole.end - whole.start) << 16;
+        Self { whole, prefix_len, mark }
+    }
+
+    /// Tells whether both are the same as written.
+    #[inline]
+    fn is_same(self, other: Self, input: &[u8]) -> bool {
+        self.mark == other.mark && self.whole.of(input) == other.whole.of(input)
+    }
+
+    /// Tells whether the name begins with this byte.
+    #[inline]
+    pub(super) const fn begins_with(self, byte: u8) -> bool {
+        self.mark & 0xff == byte as u32
+    }
+
     #[inline]
     pub(super) fn prefix(self) -> Span {
         Span { start: self.whole.start, end: self.whole.start + u32::from(self.prefix_len) }
@@ -160,7 +181,26 @@ fn attribute(input: &[u8], at: usize, bounds: &Bounds) -> Partial<(Attribute, us
 
 /// Reads a name. `None`: the input ends in it.
 #[inline]
-pub(super) fn name(input: &[u8], start: usize, bounds: &Bounds) -> Partial<Name> {
+fn name(input: &[u8], start: usize, bounds: &Bounds) -> Partial<Name> {
+    let rest = input.get(start..).unwrap_or_default();
+    let end = rest.iter().position(|byte| !chars::is_plain_in_name(*byte));
+    let Some((name, [behind, ..])) = end.and_then(|end| rest.split_at_checked(end)) else {
+        return rare_name(input, start, bounds);
+    };
+    if !behind.is_ascii() || *behind == b':' || name.len() > usize::from(bounds.name_bytes) {
+        return rare_name(input, start, bounds);
+    }
+    match name.first() {
+        Some(first) if chars::may_begin_name(*first) => {
+            Ok(Some(Name::new(input, Span::new(start, start + name.len()), 0)))
+        }
+        _ => Err(PeerMisbehaved::Syntax),
+    }
+}
+
+/// Reads a name that has a colon, bytes above ASCII, or no end.
+#[cold]
+fn rare_name(input: &[u8], start: usize, bounds: &Bounds) -> Partial<Name> {
     let mut at = start;
     let mut part = start;
     let mut prefix_len = 0;
@@ -193,7 +233,7 @@ pub(super) fn name(input: &[u8], start: usize, bounds: &Bounds) -> Partial<Name>
         return Err(PeerMisbehaved::NameTooLong);
     }
     let prefix_len = u16::try_from(prefix_len).map_err(|_| PeerMisbehaved::NameTooLong)?;
-    let name = Name { whole: Span::new(start, at), prefix_len };
+    let name = Name::new(input, Span::new(start, at), prefix_len);
     if seen >= 0x80 {
         if prefix_len > 0 {
             chars::check_name(name.prefix().of(input))?;
@@ -207,8 +247,7 @@ pub(super) fn name(input: &[u8], start: usize, bounds: &Bounds) -> Partial<Name>
 #[inline]
 fn unique(input: &[u8], attributes: &[Attribute], tag: StartTag) -> Partial<StartTag> {
     for (at, one) in attributes.iter().enumerate() {
-        let name = one.name.whole.of(input);
-        if attributes[..at].iter().any(|other| other.name.whole.of(input) == name) {
+        if attributes[..at].iter().any(|other| other.name.is_same(one.name, input)) {
             return Err(PeerMisbehaved::DuplicateAttribute);
         }
     }

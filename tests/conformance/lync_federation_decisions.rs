@@ -6,13 +6,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use entente::dns::{Answer, Cache, Failure, Question, Target};
+use entente::policy::users::{Directory, DirectoryBuilder, Gate, Home, Marks, MarksCount, Role};
 use entente::policy::{
-    Decision, DefaultRoute, Inbound, Outbound, PartnerKind, PartnerRule, Pattern, ProviderKind,
-    ProviderRule, Rules, SourceNetwork, Verification, compile,
+    Decision, DefaultRoute, Inbound, Outbound, PartnerKind, PartnerRule, Pattern, Permit,
+    ProviderKind, ProviderRule, Rules, SourceNetwork, Verification, compile,
 };
 use entente::time::Now;
 
 use crate::lync_federation::{contoso, domain, peer};
+use crate::lync_federation_users;
 
 const PARTNER: &str = "fabrikam.example";
 const OWN_EDGE: &str = "sip.fabrikam.example";
@@ -142,6 +144,81 @@ fn oracle(case: &Case) -> Outcome {
     }
 }
 
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    Messages,
+    Media,
+}
+
+/// What an own user may, as the policies of section 5.5 say it.
+struct UserPolicies {
+    /// What the policy of the user opens, bit by bit; `None`: there is no policy at all.
+    open: Option<usize>,
+    directory: Directory,
+}
+
+/// Every way to open and close the gates of one policy, and none.
+fn user_policies() -> Vec<UserPolicies> {
+    let all = (0..32).map(Some).chain([None]);
+    all.map(|open| {
+        let policies = open.map(|open| lync_federation_users::policy("own", open));
+        let granted = if open.is_some() { "own" } else { "" };
+        let policies = policies.into_iter().collect();
+        let mut builder = DirectoryBuilder::new([1, 2], policies, MarksCount::Decide, 1);
+        builder.add("kim", "contoso.example", "", granted, Home::Pool).expect("a user");
+        UserPolicies { open, directory: builder.finish() }
+    })
+    .collect()
+}
+
+/// Sections 5.5 and 12.2, by the kind of partner alone: the number of the refusal, if it is one.
+fn oracle_of_user(
+    kind: PartnerKind,
+    case: &Case,
+    open: Option<usize>,
+    role: Role,
+    offer: Offer,
+) -> Option<u16> {
+    let open = open?;
+    let bit = |place: usize| open >> place & 1 == 1;
+    let (federation, public_im, public_av) = (bit(0), bit(2), bit(3));
+    let is_public = match kind {
+        PartnerKind::PublicProvider => true,
+        PartnerKind::DefaultRoute => case.hub_is_public,
+        _ => false,
+    };
+    let may = match (is_public, offer) {
+        (false, _) => federation,
+        (true, Offer::Messages) => public_im,
+        (true, Offer::Media) => public_im && public_av,
+    };
+    match (may, role) {
+        (true, _) => None,
+        (false, Role::Sender) if !federation && !public_im => Some(1012),
+        (false, _) if is_public => Some(1001),
+        (false, _) => Some(1002),
+    }
+}
+
+/// Asks for what policy lets pass whether each own user may; returns how many were asked about.
+fn judge_users(case: &Case, permit: &Permit, users: &[UserPolicies]) -> usize {
+    let role = if case.peer.is_some() { Role::Recipient } else { Role::Sender };
+    for UserPolicies { open, directory } in users {
+        for offer in [Offer::Messages, Offer::Media] {
+            let gate = Gate::towards(permit.source_network());
+            let gate = if offer == Offer::Media { gate.of_media() } else { gate };
+            let judged = directory.judge(b"kim", b"contoso.example", gate, role, Marks::default());
+            assert_eq!(
+                judged.err().map(|closed| closed.diagnostics()),
+                oracle_of_user(permit.kind(), case, *open, role, offer),
+                "{case:?} {open:?} {role:?} {offer:?}"
+            );
+        }
+    }
+    users.len() * 2
+}
+
 /// Section 5.2: the source type, and whether the user counts as verified.
 fn oracle_of_trust(kind: PartnerKind, case: &Case) -> (&'static str, SourceNetwork) {
     match kind {
@@ -233,7 +310,8 @@ fn dns(case: &Case) -> Cache {
     cache
 }
 
-fn judge(case: &Case) {
+/// Judges one cell, for every policy that an own user may have; returns how many of these were asked.
+fn judge(case: &Case, users: &[UserPolicies]) -> usize {
     let rules = rules(case);
     let (own, partner) = (rules.own_domains[0].clone(), domain(PARTNER));
     let policy = compile(rules, 1).unwrap_or_else(|found| panic!("{case:?}: {found:?}"));
@@ -267,10 +345,13 @@ fn judge(case: &Case) {
             }
             let route = permit.route().map(|route| route.targets().len());
             assert_eq!(route, case.peer.is_none().then_some(1), "{case:?}");
+            judge_users(case, &permit, users)
         }
         (Decision::Refuse(refusal), expected) => {
             let got = Outcome::Refuse(refusal.status(), refusal.diagnostics());
             assert_eq!(got, expected, "{case:?}: {}", refusal.sentence());
+            // Whom policy refuses, no policy of a user lets pass: he is not asked about.
+            0
         }
         (Decision::Ask(question), _) => panic!("{case:?} asks {question:?}"),
     }
@@ -291,7 +372,8 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
         [None, Some(OWN_EDGE), Some(ELSEWHERE), Some(HOSTING), Some(PUBLIC), Some(STATED)];
     let levels = [Verification::Always, Verification::Source, Verification::Never];
     let peers: Vec<Option<&str>> = HOSTS.into_iter().map(Some).chain([None]).collect();
-    let mut cells = 0;
+    let users = user_policies();
+    let (mut cells, mut of_users) = (0, 0);
     for statement in statements {
         for record in records {
             for verification in levels {
@@ -317,7 +399,7 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
                         if case.hub_is_public && !case.default_route {
                             continue;
                         }
-                        judge(&case);
+                        of_users += judge(&case, &users);
                         cells += 1;
                     }
                 }
@@ -325,6 +407,7 @@ fn s5_every_cell_of_the_table_of_decisions_is_what_the_oracle_says() {
         }
     }
     assert_eq!(cells, 7 * 6 * 3 * 7 * (2 * 8 + 2 * 2));
+    assert!(of_users > 100_000, "every kind is crossed with every user: {of_users}");
 }
 
 /// Section 5.1: in a shared address space our own domain is spoken for by the provider that has a

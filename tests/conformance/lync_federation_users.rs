@@ -59,7 +59,7 @@ fn s5_3_failures_lower_the_rate_to_one_a_second() {
 }
 
 /// Every way to open and close the gates, told apart by five bits.
-fn policy(name: &str, open: usize) -> AccessPolicy {
+pub(crate) fn policy(name: &str, open: usize) -> AccessPolicy {
     let bit = |place: usize| open >> place & 1 == 1;
     AccessPolicy {
         name: name.to_owned(),

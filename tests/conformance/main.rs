@@ -14,7 +14,10 @@ mod rfc7622_addresses;
 mod xep0106;
 mod xep0178;
 mod xep0185;
+mod xep0198;
+mod xep0199;
 mod xep0220;
+mod xep0288;
 mod xmpp;
 
 use entente::sip::{Edits, FramingFault, HeaderTable, Message, Scan, SyntaxFault, scan};

@@ -32,6 +32,8 @@ enum Conduct {
     Guesses,
     /// Writes to one user after another, all of them there.
     Enumerates,
+    /// The same, and comes back with another certificate now and then.
+    Swaps,
 }
 
 struct Partner {
@@ -72,6 +74,7 @@ impl World {
             ("flood.example", Conduct::Floods),
             ("guess.example", Conduct::Guesses),
             ("enumerate.example", Conduct::Enumerates),
+            ("swap.example", Conduct::Swaps),
         ]
         .map(|(name, conduct)| {
             let hosts = [format!("sip.{name}")];
@@ -101,7 +104,7 @@ impl World {
             Conduct::Good | Conduct::Listed => format!("user{few}"),
             Conduct::Floods => "user1".to_owned(),
             Conduct::Guesses => format!("nobody{sent}"),
-            Conduct::Enumerates => format!("user{sent}"),
+            Conduct::Enumerates | Conduct::Swaps => format!("user{sent}"),
         };
         let text = format!(
             "MESSAGE sip:{user}@contoso.example SIP/2.0\r\n\
@@ -181,6 +184,21 @@ impl World {
         for (partner, messages) in [(0, 1), (1, 8), (2, 20), (3, guessed), (4, enumerated)] {
             (0..messages).for_each(|_| self.send(partner));
         }
+        self.advance();
+    }
+
+    /// Lets a partner leave every shard and come back with another certificate for its edge.
+    fn swap(&mut self, partner: usize, number: usize) {
+        let Self { edge, partners, now, .. } = self;
+        let Partner { domain, legs, .. } = &mut partners[partner];
+        let hosts = [format!("sip.{domain}"), format!("c{number}.{domain}")];
+        for (shard, leg) in edge.shards.iter_mut().zip(legs) {
+            shard.close(*now, *leg);
+            *leg = shard.open(*now, Class::Federation, &hosts, None);
+        }
+    }
+
+    fn advance(&mut self) {
         self.now = self.now.plus_ms(100);
         for shard in 0..SHARDS {
             let Shard { access, effects, .. } = &mut self.edge.shards[shard];
@@ -216,6 +234,7 @@ fn floods_guesses_and_enumerations_are_bounded_and_others_unharmed() {
                     assert!(partner.reached < 60 + SECONDS, "{told}");
                     assert!(partner.users.len() <= 100, "{told}");
                 }
+                Conduct::Swaps => assert_eq!(partner.sent, 0, "{told}"),
                 Conduct::Enumerates => {
                     assert_eq!(partner.users.len(), 100, "{told}");
                     assert_eq!(partner.reached, 100, "{told}");
@@ -225,6 +244,30 @@ fn floods_guesses_and_enumerations_are_bounded_and_others_unharmed() {
         let suspicious = world.scores.scores(world.now).into_iter().filter(|s| s.suspicious);
         // The two that guess and enumerate, each under its domain and its certificate.
         assert_eq!(suspicious.count(), 4, "seed {seed}");
+    }
+}
+
+/// A new certificate begins no new score: what its domain has done stays with it, on every shard
+/// and connection.
+#[test]
+fn a_certificate_swapped_mid_life_inherits_what_its_domain_has_done() {
+    const SWAPS: usize = 5;
+    for seed in 1..=10 {
+        let mut world = World::new(seed, Limits { users: 100, ..Limits::default() });
+        for round in 0..400 {
+            if round % 20 == 10 {
+                world.swap(SWAPS, round);
+            }
+            let messages = 1 + world.chance.below(2);
+            (0..messages).for_each(|_| world.send(SWAPS));
+            world.advance();
+        }
+        let partner = &world.partners[SWAPS];
+        assert!(partner.sent > 400, "seed {seed}");
+        assert_eq!(partner.users.len(), 100, "seed {seed}: {} certificates", 400 / 20);
+        assert_eq!(partner.reached, 100, "seed {seed}");
+        let suspicious = world.scores.scores(world.now).into_iter().any(|s| s.suspicious);
+        assert!(suspicious, "seed {seed}: so many refusals are remembered");
     }
 }
 

@@ -8,6 +8,7 @@
 //! `SEEDS=n` runs that many seeds (200 by default), `SEED=n` just one and prints its trace.
 
 mod clock;
+mod forged;
 mod hostile;
 mod network;
 mod oracle;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use entente::dns::Domain;
 use entente::edge::access::{Access, Setup};
-use entente::edge::{Class, Core, Effects, Fed, LegId, Opened, OutletId};
+use entente::edge::{Class, Core, Effects, Fed, LegId, Lost, Opened, OutletId};
 use entente::policy::{
     self, Anchors, NextHop, Outgoing, PartnerRule, PeerNames, RevocationState, Rules, Scores,
     Snapshot,
@@ -123,6 +123,12 @@ impl Shard {
         self.effects.open(leg);
         self.access.leg_opened(now, leg, opened, &mut self.effects);
         leg
+    }
+
+    /// Lets a leg go; what was staged for it is lost.
+    pub(crate) fn close(&mut self, now: Now, leg: LegId) {
+        self.effects.close(leg);
+        self.access.leg_closed(now, leg, Lost::ClosedByPeer, 0, &mut self.effects);
     }
 
     /// Feeds all whole messages and returns how many bytes they were.

@@ -38,9 +38,23 @@ const PROGRAM_EXISTS_UNIX_S: u64 = 1_735_689_600;
 const CLOCK_KEEPERS: [&str; 5] =
     ["/run/chrony", "/run/chronyd.pid", "/run/ntpd.pid", "/run/ntpsec", "/run/openntpd.pid"];
 
+/// Opens the log as the edge does, without making it; and makes a file beside it, which its turning
+/// over needs, for a moment.
+fn try_log(path: &Path) -> std::io::Result<()> {
+    if path.exists() {
+        fs::OpenOptions::new().read(true).append(true).open(path)?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".check-{}", std::process::id()));
+    let beside = Path::new(&beside);
+    fs::OpenOptions::new().write(true).create_new(true).open(beside)?;
+    fs::remove_file(beside)
+}
+
 impl Checker<'_> {
     pub(super) fn host(&mut self) {
         self.ports();
+        self.decision_log();
         self.readiness();
         self.available_memory();
         self.descriptors();
@@ -86,6 +100,30 @@ impl Checker<'_> {
             };
             self.at(&key, Severity::Error, code, sentence, advice);
         }
+    }
+
+    /// Tries what the edge will do with the decision log, and leaves nothing behind.
+    fn decision_log(&mut self) {
+        let Some(path) = &self.config.log.decisions else { return };
+        let Err(why) = try_log(path) else { return };
+        let (told, advice) = match why.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                ("its directory is not there", "make the directory, owned by the edge's user")
+            }
+            ErrorKind::IsADirectory => ("it is a directory", "name a file"),
+            ErrorKind::PermissionDenied => (
+                "this user may not write there",
+                "give the edge's user the file and write access to its directory",
+            ),
+            ErrorKind::ReadOnlyFilesystem => (
+                "the file system is read-only here",
+                "name a place of the state directory, or add it to ReadWritePaths of the unit",
+            ),
+            _ => ("the system refuses it", "see the reason"),
+        };
+        let path = path.display();
+        let sentence = format!("{path} cannot be written: {told} ({why}); nothing will be logged");
+        self.at("log.decisions", Severity::Warning, "decision-log-unwritable", sentence, advice);
     }
 
     fn readiness(&mut self) {

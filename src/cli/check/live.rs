@@ -18,7 +18,7 @@ use crate::time::Clock;
 use crate::tls::Material;
 
 pub(super) mod doors;
-mod handshake;
+pub(super) mod handshake;
 mod own;
 mod sample;
 
@@ -63,7 +63,11 @@ impl Checker<'_> {
             return;
         };
         self.next_hops(&material);
+        if let Some(ask) = self.asker() {
+            self.gateway_edges(&material, &ask);
+        }
         if self.config.federation.enabled {
+            self.xmpp_partners(&snapshot, limit);
             self.doors(&control::rules(self.config), &snapshot, &material, limit);
         }
     }

@@ -25,6 +25,7 @@ mod planned;
 mod policy;
 mod pool;
 mod published;
+mod xmpp;
 
 /// Arguments of `entente check`.
 #[derive(Clone, Debug, clap::Args)]

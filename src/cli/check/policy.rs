@@ -38,6 +38,11 @@ impl Checker<'_> {
         sentence: String,
         advice: &str,
     ) {
+        let remarks = self.config.remarks(place);
+        let sentence = match remarks.is_empty() {
+            true => sentence,
+            false => format!("{sentence} ({remarks})"),
+        };
         let place = self.config.whereabouts(place);
         let advice = advice.to_owned();
         self.findings.push(Finding { code, severity, sentence, place, advice });

@@ -69,6 +69,34 @@ fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
 }
 
 #[test]
+fn a_decision_log_that_cannot_be_written_is_found_and_none_is_made() {
+    let directory = world(&["sip.contoso.example"]);
+    let look = |log: &str| {
+        let text = format!("{}[log]\ndecisions = \"{log}\"\n", text_for(free_port()));
+        let findings = found(directory.path(), &text, now());
+        findings.into_iter().find(|finding| finding.code == "decision-log-unwritable")
+    };
+    let before = fs::read_dir(directory.path()).unwrap().count();
+    assert!(look("decisions.log").is_none());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), before, "nothing is left behind");
+
+    let missing = look("nowhere/decisions.log").expect("no directory");
+    assert_eq!(missing.severity, Severity::Warning);
+    let path = directory.path().join("nowhere/decisions.log");
+    let expected = format!(
+        "{} cannot be written: its directory is not there (No such file or directory (os error \
+         2)); nothing will be logged",
+        path.display()
+    );
+    assert_eq!(missing.sentence, expected);
+    assert_eq!(missing.advice, "make the directory, owned by the edge's user");
+
+    fs::create_dir(directory.path().join("folder")).unwrap();
+    assert!(look("folder").expect("no file").sentence.contains(": it is a directory ("));
+    assert!(look("sip.pem/decisions.log").expect("no file").sentence.contains("not there"));
+}
+
+#[test]
 fn a_sound_configuration_has_nothing_but_a_silent_name_server() {
     let directory = world(&["sip.contoso.example"]);
     let findings = found(directory.path(), &text_for(free_port()), now());

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::{Args, Reload, client, print, show};
-use crate::config::{self, Config, read_domain, read_pattern};
+use crate::config::{self, Config, Remarks, read_domain, read_pattern};
 use crate::control::edit::{Addition, Edit, PolicyFile, socket_in};
 use crate::dns::Domain;
 use crate::policy::{Pattern, Place};
@@ -142,6 +142,8 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
                 "domain": partner.domain.to_string(),
                 "edge": edge,
                 "place": config.whereabouts(Place::Partner(numbered(index))),
+                "owner": partner.owner,
+                "ticket": partner.ticket,
             })
         })
         .collect();
@@ -151,7 +153,12 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         .enumerate()
         .map(|(index, blocked)| {
             let place = config.whereabouts(Place::Blocked(numbered(index)));
-            json!({ "domain": blocked.domain.to_string(), "place": place })
+            json!({
+                "domain": blocked.domain.to_string(),
+                "place": place,
+                "owner": blocked.owner,
+                "ticket": blocked.ticket,
+            })
         })
         .collect();
     let answer = json!({
@@ -167,19 +174,26 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
 /// Returns the lists as a table.
 fn listed(answer: &Value) -> String {
     let mut text = String::new();
-    let mut row = |domain: &Value, what: &str, place: &Value| {
-        let (domain, place) = (domain.as_str().unwrap_or("-"), place.as_str().unwrap_or("-"));
-        text.push_str(&format!("{domain:<40} {what:<40} {place}\n"));
+    let mut row = |entry: &Value, what: &str| {
+        let word = |key: &str| entry[key].as_str();
+        let (domain, place) = (word("domain").unwrap_or("-"), word("place").unwrap_or("-"));
+        let remarks = Remarks {
+            owner: word("owner").map(str::to_owned),
+            ticket: word("ticket").map(str::to_owned),
+        };
+        let line = format!("{domain:<40} {what:<40} {place:<24} {remarks}");
+        text.push_str(line.trim_end());
+        text.push('\n');
     };
     for partner in answer["partners"].as_array().into_iter().flatten() {
         let what = match partner["edge"].as_str() {
             Some(edge) => format!("edge {edge}"),
             None => "edge by DNS SRV".to_owned(),
         };
-        row(&partner["domain"], &what, &partner["place"]);
+        row(partner, &what);
     }
     for blocked in answer["blocked"].as_array().into_iter().flatten() {
-        row(&blocked["domain"], "blocked", &blocked["place"]);
+        row(blocked, "blocked");
     }
     for (key, what) in [("partners_csv", "partners"), ("blocked_csv", "blocked domains")] {
         if let Some(rows) = answer[key].as_u64() {
@@ -192,4 +206,29 @@ fn listed(answer: &Value) -> String {
     };
     text.push_str(&format!("{:<40} {everybody}\n", "every other domain"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_whose_an_entry_is() {
+        let answer = json!({
+            "partners": [
+                { "domain": "a.example", "edge": null, "place": "e.toml:3", "owner": "ann",
+                  "ticket": "UC-1" },
+                { "domain": "b.example", "edge": "sip.b.example:5061", "place": "e.toml:9",
+                  "owner": null, "ticket": null },
+            ],
+            "blocked": [{ "domain": "c.example", "place": "e.toml:12", "ticket": "SEC-7" }],
+            "discovery": false,
+        });
+        let text = listed(&answer);
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0].join(" "), "a.example edge by DNS SRV e.toml:3 owner ann, ticket UC-1");
+        assert_eq!(lines[1].join(" "), "b.example edge sip.b.example:5061 e.toml:9");
+        assert_eq!(lines[2].join(" "), "c.example blocked e.toml:12 ticket SEC-7");
+    }
 }

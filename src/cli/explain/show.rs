@@ -70,6 +70,8 @@ fn lines(explained: &Explanation) -> Vec<(&'static str, String)> {
     }
     lines.extend(explained.diagnostics.clone().map(|diagnostics| ("", diagnostics)));
     lines.extend(explained.place.clone().map(|place| ("rule", place)));
+    lines.extend(explained.owner.clone().map(|owner| ("owner", owner)));
+    lines.extend(explained.ticket.clone().map(|ticket| ("ticket", ticket)));
     let dns = explained.dns.iter();
     lines.extend(dns.map(|asked| ("DNS", format!("{}: {}", asked.question, asked.answer))));
     if !explained.certificate_names.is_empty() {

@@ -131,6 +131,21 @@ fn a_refusal_names_its_rule_with_file_and_line() {
 }
 
 #[test]
+fn an_entry_is_shown_with_its_owner_and_ticket() {
+    let stated = "domain = \"litware.example\"\n";
+    assert!(TEXT.contains(stated), "{TEXT}");
+    let owned = format!("{stated}owner = \"abuse desk\"\nticket = \"SEC-7\"\n");
+    let text = TEXT.replace(stated, &owned);
+    let blocked = explained(&text, &args(ALICE, "sip:eve@litware.example"));
+    assert_eq!(blocked.owner.as_deref(), Some("abuse desk"));
+    assert_eq!(blocked.ticket.as_deref(), Some("SEC-7"));
+    let shown = show::text(&blocked);
+    assert!(shown.contains("owner             abuse desk\nticket            SEC-7\n"), "{shown}");
+    let other = explained(&text, &args("sip:bob@tailspin.example", ALICE));
+    assert_eq!((other.owner, other.ticket), (None, None));
+}
+
+#[test]
 fn a_certificate_that_is_given_is_judged() {
     let mut args = args("sip:bob@tailspin.example", ALICE);
     args.certificate = vec![Domain::parse(b"sip.tailspin.example").unwrap()];

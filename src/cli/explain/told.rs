@@ -7,6 +7,7 @@ use super::screens::{self, Said, Screen, Step};
 use super::throttle::{self, Throttle};
 use super::trial::Outcome;
 use super::{Case, Direction, live, show};
+use crate::config::Remarks;
 use crate::dns::Domain;
 use crate::policy::{Anchors, Decision};
 
@@ -43,6 +44,12 @@ pub(super) struct Explanation {
     /// The entry or switch, and where it is written.
     pub(super) rule: Option<String>,
     pub(super) place: Option<String>,
+    /// Who answers for the entry behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
+    /// Where that entry was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ticket: Option<String>,
     pub(super) screens: Vec<Step>,
     /// Names the partner's certificate must carry.
     pub(super) certificate_names: Vec<String>,
@@ -78,6 +85,7 @@ pub(super) struct Next {
 struct Ruled {
     sentence: Option<String>,
     place: Option<String>,
+    remarks: Remarks,
 }
 
 impl Case<'_> {
@@ -138,6 +146,9 @@ impl Case<'_> {
             reason,
             diagnostics,
             rule: partner.sentence,
+            // Whose the entry is that policy found, whatever else may have decided.
+            owner: partner.remarks.owner,
+            ticket: partner.remarks.ticket,
             place,
             screens,
             certificate_names: self.certificate_names(&outcome),
@@ -164,7 +175,8 @@ impl Case<'_> {
             Decision::Ask(_) => (None, None),
         };
         let place = entry.map(|entry| format!("{entry}, {}", self.config.whereabouts(entry)));
-        Ruled { sentence, place }
+        let remarks = entry.map(|entry| self.config.remarks(entry)).unwrap_or_default();
+        Ruled { sentence, place, remarks }
     }
 
     fn verdict(

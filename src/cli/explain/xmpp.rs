@@ -87,6 +87,24 @@ pub(super) struct Explanation {
 /// A reason, and the entry that gives it.
 type Told = (String, Option<String>);
 
+/// Looks at a partner's server as the proxy would; `Ok(Err)` says why there is no way.
+///
+/// # Errors
+/// A file of TLS, or the system's resolver.
+pub(in crate::cli) fn door(
+    config: &Config,
+    snapshot: &Snapshot,
+    partner: &XmppPartner,
+    ours: &Domain,
+) -> anyhow::Result<Result<(), String>> {
+    let (asked, evidence) = live::look(config, snapshot, partner, ours, &partner.domain)?;
+    if evidence.satisfied {
+        return Ok(Ok(()));
+    }
+    let dns = asked.first().map(|asked| format!("{}: {}", asked.question, asked.answer));
+    Ok(Err(evidence.sentences.last().cloned().or(dns).unwrap_or_default()))
+}
+
 /// What is asked.
 struct Case<'a> {
     config: &'a Config,

@@ -5,12 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::{Config, PlanNode, Preset};
 use crate::control;
+use crate::dns::Domain;
 use crate::edge::Class;
-use crate::plan::{Addresses, Deployment, Identity, Inner, Node, Planned, Version, Vips};
-use crate::policy::{self, Listed};
+use crate::plan::{
+    Addresses, Deployment, Identity, Inner, Node, Planned, Shows, Version, Vips, Xmpp,
+};
+use crate::policy::{self, Listed, XmppServed};
 
 /// Port at which partners are connected to where nothing else is said.
 const PARTNER_PORT: u16 = 5061;
+/// Port that records of XMPP servers which begin with TLS usually name.
+const DIRECT_TLS_PORT: u16 = 5270;
 
 /// Returns the deployment that `config` describes.
 #[must_use]
@@ -40,6 +45,7 @@ pub fn deployment(config: &Config) -> Deployment {
         av_fqdn: or_below(&plan.av_fqdn, "av"),
         xmpp_fqdn: plan.xmpp_fqdn.as_ref().unwrap_or(&config.edge.external_fqdn).to_string(),
         xmpp_domains,
+        xmpp: xmpp(config),
         web_fqdn: or_below(&plan.web_fqdn, "webext"),
         web_names: plan.web_names.clone(),
         web_addresses: plan.web_addresses.clone(),
@@ -89,6 +95,39 @@ fn port(config: &Config, class: Class) -> Option<u16> {
     config.listeners_of(class).map(|listener| listener.address.port()).next()
 }
 
+/// Returns what of XMPP this process runs, and with whom it speaks.
+fn xmpp(config: &Config) -> Xmpp {
+    let unsaid = Xmpp::default();
+    let proxy = config.runs_xmpp_proxy();
+    let inner = |name: &Domain, port, addresses: &[IpAddr]| Inner {
+        name: name.clone(),
+        port,
+        addresses: addresses.to_vec(),
+    };
+    let proxies = config.xmpp_partners.iter().filter_map(|partner| partner.proxy.as_ref());
+    let mut partner_ports: BTreeSet<u16> = proxies.map(|proxy| proxy.port).collect();
+    partner_ports.insert(unsaid.port);
+    if proxy {
+        partner_ports.insert(DIRECT_TLS_PORT);
+    }
+    let edges = config.gateway_edges.iter();
+    let gateway = config.gateway_sip().filter(|_| config.runs_access_edge());
+    Xmpp {
+        served: match (proxy, config.runs_gateway()) {
+            (true, _) => XmppServed::Proxy,
+            (false, true) => XmppServed::GatewayAlone,
+            (false, false) => XmppServed::Nothing,
+        },
+        port: port(config, Class::Xmpp).unwrap_or(unsaid.port),
+        direct_port: port(config, Class::XmppDirectTls),
+        link_port: port(config, Class::XmppLink).unwrap_or(unsaid.link_port),
+        partner_ports: partner_ports.into_iter().collect(),
+        gateway_ports: config.gateway.listen.iter().map(SocketAddr::port).collect(),
+        edges: edges.map(|edge| inner(&edge.name, edge.port, &edge.addresses)).collect(),
+        gateway: gateway.map(|(name, port, addresses)| inner(&name, port, &addresses)),
+    }
+}
+
 /// Returns every port at which the edge connects to partners, lowest first.
 fn partner_ports(rules: &policy::Rules) -> Vec<u16> {
     let named = rules.partners.iter().filter_map(|partner| match partner.kind {
@@ -107,7 +146,9 @@ fn roles(config: &Config, rules: &policy::Rules) -> Vec<Planned> {
     let enabled = || rules.providers.iter().filter(|provider| provider.enabled);
     let public = enabled().any(|provider| provider.kind == policy::ProviderKind::Public);
     let push = config.providers.iter().any(|p| p.preset == Some(Preset::Push) && p.enabled);
-    for (role, there) in [(Planned::PublicIm, public), (Planned::Push, push)] {
+    let xmpp = config.runs_xmpp_proxy();
+    for (role, there) in [(Planned::PublicIm, public), (Planned::Push, push), (Planned::Xmpp, xmpp)]
+    {
         if there && !roles.contains(&role) {
             roles.push(role);
         }
@@ -148,7 +189,9 @@ fn identities(config: &Config) -> Vec<Identity> {
                 classes.push(listener.class);
             }
         }
-        Identity { name: config.identities[index].name.clone(), classes }
+        let gateway = config.runs_gateway() && config.gateway_identity() == index;
+        let gateway = if gateway { Shows::ToGatewaysPeers } else { Shows::ToNobody };
+        Identity { name: config.identities[index].name.clone(), classes, gateway }
     };
     (0..config.identities.len()).map(of_identity).collect()
 }
@@ -157,9 +200,12 @@ fn identities(config: &Config) -> Vec<Identity> {
 fn nodes(config: &Config) -> Vec<Node> {
     let own = |inside: bool| {
         let listeners = config.listeners.iter();
-        let of_side = listeners.filter(|l| (l.class == Class::Internal) == inside);
+        let inner = |class: Class| matches!(class, Class::Internal | Class::XmppLink);
+        let of_side = listeners.filter(|l| inner(l.class) == inside);
+        let gateway = config.gateway.listen.iter().filter(|_| inside && config.runs_gateway());
         let mut addresses: Vec<IpAddr> = of_side
             .map(|listener| listener.address.ip())
+            .chain(gateway.map(SocketAddr::ip))
             .filter(|address| !address.is_unspecified())
             .collect();
         addresses.sort();

@@ -137,3 +137,63 @@ fn the_addresses_of_this_node_come_from_its_listeners() {
     assert_eq!(node.access.public, ["203.0.113.10".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(node.internal, ["10.0.0.10".parse::<std::net::IpAddr>().unwrap()]);
 }
+
+/// Rows of a plan as `side protocol ports direction why`, those of one role alone.
+fn rows_of(plan: &plan::Plan, role: plan::Role) -> Vec<String> {
+    let rows = plan.firewall.iter().filter(|row| row.role == role);
+    rows.map(|row| {
+        let (first, last) = (row.ports.start(), row.ports.end());
+        assert!(row.served, "{row:?}");
+        assert_eq!(first, last);
+        format!("{:?} {first} {:?}: {}", row.side, row.direction, row.why)
+    })
+    .collect()
+}
+
+#[test]
+fn xmpp_is_planned_as_the_configuration_runs_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/configs/xmpp.toml");
+    let mut config = config::load(Path::new(path)).unwrap();
+    let plan = plan::plan(&deployment(&config));
+    let link = "the gateway inside connects to every edge by itself, never through a balancer";
+    let streams = "XMPP partners open streams to the proxy, which shares the Access Edge's address";
+    let own = "the proxy opens a stream of its own for each direction and for dialback";
+    assert_eq!(
+        rows_of(&plan, plan::Role::Xmpp),
+        [
+            format!("External 5269 In: {streams}"),
+            format!("External 5269 Out: {own}"),
+            format!("External 5270 Out: {own}"),
+            format!("Internal 23456 In: {link}"),
+        ]
+    );
+    assert_eq!(
+        rows_of(&plan, plan::Role::XmppGateway),
+        [
+            "Internal 23456 Out: the gateway connects to the proxy of each edge",
+            "Internal 5061 In: what own users send to XMPP partners, from servers inside and from \
+             edges",
+            "Internal 5061 Out: what XMPP partners send to own users",
+        ]
+    );
+    let records: Vec<_> = plan.dns.iter().map(|row| row.name.as_str()).collect();
+    assert!(records.contains(&"_xmpp-server._tcp.contoso.example"), "{records:?}");
+    assert!(!records.contains(&"_xmpps-server._tcp.contoso.example"), "{records:?}");
+    let access = plan.certificates.iter().find(|row| row.name == "access").unwrap();
+    assert_eq!(access.shown, "XMPP partners");
+    assert!(access.names.iter().any(|san| san.name == "contoso.example"), "{access:?}");
+    let inside = plan.certificates.iter().find(|row| row.name == "inside").unwrap();
+    assert_eq!(inside.shown, "XMPP gateways, the gateway's edges and servers");
+
+    // A listener that begins with TLS brings its record and its rule, at the port it has.
+    let mut direct = config.listeners[0].clone();
+    direct.class = crate::edge::Class::XmppDirectTls;
+    direct.address.set_port(5223);
+    config.listeners.push(direct);
+    let plan = plan::plan(&deployment(&config));
+    let record = plan.dns.iter().find(|row| row.name == "_xmpps-server._tcp.contoso.example");
+    let record = record.expect("a record for the listener");
+    assert!(matches!(record.record, plan::Record::Srv { port: 5223, .. }), "{record:?}");
+    let ports = rows_of(&plan, plan::Role::Xmpp);
+    assert!(ports[1].starts_with("External 5223 In: "), "{ports:?}");
+}

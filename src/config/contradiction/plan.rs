@@ -37,7 +37,8 @@ fn roles(finder: &mut Finder<'_>) {
         ("plan.web_names", Planned::Web, "web"),
         ("plan.web_addresses", Planned::Web, "web"),
     ] {
-        if config.source.says(key) && !config.plan.roles.contains(&role) {
+        let runs = role == Planned::Xmpp && config.runs_xmpp_proxy();
+        if config.source.says(key) && !runs && !config.plan.roles.contains(&role) {
             finder.at(key, format!("the role `{word}` is not planned"), "has no effect");
             finder.help(format!("add \"{word}\" to plan.roles"));
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits;
 
 fn partners(text: &str) -> Result<PartnerList, Report> {
     PartnerList::parse(Path::new("partners.csv"), text.to_owned())

@@ -16,7 +16,7 @@ use crate::edge::{Effects, LegId, Severity};
 use crate::limits;
 use crate::policy::scores::{Addressed, Outcome, Parties, Toll};
 use crate::policy::users::{Closed, Directory, Gate, Marks, Role};
-use crate::policy::{Limits, PartnerKey, SourceNetwork};
+use crate::policy::{Limits, PartnerKey};
 use crate::sip::{self, Edits, HeaderName, Message, Method, Scan, Uri};
 use crate::time::Now;
 
@@ -90,11 +90,8 @@ impl Access {
             return Ok(());
         }
         let from = || message.from().map_or(&[][..], |from| from.uri);
-        let partner = match plan.admission.stamp.network {
-            SourceNetwork::PublicCloud if offers_media(message) => Gate::PublicAv,
-            SourceNetwork::PublicCloud => Gate::PublicIm,
-            SourceNetwork::Federation => Gate::Federation,
-        };
+        let partner = Gate::towards(plan.admission.stamp.network);
+        let partner = if offers_media(message) { partner.of_media() } else { partner };
         let (role, gate, uri) = match plan.crossing {
             Crossing::InsideToPartner => (Role::Sender, partner, from()),
             Crossing::InsideToGateway => (Role::Sender, Gate::Xmpp, from()),

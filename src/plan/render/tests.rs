@@ -4,7 +4,8 @@ use super::*;
 use crate::dns::Domain;
 use crate::edge::Class;
 use crate::plan::{
-    Addresses, Deployment, Identity, Inner, Node, Planned, Section, Side, Topology, Vips, plan,
+    Addresses, Deployment, Identity, Inner, Node, Planned, Section, Shows, Side, Topology, Vips,
+    Xmpp, plan,
 };
 
 fn domain(name: &str) -> Domain {
@@ -25,6 +26,7 @@ fn deployment() -> Deployment {
         av_fqdn: "av.contoso.example".to_owned(),
         xmpp_fqdn: "sip.contoso.example".to_owned(),
         xmpp_domains: vec![domain("contoso.example")],
+        xmpp: Xmpp::default(),
         web_fqdn: "webext.contoso.example".to_owned(),
         web_names: Vec::new(),
         web_addresses: Vec::new(),
@@ -43,6 +45,7 @@ fn deployment() -> Deployment {
         identities: vec![Identity {
             name: "access".to_owned(),
             classes: vec![Class::Federation, Class::Internal],
+            gateway: Shows::ToNobody,
         }],
         next_hops: vec![Inner {
             name: domain("pool.contoso.example"),

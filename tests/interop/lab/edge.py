@@ -9,7 +9,7 @@ from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, HA
 
 # ENTENTE_BINARY: another build, for instance an operator's package.
 BINARY = os.environ.get("ENTENTE_BINARY") or os.path.join(
-    os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")), "release", "entente")
+    os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")), "ci", "entente")
 # The pool's edges, by number.
 EXTERNAL = {1: EDGE_EXTERNAL, 2: SECOND_EXTERNAL}
 INTERNAL = {1: EDGE_INTERNAL, 2: SECOND_INTERNAL}

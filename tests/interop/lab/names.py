@@ -5,7 +5,7 @@ import os
 from lab.world import ADDRESS, INTEROP, REPOSITORY
 
 BINARY = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPOSITORY, "target")),
-                      "release", "entente-names")
+                      "ci", "entente-names")
 
 
 class Names:

@@ -11,7 +11,7 @@ use crate::policy::{AnchorSet, ExpectedNames, PeerNames};
 use crate::tls::{Distrust, Fault, Material, Session};
 
 /// What connecting to one address led to.
-pub(super) enum Reached {
+pub(in crate::cli::check) enum Reached {
     Yes(Arc<PeerNames>),
     /// No connection.
     No(String),
@@ -54,7 +54,7 @@ const fn advice(fault: &Fault) -> &'static str {
 }
 
 /// Connects and shakes hands as the edge would.
-pub(super) fn reach(
+pub(in crate::cli::check) fn reach(
     material: &Material,
     class: Class,
     anchors: Option<AnchorSet>,

@@ -67,7 +67,13 @@ enum ServerKind {
     /// No certificate is asked, so one configuration does for all.
     Anonymous(Arc<ServerConfig>),
     /// Each connection has its own verifier, which keeps what it found.
-    Mutual { whose: Whose, demand: Demand, trust: Arc<Trust>, chooser: Arc<Chooser>, common: Common },
+    Mutual {
+        whose: Whose,
+        demand: Demand,
+        trust: Arc<Trust>,
+        chooser: Arc<Chooser>,
+        common: Common,
+    },
 }
 
 /// How one connection is made.
@@ -261,7 +267,8 @@ impl Server {
             return Err(LoadError::NoAnchors { class });
         }
         let (trust, common) = (Arc::clone(trust), common.clone());
-        let server = Self { class, kind: ServerKind::Mutual { whose, demand, trust, chooser, common } };
+        let server =
+            Self { class, kind: ServerKind::Mutual { whose, demand, trust, chooser, common } };
         // Made once here so that what the library does not like is found while loading.
         server.config(None)?;
         Ok(server)

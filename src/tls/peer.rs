@@ -5,9 +5,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, SubjectAlternativeName};
 use x509_parser::nom::Parser as _;
-use x509_parser::oid_registry::{
-    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME,
-};
+use x509_parser::oid_registry::{OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME};
 use x509_parser::prelude::FromDer as _;
 
 use super::fault::{Distrust, Fault};
@@ -110,8 +108,7 @@ fn text_of(value: &[u8]) -> Option<&[u8]> {
     const UTF8_STRING: u8 = 0x0c;
     const IA5_STRING: u8 = 0x16;
     let (_, inner) = element(value).filter(|(tag, _)| *tag == EXPLICIT_0)?;
-    let (_, text) =
-        element(inner).filter(|(tag, _)| matches!(*tag, UTF8_STRING | IA5_STRING))?;
+    let (_, text) = element(inner).filter(|(tag, _)| matches!(*tag, UTF8_STRING | IA5_STRING))?;
     Some(text)
 }
 

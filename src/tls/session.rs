@@ -540,9 +540,7 @@ impl Peer {
     fn of(verifier: &Verifier) -> Result<Option<Self>, Fault> {
         let (names, path) = match (verifier.verdict(), verifier.demand()) {
             (Some(Ok(Verdict { names, path })), _) => (Ok(names), path),
-            (Some(Err(fault)), Demand::Whatever) => {
-                (Err(fault.to_string().into()), Arc::default())
-            }
+            (Some(Err(fault)), Demand::Whatever) => (Err(fault.to_string().into()), Arc::default()),
             (Some(Err(fault)), Demand::Proof) => return Err(fault),
             (None, Demand::Whatever) => return Ok(None),
             (None, Demand::Proof) => return Err(Fault::NoCertificate),

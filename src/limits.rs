@@ -341,6 +341,53 @@ pub const XMPP_LINK_STANZAS_MAX: usize = 4_096;
 pub const XMPP_LINK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// One stanza on a link: the largest that a configuration may allow, and the link's attributes.
 pub const XMPP_LINK_ELEMENT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Links of gateways at once; each holds at most [`XMPP_LINK_BYTES_MAX`].
+pub const XMPP_LINKS_MAX: usize = 16;
+/// Streams accepted and not authenticated at once: each may hold
+/// [`XMPP_UNAUTHENTICATED_ELEMENT_BYTES_MAX`] of input. More are answered `resource-constraint`.
+pub const XMPP_HALF_OPEN_MAX: usize = 256;
+/// Dialback claims of all partners that wait to be verified; a few hundred bytes each.
+pub const XMPP_CLAIMS_MAX: usize = 256;
+/// Those of one partner: each may cost a connection.
+pub const XMPP_CLAIMS_PER_PARTNER_MAX: usize = 8;
+/// Domain pairs on one stream, the first included.
+pub const XMPP_PAIRS_PER_STREAM_MAX: usize = 32;
+/// Domain pairs that stanzas go out for at once, each with a queue and its attempts; some hundred
+/// bytes each while idle.
+pub const XMPP_ROUTES_MAX: usize = 4_096;
+/// Stanzas that wait for one domain pair's stream.
+pub const XMPP_QUEUE_STANZAS_MAX: usize = 512;
+/// Bytes of them.
+pub const XMPP_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of stanzas that wait for all domain pairs together.
+pub const XMPP_QUEUES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a stanza waits for a stream; its sender's own patience is about as long
+/// ([`TIMER_F_MS`]).
+pub const XMPP_QUEUE_MS: u64 = 30_000;
+/// Stanzas written to one stream that are not known to be taken.
+pub const XMPP_ON_WAY_STANZAS_MAX: usize = 1_024;
+/// Bytes of them.
+pub const XMPP_ON_WAY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Time for a dialback claim to be verified (wire-protocols C.8).
+pub const XMPP_DIALBACK_MS: u64 = 60_000;
+/// Wait before the second attempt to reach a domain; doubles with each that follows.
+pub const XMPP_REST_MS: u64 = 2_000;
+/// The longest wait between attempts.
+pub const XMPP_REST_MS_MAX: u64 = 300_000;
+/// Silence after a ping until its stream counts as dead.
+pub const XMPP_PONG_MS: u64 = 60_000;
+/// Time for the peer to end its direction of a stream after we have ended ours.
+pub const XMPP_CLOSE_MS: u64 = 5_000;
+/// How often silent streams, queues and attempts are looked at.
+pub const XMPP_CHORES_MS: u64 = 1_000;
+/// How long after a write it is looked whether the kernel took it.
+pub const XMPP_SETTLE_MS: u64 = 5;
+/// SASL failures on one stream before it is closed (RFC 6120 section 6.4.5).
+pub const XMPP_SASL_FAILURES_MAX: u8 = 3;
+/// Silence after which a link gets white space.
+pub const XMPP_LINK_KEEP_ALIVE_MS: u64 = 30_000;
+/// Refusals told in a second; the rest are only counted.
+pub const XMPP_NOTES_PER_S_MAX: u32 = 32;
 
 // Translation between SIP and XMPP.
 
@@ -395,6 +442,8 @@ const _: () = assert!(
     XMPP_UNAUTHENTICATED_BYTES_MAX
         >= 3 * XMPP_HEADER_BYTES_MAX as u64 + 3 * XMPP_UNAUTHENTICATED_ELEMENT_BYTES_MAX as u64
 );
+const _: () = assert!(XMPP_CLAIMS_PER_PARTNER_MAX <= XMPP_CLAIMS_MAX);
+const _: () = assert!(XMPP_QUEUE_BYTES_MAX <= XMPP_QUEUES_BYTES_MAX);
 const _: () = assert!(XMPP_HEADER_NAMESPACES_MAX as u32 <= u32::BITS);
 // A message may wait for DNS before it is held and once more after.
 const _: () = assert!(HOLD_MS_MAX as u64 + 2 * PARKED_MS < TIMER_F_MS);

@@ -1,0 +1,242 @@
+//! Links with gateways, and which of them a domain pair's stanzas go to.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+
+use super::XmppProxy;
+use super::stream::Held;
+use crate::dns::Domain;
+use crate::edge::xmpp_link::{EdgeEnd, FromGateway, LinkFault, Outgoing};
+use crate::edge::{CloseReason, Command, Effects, Fed, Kind, LegId, Opened, Severity};
+use crate::limits;
+use crate::policy::PeerNames;
+use crate::time::{Monotonic, Now};
+use crate::xmpp::{Bounds, Element, Read, Reader, StanzaError, StreamError, StreamHeader};
+
+/// A link with a gateway.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) leg: LegId,
+    pub(super) end: EdgeEnd,
+    pub(super) names: Option<Arc<PeerNames>>,
+    pub(super) gateway: Option<Domain>,
+    pub(super) written_at: Monotonic,
+    pub(super) scratch: Vec<u8>,
+    pub(super) dead: Dead,
+}
+
+/// Whether a close was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dead {
+    No,
+    Yes,
+}
+
+impl XmppProxy {
+    pub(super) fn link_opened(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        opened: Opened,
+        effects: &mut Effects,
+    ) {
+        let id = self.next_id();
+        let edge = self.snapshot.rules().internal_fqdn.clone();
+        let mut link = Box::new(Link {
+            leg,
+            end: EdgeEnd::accept(edge, id),
+            names: opened.peer,
+            gateway: None,
+            written_at: now.monotonic,
+            scratch: Vec::new(),
+            dead: Dead::No,
+        });
+        if self.legs.links().count() >= limits::XMPP_LINKS_MAX {
+            let why = "there are too many links of gateways";
+            self.end_link(&mut link, Some(StreamError::ResourceConstraint), why, effects);
+        }
+        self.legs.put(leg, Held::Link(link));
+    }
+
+    pub(super) fn link_fed(
+        &mut self,
+        now: Now,
+        link: &mut Link,
+        input: &[u8],
+        effects: &mut Effects,
+    ) -> Fed {
+        if link.dead == Dead::Yes {
+            return Fed::Dead;
+        }
+        let mut out = std::mem::take(&mut link.scratch);
+        let read = link.end.read(input, &mut out);
+        if !out.is_empty() {
+            link.written_at = now.monotonic;
+            self.stage(link.leg, &out, effects);
+            out.clear();
+        }
+        link.scratch = out;
+        match read {
+            Ok(FromGateway::NeedMore(bytes)) => Fed::NeedMore(bytes),
+            Ok(FromGateway::Done { consumed }) => Fed::Consumed(consumed),
+            Ok(FromGateway::Named { gateway, consumed }) => {
+                // The certificate carries a listed name; it has to be this one, since the name
+                // decides which pairs the gateway gets.
+                let names = link.names.as_deref();
+                if names.is_some_and(|names| names.carries_host(&gateway, false)) {
+                    link.gateway = Some(gateway);
+                    return Fed::Consumed(consumed);
+                }
+                let why = format!("the gateway calls itself {gateway}, its certificate does not");
+                self.end_link(link, Some(StreamError::InvalidFrom), &why, effects);
+                Fed::Dead
+            }
+            Ok(FromGateway::Up { consumed }) => {
+                self.counters.links += 1;
+                let who = link.gateway.as_ref().map_or("", Domain::as_str);
+                let sentence = format!("the XMPP gateway {who} is linked");
+                self.note(Some(link.leg), Severity::Info, sentence, 0, effects);
+                Fed::Consumed(consumed)
+            }
+            Ok(FromGateway::Stanza { element, number, consumed }) => {
+                self.stanza_out(now, link.leg, &element, number, effects);
+                Fed::Consumed(consumed)
+            }
+            Ok(FromGateway::Ended { .. }) => {
+                self.end_link(link, None, "the gateway has ended it", effects);
+                Fed::Dead
+            }
+            Err(fault) => {
+                self.fault(link, fault, effects);
+                Fed::Dead
+            }
+        }
+    }
+
+    fn fault(&mut self, link: &mut Link, fault: LinkFault, effects: &mut Effects) {
+        self.end_link(link, fault.stream_error(), &fault.sentence(), effects);
+    }
+
+    pub(super) fn end_link(
+        &mut self,
+        link: &mut Link,
+        error: Option<StreamError>,
+        why: &str,
+        effects: &mut Effects,
+    ) {
+        if link.dead == Dead::Yes {
+            return;
+        }
+        let mut out = Vec::new();
+        link.end.end(error, &mut out);
+        self.stage(link.leg, &out, effects);
+        link.dead = Dead::Yes;
+        let reason = match error {
+            None => CloseReason::Ended,
+            Some(StreamError::SystemShutdown) => CloseReason::Draining,
+            Some(_) => CloseReason::Abuse,
+        };
+        let severity = if error.is_some() { Severity::Warn } else { Severity::Info };
+        let sentence = format!("closing the link with the XMPP gateway: {why}");
+        self.note(Some(link.leg), severity, sentence, 0, effects);
+        effects.commands.push(Command::Close { leg: link.leg, reason });
+    }
+
+    pub(super) fn drop_link(&mut self, leg: LegId, why: &str, effects: &mut Effects) {
+        if let Some(mut link) = self.legs.take_link(leg) {
+            self.end_link(&mut link, Some(StreamError::PolicyViolation), why, effects);
+            self.legs.put(leg, Held::Link(link));
+        }
+    }
+
+    /// Returns the link that a pair's stanzas go by: of the gateways that are linked, the one that
+    /// the pair falls to. Every edge reckons alike, so that one gateway knows a pair's history.
+    ///
+    /// Rendezvous hashing: when a gateway goes, only its own pairs move.
+    pub(super) fn gateway_for(&self, ours: &str, theirs: &str) -> Option<LegId> {
+        let weight = |link: &super::links::Link| {
+            let gateway = link.gateway.as_ref()?;
+            let mut hasher = SipHasher13::new_with_keys(0x656e_7465_6e74_6521, 1);
+            for text in [gateway.as_str(), "\0", ours, "\0", theirs] {
+                hasher.write(text.as_bytes());
+            }
+            Some(hasher.finish())
+        };
+        let up = |link: &&Link| link.end.is_up() && link.dead == Dead::No;
+        self.legs
+            .links()
+            .filter(up)
+            .filter_map(|link| Some((weight(link)?, link.written_at, link.leg)))
+            .max()
+            .map(|(_, _, leg)| leg)
+    }
+
+    /// Hands a partner's stanza to the gateway of its pair. `Err`: no gateway can take it.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Now,
+        ours: &str,
+        theirs: &str,
+        stanza: Outgoing,
+        effects: &mut Effects,
+    ) -> Result<(), (StanzaError, Outgoing)> {
+        let Some(leg) = self.gateway_for(ours, theirs) else {
+            return Err((StanzaError::RemoteServerTimeout, stanza));
+        };
+        let Some(link) = self.legs.link(leg) else {
+            return Err((StanzaError::RemoteServerTimeout, stanza));
+        };
+        // Room for a request to acknowledge behind it.
+        let size = stanza.bytes().len() + 64;
+        let admitted = link.end.admits(stanza.bytes().len());
+        let out = if admitted { effects.stage(leg, Kind::Request, size) } else { None };
+        let Some(out) = out else { return Err((StanzaError::ResourceConstraint, stanza)) };
+        link.written_at = now.monotonic;
+        link.end.send(stanza, out).map_err(|(_, s)| (StanzaError::ResourceConstraint, s))
+    }
+
+    /// A link is gone. What its gateway has not acknowledged goes to the next, or its senders hear
+    /// of it; what it had brought, it sends again itself.
+    pub(super) fn link_lost(&mut self, now: Now, link: Link, effects: &mut Effects) {
+        if link.end.is_up() || link.dead == Dead::Yes {
+            self.counters.links_lost += 1;
+            let who = link.gateway.as_ref().map_or("", Domain::as_str);
+            let sentence = format!("the link with the XMPP gateway {who} is gone");
+            self.note(Some(link.leg), Severity::Warn, sentence, 0, effects);
+        }
+        self.routes.drop_of_link(link.leg);
+        for stanza in link.end.into_unacknowledged() {
+            self.counters.sent_again += 1;
+            self.hand_over_again(now, stanza, effects);
+        }
+    }
+
+    fn hand_over_again(&mut self, now: Now, stanza: Outgoing, effects: &mut Effects) {
+        let pair = with_element(stanza.bytes(), |element| {
+            let (from, to) = (element.from_jid()?.ok()?, element.to_jid()?.ok()?);
+            Some((to.to_domain(), from.to_domain()))
+        });
+        let Some((ours, theirs)) = pair.flatten() else { return };
+        let handed = self.hand_over(now, ours.as_str(), theirs.as_str(), stanza, effects);
+        if let Err((error, stanza)) = handed {
+            with_element(stanza.bytes(), |element| {
+                self.answer_error(element, &ours, &theirs, error, "no gateway takes it");
+            });
+            self.counters.no_gateway += 1;
+        }
+    }
+}
+
+/// Reads a stanza that was written for a stream of ours.
+fn with_element<R>(bytes: &[u8], work: impl FnOnce(&Element<'_>) -> R) -> Option<R> {
+    let mut head = Vec::new();
+    StreamHeader::between("", "").write(&mut head);
+    let mut reader = Reader::new(Bounds::authenticated(limits::XMPP_LINK_ELEMENT_BYTES_MAX));
+    reader.read(&head).ok()?;
+    match reader.read(bytes).ok()? {
+        Read::Element { element, .. } => Some(work(&element)),
+        _ => None,
+    }
+}

@@ -1,0 +1,10 @@
+mod bad_input;
+mod dialback;
+mod fate;
+mod gateways;
+mod limits;
+mod matrix;
+mod outgoing;
+mod receiving;
+mod reload;
+mod world;

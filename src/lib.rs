@@ -9,11 +9,12 @@
 //! ```
 //!
 //! Between XMPP servers the grammar is [`xmpp`] in place of [`sip`]: streams that are cut into
-//! stanzas, rather than messages.
+//! stanzas, rather than messages. Media is datagrams: [`stun`] in place of [`sip`], and
+//! [`edge::av`] in place of [`edge::access`]; no shell runs it yet.
 //!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
-//! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`proxy_protocol`], [`policy`], [`dns`] without its
+//! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`stun`], [`proxy_protocol`], [`policy`], [`dns`] without its
 //! resolver, [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
 
 mod chunked;
@@ -28,6 +29,7 @@ pub mod poll;
 pub mod proxy_protocol;
 pub mod shard;
 pub mod sip;
+pub mod stun;
 pub mod tls;
 pub mod xmpp;
 

@@ -259,6 +259,47 @@ pub const HELD_BYTES_PER_LEG_MAX: usize = 256 * 1024;
 /// rest are only counted.
 pub const SHADOW_FINDINGS_MAX: usize = 8;
 
+// STUN and TURN.
+
+/// Attributes of one message that are looked at; more than twice what any request of RFC 8656 has.
+/// A datagram of 64 KiB could hold 16,000.
+pub const STUN_ATTRIBUTES_MAX: usize = 64;
+/// Seconds a nonce is good for; then 438 gives another (RFC 8656 section 5 suggests an hour).
+pub const TURN_NONCE_S: u64 = 3_600;
+/// Secrets of one kind that count at once: the newest, the one before, and one for an issuer that
+/// is slow. Each costs a proof for a request with a wrong password.
+pub const TURN_SECRETS_MAX: usize = 3;
+/// Lifetime of an allocation that asks for none, in seconds (RFC 8656 section 3.2).
+pub const TURN_LIFETIME_S: u32 = 600;
+/// Longest lifetime granted (RFC 8656 section 7.2 suggests an hour).
+pub const TURN_LIFETIME_S_MAX: u32 = 3_600;
+/// Lifetime of a permission, in milliseconds (RFC 8656 section 9).
+pub const TURN_PERMISSION_MS: u64 = 300_000;
+/// Lifetime of a channel, in milliseconds (RFC 8656 section 12).
+pub const TURN_CHANNEL_MS: u64 = 600_000;
+/// Time for which a reserved port is kept, in milliseconds (RFC 8656 section 7.2: at least 30 s).
+pub const TURN_RESERVATION_MS: u64 = 30_000;
+/// Ports reserved at once, in all.
+pub const TURN_RESERVATIONS_MAX: usize = 1_024;
+/// Permissions of one allocation; a browser with all its candidates asks for about twenty. 40 bytes
+/// each.
+pub const TURN_PERMISSIONS_MAX: usize = 64;
+/// Channels of one allocation, and peers owned on a shared port; 48 bytes each.
+pub const TURN_CHANNELS_MAX: usize = 64;
+/// Bytes of a realm, so that an unauthenticated answer keeps to [`TURN_UNAUTHENTICATED_BYTES_MAX`].
+pub const TURN_REALM_BYTES_MAX: usize = 36;
+/// Bytes of an answer to somebody who has proven nothing: not more than about what a request has,
+/// so that spoofed ones gain nothing.
+pub const TURN_UNAUTHENTICATED_BYTES_MAX: usize = 128;
+/// The same in the Microsoft dialect, whose answer names another server as well.
+pub const MS_TURN_UNAUTHENTICATED_BYTES_MAX: usize = 160;
+/// Unauthenticated answers a second to one source (a /24, a /48), and at once.
+pub const TURN_UNAUTHENTICATED_PER_SOURCE: u64 = 50;
+/// Unauthenticated answers a second in all, and at once.
+pub const TURN_UNAUTHENTICATED_IN_ALL: u64 = 5_000;
+/// Cells that sources are counted in; 40 bytes each. Two sources that share one share its rate.
+pub const TURN_SOURCES: usize = 4_096;
+
 // XMPP streams.
 
 /// Elements within elements of one stanza, the stream not counted. Real stanzas stay below 12.

@@ -332,6 +332,7 @@ pub fn tls_plan(
         partner_trust: PartnerTrust::of(config).sets,
         crl: config.tls.crl.clone(),
         internal_names: config.internal_names(),
+        gateway_names: config.xmpp.gateways.clone(),
         min_tls13: config.tls.min_version == config::TlsVersion::Tls13,
         key_log,
     }

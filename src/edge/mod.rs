@@ -14,6 +14,7 @@ use crate::policy::{AnchorSet, ExpectedNames, PeerNames, Snapshot};
 use crate::time::{Monotonic, Now};
 
 pub mod access;
+pub mod av;
 mod decided;
 pub mod gateway;
 pub mod xmpp_link;

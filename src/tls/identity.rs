@@ -220,6 +220,27 @@ impl ResolvesServerCert for Chooser {
     }
 }
 
+/// A [`Chooser`] for one connection, which knows whom the peer asked for before TLS.
+pub(super) struct Asked {
+    pub(super) chooser: Arc<Chooser>,
+    /// Chooses where the peer sends no SNI.
+    pub(super) name: Domain,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Asked {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().unwrap_or(self.name.as_str());
+        let chosen = self.chooser.choose(Some(name), hello.signature_schemes());
+        chosen.map(|identity| Arc::clone(&identity.key))
+    }
+}
+
 /// Presents one identity to every server that asks.
 pub(super) struct Presenter(pub(super) Arc<Identity>);
 

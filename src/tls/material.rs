@@ -6,12 +6,12 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{ServerName, TrustAnchor};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, KeyLog, NoKeyLog, ServerConfig, SupportedProtocolVersion};
 
 use super::fault::Fault;
-use super::identity::{Chooser, Identity, Presenter};
+use super::identity::{Asked, Chooser, Identity, Presenter};
 use super::key_log::KeyLogTo;
 use super::load::{self, LoadError};
 use super::plan::{self, AnchorPlan, Plan, TrustSource};
@@ -19,13 +19,16 @@ use super::revocation::Revocation;
 use super::suites;
 use super::ticket;
 use super::trust::{PartnerSet, Parts, Trust, Whose};
-use super::verify::Verifier;
+use super::verify::{Demand, Verifier};
 use crate::dns::Domain;
 use crate::edge::Class;
 use crate::policy::{AnchorSet, ExpectedNames};
 
 static TLS12_AND_TLS13: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
+
+/// What TLS from the first byte calls a connection between XMPP servers (XEP-0368 section 5).
+const XMPP_ALPN: &[u8] = b"xmpp-server";
 
 /// Identities, anchors and library configurations of one epoch; immutable.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Material {
     common: Common,
     federation_client: Option<Arc<Presenter>>,
     internal_client: Option<Arc<Presenter>>,
+    xmpp_client: Option<Arc<Presenter>>,
+    link_client: Option<Arc<Presenter>>,
 }
 
 /// What every connection of an epoch shares.
@@ -62,7 +67,13 @@ enum ServerKind {
     /// No certificate is asked, so one configuration does for all.
     Anonymous(Arc<ServerConfig>),
     /// Each connection has its own verifier, which keeps what it found.
-    Mutual { whose: Whose, trust: Arc<Trust>, chooser: Arc<Chooser>, common: Common },
+    Mutual {
+        whose: Whose,
+        demand: Demand,
+        trust: Arc<Trust>,
+        chooser: Arc<Chooser>,
+        common: Common,
+    },
 }
 
 /// How one connection is made.
@@ -99,6 +110,16 @@ impl Material {
             let identity = plan::client_identity(plan, class, &identities)?;
             Ok::<_, LoadError>(identity.map(|identity| Arc::new(Presenter(identity))))
         };
+        // Where a class has no listener its legs show what SIP's show on that side of the border.
+        let of_xmpp = |classes: &[Class], class, otherwise: &Option<Arc<Presenter>>| {
+            let listens = plan.listeners.iter().any(|listener| classes.contains(&listener.class));
+            if listens { presenter(class) } else { Ok(otherwise.clone()) }
+        };
+        let federation_client = presenter(Class::Federation)?;
+        let internal_client = presenter(Class::Internal)?;
+        let outside = [Class::Xmpp, Class::XmppDirectTls];
+        let xmpp_client = of_xmpp(&outside, Class::Xmpp, &federation_client)?;
+        let link_client = of_xmpp(&[Class::XmppLink], Class::XmppLink, &internal_client)?;
         let ends = |held: &Arc<Identity>| (held.name.clone(), held.not_after_unix_s);
         Ok(Self {
             epoch: plan.epoch,
@@ -106,8 +127,10 @@ impl Material {
             trust,
             servers,
             common,
-            federation_client: presenter(Class::Federation)?,
-            internal_client: presenter(Class::Internal)?,
+            federation_client,
+            internal_client,
+            xmpp_client,
+            link_client,
             certificate_ends: identities.iter().map(ends).collect(),
         })
     }
@@ -147,6 +170,8 @@ impl Material {
             common: self.common.clone(),
             federation_client: self.federation_client.clone(),
             internal_client: self.internal_client.clone(),
+            xmpp_client: self.xmpp_client.clone(),
+            link_client: self.link_client.clone(),
         }
     }
 
@@ -177,7 +202,8 @@ impl Material {
     /// Returns how to make a connection of `class`, and the name to send as SNI.
     ///
     /// `anchors`: the partner's own set, else the general one; without meaning for internal legs.
-    /// `expected`: what the certificate must carry.
+    /// `expected`: what the certificate must carry; without meaning for XMPP servers, whose
+    /// certificate may say what it likes.
     /// Cost: about a microsecond and 2 KiB that live as long as the connection.
     /// # Errors
     /// [`Fault::NotConfigured`] without an identity to present or without anchors.
@@ -189,10 +215,16 @@ impl Material {
         expected: &ExpectedNames,
     ) -> Result<(Arc<Client>, ServerName<'static>), Fault> {
         const NO_IDENTITY: Fault = Fault::NotConfigured { what: "an identity to present" };
-        let (presenter, whose) = match (class, anchors) {
-            (Class::Internal, _) => (&self.internal_client, Whose::Internal),
-            (_, None) => (&self.federation_client, Whose::General),
-            (_, Some(set)) => (&self.federation_client, Whose::Partner(set)),
+        let (presenter, demand) = match class {
+            Class::Internal => (&self.internal_client, Demand::Proof),
+            Class::XmppLink => (&self.link_client, Demand::Proof),
+            Class::Xmpp | Class::XmppDirectTls => (&self.xmpp_client, Demand::Whatever),
+            Class::Federation | Class::RemoteUsers => (&self.federation_client, Demand::Proof),
+        };
+        let whose = match (class, anchors) {
+            (Class::Internal | Class::XmppLink, _) => Whose::Internal,
+            (_, None) => Whose::General,
+            (_, Some(set)) => Whose::Partner(set),
         };
         let presenter = presenter.as_ref().ok_or(NO_IDENTITY)?;
         let name = ServerName::try_from(server_name.as_str().to_owned())
@@ -200,9 +232,11 @@ impl Material {
         let verifier = Arc::new(Verifier::new(
             Arc::clone(&self.trust),
             whose,
-            Some(Arc::new(expected.clone())),
+            demand,
+            (demand == Demand::Proof).then(|| Arc::new(expected.clone())),
         ));
-        let config = self.common.client(&verifier, presenter).map_err(Fault::internal)?;
+        let mut config = self.common.client(&verifier, presenter).map_err(Fault::internal)?;
+        config.alpn_protocols = alpn(class);
         Ok((Arc::new(Client { config: Arc::new(config), verifier }), name))
     }
 }
@@ -215,7 +249,7 @@ impl Server {
         common: &Common,
     ) -> Result<Self, LoadError> {
         let chooser = Arc::new(Chooser::new(candidates));
-        let whose = match class {
+        let (whose, demand) = match class {
             Class::RemoteUsers => {
                 let mut config = common.server(None, chooser)?;
                 // A phone knows better than we do which suite its processor does in hardware.
@@ -224,17 +258,19 @@ impl Server {
                 config.send_tls13_tickets = 1;
                 return Ok(Self { class, kind: ServerKind::Anonymous(Arc::new(config)) });
             }
-            Class::Federation => Whose::AnyPartner,
-            Class::Internal | Class::XmppLink => Whose::Internal,
-            Class::Xmpp | Class::XmppDirectTls => Whose::AnyPartner,
+            Class::Federation => (Whose::AnyPartner, Demand::Proof),
+            Class::Internal => (Whose::Internal, Demand::Proof),
+            Class::XmppLink => (Whose::Gateway, Demand::Proof),
+            Class::Xmpp | Class::XmppDirectTls => (Whose::AnyPartner, Demand::Whatever),
         };
-        if !trust.has_anchors(whose) {
+        if demand == Demand::Proof && !trust.has_anchors(whose) {
             return Err(LoadError::NoAnchors { class });
         }
         let (trust, common) = (Arc::clone(trust), common.clone());
-        let server = Self { class, kind: ServerKind::Mutual { whose, trust, chooser, common } };
+        let server =
+            Self { class, kind: ServerKind::Mutual { whose, demand, trust, chooser, common } };
         // Made once here so that what the library does not like is found while loading.
-        server.config()?;
+        server.config(None)?;
         Ok(server)
     }
 
@@ -243,24 +279,33 @@ impl Server {
         match &self.kind {
             // Its tickets go on: no certificate was asked for.
             ServerKind::Anonymous(_) => Arc::clone(self),
-            ServerKind::Mutual { whose, chooser, common, .. } => {
+            ServerKind::Mutual { whose, demand, chooser, common, .. } => {
                 let (trust, chooser) = (Arc::clone(trust), Arc::clone(chooser));
-                let kind =
-                    ServerKind::Mutual { whose: *whose, trust, chooser, common: common.clone() };
+                let (whose, demand, common) = (*whose, *demand, common.clone());
+                let kind = ServerKind::Mutual { whose, demand, trust, chooser, common };
                 Arc::new(Self { class: self.class, kind })
             }
         }
     }
 
     /// Returns the configuration for one connection, and the verifier that will have its verdict.
+    ///
+    /// `asked`: whom the peer asked for before TLS; chooses the identity if it sends no SNI.
     pub(super) fn config(
         &self,
+        asked: Option<Domain>,
     ) -> Result<(Arc<ServerConfig>, Option<Arc<Verifier>>), rustls::Error> {
         match &self.kind {
             ServerKind::Anonymous(config) => Ok((Arc::clone(config), None)),
-            ServerKind::Mutual { whose, trust, chooser, common } => {
-                let verifier = Arc::new(Verifier::new(Arc::clone(trust), *whose, None));
-                let config = common.server(Some(&verifier), Arc::clone(chooser))?;
+            ServerKind::Mutual { whose, demand, trust, chooser, common } => {
+                let verifier = Arc::new(Verifier::new(Arc::clone(trust), *whose, *demand, None));
+                let chooser = Arc::clone(chooser);
+                let resolver: Arc<dyn ResolvesServerCert> = match asked {
+                    Some(name) => Arc::new(Asked { chooser, name }),
+                    None => chooser,
+                };
+                let mut config = common.server(Some(&verifier), resolver)?;
+                config.alpn_protocols = alpn(self.class);
                 Ok((Arc::new(config), Some(verifier)))
             }
         }
@@ -272,7 +317,7 @@ impl Common {
     fn server(
         &self,
         verifier: Option<&Arc<Verifier>>,
-        chooser: Arc<Chooser>,
+        chooser: Arc<dyn ResolvesServerCert>,
     ) -> Result<ServerConfig, rustls::Error> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(self.versions)?;
@@ -304,6 +349,11 @@ impl Common {
     }
 }
 
+/// Returns what is offered and accepted; who names nothing is taken all the same.
+fn alpn(class: Class) -> Vec<Vec<u8>> {
+    if class == Class::XmppDirectTls { vec![XMPP_ALPN.to_vec()] } else { Vec::new() }
+}
+
 fn load_identities(
     plan: &Plan,
     provider: &CryptoProvider,
@@ -333,6 +383,7 @@ fn load_trust(plan: &Plan, provider: &CryptoProvider) -> Result<Trust, LoadError
         internal,
         partners: load_partner_sets(&plan.partner_trust)?,
         internal_names: plan.internal_names.clone(),
+        gateway_names: plan.gateway_names.clone(),
         revocation_lists,
         algorithms: provider.signature_verification_algorithms,
     }))

@@ -3,15 +3,15 @@
 use ring::digest;
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
-use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, SubjectAlternativeName};
 use x509_parser::nom::Parser as _;
-use x509_parser::oid_registry::OID_X509_EXT_EXTENDED_KEY_USAGE;
+use x509_parser::oid_registry::{OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME};
 use x509_parser::prelude::FromDer as _;
 
 use super::fault::{Distrust, Fault};
 use crate::dns::Domain;
 use crate::limits;
-use crate::policy::{Anchors, PeerNames, RevocationState};
+use crate::policy::{Anchors, PeerNames, RevocationState, XmppNames};
 
 const UNREADABLE: Fault = Fault::CertificateUntrusted { why: Distrust::BadEncoding };
 
@@ -58,6 +58,70 @@ pub(super) fn dns_names(certificate: &webpki::EndEntityCert<'_>) -> Vec<Domain> 
         .filter_map(|name| Domain::parse(name.as_bytes()).ok())
         .take(limits::CERTIFICATE_NAMES_MAX)
         .collect()
+}
+
+/// id-on-xmppAddr (RFC 6120 section 13.7.1.4), without its tag and length.
+const XMPP_ADDR: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 8, 5];
+/// id-on-dnsSRV (RFC 4985).
+const DNS_SRV: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 8, 7];
+/// What an id-on-dnsSRV of a server that talks to servers begins with.
+const SERVICE: &[u8] = b"_xmpp-server.";
+
+/// Returns what counts between XMPP servers alone; `None` if there is nothing of it.
+///
+/// Source: RFC 6120 section 13.7.1.2.
+pub(super) fn xmpp_names(der: &CertificateDer<'_>) -> Option<XmppNames> {
+    let certificate = parse(der).ok()?;
+    let extension = certificate
+        .extensions()
+        .iter()
+        .find(|extension| extension.oid == OID_X509_EXT_SUBJECT_ALT_NAME)?;
+    let (_, names) = SubjectAlternativeName::from_der(extension.value).ok()?;
+    let mut found = XmppNames::default();
+    for name in names.general_names.iter().take(limits::CERTIFICATE_NAMES_MAX) {
+        match name {
+            GeneralName::DNSName(name) => {
+                let parent = name.strip_prefix("*.").map(str::as_bytes);
+                found.wildcards.extend(parent.and_then(|parent| Domain::parse(parent).ok()));
+            }
+            GeneralName::OtherName(oid, value) if oid.as_bytes() == DNS_SRV => {
+                let service = text_of(value).filter(|text| {
+                    let begin = text.get(..SERVICE.len());
+                    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(SERVICE))
+                });
+                let domain = service.and_then(|text| text.get(SERVICE.len()..));
+                found.services.extend(domain.and_then(|domain| Domain::parse(domain).ok()));
+            }
+            GeneralName::OtherName(oid, value) if oid.as_bytes() == XMPP_ADDR => {
+                found.addresses.extend(text_of(value).and_then(|text| Domain::parse(text).ok()));
+            }
+            _ => {}
+        }
+    }
+    (found != XmppNames::default()).then_some(found)
+}
+
+/// Returns the string in an otherName's `[0] EXPLICIT` value: UTF8String for addresses, IA5String
+/// for services; some authorities use the one for the other.
+fn text_of(value: &[u8]) -> Option<&[u8]> {
+    const EXPLICIT_0: u8 = 0xa0;
+    const UTF8_STRING: u8 = 0x0c;
+    const IA5_STRING: u8 = 0x16;
+    let (_, inner) = element(value).filter(|(tag, _)| *tag == EXPLICIT_0)?;
+    let (_, text) = element(inner).filter(|(tag, _)| matches!(*tag, UTF8_STRING | IA5_STRING))?;
+    Some(text)
+}
+
+/// Reads one element of DER that fills `bytes`: its tag and content; a name has a short length.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (length, content) = match length {
+        0..=0x7f => (usize::from(*length), rest),
+        0x81 => rest.split_first().map(|(length, rest)| (usize::from(*length), rest))?,
+        _ => return None,
+    };
+    (content.len() == length).then_some((*tag, content))
 }
 
 /// Decodes one certificate without looking into its extensions.

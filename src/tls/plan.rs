@@ -58,6 +58,8 @@ pub struct Plan {
     pub crl: Vec<PathBuf>,
     /// Names, one of which an internal peer's certificate must carry.
     pub internal_names: Vec<Domain>,
+    /// Names, one of which the certificate of a gateway must carry that comes to the XMPP proxy.
+    pub gateway_names: Vec<Domain>,
     /// Refuse TLS 1.2.
     pub min_tls13: bool,
     /// Write session keys here, for captures in tests.
@@ -74,7 +76,7 @@ pub(super) fn candidates(
     let named = |name: &String| identities.iter().find(|identity| &identity.name == name);
     let unknown = || LoadError::UnknownIdentity { name: listener.identity.clone() };
     let default = named(&listener.identity).ok_or_else(unknown)?;
-    let internal = |class| class == Class::Internal;
+    let internal = |class| matches!(class, Class::Internal | Class::XmppLink);
     let of_other_side = |identity: &Identity| {
         let mut users = plan.listeners.iter().filter(|other| other.identity == identity.name);
         users.any(|other| internal(other.class) != internal(listener.class))
@@ -96,7 +98,7 @@ pub(super) fn client_identity(
 ) -> Result<Option<Arc<Identity>>, LoadError> {
     let used_by = |identity: &Identity, class: Option<Class>| {
         let mut users = plan.listeners.iter().filter(|user| user.identity == identity.name);
-        users.any(|user| class.is_none_or(|class| user.class == class))
+        users.any(|user| class.is_none_or(|class| are_alike(user.class, class)))
     };
     let only = |found: Vec<&Arc<Identity>>| match found.as_slice() {
         [] => Ok(None),
@@ -120,4 +122,10 @@ pub(super) fn client_identity(
         }),
     };
     Ok(chosen)
+}
+
+/// Tells whether legs of both classes show the same face: how TLS begins makes no difference.
+fn are_alike(one: Class, other: Class) -> bool {
+    const XMPP: [Class; 2] = [Class::Xmpp, Class::XmppDirectTls];
+    one == other || (XMPP.contains(&one) && XMPP.contains(&other))
 }

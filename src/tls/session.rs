@@ -15,7 +15,8 @@ use super::revocation::{self, Sent};
 use super::step::{Next, Writing, begins_with_record, is_no_tls, step, try_write};
 use super::suites::Described;
 use super::trust::{Judged, Trust, Whose};
-use super::verify::{Verdict, Verifier};
+use super::verify::{Demand, Verdict, Verifier};
+use crate::dns::Domain;
 use crate::limits;
 use crate::policy::{ExpectedNames, PeerNames, Revocation, RevocationState};
 
@@ -55,9 +56,13 @@ pub struct Session {
 enum Link {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
+    /// There is no TLS.
+    Clear,
 }
 
 enum Phase {
+    /// Bytes pass as they are.
+    Clear,
     Handshaking {
         /// `None` where no certificate is asked.
         verifier: Option<Arc<Verifier>>,
@@ -71,8 +76,10 @@ enum Phase {
 
 /// Who the peer is and what it was judged by, to judge it again.
 struct Peer {
-    names: Arc<PeerNames>,
+    /// `Err`: why it is nobody, in words; where that is let in.
+    names: Result<Arc<PeerNames>, Arc<str>>,
     whose: Whose,
+    demand: Demand,
     expected: Option<Arc<ExpectedNames>>,
     /// What its chain is looked up by in new lists.
     path: Arc<[revocation::Link]>,
@@ -81,12 +88,34 @@ struct Peer {
 }
 
 impl Session {
+    /// Returns the session of a leg before its STARTTLS: what is fed comes out as it is, and so
+    /// does what is sealed.
+    #[must_use]
+    pub const fn clear() -> Self {
+        Self { link: Link::Clear, phase: Phase::Clear, peer_closed: false, held: Vec::new() }
+    }
+
+    /// Tells whether bytes pass as they are.
+    #[must_use]
+    pub const fn is_clear(&self) -> bool {
+        matches!(self.phase, Phase::Clear)
+    }
+
     /// Begins the server's side of an accepted connection.
     ///
     /// # Errors
     /// [`Fault::Internal`] if the library refuses the configuration.
     pub fn server(server: &Arc<Server>) -> Result<Self, Fault> {
-        let (config, verifier) = server.config().map_err(Fault::internal)?;
+        Self::server_as(server, None)
+    }
+
+    /// The same where it is known whom the peer asked for before TLS: that chooses the identity if
+    /// it sends no SNI.
+    ///
+    /// # Errors
+    /// As [`Self::server`].
+    pub fn server_as(server: &Arc<Server>, asked: Option<Domain>) -> Result<Self, Fault> {
+        let (config, verifier) = server.config(asked).map_err(Fault::internal)?;
         let connection = UnbufferedServerConnection::new(config).map_err(Fault::internal)?;
         let phase = Phase::Handshaking { verifier, consumed: 0 };
         Ok(Self { link: Link::Server(connection), phase, peer_closed: false, held: Vec::new() })
@@ -126,8 +155,13 @@ impl Session {
         out: &mut Vec<u8>,
         mut sink: F,
     ) -> Result<Fed, Fault> {
-        if matches!(self.phase, Phase::Over(_)) {
-            return Err(Fault::NotOpen);
+        match self.phase {
+            Phase::Over(_) => return Err(Fault::NotOpen),
+            Phase::Clear => {
+                sink(input);
+                return Ok(Fed { consumed: input.len(), state: State::Established });
+            }
+            Phase::Handshaking { .. } | Phase::Open(_) => {}
         }
         if self.peer_closed {
             return Ok(Fed { consumed: input.len(), state: State::PeerClosed });
@@ -165,6 +199,7 @@ impl Session {
             let step = match &mut self.link {
                 Link::Server(connection) => step(connection.process_tls_records(rest), out, sink),
                 Link::Client(connection) => step(connection.process_tls_records(rest), out, sink),
+                Link::Clear => return Err(Fault::NotOpen),
             };
             match step.next {
                 Next::Again => consumed += step.discard,
@@ -186,7 +221,7 @@ impl Session {
     ///
     /// `held`: bytes kept of a handshake message that is not whole.
     fn settle(&mut self, consumed: usize, held: usize) -> Result<State, Fault> {
-        let handshaking = self.link.common().is_handshaking();
+        let handshaking = self.link.common().is_some_and(|common| common.is_handshaking());
         let before = match &mut self.phase {
             Phase::Handshaking { consumed: total, .. } if handshaking => {
                 *total += consumed;
@@ -206,11 +241,11 @@ impl Session {
             Phase::Handshaking { .. } if handshaking => Ok(State::Handshaking),
             Phase::Handshaking { verifier, .. } => {
                 let peer = verifier.take().map(|verifier| Peer::of(&verifier)).transpose();
-                self.phase = Phase::Open(peer.inspect_err(|_| self.end())?);
+                self.phase = Phase::Open(peer.inspect_err(|_| self.end())?.flatten());
                 Ok(self.open_state())
             }
             Phase::Open(_) => Ok(self.open_state()),
-            Phase::Over(_) => Err(Fault::NotOpen),
+            Phase::Clear | Phase::Over(_) => Err(Fault::NotOpen),
         }
     }
 
@@ -224,7 +259,7 @@ impl Session {
     fn fail(&mut self, error: Error, input: &[u8], out: &mut Vec<u8>) -> Fault {
         // Bound: each turn empties one place of the library's queue. While something is queued the
         // library does not look at its input.
-        while self.link.common().wants_write() {
+        while self.link.common().is_some_and(|common| common.wants_write()) {
             match &mut self.link {
                 Link::Server(connection) => {
                     step(connection.process_tls_records(&mut []), out, &mut |_: &[u8]| ());
@@ -232,12 +267,13 @@ impl Session {
                 Link::Client(connection) => {
                     step(connection.process_tls_records(&mut []), out, &mut |_: &[u8]| ());
                 }
+                Link::Clear => break,
             }
         }
         let fault = match &self.phase {
             Phase::Handshaking { consumed: 0, .. } if is_no_tls(&error) => Fault::NotTls,
             Phase::Handshaking { verifier: Some(verifier), .. } => match verifier.verdict() {
-                Some(Err(fault)) => fault,
+                Some(Err(fault)) if verifier.demand() == Demand::Proof => fault,
                 _ => Fault::from_library(error, || Offer::read(input)),
             },
             _ => Fault::from_library(error, || Offer::read(input)),
@@ -262,10 +298,14 @@ impl Session {
     /// # Errors
     /// [`Fault::NotOpen`] before the handshake and after the end; [`Fault::KeysExhausted`].
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        if !matches!(self.phase, Phase::Open(_)) {
-            return Err(Fault::NotOpen);
+        match self.phase {
+            Phase::Open(_) => self.write(&Writing::Plaintext(plaintext), out),
+            Phase::Clear => {
+                out.extend_from_slice(plaintext);
+                Ok(())
+            }
+            Phase::Handshaking { .. } | Phase::Over(_) => Err(Fault::NotOpen),
         }
-        self.write(&Writing::Plaintext(plaintext), out)
     }
 
     /// Appends the closing alert (RFC 8446 section 6.1); nothing can be sealed after it.
@@ -291,6 +331,7 @@ impl Session {
                 Link::Client(connection) => {
                     try_write(connection.process_tls_records(&mut self.held), what, out)?
                 }
+                Link::Clear => return Err(Fault::NotOpen),
             };
             if written {
                 return Ok(());
@@ -302,21 +343,47 @@ impl Session {
     /// Returns who the peer is, once the handshake is done and if it gave a certificate.
     #[must_use]
     pub fn peer(&self) -> Option<Arc<PeerNames>> {
-        self.verified_peer().map(|peer| Arc::clone(&peer.names))
+        self.judged_peer().and_then(|peer| peer.names.as_ref().ok()).map(Arc::clone)
+    }
+
+    /// Returns why what the peer showed proves nothing, where that is let in.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Arc<str>> {
+        self.judged_peer().and_then(|peer| peer.names.as_ref().err()).map(Arc::clone)
+    }
+
+    /// Forgets who the peer was, because of `fault`; for one that need not be anybody.
+    ///
+    /// Returns the doubt where it is another than before. Where proof is demanded `fault` comes
+    /// back: the leg is to be closed.
+    /// # Errors
+    /// `fault`.
+    pub fn doubted(&mut self, fault: Fault) -> Result<Option<Arc<str>>, Fault> {
+        let Phase::Open(Some(peer)) = &mut self.phase else { return Err(fault) };
+        if peer.demand == Demand::Proof {
+            return Err(fault);
+        }
+        let doubt: Arc<str> = fault.to_string().into();
+        if peer.names.as_ref().is_err_and(|known| *known == doubt) {
+            return Ok(None);
+        }
+        peer.names = Err(Arc::clone(&doubt));
+        peer.path = Arc::default();
+        Ok(Some(doubt))
     }
 
     /// Puts what `share` gives in the place of what is known of the peer, to be the same.
     ///
     /// For peers of one certificate to hold one copy; does nothing where there is no peer.
     pub fn share_peer(&mut self, share: impl FnOnce(Arc<PeerNames>) -> Arc<PeerNames>) {
-        if let Phase::Open(Some(peer)) = &mut self.phase {
-            peer.names = share(Arc::clone(&peer.names));
+        if let Phase::Open(Some(Peer { names: Ok(names), .. })) = &mut self.phase {
+            *names = share(Arc::clone(names));
         }
     }
 
-    fn verified_peer(&self) -> Option<&Peer> {
+    fn judged_peer(&self) -> Option<&Peer> {
         match &self.phase {
-            Phase::Handshaking { .. } => None,
+            Phase::Clear | Phase::Handshaking { .. } => None,
             Phase::Open(peer) | Phase::Over(peer) => peer.as_ref(),
         }
     }
@@ -325,8 +392,9 @@ impl Session {
     #[must_use]
     pub fn describe(&self) -> Described {
         let common = self.link.common();
-        let suite = common.negotiated_cipher_suite().map(|suite| suite.suite());
-        Described::new(common.protocol_version(), suite)
+        let suite = common.and_then(CommonState::negotiated_cipher_suite);
+        let version = common.and_then(CommonState::protocol_version);
+        Described::new(version, suite.map(|suite| suite.suite()))
     }
 
     /// Has the lists fetched that are lacking for the chain of a peer that came to us, now and with
@@ -335,13 +403,13 @@ impl Session {
     pub fn want_lists(&mut self, trust: &Trust, now_unix_s: u64) {
         let Phase::Open(Some(peer)) = &mut self.phase else { return };
         peer.named = true;
-        if peer.expected.is_none() && peer.names.revocation == RevocationState::Unknown {
+        if peer.expected.is_none() && peer.revocation() == RevocationState::Unknown {
             self.want_again(trust, now_unix_s);
         }
     }
 
     fn want_again(&self, trust: &Trust, now_unix_s: u64) {
-        if let (Some(peer), Ok(sent)) = (self.verified_peer(), self.sent())
+        if let (Some(peer), Ok(sent)) = (self.judged_peer(), self.sent())
             && peer.wants_lists()
         {
             trust.want_lists(&peer.path, sent, now_unix_s);
@@ -381,10 +449,11 @@ impl Session {
         trust: &Trust,
         now_unix_s: u64,
     ) -> Result<Option<Arc<PeerNames>>, Fault> {
-        let Some(peer) = self.verified_peer() else { return Ok(None) };
-        if peer.whose == Whose::Internal {
+        let Some(peer) = self.judged_peer() else { return Ok(None) };
+        if peer.whose.is_inside() {
             return Ok(None);
         }
+        let Ok(names) = &peer.names else { return self.judge_again(trust, now_unix_s) };
         let Some(revocation) = trust.look_up(&peer.path, self.sent()?, now_unix_s) else {
             return self.judge_again(trust, now_unix_s);
         };
@@ -394,10 +463,10 @@ impl Session {
         if peer.expected.as_ref().is_some_and(|names| !names.revocation.accepts(revocation)) {
             return Err(Fault::RevocationUnknown);
         }
-        if peer.names.revocation == revocation {
+        if names.revocation == revocation {
             return Ok(None);
         }
-        let names = Arc::new(PeerNames { revocation, ..PeerNames::clone(&peer.names) });
+        let names = Arc::new(PeerNames { revocation, ..PeerNames::clone(names) });
         self.share_peer(|_| Arc::clone(&names));
         Ok(Some(names))
     }
@@ -407,34 +476,38 @@ impl Session {
         trust: &Trust,
         now_unix_s: u64,
     ) -> Result<Option<Arc<PeerNames>>, Fault> {
-        let Some(peer) = self.verified_peer() else { return Ok(None) };
+        let Some(peer) = self.judged_peer() else { return Ok(None) };
         let Sent { end_entity, intermediates } = self.sent()?;
         let expected = peer.expected.as_deref();
         let judged = trust.judge(end_entity, intermediates, peer.whose, expected, now_unix_s)?;
-        let Judged { names, path } = judged;
-        if names.anchors != peer.names.anchors {
-            return Err(Fault::AnchorsChanged);
-        }
-        let changed = names.revocation != peer.names.revocation;
+        let Judged { names, path } = peer.demand.read(judged, end_entity);
+        let changed = match (&peer.names, peer.demand) {
+            (Ok(known), Demand::Proof) if names.anchors != known.anchors => {
+                return Err(Fault::AnchorsChanged);
+            }
+            (Ok(known), Demand::Proof) => names.revocation != known.revocation,
+            (Ok(known), Demand::Whatever) => names != **known,
+            (Err(_), _) => true,
+        };
         let of_caller = peer.expected.is_none();
+        let names = changed.then(|| Arc::new(names));
         if let Phase::Open(Some(peer)) | Phase::Over(Some(peer)) = &mut self.phase {
             peer.path = path.into();
+            if let Some(names) = &names {
+                peer.names = Ok(Arc::clone(names));
+            }
         }
-        if of_caller && names.revocation == RevocationState::Unknown {
+        let known = self.judged_peer().map(Peer::revocation);
+        if of_caller && known == Some(RevocationState::Unknown) {
             self.want_again(trust, now_unix_s);
         }
-        if !changed {
-            return Ok(None);
-        }
-        let names = Arc::new(names);
-        self.share_peer(|_| Arc::clone(&names));
-        Ok(Some(names))
+        Ok(names)
     }
 
     /// Returns what the peer sent; the library keeps it as long as the connection.
     fn sent(&self) -> Result<Sent<'_>, Fault> {
         let certificates: &[CertificateDer<'static>] =
-            self.link.common().peer_certificates().unwrap_or_default();
+            self.link.common().and_then(CommonState::peer_certificates).unwrap_or_default();
         let (end_entity, intermediates) = certificates.split_first().ok_or(Fault::NoCertificate)?;
         Ok(Sent { end_entity, intermediates })
     }
@@ -443,6 +516,7 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match &self.phase {
+            Phase::Clear => "clear",
             Phase::Handshaking { .. } => "handshaking",
             Phase::Open(_) => "open",
             Phase::Over(_) => "over",
@@ -452,19 +526,33 @@ impl fmt::Debug for Session {
 }
 
 impl Link {
-    fn common(&self) -> &CommonState {
+    fn common(&self) -> Option<&CommonState> {
         match self {
-            Self::Server(connection) => connection,
-            Self::Client(connection) => connection,
+            Self::Server(connection) => Some(connection),
+            Self::Client(connection) => Some(connection),
+            Self::Clear => None,
         }
     }
 }
 
 impl Peer {
-    fn of(verifier: &Verifier) -> Result<Self, Fault> {
-        let Verdict { names, path } = verifier.verdict().ok_or(Fault::NoCertificate)??;
+    /// `Ok(None)`: it showed no certificate, and need not.
+    fn of(verifier: &Verifier) -> Result<Option<Self>, Fault> {
+        let (names, path) = match (verifier.verdict(), verifier.demand()) {
+            (Some(Ok(Verdict { names, path })), _) => (Ok(names), path),
+            (Some(Err(fault)), Demand::Whatever) => (Err(fault.to_string().into()), Arc::default()),
+            (Some(Err(fault)), Demand::Proof) => return Err(fault),
+            (None, Demand::Whatever) => return Ok(None),
+            (None, Demand::Proof) => return Err(Fault::NoCertificate),
+        };
         let expected = verifier.expected().cloned();
-        Ok(Self { names, whose: verifier.whose(), expected, path, named: false })
+        let (whose, demand) = (verifier.whose(), verifier.demand());
+        Ok(Some(Self { names, whose, demand, expected, path, named: false }))
+    }
+
+    /// Returns what is known of its revocation; nothing of a peer that is nobody.
+    fn revocation(&self) -> RevocationState {
+        self.names.as_ref().map_or(RevocationState::Good, |names| names.revocation)
     }
 
     /// Tells whether lists that its chain lacks are to be fetched.

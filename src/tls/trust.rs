@@ -28,6 +28,15 @@ pub enum Whose {
     Partner(AnchorSet),
     /// A next hop or another internal server.
     Internal,
+    /// A gateway that came to the XMPP proxy: the anchors of the inside, and its own list of names.
+    Gateway,
+}
+
+impl Whose {
+    /// Tells whether the anchors of the inside count.
+    pub(super) const fn is_inside(self) -> bool {
+        matches!(self, Self::Internal | Self::Gateway)
+    }
 }
 
 /// Anchors and revocation lists of one edition; immutable, and cheap to copy.
@@ -40,6 +49,7 @@ pub struct Trust {
     /// Their names in that order, each with where in `partners` it ends.
     partner_ends: Arc<[(AnchorSet, usize)]>,
     internal_names: Arc<[Domain]>,
+    gateway_names: Arc<[Domain]>,
     /// Lists from files.
     revocation_lists: Arc<[FileList]>,
     /// Lists that were fetched.
@@ -87,6 +97,7 @@ pub(super) struct Parts {
     pub(super) internal: Vec<TrustAnchor<'static>>,
     pub(super) partners: Vec<PartnerSet>,
     pub(super) internal_names: Vec<Domain>,
+    pub(super) gateway_names: Vec<Domain>,
     pub(super) revocation_lists: Vec<FileList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
@@ -111,6 +122,7 @@ impl Trust {
             partners: partners.into(),
             partner_ends: partner_ends.into(),
             internal_names: parts.internal_names.into(),
+            gateway_names: parts.gateway_names.into(),
             revocation_lists: parts.revocation_lists.into(),
             revocation: Arc::default(),
             algorithms: parts.algorithms,
@@ -131,7 +143,7 @@ impl Trust {
     pub(super) fn has_anchors(&self, whose: Whose) -> bool {
         match whose {
             Whose::General => !self.general.is_empty(),
-            Whose::Internal => !self.internal.is_empty(),
+            Whose::Internal | Whose::Gateway => !self.internal.is_empty(),
             Whose::Partner(name) => self.partner(name).is_ok_and(|set| !set.is_empty()),
             Whose::AnyPartner => !self.general.is_empty() || !self.partners.is_empty(),
         }
@@ -139,7 +151,8 @@ impl Trust {
 
     /// Judges a chain: path, validity, revocation, extended key usage, and what is `expected`.
     /// Where that is `None` names and revocation state are policy's business, except that an
-    /// internal peer must then carry one of the listed internal names as an exact dNSName.
+    /// internal peer must then carry one of the listed internal names as an exact dNSName, and a
+    /// gateway one of the names of gateways.
     ///
     /// Fetched lists are consulted for federation; the inside has lists from files alone. For a
     /// peer we went to those that are lacking are wanted, as `expected` says; whether one that came
@@ -163,14 +176,14 @@ impl Trust {
         }
         let certificate = EndEntityCert::try_from(end_entity).map_err(fault_of)?;
         let demand = expected.map(|expected| expected.revocation).unwrap_or_default();
-        let fetched = (whose != Whose::Internal).then_some(&*self.revocation);
+        let fetched = (!whose.is_inside()).then_some(&*self.revocation);
         let sent = Sent { end_entity, intermediates };
         let try_anchors = |anchors: &[TrustAnchor<'static>]| {
             self.verify(&certificate, sent, anchors, fetched, now_unix_s)
         };
         let Judged { names, path } = match whose {
             Whose::General => try_anchors(&self.general)?,
-            Whose::Internal => try_anchors(&self.internal)?,
+            Whose::Internal | Whose::Gateway => try_anchors(&self.internal)?,
             Whose::Partner(name) => try_anchors(self.partner(name)?)?,
             Whose::AnyPartner => match try_anchors(&self.general) {
                 Err(general) if !self.partners.is_empty() => {
@@ -184,9 +197,13 @@ impl Trust {
                 let missing = expected.missing_from(&names);
                 (missing.is_empty(), missing)
             }
-            (None, Whose::Internal) => {
-                let listed = |name| names.carries_host(name, false);
-                (self.internal_names.iter().any(listed), self.internal_names.to_vec())
+            (None, Whose::Internal | Whose::Gateway) => {
+                let list = match whose {
+                    Whose::Gateway => &self.gateway_names,
+                    _ => &self.internal_names,
+                };
+                let carried = list.iter().any(|name| names.carries_host(name, false));
+                (carried, list.to_vec())
             }
             (None, _) => (true, Vec::new()),
         };

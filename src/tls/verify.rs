@@ -10,6 +10,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::fault::{Distrust, Fault};
+use super::peer;
 use super::revocation::Link;
 use super::trust::{Judged, Trust, Whose};
 use crate::policy::{ExpectedNames, PeerNames};
@@ -20,10 +21,21 @@ use crate::policy::{ExpectedNames, PeerNames};
 /// it again afterwards would cost as much as the handshake's own verification.
 pub(super) struct Verifier {
     whose: Whose,
+    demand: Demand,
     expected: Option<Arc<ExpectedNames>>,
     algorithms: WebPkiSupportedAlgorithms,
     /// A lock because the library shares verifiers between threads; this one never is.
     state: Mutex<State>,
+}
+
+/// What becomes of a peer whose certificate proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Its handshake fails.
+    Proof,
+    /// It is let in, and the core hears why it is nobody: an XMPP server may still prove its domain
+    /// by dialback (RFC 6120 section 13.7.2, XEP-0220). Names of XMPP count too.
+    Whatever,
 }
 
 enum State {
@@ -43,14 +55,19 @@ impl Verifier {
     pub(super) fn new(
         trust: Arc<Trust>,
         whose: Whose,
+        demand: Demand,
         expected: Option<Arc<ExpectedNames>>,
     ) -> Self {
         let algorithms = *trust.algorithms();
-        Self { whose, expected, algorithms, state: Mutex::new(State::Pending(trust)) }
+        Self { whose, demand, expected, algorithms, state: Mutex::new(State::Pending(trust)) }
     }
 
     pub(super) const fn whose(&self) -> Whose {
         self.whose
+    }
+
+    pub(super) const fn demand(&self) -> Demand {
+        self.demand
     }
 
     pub(super) fn expected(&self) -> Option<&Arc<ExpectedNames>> {
@@ -77,10 +94,25 @@ impl Verifier {
         };
         let verdict = trust
             .judge(end_entity, intermediates, self.whose, self.expected.as_deref(), now.as_secs())
+            .map(|judged| self.demand.read(judged, end_entity))
             .map(Verdict::from);
-        let answer = verdict.as_ref().map(|_| ()).map_err(|fault| alert_for(fault).into());
+        let answer = match (&verdict, self.demand) {
+            (Err(fault), Demand::Proof) => Err(alert_for(fault).into()),
+            _ => Ok(()),
+        };
         *state = State::Judged(verdict);
         answer
+    }
+}
+
+impl Demand {
+    /// Adds the names of XMPP where they count.
+    pub(super) fn read(self, judged: Judged, end_entity: &CertificateDer<'_>) -> Judged {
+        if self == Self::Proof {
+            return judged;
+        }
+        let xmpp = peer::xmpp_names(end_entity).map(Box::new);
+        Judged { names: PeerNames { xmpp, ..judged.names }, path: judged.path }
     }
 }
 
@@ -120,6 +152,10 @@ fn alert_for(fault: &Fault) -> CertificateError {
 }
 
 impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.demand == Demand::Proof
+    }
+
     /// None: kilobytes with a public set, and some stacks then find no certificate to send.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

@@ -109,6 +109,11 @@ fn xmpp_stream_holds_for_its_corpus() {
 }
 
 #[test]
+fn translator_holds_for_its_corpus() {
+    replay(&["tests/fuzz/corpus/translator"], targets::translator);
+}
+
+#[test]
 fn config_holds_for_its_corpus() {
     // The examples are inputs as they stand; a copy would fall behind the keys there are.
     replay(&["tests/fuzz/corpus/config", "tests/fixtures/configs"], targets::config);

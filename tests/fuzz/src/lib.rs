@@ -9,8 +9,10 @@ use entente::sip::{
     reply, scan,
 };
 
+mod translator;
 mod xmpp;
 
+pub use translator::translator;
 pub use xmpp::xmpp_stream;
 
 /// The bytes of one leg: framing, and everything a proxy asks of a message.

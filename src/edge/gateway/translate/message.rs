@@ -383,7 +383,8 @@ pub const fn fits_pager(bytes: usize) -> Result<(), StanzaError> {
     }
 }
 
-/// Returns a thread that may be a Call-ID as it stands: `word [ "@" word ]` (RFC 3261 section 25.1).
+/// Returns a thread that may be a Call-ID as it stands: `word [ "@" word ]` (RFC 3261 section
+/// 25.1).
 #[must_use]
 pub fn call_id_of(thread: &str) -> Option<&str> {
     let is_word = |word: &str| {

@@ -222,7 +222,10 @@ pub fn read_priority(text: &str) -> Option<u8> {
         "1" => 1000,
         _ => return None,
     };
-    u8::try_from((thousandths * 127 + 500) / 1000).ok().filter(|priority| *priority <= 127)
+    if thousandths > 1000 {
+        return None;
+    }
+    u8::try_from((thousandths * 127 + 500) / 1000).ok()
 }
 
 /// Returns a resource as an `xs:ID`: `ID-`, since one cannot begin with a digit, and each byte that

@@ -2,8 +2,8 @@
 //!
 //! [`Builder`] takes tags and text in any order, well nested or not, and makes a tree of it. A name
 //! that is not on the list gives no element; what is in it stays, unless it is a program. Links
-//! keep a target only if its scheme is on the list, styles only properties and characters of theirs.
-//! Pictures are left out: who fetches one tells its server that he reads.
+//! keep a target only if its scheme is on the list, styles only properties and characters of
+//! theirs. Pictures are left out: who fetches one tells its server that he reads.
 
 use super::text::is_xml_character;
 use super::{Loss, Losses, Translated, ns};
@@ -320,7 +320,10 @@ fn link_target(target: &str) -> Option<&str> {
     let target = target.trim_matches(' ');
     let (scheme, rest) = target.split_once(':')?;
     let is_known = SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    let is_plain = |c: char| is_xml_character(c) && !c.is_whitespace() && !c.is_control();
+    // The last are in no URI (RFC 3986 section 2), but in attempts to end an attribute.
+    let is_plain = |c: char| {
+        is_xml_character(c) && !c.is_whitespace() && !c.is_control() && !"\"<>\\`^{|}".contains(c)
+    };
     let fits = target.len() <= limits::GATEWAY_LINK_BYTES_MAX && !rest.is_empty();
     (is_known && fits && target.chars().all(is_plain)).then_some(target)
 }

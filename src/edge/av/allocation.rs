@@ -1,0 +1,190 @@
+//! One client's relayed address, and whom it may talk to.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smallvec::SmallVec;
+
+use super::bucket::Bucket;
+use super::ports::RelayPort;
+use super::{Client, Traffic};
+use crate::limits;
+use crate::stun::{self, ChannelNumber};
+use crate::time::Monotonic;
+
+/// What an allocation was made by, and the keys its requests are proven with.
+#[derive(Debug)]
+pub(super) enum Spoken {
+    Rfc {
+        key: stun::Key,
+        /// The request it was made by: sent again, it gets the same answer.
+        born: stun::TransactionId,
+        /// The proof that is sent back is of the kind that was sent.
+        hash: ProofHash,
+    },
+    Ms {
+        key: stun::ms::Key,
+        connection: [u8; stun::ms::numbers::CONNECTION_ID_BYTES],
+        /// The peer that bare data goes to and comes from.
+        active: Option<SocketAddr>,
+    },
+}
+
+/// Which attribute proves a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProofHash {
+    Sha1,
+    Sha256,
+}
+
+/// A client's relayed address.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    pub(super) client: Client,
+    pub(super) spoken: Spoken,
+    pub(super) username: Box<[u8]>,
+    /// What quotas count by.
+    pub(super) user: u64,
+    /// One, or one for each family.
+    pub(super) ports: SmallVec<[RelayPort; 2]>,
+    pub(super) until: Monotonic,
+    permissions: SmallVec<[Permission; 4]>,
+    channels: SmallVec<[Channel; 2]>,
+    /// Peers that are its own on shared ports; at most [`limits::TURN_CHANNELS_MAX`].
+    pub(super) owned: SmallVec<[(RelayPort, SocketAddr); 2]>,
+    pub(super) bandwidth: Bucket,
+    pub(super) traffic: Traffic,
+}
+
+/// A peer's address that datagrams are taken from and sent to.
+#[derive(Clone, Copy, Debug)]
+struct Permission {
+    ip: IpAddr,
+    until: Monotonic,
+}
+
+/// A number that stands for a peer.
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    number: ChannelNumber,
+    peer: SocketAddr,
+    until: Monotonic,
+}
+
+/// More permissions or channels than an allocation may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// Why a channel cannot be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CannotBind {
+    /// The number stands for another peer, or the peer has another number (RFC 8656 section 12.2).
+    Bound,
+    /// No place.
+    Full,
+}
+
+impl Allocation {
+    pub(super) fn new(
+        client: Client,
+        spoken: Spoken,
+        username: &[u8],
+        user: u64,
+        ports: SmallVec<[RelayPort; 2]>,
+        bandwidth: Bucket,
+    ) -> Self {
+        Self {
+            client,
+            spoken,
+            username: username.into(),
+            user,
+            ports,
+            until: Monotonic::default(),
+            permissions: SmallVec::new(),
+            channels: SmallVec::new(),
+            owned: SmallVec::new(),
+            bandwidth,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Permits `ip`, or prolongs its permission.
+    pub(super) fn permit(&mut self, now: Monotonic, ip: IpAddr) -> Result<(), Full> {
+        let until = now.plus_ms(limits::TURN_PERMISSION_MS);
+        if let Some(known) = self.permissions.iter_mut().find(|known| known.ip == ip) {
+            known.until = until;
+            return Ok(());
+        }
+        if self.permissions.len() == limits::TURN_PERMISSIONS_MAX {
+            self.permissions.retain(|known| known.until > now);
+        }
+        if self.permissions.len() == limits::TURN_PERMISSIONS_MAX {
+            return Err(Full);
+        }
+        self.permissions.push(Permission { ip, until });
+        Ok(())
+    }
+
+    /// Returns how many further addresses may be permitted at `now`.
+    pub(super) fn permissions_left(&self, now: Monotonic) -> usize {
+        let running = self.permissions.iter().filter(|known| known.until > now).count();
+        limits::TURN_PERMISSIONS_MAX - running
+    }
+
+    /// Tells whether datagrams may come from and go to `ip`. Hot: once per datagram.
+    pub(super) fn permits(&self, now: Monotonic, ip: IpAddr) -> bool {
+        self.permissions.iter().any(|known| known.ip == ip && known.until > now)
+    }
+
+    /// Lets `number` stand for `peer`, or prolongs that.
+    pub(super) fn bind(
+        &mut self,
+        now: Monotonic,
+        number: ChannelNumber,
+        peer: SocketAddr,
+    ) -> Result<(), CannotBind> {
+        let until = now.plus_ms(limits::TURN_CHANNEL_MS);
+        // One that has ended may not be given another meaning for a while: what is under way would
+        // reach the wrong peer (RFC 8656 section 12).
+        let remembered =
+            |channel: &Channel| channel.until.plus_ms(limits::TURN_PERMISSION_MS) > now;
+        let conflict = self.channels.iter().any(|channel| {
+            remembered(channel) && (channel.number == number) != (channel.peer == peer)
+        });
+        if conflict {
+            return Err(CannotBind::Bound);
+        }
+        self.channels.retain(|channel| remembered(channel));
+        if let Some(known) = self.channels.iter_mut().find(|channel| channel.peer == peer) {
+            known.until = until;
+            return Ok(());
+        }
+        if self.channels.len() == limits::TURN_CHANNELS_MAX {
+            return Err(CannotBind::Full);
+        }
+        self.channels.push(Channel { number, peer, until });
+        Ok(())
+    }
+
+    /// Returns the peer that `number` stands for. Hot: once per datagram of a client.
+    pub(super) fn peer(&self, now: Monotonic, number: ChannelNumber) -> Option<SocketAddr> {
+        let bound = self.channels.iter().find(|channel| channel.number == number)?;
+        (bound.until > now).then_some(bound.peer)
+    }
+
+    /// Returns the number that stands for `peer`. Hot: once per datagram of a peer.
+    pub(super) fn channel(&self, now: Monotonic, peer: SocketAddr) -> Option<ChannelNumber> {
+        let bound = self.channels.iter().find(|channel| channel.peer == peer)?;
+        (bound.until > now).then_some(bound.number)
+    }
+
+    /// Returns the port that reaches `peer`: the one of its family.
+    pub(super) fn port_towards(
+        &self,
+        families: &[super::Family],
+        peer: IpAddr,
+    ) -> Option<RelayPort> {
+        let family = super::Family::of_address(peer);
+        let of = |port: &RelayPort| families.get(usize::from(port.address)) == Some(&family);
+        self.ports.iter().copied().find(of)
+    }
+}

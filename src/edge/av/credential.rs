@@ -1,0 +1,255 @@
+//! Who may use the relay: credentials that carry their own proof, so that any edge of the pool can
+//! judge them without asking anybody.
+//!
+//! * Time-limited ones (the TURN REST convention): the username is `expiry` or `expiry:user` in Unix
+//!   seconds, the password base64 of HMAC-SHA1 over it under a secret that the issuer shares.
+//! * Those of the Microsoft dialect, which the credentials service hands out: the username is a blob
+//!   of expiry and client with its MAC, the password a MAC of the username.
+//!
+//! Several secrets count at once, so that they can roll.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+
+use crate::limits;
+use crate::stun;
+
+/// Secrets of the pool.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// Secrets of time-limited credentials, the newest first.
+    pub rest: Vec<Secret>,
+    /// Keys of the Microsoft dialect's, the newest first.
+    pub mras: Vec<MrasKey>,
+}
+
+/// A secret that issuers of time-limited credentials share with the pool.
+#[derive(Clone)]
+pub struct Secret(Hmac<Sha1>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(secret)")
+    }
+}
+
+impl Secret {
+    /// Returns the secret of these bytes.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
+    }
+
+    /// Returns the password of `username`, as base64 text.
+    #[must_use]
+    pub fn password(&self, username: &[u8]) -> String {
+        STANDARD.encode(self.mac(username))
+    }
+
+    fn mac(&self, bytes: &[u8]) -> [u8; 20] {
+        self.0.clone().chain_update(bytes).finalize().into_bytes().into()
+    }
+}
+
+/// Keys of credentials of the Microsoft dialect.
+#[derive(Clone, Debug)]
+pub struct MrasKey {
+    /// Hides the user's name.
+    client: Secret,
+    /// Proves the username.
+    username: Secret,
+    /// Makes the password of it.
+    password: Secret,
+}
+
+/// A username and a password as the credentials service hands them out, before base64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Blob and MAC.
+    pub username: [u8; Token::USERNAME_BYTES],
+    /// MAC of the username.
+    pub password: [u8; 20],
+}
+
+impl Token {
+    const BLOB_BYTES: usize = 32;
+    /// Bytes of a username.
+    pub const USERNAME_BYTES: usize = Self::BLOB_BYTES + 20;
+}
+
+/// Seconds between 1601 and 1970, for FILETIME.
+const FILETIME_EPOCH_S: u64 = 11_644_473_600;
+
+impl MrasKey {
+    /// Derives the three keys from one secret of the pool.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        let root = Secret::new(secret);
+        let derive = |purpose: &[u8]| Secret::new(&root.mac(purpose));
+        Self {
+            client: derive(b"mras client"),
+            username: derive(b"mras username"),
+            password: derive(b"mras password"),
+        }
+    }
+
+    /// Returns a token for `identity` that ends at `ends_unix_s` (wire-protocols E.9).
+    #[must_use]
+    pub fn issue(&self, identity: &str, ends_unix_s: u64) -> Token {
+        let mut username = [0; Token::USERNAME_BYTES];
+        let filetime = (ends_unix_s + FILETIME_EPOCH_S) * 10_000_000;
+        username[..4].copy_from_slice(&[1, 0, 0, Token::BLOB_BYTES as u8]);
+        username[4..8].copy_from_slice(&(filetime as u32).to_be_bytes());
+        username[8..12].copy_from_slice(&((filetime >> 32) as u32).to_be_bytes());
+        username[12..Token::BLOB_BYTES].copy_from_slice(&self.client.mac(identity.as_bytes()));
+        let mac = self.username.mac(&username[..Token::BLOB_BYTES]);
+        username[Token::BLOB_BYTES..].copy_from_slice(&mac);
+        Token { username, password: self.password.mac(&username) }
+    }
+
+    /// Returns the password of a username that this key has made, and when it ends.
+    fn judge(&self, username: &[u8]) -> Option<([u8; 20], u64)> {
+        let username: &[u8; Token::USERNAME_BYTES] = username.try_into().ok()?;
+        let (blob, mac) = username.split_at(Token::BLOB_BYTES);
+        self.username.0.clone().chain_update(blob).verify_slice(mac).ok()?;
+        let number = |at: usize| {
+            u64::from(u32::from_be_bytes([blob[at], blob[at + 1], blob[at + 2], blob[at + 3]]))
+        };
+        let filetime = number(8) << 32 | number(4);
+        let ends = (filetime / 10_000_000).checked_sub(FILETIME_EPOCH_S)?;
+        Some((self.password.mac(username), ends))
+    }
+}
+
+/// Why a username gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It is none of ours, or its time is over: both are answered 401 alike.
+    Username,
+    /// No secret has been configured for its kind.
+    NoSecret,
+}
+
+/// Who somebody is, as far as quotas go, and the keys that would prove it.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed<K> {
+    /// One for each secret that may have made the password; at most
+    /// [`limits::TURN_SECRETS_MAX`].
+    pub(super) keys: Vec<K>,
+    /// Quotas count by it: the user's part, or the whole name where there is none.
+    pub(super) user: u64,
+}
+
+impl Credentials {
+    /// Returns the keys that a request under `username` may be proven with.
+    pub(super) fn rfc(
+        &self,
+        username: &[u8],
+        realm: &[u8],
+        algorithm: KeyAlgorithm,
+        unix_s: u64,
+        hash: impl Fn(&[u8]) -> u64,
+    ) -> Result<Claimed<stun::Key>, Unknown> {
+        if self.rest.is_empty() {
+            return Err(Unknown::NoSecret);
+        }
+        let user = time_limited(username, unix_s).ok_or(Unknown::Username)?;
+        let key = |secret: &Secret| {
+            let password = secret.password(username);
+            match algorithm {
+                KeyAlgorithm::Md5 => stun::Key::long_term_md5(username, realm, password.as_bytes()),
+                KeyAlgorithm::Sha256 => {
+                    stun::Key::long_term_sha256(username, realm, password.as_bytes())
+                }
+            }
+        };
+        let keys = self.rest.iter().take(limits::TURN_SECRETS_MAX).map(key).collect();
+        Ok(Claimed { keys, user: hash(user) })
+    }
+
+    /// Returns the same for a request of the Microsoft dialect.
+    pub(super) fn ms(
+        &self,
+        username: &[u8],
+        realm: &[u8],
+        unix_s: u64,
+        hash: impl Fn(&[u8]) -> u64,
+    ) -> Result<Claimed<stun::ms::Key>, Unknown> {
+        if self.mras.is_empty() {
+            return Err(Unknown::NoSecret);
+        }
+        let keys = self.mras.iter().take(limits::TURN_SECRETS_MAX);
+        let judged = keys.filter_map(|key| key.judge(username)).next();
+        let (password, ends) = judged.ok_or(Unknown::Username)?;
+        if ends <= unix_s {
+            return Err(Unknown::Username);
+        }
+        let key = stun::ms::Key::long_term(username, realm, &password);
+        // The client's part of the blob is the same for all tokens of one user.
+        Ok(Claimed { keys: vec![key], user: hash(&username[12..32]) })
+    }
+}
+
+/// How a long-term key is made (RFC 8489 section 18.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyAlgorithm {
+    Md5,
+    Sha256,
+}
+
+/// Returns what quotas count by of a time-limited username that has not ended.
+fn time_limited(username: &[u8], unix_s: u64) -> Option<&[u8]> {
+    let digits = username.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (expiry, rest) = username.split_at(digits);
+    let expiry: u64 = std::str::from_utf8(expiry).ok()?.parse().ok()?;
+    let user = match rest {
+        [] => username,
+        [b':', user @ ..] => user,
+        _ => return None,
+    };
+    (expiry > unix_s).then_some(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_time_limited_usernames_are_those_of_the_convention() {
+        let north = Secret::new(b"north");
+        let password = north.password(b"1433895918:mbzrxpgjys");
+        assert_eq!(password, "d2Q1V6JRLjCTMOhoc8cTgEoi7u0=");
+        let mysecret = Secret::new(b"mysecret");
+        assert_eq!(mysecret.password(b"1700000000:alice"), "PSwWMIID0EkUrZ8pwY2wbdTQnTc=");
+    }
+
+    #[test]
+    fn a_username_counts_until_its_time_and_not_after() {
+        assert_eq!(time_limited(b"1700000000:alice", 1_699_999_999), Some(&b"alice"[..]));
+        assert_eq!(time_limited(b"1700000000:alice", 1_700_000_000), None);
+        assert_eq!(time_limited(b"1700000000", 1), Some(&b"1700000000"[..]));
+        for none in [&b""[..], b"alice", b"1700000000alice", b":alice", b"99999999999999999999:a"] {
+            assert_eq!(time_limited(none, 1), None);
+        }
+    }
+
+    #[test]
+    fn a_token_is_known_to_its_key_until_it_ends() {
+        let key = MrasKey::new(b"one secret of the pool");
+        let token = key.issue("sip:alice@contoso.example", 1_800_000_000);
+        assert_eq!(key.judge(&token.username), Some((token.password, 1_800_000_000)));
+        assert_eq!(MrasKey::new(b"another").judge(&token.username), None);
+        for place in 0..Token::USERNAME_BYTES {
+            let mut changed = token.username;
+            changed[place] ^= 1;
+            assert_eq!(key.judge(&changed), None, "{place}");
+        }
+        let both = Credentials { rest: Vec::new(), mras: vec![MrasKey::new(b"new"), key] };
+        let hash = |_: &[u8]| 7;
+        assert!(both.ms(&token.username, b"r", 1_799_999_999, hash).is_ok(), "keys roll");
+        let over = both.ms(&token.username, b"r", 1_800_000_000, hash);
+        assert_eq!(over.unwrap_err(), Unknown::Username);
+    }
+}

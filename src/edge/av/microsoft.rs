@@ -1,0 +1,415 @@
+//! Requests of the Microsoft dialect (wire-protocols E.4 to E.6).
+//!
+//! One request makes, prolongs and ends an allocation. The first one, without proof, is told the
+//! realm, a nonce and the address of this very node; sending data to a peer permits its answers; and
+//! one peer may be named whose data goes without any header.
+
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use super::allocation::{Allocation, Spoken};
+use super::nonce::Freshness;
+use super::ports::{RelayPort, Wanted};
+use super::{Answering, Around, Arrival, Dropped, Output, Pending, Relay, Step, random_id};
+use crate::limits;
+use crate::stun::ms::numbers::{CONNECTION_ID_BYTES, VERSION_IPV6};
+use crate::stun::ms::{AttributeType, Builder, Key, Message, MessageType, TransactionId};
+use crate::stun::{Family, Proof};
+use crate::time::{Monotonic, Now};
+
+/// Attributes that this server understands, of those that must be.
+const KNOWN: &[AttributeType] = &[
+    AttributeType::MAGIC_COOKIE,
+    AttributeType::USERNAME,
+    AttributeType::MESSAGE_INTEGRITY,
+    AttributeType::LIFETIME,
+    AttributeType::BANDWIDTH,
+    AttributeType::DESTINATION_ADDRESS,
+    AttributeType::DATA,
+    AttributeType::NONCE,
+    AttributeType::REALM,
+    AttributeType::REQUESTED_ADDRESS_FAMILY,
+];
+
+/// Kilobits a second that answers state; what servers of the dialect have been seen to say.
+const BANDWIDTH_KBIT_S: u32 = 750;
+/// The dialect of which this server is.
+const VERSION: u32 = 1;
+
+/// What a request was refused with.
+enum Refused {
+    /// This number, to somebody who has proven who he is.
+    Proven(u16, Key),
+    /// This number, to a stranger.
+    Stranger(u16),
+}
+
+impl Relay {
+    /// Serves a message of the dialect.
+    pub(super) fn ms_message<'a>(
+        &mut self,
+        now: Now,
+        arrival: Arrival<'a>,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Dropped> {
+        let message = Message::read(arrival.datagram).map_err(|_| Dropped::Malformed)?;
+        let done = match message.kind() {
+            MessageType::SEND => return self.ms_send(now.monotonic, &arrival, message),
+            MessageType::ALLOCATE => self.ms_allocate(now, &arrival, message, out),
+            MessageType::SET_ACTIVE_DESTINATION => self.ms_set_active(now, &arrival, message, out),
+            _ => return Err(Dropped::Unexpected),
+        };
+        match done {
+            Ok(step) => Ok(step),
+            Err(Refused::Proven(number, key)) => {
+                self.counters.errors += 1;
+                let kind = error_of(message.kind());
+                write_error_of(&mut out.answer, kind, message.transaction(), number, Some(&key));
+                Ok(Step::Answer)
+            }
+            Err(Refused::Stranger(number)) => {
+                self.ms_challenge(now, &arrival, message, number, out)
+            }
+        }
+    }
+
+    fn ms_challenge<'a>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        message: Message<'_>,
+        number: u16,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Dropped> {
+        let client = arrival.client.remote.ip();
+        if !self.gate.opens(now.monotonic, client) {
+            return Err(Dropped::AnswerRate);
+        }
+        self.counters.errors += 1;
+        out.answer.clear();
+        let kind = error_of(message.kind());
+        let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
+        answer.number(AttributeType::MS_VERSION, VERSION);
+        answer.error(number, "");
+        if matches!(number, 401 | 438) {
+            let nonce = self.nonces.make(now.unix_s, client);
+            answer.attribute(AttributeType::NONCE, &nonce);
+            answer.attribute(AttributeType::REALM, self.setup.realm.as_bytes());
+            // The next request has to come to this node, whatever address this one came by.
+            let listener = self.setup.listeners.get(usize::from(arrival.client.listener));
+            let node = listener.map_or(arrival.addressed, |listener| listener.node);
+            answer.address(AttributeType::ALTERNATE_SERVER, node);
+        }
+        assert!(
+            out.answer.len() <= limits::MS_TURN_UNAUTHENTICATED_BYTES_MAX,
+            "an answer to a stranger is small"
+        );
+        Ok(Step::Answer)
+    }
+
+    /// Finds out who asks.
+    fn ms_prove(
+        &self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        message: Message<'_>,
+    ) -> Result<(Key, u64), Refused> {
+        let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
+        let missing = |number| Refused::Stranger(number);
+        if value(AttributeType::MESSAGE_INTEGRITY).is_none() {
+            return Err(missing(401));
+        }
+        let username = value(AttributeType::USERNAME).ok_or(missing(432))?;
+        let realm = value(AttributeType::REALM).ok_or(missing(434))?;
+        let nonce = value(AttributeType::NONCE).ok_or(missing(435))?;
+        let client = arrival.client.remote.ip();
+        if self.nonces.judge(nonce, now.unix_s, client) == Freshness::Stale {
+            return Err(missing(438));
+        }
+        let hash = |user: &[u8]| std::hash::BuildHasher::hash_one(&self.user_key, user);
+        let claimed = self.setup.credentials.ms(username, realm, now.unix_s, hash);
+        // Who is unknown and who proves nothing are told alike.
+        let claimed = claimed.map_err(|_| missing(401))?;
+        let good = |key: &Key| message.integrity(key) == Proof::Good;
+        let key = claimed.keys.into_iter().find(good).ok_or(missing(401))?;
+        let own = self.table.of_client(&arrival.client).and_then(|index| self.table.get(index));
+        if own.is_some_and(|own| own.user != claimed.user) {
+            return Err(Refused::Proven(441, key));
+        }
+        Ok((key, claimed.user))
+    }
+
+    fn ms_allocate<'a>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        message: Message<'_>,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Refused> {
+        let (key, user) = self.ms_prove(now, arrival, message)?;
+        if message.unknown(KNOWN).next().is_some() {
+            return Err(Refused::Proven(420, key));
+        }
+        let number = |kind| message.attribute(kind).and_then(|attribute| attribute.number());
+        let asked = number(AttributeType::LIFETIME);
+        let lifetime_s = asked.unwrap_or(limits::TURN_LIFETIME_S);
+        let sequence = sequence_of(message).unwrap_or(0);
+        if let Some(index) = self.table.of_client(&arrival.client) {
+            return self.ms_refresh(now, index, message, key, lifetime_s, out);
+        }
+        if lifetime_s == 0 {
+            return Err(Refused::Proven(437, key));
+        }
+        if let Err((number, server)) = self.may_allocate(arrival, user) {
+            // One that came by the pool's address has been told where to go already.
+            match server {
+                Some(server) if number == 300 => {
+                    write_alternate(&mut out.answer, message.transaction(), server, &key);
+                    return Ok(Step::Answer);
+                }
+                _ => return Err(Refused::Proven(number, key)),
+            }
+        }
+        let version = number(AttributeType::MS_VERSION).unwrap_or(0);
+        let ports = match self.ms_ports(message, version) {
+            Ok(ports) => ports,
+            Err(number) => return Err(Refused::Proven(number, key)),
+        };
+        let username = message.attribute(AttributeType::USERNAME).map_or(&[][..], |a| a.value);
+        let connection = random_id::<CONNECTION_ID_BYTES>(&mut self.rng);
+        let spoken = Spoken::Ms { key, connection, active: None };
+        let bandwidth = self.bandwidth(now.monotonic);
+        let allocation = Allocation::new(arrival.client, spoken, username, user, ports, bandwidth);
+        let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);
+        let request = Answering::Ms { transaction: message.transaction(), sequence };
+        Ok(self.make(now, Pending { allocation, lifetime_s, reserved: None, request }, out))
+    }
+
+    fn ms_ports(
+        &mut self,
+        message: Message<'_>,
+        version: u32,
+    ) -> Result<SmallVec<[RelayPort; 2]>, u16> {
+        let family = message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
+        let family = match family.map(|family| family.value) {
+            // The family stands in the last of two or four bytes, or alone.
+            Some(value) if version >= VERSION_IPV6 => {
+                value.iter().rev().find(|byte| **byte != 0).copied().and_then(Family::of)
+            }
+            _ => None,
+        };
+        let port = self.take_port(family.unwrap_or(Family::V4), Wanted::Any)?;
+        Ok(SmallVec::from_slice(&[port]))
+    }
+
+    fn ms_refresh<'a>(
+        &mut self,
+        now: Now,
+        index: u32,
+        message: Message<'_>,
+        key: Key,
+        lifetime_s: u32,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Refused> {
+        let transaction = message.transaction();
+        let sequence = sequence_of(message).unwrap_or(0);
+        let Some(allocation) = self.table.get_mut(index) else {
+            return Err(Refused::Proven(437, key));
+        };
+        if !matches!(allocation.spoken, Spoken::Ms { .. }) {
+            return Err(Refused::Proven(400, key));
+        }
+        if lifetime_s == 0 {
+            let allocation = self.table.get(index);
+            if let Some(allocation) = allocation {
+                self.write_ms_allocated(allocation, transaction, sequence, 0, out);
+            }
+            self.end(index, out);
+            return Ok(Step::Answer);
+        }
+        let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);
+        let until = now.monotonic.plus_ms(u64::from(lifetime_s) * 1_000);
+        allocation.until = until;
+        self.wheel.start(index, until);
+        if let Some(allocation) = self.table.get(index) {
+            self.write_ms_allocated(allocation, transaction, sequence, lifetime_s, out);
+        }
+        Ok(Step::Answer)
+    }
+
+    /// Writes the answer to an Allocate that was granted.
+    pub(super) fn write_ms_allocated(
+        &self,
+        allocation: &Allocation,
+        transaction: TransactionId,
+        sequence: u32,
+        lifetime_s: u32,
+        out: &mut Output,
+    ) {
+        let Spoken::Ms { key, connection, .. } = &allocation.spoken else {
+            unreachable!("an allocation is answered as it was asked for")
+        };
+        out.answer.clear();
+        let mut answer = Builder::new(&mut out.answer, MessageType::ALLOCATE_RESPONSE, transaction);
+        answer.number(AttributeType::MS_VERSION, VERSION);
+        if let Some(port) = allocation.ports.first() {
+            let public = self.setup.relayed[usize::from(port.address)].public;
+            answer.address(AttributeType::MAPPED_ADDRESS, SocketAddr::new(public, port.port));
+        }
+        answer.xor_mapped_address(allocation.client.remote);
+        answer.number(AttributeType::LIFETIME, lifetime_s);
+        answer.number(AttributeType::BANDWIDTH, BANDWIDTH_KBIT_S);
+        let mut number = [0; CONNECTION_ID_BYTES + 4];
+        number[..CONNECTION_ID_BYTES].copy_from_slice(connection);
+        number[CONNECTION_ID_BYTES..].copy_from_slice(&sequence.to_be_bytes());
+        answer.attribute(AttributeType::MS_SEQUENCE_NUMBER, &number);
+        answer.integrity(key);
+    }
+
+    fn ms_set_active<'a>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        message: Message<'_>,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Refused> {
+        let (key, _) = self.ms_prove(now, arrival, message)?;
+        let Some(index) = self.table.of_client(&arrival.client) else {
+            return Err(Refused::Proven(437, key));
+        };
+        let peer = match message.attribute(AttributeType::DESTINATION_ADDRESS) {
+            None => None,
+            Some(attribute) => match attribute.address() {
+                None => return Err(Refused::Proven(400, key)),
+                Some(peer) => match self.ms_peer(now.monotonic, index, peer) {
+                    Ok(peer) => Some(peer),
+                    Err(_) => return Err(Refused::Proven(440, key)),
+                },
+            },
+        };
+        match self.table.get_mut(index).map(|allocation| &mut allocation.spoken) {
+            Some(Spoken::Ms { active, .. }) => *active = peer,
+            _ => return Err(Refused::Proven(400, key)),
+        }
+        out.answer.clear();
+        let kind = MessageType::SET_ACTIVE_DESTINATION_RESPONSE;
+        Builder::new(&mut out.answer, kind, message.transaction()).integrity(&key);
+        Ok(Step::Answer)
+    }
+
+    /// Sends data and permits the peer's answers. Never answered, and not proven: like the Send
+    /// indication of RFC 8656 it is worth no more than the address it comes from.
+    fn ms_send<'a>(
+        &mut self,
+        now: Monotonic,
+        arrival: &Arrival<'a>,
+        message: Message<'a>,
+    ) -> Result<Step<'a>, Dropped> {
+        let index = self.table.of_client(&arrival.client).ok_or(Dropped::NoAllocation)?;
+        if !matches!(self.table.get(index).map(|a| &a.spoken), Some(Spoken::Ms { .. })) {
+            return Err(Dropped::Malformed);
+        }
+        let peer = message.attribute(AttributeType::DESTINATION_ADDRESS);
+        let peer = peer.and_then(|peer| peer.address()).ok_or(Dropped::Malformed)?;
+        let data = message.attribute(AttributeType::DATA).ok_or(Dropped::Malformed)?;
+        let peer = self.ms_peer(now, index, peer)?;
+        self.to_peer(now, index, peer, data.value)
+    }
+
+    /// Judges a peer, and permits it.
+    fn ms_peer(
+        &mut self,
+        now: Monotonic,
+        index: u32,
+        peer: SocketAddr,
+    ) -> Result<SocketAddr, Dropped> {
+        let ip = self.judge_peer(peer.ip()).map_err(|_| Dropped::PeerRefused)?;
+        let peer = SocketAddr::new(ip, peer.port());
+        self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;
+        self.permit(now, index, ip)?;
+        Ok(peer)
+    }
+}
+
+/// Writes what goes before the payload of a Data Indication.
+pub(super) fn data_indication(
+    head: &mut Vec<u8>,
+    transaction: TransactionId,
+    connection: &[u8; CONNECTION_ID_BYTES],
+    peer: SocketAddr,
+    length: u16,
+) -> Around {
+    head.clear();
+    let mut number = [0; CONNECTION_ID_BYTES + 4];
+    number[..CONNECTION_ID_BYTES].copy_from_slice(connection);
+    Builder::new(head, MessageType::DATA_INDICATION, transaction)
+        .address(AttributeType::REMOTE_ADDRESS, peer)
+        .attribute(AttributeType::MS_SEQUENCE_NUMBER, &number);
+    head.extend_from_slice(&AttributeType::DATA.0.to_be_bytes());
+    head.extend_from_slice(&length.to_be_bytes());
+    let whole = head.len() as u16 - 20 + length;
+    head[2..4].copy_from_slice(&whole.to_be_bytes());
+    Around::Indication { padding: 0 }
+}
+
+/// Writes an Allocate error.
+pub(super) fn write_error(
+    out: &mut Vec<u8>,
+    transaction: TransactionId,
+    number: u16,
+    key: Option<&Key>,
+) {
+    write_error_of(out, MessageType::ALLOCATE_ERROR, transaction, number, key);
+}
+
+fn write_error_of(
+    out: &mut Vec<u8>,
+    kind: MessageType,
+    transaction: TransactionId,
+    number: u16,
+    key: Option<&Key>,
+) {
+    out.clear();
+    let mut answer = Builder::new(out, kind, transaction);
+    answer.error(number, reason(number));
+    if let Some(key) = key {
+        answer.integrity(key);
+    }
+}
+
+fn write_alternate(out: &mut Vec<u8>, transaction: TransactionId, server: SocketAddr, key: &Key) {
+    out.clear();
+    Builder::new(out, MessageType::ALLOCATE_ERROR, transaction)
+        .error(300, reason(300))
+        .address(AttributeType::ALTERNATE_SERVER, server)
+        .integrity(key);
+}
+
+const fn error_of(kind: MessageType) -> MessageType {
+    match kind {
+        MessageType::SET_ACTIVE_DESTINATION => MessageType::SET_ACTIVE_DESTINATION_ERROR,
+        _ => MessageType::ALLOCATE_ERROR,
+    }
+}
+
+/// Returns the reason of the draft that the dialect comes from.
+const fn reason(number: u16) -> &'static str {
+    match number {
+        300 => "Try Alternate",
+        420 => "Unknown Attribute",
+        437 => "No Binding",
+        440 => "No Destination",
+        441 => "Wrong Username",
+        486 => "Allocation Quota Reached",
+        508 => "Insufficient Port Capacity",
+        _ => "Bad Request",
+    }
+}
+
+/// Returns the number of a request that carries one.
+fn sequence_of(message: Message<'_>) -> Option<u32> {
+    let number = message.attribute(AttributeType::MS_SEQUENCE_NUMBER)?;
+    let last = number.value.get(CONNECTION_ID_BYTES..)?;
+    Some(u32::from_be_bytes(last.try_into().ok()?))
+}

@@ -1,0 +1,283 @@
+//! Relayed ports: one for each allocation, or a few for all.
+
+use std::net::IpAddr;
+
+use crate::limits;
+use crate::time::Monotonic;
+
+/// Where relayed ports come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// Each allocation has one of its own (the product's 50000 to 59999).
+    Range {
+        /// The lowest.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
+    /// Allocations share these; each owns the peers it talks to there.
+    Shared(Vec<u16>),
+}
+
+/// A relayed port of one address; the shell has a socket for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayPort {
+    /// Place of the address in [`super::Setup::relayed`].
+    pub address: u8,
+    /// The port.
+    pub port: u16,
+}
+
+/// The ports of one address.
+#[derive(Debug)]
+pub(super) enum Pool {
+    Range(Range),
+    Shared(Shared),
+}
+
+/// Ports that are handed out one by one.
+#[derive(Debug)]
+pub(super) struct Range {
+    first: u16,
+    /// One bit for each port that is taken.
+    taken: Vec<u64>,
+    count: u16,
+    free: u16,
+}
+
+/// Ports that many allocations share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Port and how many allocations have it.
+    ports: Vec<(u16, u32)>,
+}
+
+/// A port kept for whoever shows its token.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    pub(super) token: [u8; 8],
+    pub(super) port: RelayPort,
+    /// Whose it is: a token is no bearer's.
+    pub(super) user: u64,
+    pub(super) until: Monotonic,
+}
+
+/// What kind of port is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Any,
+    Even,
+    /// Even, and the next higher one kept.
+    EvenWithNext,
+}
+
+impl Pool {
+    pub(super) fn new(ports: &Ports) -> Self {
+        match ports {
+            Ports::Range { first, count } => {
+                assert!(u32::from(*first) + u32::from(*count) <= 65_536, "ports have 16 bits");
+                Self::Range(Range {
+                    first: *first,
+                    taken: vec![0; usize::from(*count).div_ceil(64)],
+                    count: *count,
+                    free: *count,
+                })
+            }
+            Ports::Shared(ports) => {
+                Self::Shared(Shared { ports: ports.iter().map(|port| (*port, 0)).collect() })
+            }
+        }
+    }
+
+    /// Takes a port; `random` spreads the choice, so that ports are not guessed (RFC 8656 section
+    /// 7.2).
+    pub(super) fn take(&mut self, wanted: Wanted, random: u32) -> Option<u16> {
+        match self {
+            Self::Range(range) => range.take(wanted, random),
+            Self::Shared(shared) => shared.take(wanted),
+        }
+    }
+
+    /// Gives a port back.
+    pub(super) fn give(&mut self, port: u16) {
+        match self {
+            Self::Range(range) => range.give(port),
+            Self::Shared(shared) => shared.give(port),
+        }
+    }
+
+    /// Returns how many allocations more there is a port for; `None` where that has no end.
+    pub(super) const fn free(&self) -> Option<usize> {
+        match self {
+            Self::Range(range) => Some(range.free as usize),
+            Self::Shared(_) => None,
+        }
+    }
+}
+
+impl Range {
+    fn take(&mut self, wanted: Wanted, random: u32) -> Option<u16> {
+        let count = u32::from(self.count);
+        if self.free == 0 {
+            return None;
+        }
+        let start = random % count;
+        // Bound: each port is looked at once.
+        let place = (0..count).map(|step| (start + step) % count).find(|place| {
+            let port = u32::from(self.first) + place;
+            let even = port.is_multiple_of(2);
+            !self.is_taken(*place)
+                && match wanted {
+                    Wanted::Any => true,
+                    Wanted::Even => even,
+                    Wanted::EvenWithNext => even && place + 1 < count && !self.is_taken(place + 1),
+                }
+        })?;
+        self.set(place);
+        if wanted == Wanted::EvenWithNext {
+            self.set(place + 1);
+        }
+        Some(self.first + place as u16)
+    }
+
+    fn give(&mut self, port: u16) {
+        let place = u32::from(port - self.first);
+        assert!(self.is_taken(place), "a port is given back once");
+        self.taken[place as usize / 64] &= !(1 << (place % 64));
+        self.free += 1;
+    }
+
+    fn set(&mut self, place: u32) {
+        self.taken[place as usize / 64] |= 1 << (place % 64);
+        self.free -= 1;
+    }
+
+    fn is_taken(&self, place: u32) -> bool {
+        self.taken[place as usize / 64] & 1 << (place % 64) != 0
+    }
+}
+
+impl Shared {
+    /// Takes the port with the fewest allocations; nothing can be kept beside it.
+    fn take(&mut self, wanted: Wanted) -> Option<u16> {
+        let fits = |port: u16| match wanted {
+            Wanted::Any => true,
+            Wanted::Even => port.is_multiple_of(2),
+            Wanted::EvenWithNext => false,
+        };
+        let least =
+            self.ports.iter_mut().filter(|(port, _)| fits(*port)).min_by_key(|(_, n)| *n)?;
+        least.1 += 1;
+        Some(least.0)
+    }
+
+    fn give(&mut self, port: u16) {
+        let held = self.ports.iter_mut().find(|(held, _)| *held == port);
+        let held = held.expect("a port that was taken is one of these");
+        assert!(held.1 > 0, "a port is given back once");
+        held.1 -= 1;
+    }
+}
+
+/// Ports kept for a while, few and in the order they end.
+#[derive(Debug, Default)]
+pub(super) struct Reservations(std::collections::VecDeque<Reservation>);
+
+impl Reservations {
+    /// Keeps one; gives it back when there are too many.
+    pub(super) fn keep(&mut self, reservation: Reservation) -> Result<(), Reservation> {
+        if self.0.len() == limits::TURN_RESERVATIONS_MAX {
+            return Err(reservation);
+        }
+        self.0.push_back(reservation);
+        Ok(())
+    }
+
+    /// Takes the port kept under `token` for `user`.
+    pub(super) fn claim(&mut self, token: &[u8], user: u64) -> Option<RelayPort> {
+        let mine = |kept: &Reservation| kept.token == token && kept.user == user;
+        let place = self.0.iter().position(mine)?;
+        self.0.remove(place).map(|kept| kept.port)
+    }
+
+    /// Takes one whose time is over.
+    pub(super) fn pop_due(&mut self, now: Monotonic) -> Option<RelayPort> {
+        self.0.front().filter(|kept| kept.until <= now)?;
+        self.0.pop_front().map(|kept| kept.port)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
+        self.0.front().map(|kept| kept.until)
+    }
+}
+
+/// An address that clients are given ports of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayedAddress {
+    /// Where the sockets are bound.
+    pub bound: IpAddr,
+    /// What clients and peers are told: another one behind NAT.
+    pub public: IpAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first: u16, count: u16) -> Pool {
+        Pool::new(&Ports::Range { first, count })
+    }
+
+    #[test]
+    fn every_port_is_handed_out_once_and_again_when_it_is_back() {
+        let mut pool = range(50_000, 100);
+        let mut taken: Vec<u16> =
+            (0..100).map(|n| pool.take(Wanted::Any, n * 7_919).unwrap()).collect();
+        assert_eq!(pool.take(Wanted::Any, 5), None);
+        assert_eq!(pool.free(), Some(0));
+        taken.sort_unstable();
+        assert_eq!(taken, (50_000..50_100).collect::<Vec<_>>());
+        pool.give(50_042);
+        assert_eq!(pool.take(Wanted::Any, 0), Some(50_042));
+    }
+
+    #[test]
+    fn even_ports_are_even_and_the_next_one_is_kept() {
+        let mut pool = range(50_001, 5);
+        assert_eq!(pool.take(Wanted::EvenWithNext, 0), Some(50_002));
+        assert_eq!(pool.take(Wanted::EvenWithNext, 0), Some(50_004));
+        assert_eq!(pool.take(Wanted::Even, 0), None);
+        assert_eq!(pool.take(Wanted::Any, 0), Some(50_001));
+        pool.give(50_005);
+        assert_eq!(pool.take(Wanted::Even, 0), None, "an odd one came back");
+    }
+
+    #[test]
+    fn the_last_port_of_a_range_has_no_next_one() {
+        let mut pool = range(65_534, 1);
+        assert_eq!(pool.take(Wanted::EvenWithNext, 0), None);
+        assert_eq!(pool.take(Wanted::Even, 0), Some(65_534));
+        assert_eq!(range(65_535, 1).take(Wanted::Any, 9), Some(65_535));
+    }
+
+    #[test]
+    fn shared_ports_are_loaded_evenly() {
+        let mut pool = Pool::new(&Ports::Shared(vec![3_478, 3_480]));
+        let taken: Vec<_> = (0..4).map(|_| pool.take(Wanted::Any, 0).unwrap()).collect();
+        assert_eq!(taken.iter().filter(|port| **port == 3_478).count(), 2);
+        assert_eq!(pool.take(Wanted::EvenWithNext, 0), None);
+    }
+
+    #[test]
+    fn a_kept_port_is_its_owners_and_only_for_a_while() {
+        let mut kept = Reservations::default();
+        let port = RelayPort { address: 0, port: 50_003 };
+        let until = Monotonic(30);
+        kept.keep(Reservation { token: [1; 8], port, user: 1, until }).unwrap();
+        assert_eq!(kept.claim(&[1; 8], 2), None, "of another user");
+        assert_eq!(kept.claim(&[2; 8], 1), None);
+        assert_eq!(kept.pop_due(Monotonic(29)), None);
+        assert_eq!(kept.pop_due(Monotonic(30)), Some(port));
+        assert_eq!(kept.claim(&[1; 8], 1), None);
+    }
+}

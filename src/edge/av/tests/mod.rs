@@ -1,0 +1,6 @@
+mod life;
+mod microsoft;
+mod peers;
+mod requests;
+mod shared;
+mod world;

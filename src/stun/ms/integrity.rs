@@ -1,0 +1,54 @@
+//! Message Integrity of the dialect: HMAC-SHA1 over an input padded with zeros.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use md5::{Digest as _, Md5};
+use sha1::Sha1;
+
+use super::super::header::HEADER_BYTES;
+use super::numbers::INTEGRITY_BLOCK_BYTES;
+
+/// Bytes of Message Integrity with its header.
+const ATTRIBUTE_BYTES: usize = 24;
+
+/// A long-term key, prepared.
+#[derive(Clone)]
+pub struct Key(Hmac<Sha1>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(secret)")
+    }
+}
+
+impl Key {
+    /// Returns the key of raw username and password, as they are once base64 is taken off.
+    #[must_use]
+    pub fn long_term(username: &[u8], realm: &[u8], password: &[u8]) -> Self {
+        let joined = Md5::new().chain_update(username).chain_update(b":").chain_update(realm);
+        let key = joined.chain_update(b":").chain_update(password).finalize();
+        Self(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
+    }
+
+    /// Returns Message Integrity over `before`, the message up to it.
+    pub(super) fn prove(&self, before: &[u8]) -> [u8; 20] {
+        self.over(before).finalize().into_bytes().into()
+    }
+
+    /// Tells whether `value` is that, in a time that does not depend on where it differs.
+    pub(super) fn proves(&self, before: &[u8], value: &[u8]) -> bool {
+        self.over(before).verify_slice(value).is_ok()
+    }
+
+    fn over(&self, before: &[u8]) -> Hmac<Sha1> {
+        let length = (before.len() + ATTRIBUTE_BYTES - HEADER_BYTES) as u16;
+        let (kind, rest) = before.split_at(2);
+        let (_, rest) = rest.split_at(2);
+        let mut mac = self.0.clone();
+        mac.update(kind);
+        mac.update(&length.to_be_bytes());
+        mac.update(rest);
+        let padding = before.len().next_multiple_of(INTEGRITY_BLOCK_BYTES) - before.len();
+        mac.update(&[0; INTEGRITY_BLOCK_BYTES][..padding]);
+        mac
+    }
+}

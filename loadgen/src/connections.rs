@@ -296,7 +296,8 @@ fn hold(
     }
 }
 
-fn raise_descriptors(wanted: u64) -> Result<()> {
+/// Makes room for so many open files, as far as the system lets us.
+pub(crate) fn raise_descriptors(wanted: u64) -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(wanted);

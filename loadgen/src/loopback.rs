@@ -220,3 +220,35 @@ fn idle_connections_stand_until_the_end() {
     assert_eq!((report.done, report.connections), (30, 30), "{report}");
     assert!(report.server.unwrap().kib_per_leg.is_some());
 }
+
+/// XMPP streams of the generator's partners straight to its own server of partners.
+fn run_xmpp(more: &str) -> Report {
+    let edge = free_address();
+    let more = format!("--server-name sip.contoso.example --listen {edge} {more}");
+    let pki = Pki::new();
+    pki.run(&pki, edge, "xmpp", &more)
+}
+
+#[test]
+fn stanzas_cross_streams_with_starttls_and_external() {
+    for what in ["message", "presence"] {
+        let report = run_xmpp(&format!("--inner sip --domains 5 --window 16 --what {what}"));
+        assert_flawless(&report);
+        assert_eq!((report.offered, report.connections), (report.done, 5), "{report}");
+    }
+}
+
+#[test]
+fn an_open_loop_of_stanzas_offers_its_rate() {
+    let report = run_xmpp("--inner sip --domains 2 --rate 1000");
+    assert_flawless(&report);
+    assert!((295..=305).contains(&report.offered), "{report}");
+}
+
+#[test]
+fn authenticated_streams_stand_until_the_end() {
+    let pid = std::process::id();
+    let report = run_xmpp(&format!("--inner none --domains 20 --first 5 --hold 0.1 --pid {pid}"));
+    assert_eq!((report.done, report.connections), (20, 20), "{report}");
+    assert!(report.server.unwrap().kib_per_leg.is_some());
+}

@@ -1,7 +1,8 @@
-//! Load generator for SIP federation edges.
+//! Load generator for SIP and XMPP federation edges.
 //!
 //! One thread plays both neighbours of an edge: partner edges that connect to its federation
-//! listener over mutual TLS, and the next hop it connects to. It offers work at a rate that a slow
+//! listener over mutual TLS, and the next hop it connects to; or partners' XMPP servers, and the
+//! gateway behind the proxy. It offers work at a rate that a slow
 //! server cannot hold back, or keeps a window full, and tells what was offered, what was done, how
 //! long it took, and what it cost the process under test. It shares no codec with the server.
 
@@ -20,6 +21,7 @@ mod report;
 mod sip;
 mod tls;
 mod traffic;
+mod xmpp;
 
 use std::process::ExitCode;
 
@@ -66,6 +68,8 @@ fn scenario(scenario: &Scenario) -> Result<Report> {
         Scenario::Presence(options) => traffic::run(Kind::Presence, options),
         Scenario::Handshake(options) => connections::handshake(options),
         Scenario::Idle(options) => connections::idle(options),
+        Scenario::Xmpp(options) => xmpp::run("xmpp", options),
+        Scenario::Gateway(options) => xmpp::run("gateway", options),
     }
 }
 
@@ -76,5 +80,6 @@ fn common(scenario: &Scenario) -> &Common {
         }
         Scenario::Handshake(options) => &options.common,
         Scenario::Idle(options) => &options.common,
+        Scenario::Xmpp(options) | Scenario::Gateway(options) => &options.common,
     }
 }

@@ -30,7 +30,7 @@ const ACCEPTS_PER_TURN_MAX: usize = 64;
 const LISTENER_BIT: u64 = 1 << 63;
 
 /// A connection, valid until its place is used again with another generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnId {
     index: u32,
     generation: u32,
@@ -55,6 +55,36 @@ pub(crate) enum Role {
     Internal(u32),
     /// The edge connected to us.
     Accepted,
+    /// We are a partner's XMPP server and connected; the number is the caller's own.
+    Stream(u32),
+    /// We are behind the proxy and connected: a gateway, or a component.
+    Inner(u32),
+    /// The server under test connected to us as to a partner's XMPP server.
+    AcceptedStream,
+}
+
+impl Role {
+    /// Tells whether the connection carries XMPP, whose elements the handler cuts itself.
+    fn is_xmpp(self) -> bool {
+        matches!(self, Self::Stream(_) | Self::Inner(_) | Self::AcceptedStream)
+    }
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With TLS.
+    Tls,
+    /// In the clear; [`Net::start_tls`] may follow.
+    Clear,
+}
+
+/// Which side of a TLS handshake we are, and with what.
+pub(crate) enum Side<'a> {
+    /// The connecting side, and whom it expects.
+    Client(&'a Arc<ClientConfig>, &'a ServerName<'static>),
+    /// The accepting side.
+    Server(&'a Arc<ServerConfig>),
 }
 
 /// Why a connection ended.
@@ -68,6 +98,8 @@ pub(crate) enum Ended {
     Tls(String),
     /// What the peer sent is not SIP.
     NotSip,
+    /// The XMPP peer refused, in its own words.
+    Refused(String),
 }
 
 impl Ended {
@@ -80,6 +112,7 @@ impl Ended {
             Self::Io(kind) => format!("socket: {kind}"),
             Self::Tls(error) => format!("TLS: {error}"),
             Self::NotSip => "not SIP".into(),
+            Self::Refused(words) => format!("refused: {words}"),
         }
     }
 }
@@ -90,6 +123,10 @@ pub(crate) trait Handler {
     fn established(&mut self, net: &mut Net, conn: ConnId, role: Role);
     /// One whole message came.
     fn message(&mut self, net: &mut Net, conn: ConnId, message: Message<'_>);
+    /// Bytes of XMPP came, after what was left of those before; returns how many are done with.
+    fn elements(&mut self, _net: &mut Net, _conn: ConnId, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
     /// `conn` is gone. Not called for [`Net::drop_conn`].
     fn ended(&mut self, net: &mut Net, conn: ConnId, role: Role, why: Ended);
 }
@@ -138,6 +175,12 @@ pub(crate) struct Target<'a> {
     pub(crate) name: &'a ServerName<'static>,
 }
 
+struct Listener {
+    socket: TcpListener,
+    config: Arc<ServerConfig>,
+    role: Role,
+}
+
 /// All connections and listeners.
 pub(crate) struct Net {
     epoll: OwnedFd,
@@ -145,7 +188,7 @@ pub(crate) struct Net {
     conns: Vec<Option<Conn>>,
     free: Vec<u32>,
     generation: u32,
-    listeners: Vec<(TcpListener, Arc<ServerConfig>)>,
+    listeners: Vec<Listener>,
     dirty: Vec<ConnId>,
     input: Vec<u8>,
     plain: Vec<u8>,
@@ -174,8 +217,18 @@ impl Net {
         })
     }
 
-    /// Accepts on `address` with `config`.
+    /// Accepts SIP on `address` with `config`.
     pub(crate) fn listen(&mut self, address: SocketAddr, config: Arc<ServerConfig>) -> Result<()> {
+        self.listen_for(address, config, Role::Accepted)
+    }
+
+    /// Accepts on `address` for `role`: XMPP begins in the clear, SIP with TLS and `config`.
+    pub(crate) fn listen_for(
+        &mut self,
+        address: SocketAddr,
+        config: Arc<ServerConfig>,
+        role: Role,
+    ) -> Result<()> {
         let listener =
             TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
         listener.set_nonblocking(true)?;
@@ -186,12 +239,22 @@ impl Net {
             epoll::EventData::new_u64(token),
             epoll::EventFlags::IN,
         )?;
-        self.listeners.push((listener, config));
+        self.listeners.push(Listener { socket: listener, config, role });
         Ok(())
     }
 
     /// Begins to connect; [`Handler::established`] or [`Handler::ended`] follows.
     pub(crate) fn connect(&mut self, target: &Target<'_>, role: Role) -> Result<ConnId> {
+        self.connect_with(target, role, Start::Tls)
+    }
+
+    /// As [`Net::connect`], beginning as `start` says.
+    pub(crate) fn connect_with(
+        &mut self,
+        target: &Target<'_>,
+        role: Role,
+        start: Start,
+    ) -> Result<ConnId> {
         let domain = Domain::for_address(target.address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).context("socket")?;
         socket.set_nonblocking(true)?;
@@ -206,8 +269,32 @@ impl Net {
                 if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error).with_context(|| format!("connect {}", target.address)),
         }
-        let session = Session::connect(target.config, target.name)?;
+        let session = match start {
+            Start::Tls => Session::connect(target.config, target.name)?,
+            Start::Clear => Session::Clear,
+        };
         self.add(socket.into(), session, role, true)
+    }
+
+    /// Goes on with TLS after what was sent in the clear; [`Handler::established`] follows again.
+    pub(crate) fn start_tls(&mut self, id: ConnId, side: &Side<'_>) -> Result<()> {
+        let session = match side {
+            Side::Client(config, name) => Session::connect(config, name)?,
+            Side::Server(config) => Session::accept(config)?,
+        };
+        let Some(conn) = self.conn_mut(id) else { return Ok(()) };
+        conn.session = session;
+        conn.established = false;
+        // The first flight of a client is made without any input.
+        let (mut none, mut plain) = (Vec::new(), Vec::new());
+        conn.session.open(&mut none, &mut plain, &mut conn.out)?;
+        self.mark_dirty(id);
+        Ok(())
+    }
+
+    /// Ends a connection whose peer broke off in words.
+    pub(crate) fn refuse(&mut self, id: ConnId, words: &str, handler: &mut impl Handler) {
+        self.end(id, Ended::Refused(words.to_owned()), handler);
     }
 
     fn add(
@@ -332,14 +419,16 @@ impl Net {
 
     fn accept(&mut self, listener: usize) -> Result<()> {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            let Some((socket, config)) = self.listeners.get(listener) else { return Ok(()) };
-            let (stream, config) = match socket.accept() {
-                Ok((stream, _)) => (stream, Arc::clone(config)),
-                Err(_) => return Ok(()),
+            let Some(listener) = self.listeners.get(listener) else { return Ok(()) };
+            let role = listener.role;
+            let Ok((stream, _)) = listener.socket.accept() else { return Ok(()) };
+            let session = match role {
+                Role::AcceptedStream => Session::Clear,
+                _ => Session::accept(&listener.config)?,
             };
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            self.add(stream, Session::accept(&config)?, Role::Accepted, false)?;
+            self.add(stream, session, role, false)?;
         }
         Ok(())
     }
@@ -382,6 +471,13 @@ impl Net {
             return;
         }
         self.counters.reads += 1;
+        if role.is_xmpp() {
+            let done = handler.elements(self, id, plain);
+            if let (Some(conn), Some(rest)) = (self.conn_mut(id), plain.get(done..)) {
+                conn.plaintext.extend_from_slice(rest);
+            }
+            return;
+        }
         let mut lines = std::mem::take(&mut self.lines);
         let mut rest = plain;
         loop {
@@ -424,6 +520,9 @@ impl Net {
             let (mut none, mut plain) = (Vec::new(), Vec::new());
             if let Err(error) = conn.session.open(&mut none, &mut plain, &mut conn.out) {
                 return self.end(id, Ended::Tls(error.to_string()), handler);
+            }
+            if matches!(conn.session, Session::Clear) {
+                self.deliver(id, &[], handler);
             }
         }
         self.mark_dirty(id);

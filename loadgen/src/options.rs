@@ -29,6 +29,42 @@ pub(crate) enum Scenario {
     Handshake(Handshakes),
     /// Open mutual-TLS connections and hold them; tells the memory of each.
     Idle(Idle),
+    /// Stanzas between partners' XMPP servers and what stands behind the server under test, each
+    /// one way; with `--inner none`, authenticated streams that are held.
+    Xmpp(Xmpp),
+    /// The same across a gateway: XMPP outside, a SIP next hop inside.
+    Gateway(Xmpp),
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum What {
+    /// Messages of type chat.
+    Message,
+    /// Directed presence.
+    Presence,
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// From the partners, on streams that they open.
+    In,
+    /// To the partners, on streams that the server under test opens.
+    Out,
+}
+
+/// What the generator is on the inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Inner {
+    /// A gateway on entente's link, over mutual TLS.
+    Link,
+    /// A component (XEP-0114) in the clear.
+    Component,
+    /// A SIP next hop.
+    Sip,
+    /// Nothing: the streams are only held.
+    None,
 }
 
 /// Options of every scenario.
@@ -188,4 +224,78 @@ pub(crate) struct Idle {
     /// Seconds to hold them before the memory is read.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) hold: f64,
+}
+
+/// Options of `xmpp` and `gateway`. `--edge` is where XMPP servers connect to, `--server-name` the
+/// domain that its certificate must carry.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Xmpp {
+    /// See there.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Partners' domains, each with a stream of its own: p0, p1 ... of the next option.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) domains: usize,
+    /// What they are below of; `--cert` must carry them all.
+    #[arg(long, default_value = "partners.example")]
+    pub(crate) partner_domain: String,
+    /// Our domain.
+    #[arg(long, default_value = "contoso.example")]
+    pub(crate) to_domain: String,
+    /// What is sent.
+    #[arg(long, value_enum, default_value = "message")]
+    pub(crate) what: What,
+    /// Which way.
+    #[arg(long, value_enum, default_value = "in")]
+    pub(crate) way: Way,
+    /// What the generator is on the inside.
+    #[arg(long, value_enum, default_value = "link")]
+    pub(crate) inner: Inner,
+    /// Where the inside connects to: the link, the component's port, or the SIP listener.
+    #[arg(long, default_value = "127.0.0.1:23456")]
+    pub(crate) inner_address: SocketAddr,
+    /// Name that the certificate there must carry.
+    #[arg(long, default_value = "lsedge.contoso.example")]
+    pub(crate) inner_name: String,
+    /// Name of the gateway that the generator is.
+    #[arg(long, default_value = "gw.contoso.example")]
+    pub(crate) gateway_name: String,
+    /// Its certificate chain; default: the partner's.
+    #[arg(long)]
+    pub(crate) inner_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long)]
+    pub(crate) inner_key: Option<PathBuf>,
+    /// The component's secret.
+    #[arg(long, default_value = "secret")]
+    pub(crate) secret: String,
+    /// Where partners' XMPP servers listen.
+    #[arg(long, default_value = "127.0.0.1:6269")]
+    pub(crate) listen: SocketAddr,
+    /// Where the SIP next hop listens.
+    #[arg(long)]
+    pub(crate) next_hop: Option<SocketAddr>,
+    /// Unfinished units of work at once; default: 256 in a closed loop, 4,000 at a rate.
+    #[arg(long)]
+    pub(crate) window: Option<usize>,
+    /// Bytes of a stanza or MESSAGE as sent.
+    #[arg(long, default_value_t = 250)]
+    pub(crate) bytes: usize,
+    /// Of held streams, how many stand before the first look at the memory.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) first: usize,
+    /// Seconds to hold them before the memory is read.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) hold: f64,
+    /// Prints the first of what arrived, to standard error.
+    #[arg(long)]
+    pub(crate) show: bool,
+}
+
+impl Xmpp {
+    /// Returns how many units may be unfinished at once; a link takes 4,096.
+    pub(crate) fn window(&self) -> usize {
+        let default = if self.common.rate > 0.0 { 4_000 } else { 256 };
+        self.window.unwrap_or(default).clamp(1, 4_000)
+    }
 }

@@ -130,6 +130,8 @@ pub(crate) enum Session {
     Client(Box<UnbufferedClientConnection>),
     /// We accepted.
     Server(Box<UnbufferedServerConnection>),
+    /// There is no TLS, or none yet.
+    Clear,
 }
 
 /// What [`Session::open`] did.
@@ -171,6 +173,7 @@ impl Session {
         match self {
             Self::Client(connection) => !connection.is_handshaking(),
             Self::Server(connection) => !connection.is_handshaking(),
+            Self::Clear => true,
         }
     }
 
@@ -179,6 +182,7 @@ impl Session {
         let suite = match self {
             Self::Client(connection) => connection.negotiated_cipher_suite(),
             Self::Server(connection) => connection.negotiated_cipher_suite(),
+            Self::Clear => None,
         };
         suite.and_then(|suite| suite.suite().as_str().map(str::to_owned))
     }
@@ -194,6 +198,10 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<Opened, rustls::Error> {
         let mut opened = Opened::default();
+        if matches!(self, Self::Clear) {
+            plain.extend_from_slice(input);
+            return Ok(Opened { consumed: input.len(), closed: false });
+        }
         loop {
             let rest = input.get_mut(opened.consumed..).unwrap_or_default();
             let (discard, step) = self.step(rest, Some(&mut *plain), out, None);
@@ -228,6 +236,10 @@ impl Session {
         held: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
+        if matches!(self, Self::Clear) {
+            out.extend_from_slice(payload);
+            return Ok(());
+        }
         loop {
             let (discard, step) = self.step(held, None, out, Some(payload));
             held.drain(..discard);
@@ -251,6 +263,7 @@ impl Session {
             Self::Server(connection) => {
                 close_notify(connection.process_tls_records(held), out, start)
             }
+            Self::Clear => 0,
         };
         out.truncate(start + written);
     }
@@ -269,6 +282,7 @@ impl Session {
             Self::Server(connection) => {
                 step(connection.process_tls_records(input), plain, out, payload)
             }
+            Self::Clear => (0, Ok(Step::Blocked)),
         }
     }
 }

@@ -469,7 +469,7 @@ impl<'a> Engine<'a> {
         match role {
             Role::Partner(index) => self.links.get_mut(index as usize),
             Role::Internal(index) => self.internal.get_mut(index as usize),
-            Role::Accepted => None,
+            Role::Accepted | Role::Stream(_) | Role::Inner(_) | Role::AcceptedStream => None,
         }
     }
 }

@@ -23,6 +23,15 @@ LEAVES = {
     "proseware": ("ca", ["sip.proseware.example"]),
     "wingtip": ("ca", ["edge.wingtip.example"]),
     "hoster": ("ca", ["sipfed.hoster.example"]),
+    # Servers of XMPP domains, each with what RFC 6120 section 13.7.1.2 wants: the domain itself.
+    "contoso-xmpp": ("ca", ["contoso.example", "sip.contoso.example"]),
+    "gateway": ("ca", ["gw.contoso.example"]),
+    "woodgrove": ("ca", ["woodgrove.example"]),
+    "northwind": ("ca", ["northwind.example"]),
+    # Proves itself by dialback alone, since nobody trusts who signed this.
+    "tailspin": ("ca-forger", ["tailspin.example"]),
+    # Trusted, and in another's name.
+    "trey": ("ca", ["trey.example"]),
     # The right name from an authority nobody trusts.
     "forged": ("ca-forger", ["sip.fabrikam.example", "fabrikam.example"]),
 }

@@ -12,6 +12,7 @@ two sides: what passes, passes through the edge.
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -123,10 +124,11 @@ class World:
         # Every sample of an edge's metrics that was seen, and whether it was ever more than 0.
         self.series = {}
 
-    def build(self, sip_address=EDGE_EXTERNAL, partners=()):
+    def build(self, sip_address=EDGE_EXTERNAL, partners=(), hosts=(), records=()):
         """Wires hosts, starts name servers; `sip_address` is where the world finds us.
 
-        `partners`: further edges outside, each its name and the host it lives on.
+        `partners`: further edges outside, each its name and the host it lives on. `hosts`: further
+        hosts as in HOSTS; `records`: further records of the public DNS, as dnsmasq has them.
         """
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
@@ -138,7 +140,9 @@ class World:
             for address in addresses:
                 sh("ip", "addr", "add", f"{address}/24", "dev", switch)
             sh("ip", "link", "set", switch, "up")
-        for name, (switch, address) in HOSTS.items():
+        more = dict(hosts)
+        ADDRESS.update({name: address for name, (_, address) in more.items()})
+        for name, (switch, address) in {**HOSTS, **more}.items():
             self._host(name, switch, address)
         sh("ip", "-n", "partner", "addr", "add", f"{PUBLIC_DNS}/24", "dev", "eth0")
         self._own_resolver_files()
@@ -152,8 +156,11 @@ class World:
         for domain in ("contoso", "fabrikam", "litware"):
             public.append(f"srv-host=_sipfederationtls._tcp.{domain}.example,"
                           f"sip.{domain}.example,5061,0,0")
-        self.name_server("partner", [PUBLIC_DNS, "127.0.0.53"], public)
-        for host in ("partner-users", "stranger", "remote"):
+        public += records
+        self.public_names = self.name_server(
+            "partner", [PUBLIC_DNS, "127.0.0.53"], ["log-queries", *public])
+        outside = [name for name, (switch, _) in more.items() if switch == "ext0"]
+        for host in ("partner-users", "stranger", "remote", *outside):
             self.name_server(host, ["127.0.0.53"], public)
         internal = [
             f"host-record=edge1.contoso.example,{EDGE_INTERNAL}",
@@ -198,6 +205,13 @@ class World:
             *[f"listen-address={a}" for a in addresses], *records, "",
         ]))
         return self.spawn(where, f"dns-{where}", ["dnsmasq", "-k", "-C", path], ready="started")
+
+    def asked(self, name, source=None):
+        """How often the public name server was asked about `name` or what is below it, by
+        `source` alone if one is given."""
+        found = re.findall(r" query\[\w+\] (\S+) from (\S+)", self.public_names.text())
+        return sum((q == name or q.endswith(f".{name}")) and source in (None, by)
+                   for q, by in found)
 
     def file(self, name, text):
         """Writes a file of this case; returns its path."""

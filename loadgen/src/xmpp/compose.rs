@@ -1,0 +1,68 @@
+//! What the XMPP scenarios send.
+
+use super::units::Mark;
+use crate::options;
+use crate::sip::push_padded_body;
+
+const TEXT: &[u8] =
+    b"Hi Bob, are we still on for the review at three? I moved the deck to the team share. ";
+
+/// A message stanza of `bytes` in all, or presence. `number`: of the stanza on a link.
+pub(crate) fn push_stanza(
+    what: options::What,
+    (from, to): (&str, &str),
+    number: Option<u64>,
+    mark: Mark,
+    bytes: usize,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    let name = match what {
+        options::What::Message => "message",
+        options::What::Presence => "presence",
+    };
+    out.extend_from_slice(format!("<{name}").as_bytes());
+    if let Some(number) = number {
+        out.extend_from_slice(
+            format!(" xmlns:entente='urn:entente:link:1' entente:n='{number}'").as_bytes(),
+        );
+    }
+    out.extend_from_slice(format!(" from='{from}' to='{to}' id='").as_bytes());
+    mark.push(out);
+    let (open, close): (&[u8], &[u8]) = match what {
+        options::What::Message => (b"' type='chat'><body>", b"</body></message>"),
+        options::What::Presence => (b"'><show>away</show><status>", b"</status></presence>"),
+    };
+    out.extend_from_slice(open);
+    mark.push(out);
+    out.push(b' ');
+    let rest = bytes.saturating_sub(out.len() - start + close.len());
+    out.extend(TEXT.iter().cycle().take(rest));
+    out.extend_from_slice(close);
+}
+
+/// A pager MESSAGE of the next hop's user.
+pub(crate) fn push_message(
+    (from, to): (&str, &str),
+    sent_by: &str,
+    mark: Mark,
+    bytes: usize,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    let head = format!("MESSAGE sip:{to} SIP/2.0\r\nVia: SIP/2.0/TLS {sent_by};branch=z9hG4bK");
+    out.extend_from_slice(head.as_bytes());
+    mark.push(out);
+    let parties = format!(
+        "\r\nMax-Forwards: 70\r\nFrom: <sip:{from}>;tag=1\r\nTo: <sip:{to}>\r\nCSeq: 1 MESSAGE\r\n\
+         Content-Type: text/plain; charset=UTF-8\r\nCall-ID: "
+    );
+    out.extend_from_slice(parties.as_bytes());
+    mark.push(out);
+    out.extend_from_slice(b"\r\n");
+    let mut text = Vec::with_capacity(bytes);
+    mark.push(&mut text);
+    text.push(b' ');
+    text.extend_from_slice(TEXT);
+    push_padded_body(out, start, bytes, &text);
+}

@@ -14,8 +14,9 @@
 //!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
-//! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`stun`], [`proxy_protocol`], [`policy`], [`dns`] without its
-//! resolver, [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a log.
+//! [`edge::Effects`]. Cores ([`sip`], [`xmpp`], [`stun`], [`proxy_protocol`], [`policy`], [`dns`]
+//! without its resolver, [`edge`], [`plan`]) never touch a socket, a thread, a clock, a file or a
+//! log.
 
 mod chunked;
 pub mod limits;

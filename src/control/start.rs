@@ -85,6 +85,7 @@ impl std::fmt::Debug for Running {
 /// In an operator's words: a contradiction of the policy, a file of TLS, an address that cannot be
 /// listened on. Nothing is left running then.
 pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
+    refuse_what_no_shell_runs(&config)?;
     let clock = Clock::start();
     options.discovery_key = keys(&config)?.process;
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
@@ -133,6 +134,22 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     running.spawn_shards(sockets, &links)?;
     running.board.set_stage(Stage::Serving);
     Ok(running)
+}
+
+/// Refuses roles that can be stated, checked, planned and explained, and that nothing here runs.
+fn refuse_what_no_shell_runs(config: &Config) -> anyhow::Result<()> {
+    let of_xmpp = |class| matches!(class, Class::Xmpp | Class::XmppDirectTls | Class::XmppLink);
+    if let Some(listener) = config.listeners.iter().find(|listener| of_xmpp(listener.class)) {
+        bail!(
+            "the listener at {} is of XMPP, and this version does not run the XMPP proxy: take its \
+             listeners out; check, plan and explain answer for them all the same",
+            listener.address
+        );
+    }
+    if config.runs_gateway() {
+        bail!("this version does not run the XMPP gateway: take [gateway] and its edges out");
+    }
+    Ok(())
 }
 
 /// The ends of the channels that every shard gets a copy of.

@@ -9,6 +9,7 @@ use super::fixture::{free_ports, world};
 use super::*;
 use crate::admin::{Outcome, Reply};
 use crate::config::{self, Config, Poller};
+use crate::edge::Class;
 
 fn text(poller: Poller) -> String {
     let poller = match poller {
@@ -237,4 +238,18 @@ fn the_end_of_a_certificate_is_told_as_it_is_served() {
     reloads.reload(&running, None, "a test");
     assert_eq!(ends(&running), "2051222400", "2035-01-01");
     running.drain_and_wait().unwrap();
+}
+
+#[test]
+fn roles_that_nothing_runs_are_refused_before_anything_is_opened() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs/xmpp.toml");
+    let mut config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
+    let refused = |config: &Config| start(config.clone(), Options::default()).unwrap_err();
+    let sentence = refused(&config).to_string();
+    assert!(sentence.contains("is of XMPP, and this version does not run the XMPP proxy"));
+    let of_sip = |class| matches!(class, Class::Federation | Class::RemoteUsers | Class::Internal);
+    config.listeners.retain(|listener| of_sip(listener.class));
+    assert!(config.runs_gateway());
+    let sentence = refused(&config).to_string();
+    assert!(sentence.starts_with("this version does not run the XMPP gateway"), "{sentence}");
 }

@@ -276,9 +276,9 @@ impl Address {
 
 /// The attributes of a message, in order, as far as they count.
 ///
-/// What follows MESSAGE-INTEGRITY counts only if it is MESSAGE-INTEGRITY-SHA256 or FINGERPRINT, what
-/// follows the former only if it is FINGERPRINT, and nothing follows that (RFC 8489 sections 14.5
-/// to 14.7).
+/// What follows MESSAGE-INTEGRITY counts only if it is MESSAGE-INTEGRITY-SHA256 or FINGERPRINT,
+/// what follows the former only if it is FINGERPRINT, and nothing follows that (RFC 8489 sections
+/// 14.5 to 14.7).
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     message: &'a [u8],

@@ -8,8 +8,8 @@ impl ChannelNumber {
     /// How many there are.
     pub const COUNT: usize = 0x1000;
 
-    /// Returns the channel of this number, if it is one (RFC 8656 section 12; RFC 5766 allowed more,
-    /// which RFC 7983 has given to others).
+    /// Returns the channel of this number, if it is one (RFC 8656 section 12; RFC 5766 allowed
+    /// more, which RFC 7983 has given to others).
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
         if number & 0xF000 == 0x4000 { Some(Self(number)) } else { None }

@@ -295,7 +295,9 @@ proptest! {
 
     #[test]
     fn what_is_built_is_read_back(
-        attributes in prop::collection::vec((0_u16..0x8000, prop::collection::vec(0_u8.., 0..40)), 0..20),
+        attributes in prop::collection::vec(
+            (0_u16..0x8000, prop::collection::vec(0_u8.., 0..40)), 0..20,
+        ),
         id: [u8; 12],
     ) {
         let kind = Type { method: Method::BINDING, class: Class::Indication };

@@ -123,7 +123,11 @@ fn s5_2_every_show_has_its_element_and_comes_back() {
     for show in Show::ALL {
         let presence = open("r", show, 5);
         let document = write("sip:a@x.example", std::slice::from_ref(&presence), Notes::Shown);
-        assert_eq!(read(&document.value).unwrap().value, [presence.clone()], "{show:?}");
+        assert_eq!(
+            read(&document.value).unwrap().value,
+            std::slice::from_ref(&presence),
+            "{show:?}"
+        );
         let jid = Jid::parse("a@x.example").unwrap();
         let node = presence.to_stanza(&jid, &jid, Notes::Shown).value;
         assert_eq!(Presence::of_stanza(&node).unwrap().value, presence);

@@ -226,7 +226,7 @@ section! {
 
 section! {
     /// The XMPP gateway: SIP on one side, the proxies of the edges on the other. It runs where
-    /// [[gateway_edge]] names them, beside an edge or alone on the inside.
+    /// `[[gateway_edge]]` names them, beside an edge or alone on the inside.
     Gateway = "gateway", repeated: false {
         /// Where inner servers and edges connect to it with SIP over TLS.
         listen: Vec<SocketAddr> = list(socket_address(1), 16), default("[]"), Restart {

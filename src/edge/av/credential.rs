@@ -1,10 +1,10 @@
 //! Who may use the relay: credentials that carry their own proof, so that any edge of the pool can
 //! judge them without asking anybody.
 //!
-//! * Time-limited ones (the TURN REST convention): the username is `expiry` or `expiry:user` in Unix
-//!   seconds, the password base64 of HMAC-SHA1 over it under a secret that the issuer shares.
-//! * Those of the Microsoft dialect, which the credentials service hands out: the username is a blob
-//!   of expiry and client with its MAC, the password a MAC of the username.
+//! * Time-limited ones (the TURN REST convention): the username is `expiry` or `expiry:user` in
+//!   Unix seconds, the password base64 of HMAC-SHA1 over it under a secret that the issuer shares.
+//! * Those of the Microsoft dialect, which the credentials service hands out: the username is a
+//!   blob of expiry and client with its MAC, the password a MAC of the username.
 //!
 //! Several secrets count at once, so that they can roll.
 

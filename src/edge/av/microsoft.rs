@@ -1,8 +1,8 @@
 //! Requests of the Microsoft dialect (wire-protocols E.4 to E.6).
 //!
 //! One request makes, prolongs and ends an allocation. The first one, without proof, is told the
-//! realm, a nonce and the address of this very node; sending data to a peer permits its answers; and
-//! one peer may be named whose data goes without any header.
+//! realm, a nonce and the address of this very node; sending data to a peer permits its answers;
+//! and one peer may be named whose data goes without any header.
 
 use std::net::SocketAddr;
 
@@ -40,7 +40,7 @@ const VERSION: u32 = 1;
 /// What a request was refused with.
 enum Refused {
     /// This number, to somebody who has proven who he is.
-    Proven(u16, Key),
+    Proven(u16, Box<Key>),
     /// This number, to a stranger.
     Stranger(u16),
 }
@@ -135,7 +135,7 @@ impl Relay {
         let key = claimed.keys.into_iter().find(good).ok_or(missing(401))?;
         let own = self.table.of_client(&arrival.client).and_then(|index| self.table.get(index));
         if own.is_some_and(|own| own.user != claimed.user) {
-            return Err(Refused::Proven(441, key));
+            return Err(Refused::Proven(441, key.into()));
         }
         Ok((key, claimed.user))
     }
@@ -149,7 +149,7 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let (key, user) = self.ms_prove(now, arrival, message)?;
         if message.unknown(KNOWN).next().is_some() {
-            return Err(Refused::Proven(420, key));
+            return Err(Refused::Proven(420, key.into()));
         }
         let number = |kind| message.attribute(kind).and_then(|attribute| attribute.number());
         let asked = number(AttributeType::LIFETIME);
@@ -159,7 +159,7 @@ impl Relay {
             return self.ms_refresh(now, index, message, key, lifetime_s, out);
         }
         if lifetime_s == 0 {
-            return Err(Refused::Proven(437, key));
+            return Err(Refused::Proven(437, key.into()));
         }
         if let Err((number, server)) = self.may_allocate(arrival, user) {
             // One that came by the pool's address has been told where to go already.
@@ -168,13 +168,13 @@ impl Relay {
                     write_alternate(&mut out.answer, message.transaction(), server, &key);
                     return Ok(Step::Answer);
                 }
-                _ => return Err(Refused::Proven(number, key)),
+                _ => return Err(Refused::Proven(number, key.into())),
             }
         }
         let version = number(AttributeType::MS_VERSION).unwrap_or(0);
         let ports = match self.ms_ports(message, version) {
             Ok(ports) => ports,
-            Err(number) => return Err(Refused::Proven(number, key)),
+            Err(number) => return Err(Refused::Proven(number, key.into())),
         };
         let username = message.attribute(AttributeType::USERNAME).map_or(&[][..], |a| a.value);
         let connection = random_id::<CONNECTION_ID_BYTES>(&mut self.rng);
@@ -215,10 +215,10 @@ impl Relay {
         let transaction = message.transaction();
         let sequence = sequence_of(message).unwrap_or(0);
         let Some(allocation) = self.table.get_mut(index) else {
-            return Err(Refused::Proven(437, key));
+            return Err(Refused::Proven(437, key.into()));
         };
         if !matches!(allocation.spoken, Spoken::Ms { .. }) {
-            return Err(Refused::Proven(400, key));
+            return Err(Refused::Proven(400, key.into()));
         }
         if lifetime_s == 0 {
             let allocation = self.table.get(index);
@@ -276,21 +276,21 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let (key, _) = self.ms_prove(now, arrival, message)?;
         let Some(index) = self.table.of_client(&arrival.client) else {
-            return Err(Refused::Proven(437, key));
+            return Err(Refused::Proven(437, key.into()));
         };
         let peer = match message.attribute(AttributeType::DESTINATION_ADDRESS) {
             None => None,
             Some(attribute) => match attribute.address() {
-                None => return Err(Refused::Proven(400, key)),
+                None => return Err(Refused::Proven(400, key.into())),
                 Some(peer) => match self.ms_peer(now.monotonic, index, peer) {
                     Ok(peer) => Some(peer),
-                    Err(_) => return Err(Refused::Proven(440, key)),
+                    Err(_) => return Err(Refused::Proven(440, key.into())),
                 },
             },
         };
         match self.table.get_mut(index).map(|allocation| &mut allocation.spoken) {
             Some(Spoken::Ms { active, .. }) => *active = peer,
-            _ => return Err(Refused::Proven(400, key)),
+            _ => return Err(Refused::Proven(400, key.into())),
         }
         out.answer.clear();
         let kind = MessageType::SET_ACTIVE_DESTINATION_RESPONSE;
@@ -314,7 +314,7 @@ impl Relay {
         let peer = peer.and_then(|peer| peer.address()).ok_or(Dropped::Malformed)?;
         let data = message.attribute(AttributeType::DATA).ok_or(Dropped::Malformed)?;
         let peer = self.ms_peer(now, index, peer)?;
-        self.to_peer(now, index, peer, data.value)
+        self.send_to_peer(now, index, peer, data.value)
     }
 
     /// Judges a peer, and permits it.

@@ -6,9 +6,9 @@
 //!  peer ──── relayed port ──> from_peer ─> permission ──> channel or indication ──> client
 //! ```
 //!
-//! One [`Relay`] belongs to one thread, with its own clients and its own ports. What is relayed is a
-//! return value that borrows the datagram ([`Step`]); an answer is written into [`Output`]. A peer
-//! that is a relayed address of this very relay is reached without the kernel, under both
+//! One [`Relay`] belongs to one thread, with its own clients and its own ports. What is relayed is
+//! a return value that borrows the datagram ([`Step`]); an answer is written into [`Output`]. A
+//! peer that is a relayed address of this very relay is reached without the kernel, under both
 //! permissions.
 
 mod allocation;
@@ -390,7 +390,7 @@ impl Relay {
         out: &mut Output,
     ) -> Step<'a> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        self.to_client(now.monotonic, port, peer, datagram, out)
+        self.send_to_client(now.monotonic, port, peer, datagram, out)
             .unwrap_or_else(|dropped| self.dropped(dropped))
     }
 
@@ -493,7 +493,7 @@ impl Relay {
         let index = self.table.of_client(client).ok_or(Dropped::NoAllocation)?;
         let allocation = self.table.get(index).ok_or(Dropped::NoAllocation)?;
         let peer = allocation.peer(now, channel).ok_or(Dropped::NoChannel)?;
-        self.to_peer(now, index, peer, payload)
+        self.send_to_peer(now, index, peer, payload)
     }
 
     /// Data without any header: to the peer that a client of the Microsoft dialect has named.
@@ -507,14 +507,14 @@ impl Relay {
         match self.table.get(index).map(|allocation| &allocation.spoken) {
             Some(Spoken::Ms { active: Some(peer), .. }) => {
                 let peer = *peer;
-                self.to_peer(now, index, peer, datagram)
+                self.send_to_peer(now, index, peer, datagram)
             }
             _ => Err(Dropped::Malformed),
         }
     }
 
     /// Sends data of allocation `index` to a peer that it may talk to.
-    fn to_peer<'a>(
+    fn send_to_peer<'a>(
         &mut self,
         now: Monotonic,
         index: u32,
@@ -545,11 +545,11 @@ impl Relay {
         let theirs = RelayPort { address: place as u8, port: peer.port() };
         let from = SocketAddr::new(self.setup.relayed[usize::from(port.address)].public, port.port);
         self.counters.within += 1;
-        self.to_client(now, theirs, from, payload, out)
+        self.send_to_client(now, theirs, from, payload, out)
             .unwrap_or_else(|dropped| self.dropped(dropped))
     }
 
-    fn to_client<'a>(
+    fn send_to_client<'a>(
         &mut self,
         now: Monotonic,
         port: RelayPort,

@@ -53,6 +53,9 @@ struct Proven<'a> {
     user: u64,
 }
 
+/// The relayed ports of an allocation, and the token of the port that was reserved beside it.
+type TakenPorts = (SmallVec<[RelayPort; 2]>, Option<[u8; 8]>);
+
 /// An answer other than success.
 enum Refused {
     /// With this number; a nonce goes with 401 and 438.
@@ -209,7 +212,7 @@ impl Relay {
         let kind = Type { method: message.kind().method, class: Class::Error };
         let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
         let (hundreds, rest) = ((number / 100) as u8, (number % 100) as u8);
-        // Without its reason, which every client knows: the answer is not to be larger than need be.
+        // Without its reason, which every client knows: the answer is to be as small as can be.
         answer.attribute(AttributeType::ERROR_CODE, &[0, 0, hundreds, rest]);
         if matches!(number, 401 | 438) {
             let nonce = self.nonces.make(now.unix_s, client);
@@ -333,7 +336,7 @@ impl Relay {
         now: Monotonic,
         message: Message<'_>,
         user: u64,
-    ) -> Result<(SmallVec<[RelayPort; 2]>, Option<[u8; 8]>), Refused> {
+    ) -> Result<TakenPorts, Refused> {
         let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
         let token = value(AttributeType::RESERVATION_TOKEN);
         let even = value(AttributeType::EVEN_PORT);
@@ -624,7 +627,7 @@ impl Relay {
             return Err(Dropped::NoPermission);
         }
         self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;
-        self.to_peer(now, index, peer, data.value)
+        self.send_to_peer(now, index, peer, data.value)
     }
 
     /// Judges a peer that allocation `index` asks for.

@@ -135,7 +135,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_sorted_list_would(steps in prop::collection::vec((0_u32..20, 0_u64..50, 0_u64..30), 1..200)) {
+        fn it_does_what_a_sorted_list_would(
+            steps in prop::collection::vec((0_u32..20, 0_u64..50, 0_u64..30), 1..200),
+        ) {
             let mut wheel = Wheel::new(60);
             let mut naive = std::collections::BTreeMap::new();
             let mut now = 0;

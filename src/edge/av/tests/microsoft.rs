@@ -84,11 +84,11 @@ fn e_6_an_allocation_is_made_in_two_steps_and_sends_permit_answers() {
     let mut lync = Lync::new();
     let port = lync.allocate();
     let peer = address(PEER);
-    let early = lync.world.from_peer(port, peer, b"x");
+    let early = lync.world.peer_sends(port, peer, b"x");
     assert_eq!(early, Came::Dropped(Dropped::NoPermission));
     let sent = lync.send_request(PEER, b"abc");
     assert_eq!(sent, Came::ToPeer(port, peer, b"abc".to_vec()));
-    let Came::ToClient(to, wire) = lync.world.from_peer(port, peer, b"defg") else { panic!() };
+    let Came::ToClient(to, wire) = lync.world.peer_sends(port, peer, b"defg") else { panic!() };
     assert_eq!(to, lync.client);
     let message = Message::read(&wire).unwrap();
     assert_eq!(message.kind(), MessageType::DATA_INDICATION);
@@ -111,12 +111,12 @@ fn e_4_data_of_the_active_destination_has_no_header() {
     let message = Message::read(&answer).unwrap();
     assert_eq!(message.kind(), MessageType::SET_ACTIVE_DESTINATION_RESPONSE);
     assert_eq!(lync.world.send(client, &rtp), Came::ToPeer(port, peer, rtp.to_vec()));
-    let back = lync.world.from_peer(port, peer, &rtp);
+    let back = lync.world.peer_sends(port, peer, &rtp);
     assert_eq!(back, Came::ToClient(client, rtp.to_vec()));
     // Others come with a header still.
     let other = "93.184.216.35:7000";
     lync.send_request(other, b"x");
-    let Came::ToClient(_, wire) = lync.world.from_peer(port, address(other), b"y") else {
+    let Came::ToClient(_, wire) = lync.world.peer_sends(port, address(other), b"y") else {
         panic!()
     };
     assert!(Message::is_likely(&wire));

@@ -9,16 +9,16 @@ fn rfc8656_9_nothing_passes_without_permission() {
     let port = world.allocate(client);
     let peer = address(PEER);
     assert_eq!(world.send_data(client, peer, b"x"), Came::Dropped(Dropped::NoPermission));
-    assert_eq!(world.from_peer(port, peer, b"x"), Came::Dropped(Dropped::NoPermission));
+    assert_eq!(world.peer_sends(port, peer, b"x"), Came::Dropped(Dropped::NoPermission));
     assert_eq!(world.permit(client, peer).error, None);
     assert_eq!(world.send_data(client, peer, b"x"), Came::ToPeer(port, peer, b"x".to_vec()));
     // By address: another port of the same peer may answer.
     let other_port = SocketAddr::new(peer.ip(), 7);
-    assert!(matches!(world.from_peer(port, other_port, b"y"), Came::ToClient(..)));
+    assert!(matches!(world.peer_sends(port, other_port, b"y"), Came::ToClient(..)));
     let other = address("93.184.216.35:5000");
-    assert_eq!(world.from_peer(port, other, b"y"), Came::Dropped(Dropped::NoPermission));
+    assert_eq!(world.peer_sends(port, other, b"y"), Came::Dropped(Dropped::NoPermission));
     world.pass(limits::TURN_PERMISSION_MS);
-    assert_eq!(world.from_peer(port, peer, b"y"), Came::Dropped(Dropped::NoPermission));
+    assert_eq!(world.peer_sends(port, peer, b"y"), Came::Dropped(Dropped::NoPermission));
     assert_eq!(world.send_data(client, peer, b"x"), Came::Dropped(Dropped::NoPermission));
 }
 
@@ -30,7 +30,7 @@ fn rfc8656_11_3_data_comes_as_an_indication_with_its_peer() {
     let peer = address(PEER);
     world.permit(client, peer);
     for data in [&b""[..], b"a", b"abcd", b"abcdefg"] {
-        let Came::ToClient(to, wire) = world.from_peer(port, peer, data) else { panic!() };
+        let Came::ToClient(to, wire) = world.peer_sends(port, peer, data) else { panic!() };
         assert_eq!(to, client);
         let message = Message::read(&wire).expect("a message with its padding");
         assert_eq!(message.kind().class, Class::Indication);
@@ -53,7 +53,7 @@ fn rfc8656_12_a_channel_carries_both_ways_for_ten_minutes() {
     assert_eq!(world.bind(client, bound, peer).error, None);
     let sent = world.send(client, &channel(bound, b"hello"));
     assert_eq!(sent, Came::ToPeer(port, peer, b"hello".to_vec()));
-    let back = world.from_peer(port, peer, b"there");
+    let back = world.peer_sends(port, peer, b"there");
     assert_eq!(back, Came::ToClient(client, channel(bound, b"there")));
     // The permission ends before the channel does, and nothing passes then.
     world.pass(limits::TURN_PERMISSION_MS);
@@ -128,7 +128,7 @@ fn one_refused_peer_refuses_all_of_a_request() {
         request.xor_address(AttributeType::XOR_PEER_ADDRESS, address("127.0.0.1:1"));
     });
     assert_eq!(answer.error, Some(403));
-    assert_eq!(world.from_peer(port, address(PEER), b"x"), Came::Dropped(Dropped::NoPermission));
+    assert_eq!(world.peer_sends(port, address(PEER), b"x"), Came::Dropped(Dropped::NoPermission));
     assert_eq!(world.ask(client, Method::CREATE_PERMISSION, |_| {}).error, Some(400));
 }
 

@@ -63,7 +63,7 @@ fn rfc8489_9_2_4_wrong_proofs_are_told_apart() {
     let mut world = World::new();
     let client = world.client(1);
     let nonce = world.nonce(client);
-    let mut number = |user: &str, secret: &[u8], nonce: &[u8], world: &mut World| {
+    let number = |user: &str, secret: &[u8], nonce: &[u8], world: &mut World| {
         let id = world.id();
         let wire = proven(id, Method::ALLOCATE, user, secret, nonce, udp);
         let Came::Answer(answer) = world.send(client, &wire) else { panic!("no answer") };
@@ -112,7 +112,7 @@ fn rfc8489_9_2_4_sha256_is_used_by_those_who_have_seen_the_offer() {
     let password = Secret::new(b"new").password(USER.as_bytes());
     let key =
         crate::stun::Key::long_term_sha256(USER.as_bytes(), REALM.as_bytes(), password.as_bytes());
-    let mut send = |offer: &[u8], world: &mut World| {
+    let send = |offer: &[u8], world: &mut World| {
         let kind = Type { method: Method::ALLOCATE, class: Class::Request };
         let mut wire = Vec::new();
         let id = world.id();

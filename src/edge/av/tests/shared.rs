@@ -24,12 +24,12 @@ fn a_peer_belongs_to_one_allocation_on_a_shared_port() {
     assert_eq!(world.bind(bob, 0x4000, peer).error, Some(403));
     let same_host = SocketAddr::new(peer.ip(), 6_000);
     assert_eq!(world.bind(bob, 0x4001, same_host).error, None, "another port is another peer");
-    let to_alice = world.from_peer(port, peer, b"a");
+    let to_alice = world.peer_sends(port, peer, b"a");
     assert_eq!(to_alice, Came::ToClient(alice, channel(0x4000, b"a")));
-    let to_bob = world.from_peer(port, same_host, b"b");
+    let to_bob = world.peer_sends(port, same_host, b"b");
     assert_eq!(to_bob, Came::ToClient(bob, channel(0x4001, b"b")));
     let nobodys = SocketAddr::new(peer.ip(), 7_000);
-    assert_eq!(world.from_peer(port, nobodys, b"c"), Came::Dropped(Dropped::NoPermission));
+    assert_eq!(world.peer_sends(port, nobodys, b"c"), Came::Dropped(Dropped::NoPermission));
     // A Send to a peer of another one is dropped as if the peer were refused.
     world.permit(bob, peer);
     assert_eq!(world.send_data(bob, peer, b"d"), Came::Dropped(Dropped::PeerRefused));
@@ -77,7 +77,9 @@ proptest! {
     /// No packet ever crosses: what a peer sends reaches only a client that has itself sent to, or
     /// bound, exactly this address and port from this relayed port, and at most one.
     #[test]
-    fn no_packet_crosses_between_allocations_of_one_port(acts in prop::collection::vec(act(), 1..60)) {
+    fn no_packet_crosses_between_allocations_of_one_port(
+        acts in prop::collection::vec(act(), 1..60),
+    ) {
         let mut world = world(&[3_480, 3_482]);
         let ports = [3_480, 3_482].map(|port| RelayPort { address: 0, port });
         let peer = |p: u8| SocketAddr::new([93, 184, 216, 34 + p % 2].into(), 5_000 + u16::from(p));
@@ -118,7 +120,7 @@ proptest! {
                 }
                 Act::Hear(port, p) => {
                     let port = ports[usize::from(port)];
-                    if let Came::ToClient(client, _) = world.from_peer(port, peer(p), b"y") {
+                    if let Came::ToClient(client, _) = world.peer_sends(port, peer(p), b"y") {
                         let number = client.remote.port() - 10_000;
                         prop_assert!(spoke.contains(&(number, port, peer(p))));
                     }

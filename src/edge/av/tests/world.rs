@@ -118,7 +118,7 @@ impl World {
         came
     }
 
-    pub(super) fn from_peer(&mut self, port: RelayPort, peer: SocketAddr, data: &[u8]) -> Came {
+    pub(super) fn peer_sends(&mut self, port: RelayPort, peer: SocketAddr, data: &[u8]) -> Came {
         let step = self.relay.from_peer(self.now, port, peer, data, &mut self.out);
         came(step, &self.out)
     }

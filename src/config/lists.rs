@@ -92,7 +92,7 @@ impl PartnerList {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Report`]: the rows that are wrong, up to [`limits::LIST_PROBLEMS_MAX`].
+    /// [`Report`]: the rows that are wrong, up to `limits::LIST_PROBLEMS_MAX`.
     pub fn load(path: &Path) -> Result<Self, Report> {
         let text = std::fs::read_to_string(path).map_err(|why| Report::unreadable(path, &why))?;
         Self::parse(path, text)

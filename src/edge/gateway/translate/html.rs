@@ -1,7 +1,7 @@
 //! HTML, taken apart into tags and text, and handed to the sanitiser.
 //!
 //! The tokenizer is our own: what comes out is built from an allow list as a tree
-//! ([`xhtml::Builder`]), so reading a page otherwise than a browser does costs words at worst,
+//! ([`Builder`]), so reading a page otherwise than a browser does costs words at worst,
 //! never safety. A browser's parser would be a dozen crates to read a chat line.
 
 use super::Translated;

@@ -13,6 +13,7 @@
 
 mod behind;
 mod board;
+mod cells;
 mod certificates;
 mod convert;
 mod crl;
@@ -22,6 +23,7 @@ mod diff;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod keys;
 mod limits;
 mod listeners;
 mod log;
@@ -30,6 +32,7 @@ mod process;
 mod reload;
 mod roles;
 mod scores;
+mod spawn;
 mod start;
 mod steps;
 

@@ -36,6 +36,11 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         while let Some(leg) = self.effects.named.pop() {
             self.want_lists(now, leg);
         }
+        for change in self.effects.authorisations.drain(..) {
+            if let Some(remember) = &mut self.links.remember {
+                remember(change);
+            }
+        }
     }
 
     fn run_left_commands(&mut self, now: Now) {

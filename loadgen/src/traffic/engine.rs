@@ -175,7 +175,7 @@ impl<'a> Engine<'a> {
     /// Reconnects, and gives up on what has waited too long for its answer.
     pub(crate) fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
         self.connect(net, now_ns)?;
-        let timeout_ns = ns_of_seconds(self.options.common.timeout);
+        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
         for branch in self.slots.select(|slot| slot.sent_ns + timeout_ns < now_ns) {
             self.finish(branch, Err("no answer in time".into()));
         }

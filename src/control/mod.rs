@@ -28,6 +28,7 @@ mod log;
 mod notes;
 mod process;
 mod reload;
+mod roles;
 mod scores;
 mod start;
 mod steps;
@@ -39,7 +40,8 @@ pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
 pub use reload::Reloads;
-pub use start::{Options, Running, policy, resolver_settings, shard_count, start};
+pub use roles::shard_count;
+pub use start::{Options, Running, policy, resolver_settings, start};
 
 use certificates::certificates;
 

@@ -12,4 +12,5 @@ mod pipes;
 mod pressure;
 mod reload;
 mod shards;
+mod starttls;
 mod world;

@@ -344,6 +344,10 @@ pub(crate) enum Course {
 pub(crate) enum Transport {
     /// One datagram each.
     Udp,
+    /// A connection for each client.
+    Tcp,
+    /// The same, inside TLS.
+    Tls,
 }
 
 /// What a flow looks like.
@@ -390,6 +394,15 @@ pub(crate) struct Media {
     /// What clients speak over.
     #[arg(long, value_enum, default_value = "udp")]
     pub(crate) transport: Transport,
+    /// Trust anchors (PEM) for the relay; of `tls`.
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Name the relay's certificate must carry; of `tls`.
+    #[arg(long, default_value = "av.contoso.example")]
+    pub(crate) server_name: String,
+    /// Protocol version; of `tls`.
+    #[arg(long, value_enum, default_value = "1.3")]
+    pub(crate) tls: Version,
     /// What is done.
     #[arg(long, value_enum, default_value = "flows")]
     pub(crate) work: Work,

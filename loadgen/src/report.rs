@@ -47,7 +47,7 @@ impl Server {
 /// What only packets of `media` are asked.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Media {
-    /// Packets that came after one that was sent after them.
+    /// Packets that came after one that was sent after them, or after they had been given up.
     pub(crate) late: u64,
     /// Packets that came again.
     pub(crate) again: u64,

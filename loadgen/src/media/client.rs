@@ -2,18 +2,41 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+
 use super::stun::{Class, Key, Message, Method, TransactionId, Writer, attribute};
+use crate::clock::unix_s;
+use crate::options::{self, Transport};
 
 /// The channel that every client binds; each has one peer.
 pub(crate) const CHANNEL: u16 = 0x4000;
 /// REQUESTED-TRANSPORT: UDP (RFC 8656 section 18.8).
 const TRANSPORT_UDP: [u8; 4] = [17, 0, 0, 0];
-/// First wait for an answer, doubled each time (RFC 8489 section 6.2.1).
-const WAIT_NS: u64 = 500_000_000;
-/// Requests sent before there is no hope (RFC 8489 section 6.2.1).
-const SENDS_MAX: u32 = 7;
+/// Time-limited accounts end so long after the start.
+const TIME_LIMITED_S: u64 = 86_400;
 /// Challenges, stale nonces and other servers that one client follows, so that none keeps it busy.
 const DETOURS_MAX: u32 = 4;
+
+/// How long a client waits for an answer.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// The first time; doubled each time after.
+    wait_ns: u64,
+    /// Requests sent before there is no hope.
+    sends_max: u32,
+}
+
+impl Patience {
+    /// RFC 8489 sections 6.2.1 and 6.2.2: a stream loses nothing.
+    fn over(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self { wait_ns: 500_000_000, sends_max: 7 },
+            Transport::Tcp | Transport::Tls => Self { wait_ns: 39_500_000_000, sends_max: 1 },
+        }
+    }
+}
 
 /// Somebody the relay knows.
 pub(crate) struct Account {
@@ -26,8 +49,23 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Returns account `number` of the command line.
+    pub(crate) fn of(options: &options::Media, number: usize) -> Self {
+        let name = match options.users {
+            0 | 1 => options.user.clone(),
+            _ => format!("{}{number}", options.user),
+        };
+        let Some(secret) = &options.secret else {
+            return Self::new(name, options.password.clone());
+        };
+        let name = format!("{}:{name}", unix_s() + TIME_LIMITED_S);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+        let password = STANDARD.encode(hmac::sign(&key, name.as_bytes()));
+        Self::new(name, password)
+    }
+
     /// Returns an account that no realm is known of.
-    pub(crate) fn new(username: String, password: String) -> Self {
+    fn new(username: String, password: String) -> Self {
         Self { username, password, key: None }
     }
 
@@ -90,6 +128,7 @@ pub(crate) struct Client {
     pub(crate) due_ns: u64,
     /// When its request is sent again, if one is under way.
     pub(crate) again_ns: Option<u64>,
+    patience: Patience,
     realm: Vec<u8>,
     nonce: Vec<u8>,
     serial: u32,
@@ -99,15 +138,21 @@ pub(crate) struct Client {
 
 impl Client {
     /// Returns a client that asks for an allocation; [`Client::request`] makes the question.
-    pub(crate) fn new(account: usize, server: SocketAddr, peer: SocketAddr, due_ns: u64) -> Self {
+    pub(crate) fn new(
+        options: &options::Media,
+        account: usize,
+        peer: SocketAddr,
+        due_ns: u64,
+    ) -> Self {
         Self {
             stage: Stage::Allocating,
             account,
-            server,
+            server: options.relay,
             peer,
             relayed: None,
             due_ns,
             again_ns: None,
+            patience: Patience::over(options.transport),
             realm: Vec::new(),
             nonce: Vec::new(),
             serial: 0,
@@ -131,11 +176,11 @@ impl Client {
         account: &mut Account,
         now_ns: u64,
     ) -> Option<Vec<u8>> {
-        if self.sends == SENDS_MAX {
+        if self.sends == self.patience.sends_max {
             self.again_ns = None;
             return None;
         }
-        self.again_ns = Some(now_ns + (WAIT_NS << self.sends));
+        self.again_ns = Some(now_ns + (self.patience.wait_ns << self.sends));
         self.sends += 1;
         let method = self.method()?;
         let mut writer = Writer::new(method, Class::Request, &self.transaction(id));
@@ -268,10 +313,29 @@ mod tests {
 
     const ID: [u8; 8] = [1; 8];
 
+    fn options(more: &str) -> options::Media {
+        let command = format!("entente-loadgen media --relay 192.0.2.1:3478 {more}");
+        let words = command.split_ascii_whitespace();
+        let options = <options::Options as clap::Parser>::parse_from(words);
+        let options::Scenario::Media(options) = options.scenario else { panic!("another") };
+        options
+    }
+
     fn client() -> (Client, Account) {
-        let server = "192.0.2.1:3478".parse().unwrap();
-        let client = Client::new(0, server, "192.0.2.9:9".parse().unwrap(), 0);
-        (client, Account::new("alice".into(), "secret".into()))
+        let options = options("--user alice --password secret");
+        let client = Client::new(&options, 0, "192.0.2.9:9".parse().unwrap(), 0);
+        (client, Account::of(&options, 0))
+    }
+
+    #[test]
+    fn time_limited_accounts_are_those_of_the_convention() {
+        let account = Account::of(&options("--secret north --user bob"), 0);
+        assert!(account.username.ends_with(":bob"), "{}", account.username);
+        let expiry: u64 = account.username.split(':').next().unwrap().parse().unwrap();
+        assert!(expiry > unix_s());
+        // 20 bytes of HMAC-SHA1 in base64.
+        assert_eq!(account.password.len(), 28);
+        assert_eq!(Account::of(&options("--users 2 --user bob"), 1).username, "bob1");
     }
 
     fn answer(
@@ -353,10 +417,10 @@ mod tests {
     fn a_request_is_sent_again_as_it_was_and_not_for_ever() {
         let (mut client, mut account) = client();
         let first = client.request(ID, &mut account, 0).unwrap();
-        for _ in 1..SENDS_MAX {
+        for _ in 1..7 {
             assert_eq!(client.request(ID, &mut account, 0).as_ref(), Some(&first));
         }
-        assert_eq!(client.again_ns, Some(WAIT_NS << (SENDS_MAX - 1)));
+        assert_eq!(client.again_ns, Some(32_000_000_000), "RFC 8489 section 6.2.1");
         assert_eq!(client.request(ID, &mut account, 0), None);
     }
 }

@@ -2,25 +2,21 @@
 //! that are sent through them, and what becomes of those.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ring::hmac;
 
+use super::address::{peer_address, peer_number};
 use super::client::{Account, CHANNEL, Client, Stage, Then};
 use super::packet::{self, Arrival, Lane, Stamp, Way};
 use super::ports::Ports;
 use super::stun::{CHANNEL_BYTES, Message};
 use super::udp::Datagram;
-use crate::clock::{Clock, ns_of_seconds, unix_s};
+use crate::clock::{Clock, ns_of_seconds};
 use crate::measure::Tally;
 use crate::options::{self, Course, Work};
 use crate::partner::run_number;
 
-/// Time-limited accounts end so long after the start.
-const ACCOUNT_SECONDS: u64 = 86_400;
 /// Pause between renewals of an allocation, below the five minutes of a permission (RFC 8656
 /// section 9).
 const RENEW_NS: u64 = 200_000_000_000;
@@ -55,6 +51,8 @@ pub(crate) struct Counts {
 enum Due {
     Request(u32),
     Echo(u32),
+    /// Nothing; the client is gone.
+    Close(u32),
 }
 
 /// The state machine.
@@ -118,7 +116,9 @@ impl<'a> Load<'a> {
         Ok(Self {
             options,
             clock,
-            accounts: (0..options.users.max(1)).map(|number| account(options, number)).collect(),
+            accounts: (0..options.users.max(1))
+                .map(|number| Account::of(options, number))
+                .collect(),
             run: run_number() as u32,
             peer_port,
             clients: BTreeMap::new(),
@@ -180,12 +180,12 @@ impl<'a> Load<'a> {
     // --- allocations ---
 
     /// Begins a new client.
-    pub(crate) fn begin(&mut self, ports: &mut Ports, due_ns: u64, now_ns: u64) {
+    pub(crate) fn begin(&mut self, ports: &mut Ports<'_>, due_ns: u64, now_ns: u64) {
         let number = self.next_client;
         self.next_client += 1;
         let account = number as usize % self.accounts.len();
         let peer = (peer_address(self.options.peers, number), self.peer_port).into();
-        let client = Client::new(account, self.options.relay, peer, due_ns);
+        let client = Client::new(self.options, account, peer, due_ns);
         self.clients.insert(number, client);
         if self.options.work == Work::Churn && self.measured(due_ns) {
             self.tally.offered += 1;
@@ -193,16 +193,15 @@ impl<'a> Load<'a> {
         self.request(ports, number, now_ns);
     }
 
-    fn request(&mut self, ports: &mut Ports, number: u32, now_ns: u64) {
+    fn request(&mut self, ports: &mut Ports<'_>, number: u32, now_ns: u64) {
         let id = self.id(number);
         let Some(client) = self.clients.get_mut(&number) else { return };
         let Some(request) = client.request(id, &mut self.accounts[client.account], now_ns) else {
             return self.failed(number, "no answer".into());
         };
         self.asking.insert(number);
-        let from = client_address(self.options.clients, number);
         let server = client.server;
-        ports.send_to_relay(from, server, &request, None);
+        ports.send_to_relay(number, server, &request, None);
     }
 
     /// Returns how long a life may take; allocations that are to stand are asked for as long as
@@ -215,7 +214,7 @@ impl<'a> Load<'a> {
     }
 
     /// Sends again what was not answered, and renews what would end.
-    pub(crate) fn housekeep(&mut self, ports: &mut Ports, now_ns: u64) {
+    pub(crate) fn housekeep(&mut self, ports: &mut Ports<'_>, now_ns: u64) {
         let unanswered = |number: &u32| {
             let again_ns = self.clients.get(number).and_then(|client| client.again_ns);
             again_ns.is_some_and(|again_ns| again_ns <= now_ns)
@@ -241,7 +240,7 @@ impl<'a> Load<'a> {
     }
 
     /// Asks for the end of allocations until so many are asked for.
-    pub(crate) fn release(&mut self, ports: &mut Ports, window: usize, now_ns: u64) {
+    pub(crate) fn release(&mut self, ports: &mut Ports<'_>, window: usize, now_ns: u64) {
         while self.asking.len() < window
             && let Some((&number, client)) =
                 self.clients.iter_mut().find(|(_, client)| client.stage == Stage::Ready)
@@ -254,11 +253,24 @@ impl<'a> Load<'a> {
     fn failed(&mut self, number: u32, why: String) {
         self.asking.remove(&number);
         let Some(client) = self.clients.remove(&number) else { return };
+        self.due.push(Due::Close(number));
         self.failures += 1;
         if self.options.work != Work::Churn || self.measured(client.due_ns) {
             self.tally.error(why.clone());
         }
         self.last_failure = why;
+    }
+
+    /// A client's connection is gone.
+    pub(crate) fn cut_off(&mut self, number: u32, why: &str) {
+        let stood = self
+            .clients
+            .get(&number)
+            .is_some_and(|client| !matches!(client.stage, Stage::Allocating | Stage::Binding));
+        if stood && self.options.work != Work::Churn {
+            self.standing -= 1;
+        }
+        self.failed(number, why.to_owned());
     }
 
     fn answered(&mut self, number: u32, message: Message<'_>, now_ns: u64) {
@@ -302,6 +314,7 @@ impl<'a> Load<'a> {
     fn released(&mut self, number: u32, now_ns: u64) {
         self.asking.remove(&number);
         let Some(client) = self.clients.remove(&number) else { return };
+        self.due.push(Due::Close(number));
         if self.options.work != Work::Churn {
             self.standing -= 1;
             return;
@@ -316,7 +329,7 @@ impl<'a> Load<'a> {
     // --- packets ---
 
     /// Sends the next train of the flows, each in its turn.
-    pub(crate) fn send_next(&mut self, ports: &mut Ports, due_ns: u64, now_ns: u64) {
+    pub(crate) fn send_next(&mut self, ports: &mut Ports<'_>, due_ns: u64, now_ns: u64) {
         let flows = self.flows.len();
         let lane = self.next_lane;
         let lanes = if self.options.way == Course::Both { 2 * flows } else { flows };
@@ -333,7 +346,7 @@ impl<'a> Load<'a> {
         self.send((lane % flows) as u32, way, due_ns, ports, self.options.train());
     }
 
-    fn send(&mut self, number: u32, way: Way, due_ns: u64, ports: &mut Ports, packets: usize) {
+    fn send(&mut self, number: u32, way: Way, due_ns: u64, ports: &mut Ports<'_>, packets: usize) {
         let Some(Some(flow)) = self.flows.get_mut(number as usize) else { return };
         let bytes = self.options.bytes();
         let (before, lane) = match way {
@@ -352,10 +365,7 @@ impl<'a> Load<'a> {
         let train = &self.train[..packets * segment];
         let segment = (packets > 1).then_some(segment);
         let taken = match way {
-            Way::Up => {
-                let from = client_address(self.options.clients, number);
-                ports.send_to_relay(from, flow.server, train, segment)
-            }
+            Way::Up => ports.send_to_relay(number, flow.server, train, segment),
             Way::Down => {
                 let from = peer_address(self.options.peers, number);
                 ports.peers.send(Some(from), flow.relayed, train, segment)
@@ -379,8 +389,7 @@ impl<'a> Load<'a> {
     }
 
     /// Takes what came from the relay to a client.
-    pub(crate) fn at_client(&mut self, to: Ipv4Addr, bytes: &[u8]) {
-        let Some(number) = client_number(self.options.clients, to) else { return };
+    pub(crate) fn at_client(&mut self, number: u32, bytes: &[u8]) {
         if bytes.first().is_some_and(|first| *first < 4) {
             let now_ns = self.clock.now_ns();
             if let Some(message) = Message::read(bytes) {
@@ -454,99 +463,17 @@ impl<'a> Load<'a> {
     }
 
     /// Sends what answers call for and peers echo; returns how much that was.
-    pub(crate) fn flush(&mut self, ports: &mut Ports) -> usize {
+    pub(crate) fn flush(&mut self, ports: &mut Ports<'_>) -> usize {
         let mut due = std::mem::take(&mut self.due);
         let (count, now_ns) = (due.len(), self.clock.now_ns());
         for one in due.drain(..) {
             match one {
                 Due::Request(number) => self.request(ports, number, now_ns),
+                Due::Close(number) => ports.close(number),
                 Due::Echo(number) => self.send(number, Way::Down, now_ns, ports, 1),
             }
         }
         self.due = due;
         count
-    }
-}
-
-/// The account number `number` of the command line.
-fn account(options: &options::Media, number: usize) -> Account {
-    let name = match options.users {
-        0 | 1 => options.user.clone(),
-        _ => format!("{}{number}", options.user),
-    };
-    let Some(secret) = &options.secret else {
-        return Account::new(name, options.password.clone());
-    };
-    let name = format!("{}:{name}", unix_s() + ACCOUNT_SECONDS);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    let password = STANDARD.encode(hmac::sign(&key, name.as_bytes()));
-    Account::new(name, password)
-}
-
-/// Networks of 256 addresses over which clients are spread, so that a relay which counts by the
-/// source's network sees as many.
-const NETWORKS: u32 = 4096;
-/// Clients in each of them.
-const CLIENTS_PER_NETWORK: u32 = 254;
-
-/// Returns the address of peer `number`.
-fn peer_address(base: Ipv4Addr, number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(base).wrapping_add(1).wrapping_add(number))
-}
-
-/// Returns whose address this is.
-fn peer_number(base: Ipv4Addr, address: Ipv4Addr) -> Option<u32> {
-    u32::from(address).checked_sub(u32::from(base))?.checked_sub(1)
-}
-
-/// Returns the address of client `number`.
-fn client_address(base: Ipv4Addr, number: u32) -> Ipv4Addr {
-    let (round, place) = (number / NETWORKS, number % NETWORKS);
-    let (block, host) = (round / CLIENTS_PER_NETWORK, 1 + round % CLIENTS_PER_NETWORK);
-    let offset = (block * NETWORKS + place) << 8 | host;
-    Ipv4Addr::from(u32::from(base).wrapping_add(offset))
-}
-
-/// Returns whose address this is.
-fn client_number(base: Ipv4Addr, address: Ipv4Addr) -> Option<u32> {
-    let offset = u32::from(address).checked_sub(u32::from(base))?;
-    let (network, host) = (offset >> 8, (offset & 0xFF).checked_sub(1)?);
-    let (block, place) = (network / NETWORKS, network % NETWORKS);
-    (host < CLIENTS_PER_NETWORK).then_some((block * CLIENTS_PER_NETWORK + host) * NETWORKS + place)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_limited_accounts_are_those_of_the_convention() {
-        let command = "entente-loadgen media --secret north --user bob";
-        let options = <crate::options::Options as clap::Parser>::parse_from(command.split(' '));
-        let crate::options::Scenario::Media(options) = options.scenario else {
-            panic!("another scenario")
-        };
-        let account = account(&options, 0);
-        assert!(account.username.ends_with(":bob"), "{}", account.username);
-        let expiry: u64 = account.username.split(':').next().unwrap().parse().unwrap();
-        assert!(expiry > unix_s());
-        // 20 bytes of HMAC-SHA1 in base64.
-        assert_eq!(account.password.len(), 28);
-    }
-
-    #[test]
-    fn an_address_is_that_of_one_client() {
-        let base = Ipv4Addr::new(127, 32, 0, 0);
-        assert_eq!(client_address(base, 0), Ipv4Addr::new(127, 32, 0, 1));
-        assert_eq!(client_address(base, 1), Ipv4Addr::new(127, 32, 1, 1));
-        assert_eq!(client_address(base, 4096), Ipv4Addr::new(127, 32, 0, 2));
-        for one in [0, 1, 255, 4095, 4096, 65_537, 1_040_383, 1_040_384, 5_000_000] {
-            assert_eq!(client_number(base, client_address(base, one)), Some(one), "{one}");
-            assert_eq!(peer_number(base, peer_address(base, one)), Some(one), "{one}");
-        }
-        for none in [base, Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 32, 0, 255)] {
-            assert_eq!(client_number(base, none), None, "{none}");
-        }
-        assert_eq!(peer_number(base, base), None);
     }
 }

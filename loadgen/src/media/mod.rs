@@ -14,18 +14,19 @@ use anyhow::{Result, bail};
 
 use crate::clock::{Clock, ns_of_seconds};
 use crate::measure::{Odometers, Span};
-use crate::net::Counters;
 use crate::offer::Offer;
 use crate::options::{self, Work};
 use crate::process::Tree;
 use crate::progress::Progress;
 use crate::report::{self, Report, Server};
 
+mod address;
 mod client;
 pub(crate) mod forwarder;
 mod load;
 mod packet;
 mod ports;
+mod stream;
 mod stun;
 #[cfg(test)]
 mod tests;
@@ -49,27 +50,30 @@ const SLEEP_NS_MAX: u64 = 20_000_000;
 /// Pause between looks at what has waited too long.
 const HOUSEKEEPING_NS: u64 = 50_000_000;
 /// A full window of which nothing arrives for so long is lost.
-const STALL_NS: u64 = 20_000_000;
+const STALL_NS: u64 = 50_000_000;
+/// Pause between looks at whether that is so; a longer one was not of the relay's making.
+const LOOK_NS: u64 = 5_000_000;
 /// Share of its core at which the relay under test is taken to be saturated.
 const SATURATED: f64 = 0.97;
 
 struct Run<'a> {
     load: Load<'a>,
-    ports: Ports,
+    ports: Ports<'a>,
     clock: Clock,
     busy: bool,
     waiting_ns: u64,
     housekeeping_ns: u64,
     /// When something came last, and how much had come by then.
     moved: (u64, u64),
-    counters: Counters,
+    /// When we looked last whether anything had.
+    looked_ns: u64,
     progress: Progress,
     server: Option<Tree>,
 }
 
 impl<'a> Run<'a> {
     fn new(options: &'a options::Media) -> Result<Self> {
-        let (clock, ports) = (Clock::start(), Ports::open()?);
+        let (clock, ports) = (Clock::start(), Ports::open(options)?);
         Ok(Self {
             load: Load::new(options, clock, ports.peers.number()?)?,
             ports,
@@ -78,7 +82,7 @@ impl<'a> Run<'a> {
             waiting_ns: 0,
             housekeeping_ns: 0,
             moved: (0, 0),
-            counters: Counters::default(),
+            looked_ns: 0,
             progress: Progress::new("media"),
             server: options.measured.pid.map(Tree::of).transpose()?,
         })
@@ -117,10 +121,7 @@ impl<'a> Run<'a> {
                 while started < STARTS_PER_TURN_MAX
                     && let Some(due_ns) = offer.take(now_ns, self.load.unfinished())
                 {
-                    match work {
-                        Work::Churn => self.load.begin(&mut self.ports, due_ns, now_ns),
-                        _ => self.load.send_next(&mut self.ports, due_ns, now_ns),
-                    }
+                    self.start(work, due_ns, now_ns);
                     started += 1;
                 }
                 let ahead_ns = offer.next_due_ns().saturating_sub(now_ns);
@@ -128,8 +129,11 @@ impl<'a> Run<'a> {
                     sleep_ns = 0;
                 } else if ahead_ns > 0 {
                     sleep_ns = sleep_ns.min(ahead_ns);
-                } else if work == Work::Flows && self.stalled(now_ns) {
-                    self.load.write_off();
+                } else if work == Work::Flows {
+                    sleep_ns = sleep_ns.min(LOOK_NS);
+                    if self.stalled(now_ns) {
+                        self.load.write_off();
+                    }
                 }
             }
             let sleep_ns = if self.busy { 0 } else { sleep_ns };
@@ -140,9 +144,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether packets are on their way and none has come for too long.
+    fn start(&mut self, work: Work, due_ns: u64, now_ns: u64) {
+        match work {
+            Work::Churn => self.load.begin(&mut self.ports, due_ns, now_ns),
+            _ => self.load.send_next(&mut self.ports, due_ns, now_ns),
+        }
+    }
+
+    /// Whether packets are on their way and none has come for too long, though we looked.
     fn stalled(&mut self, now_ns: u64) -> bool {
-        if self.moved.1 != self.load.completed {
+        let asleep = now_ns > self.looked_ns + 2 * LOOK_NS;
+        self.looked_ns = now_ns;
+        if asleep || self.moved.1 != self.load.completed {
             self.moved = (now_ns, self.load.completed);
         }
         let stalled = now_ns > self.moved.0 + STALL_NS && self.load.unfinished() > 0;
@@ -159,21 +172,17 @@ impl<'a> Run<'a> {
             self.load.housekeep(&mut self.ports, now_ns);
             self.progress.show(now_ns, self.load.completed, self.load.tally.failed());
         }
-        let (load, ports) = (&mut self.load, &mut self.ports);
-        let at_clients = ports.clients.receive(|one| load.at_client(one.to, one.bytes));
-        let at_peers = ports.peers.receive(|one| load.at_peer(&one));
-        let done = at_clients + at_peers + load.flush(ports);
-        self.counters.reads += u64::from(at_clients > 0) + u64::from(at_peers > 0);
-        self.counters.messages += (at_clients + at_peers) as u64;
+        let came = self.ports.receive(&mut self.load)?;
+        let done = came + self.load.flush(&mut self.ports);
         if done == 0 && sleep_ns > 0 {
-            ports.wait(sleep_ns)?;
+            self.ports.wait(sleep_ns)?;
         }
         Ok(done)
     }
 
     fn odometers(&self) -> Odometers {
         let (now_ns, completed) = (self.clock.now_ns(), self.load.completed);
-        Odometers::read(now_ns, self.waiting_ns, completed, self.counters, self.server)
+        Odometers::read(now_ns, self.waiting_ns, completed, self.ports.counters, self.server)
     }
 
     /// Gives allocations back, as a client that hangs up does.
@@ -217,6 +226,12 @@ pub(crate) fn run(options: &options::Media) -> Result<Report> {
     run.spin(Some(&mut offer), work, end_ns)?;
     let last = run.odometers();
     let memory = run.server.map(Tree::memory);
+    // What was due in the last moment before the end, and no more.
+    while measured.rate > 0.0
+        && let Some(due_ns) = offer.take(end_ns - 1, run.load.unfinished())
+    {
+        run.start(work, due_ns, clock.now_ns());
+    }
     drain(&mut run, work, ns_of_seconds(measured.timeout))?;
     let dropped = run.ports.dropped() - dropped;
     let standing = run.load.standing;
@@ -231,7 +246,7 @@ pub(crate) fn run(options: &options::Media) -> Result<Report> {
         tally.errors.insert("lost".into(), lost);
     }
     let span = Span::between(&first, &last);
-    let mut report = Report::new("media", measured.rate, &span, tally, None);
+    let mut report = Report::new("media", measured.rate, &span, tally, run.ports.suite());
     report.connections = standing;
     report.window = if measured.rate > 0.0 { 0 } else { options.window() };
     report.pack = train;
@@ -281,7 +296,7 @@ fn hold(options: &options::Media) -> Result<Report> {
     run.load.tally.offered = allocations as u64;
     run.load.tally.done = run.load.standing as u64;
     let span = Span::between(&start, &last);
-    let mut report = Report::new("media", options.measured.rate, &span, &run.load.tally, None);
+    let mut report = Report::new("media", 0.0, &span, &run.load.tally, run.ports.suite());
     report.connections = run.load.standing;
     report.server = memory.zip(memory_of_first).map(|(memory, before)| {
         let grown = memory.pss_kib as f64 - before.pss_kib as f64;

@@ -469,7 +469,11 @@ impl<'a> Engine<'a> {
         match role {
             Role::Partner(index) => self.links.get_mut(index as usize),
             Role::Internal(index) => self.internal.get_mut(index as usize),
-            Role::Accepted | Role::Stream(_) | Role::Inner(_) | Role::AcceptedStream => None,
+            Role::Accepted
+            | Role::Stream(_)
+            | Role::Inner(_)
+            | Role::AcceptedStream
+            | Role::Client(_) => None,
         }
     }
 }

@@ -454,7 +454,7 @@ impl Handler for Engine<'_> {
                 stream.established(tls, &mut out);
                 net.send(conn, &out);
             }
-            Role::Partner(_) | Role::Accepted => {}
+            Role::Partner(_) | Role::Accepted | Role::Client(_) => {}
         }
     }
 

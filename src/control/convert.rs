@@ -295,9 +295,16 @@ pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
     let gateway = config.gateway.listen.iter().map(std::net::SocketAddr::ip);
+    let media = config.av_listeners.iter().flat_map(|listener| {
+        [Some(listener.address), listener.node, listener.vip].into_iter().flatten()
+    });
+    let media = media.map(|address| address.ip());
+    let relayed = config.av.relayed.iter().chain(&config.av.relayed_public).copied();
     let own: Vec<IpAddr> = listeners
         .chain(management)
         .chain(gateway)
+        .chain(media)
+        .chain(relayed)
         .filter(|address| !address.is_unspecified())
         .collect();
     // Allowing everybody to ask for metrics does not make every network one of management.

@@ -27,6 +27,7 @@ mod listeners;
 mod log;
 mod notes;
 mod process;
+mod relays;
 mod reload;
 mod scores;
 mod start;
@@ -38,6 +39,7 @@ pub use dialback::dialback_secrets;
 pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
+pub use relays::relay_peers;
 pub use reload::Reloads;
 pub use start::{Options, Running, policy, resolver_settings, shard_count, start};
 

@@ -300,13 +300,15 @@ pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     });
     let media = media.map(|address| address.ip());
     let relayed = config.av.relayed.iter().chain(&config.av.relayed_public).copied();
-    let own: Vec<IpAddr> = listeners
+    let mut own: Vec<IpAddr> = listeners
         .chain(management)
         .chain(gateway)
         .chain(media)
         .chain(relayed)
         .filter(|address| !address.is_unspecified())
         .collect();
+    own.sort_unstable();
+    own.dedup();
     // Allowing everybody to ask for metrics does not make every network one of management.
     let management: Vec<IpNet> =
         config.management.allow.iter().filter(|net| net.prefix_len() > 0).copied().collect();
@@ -393,7 +395,7 @@ mod tests {
         assert!(matches!(rules.partners[1].kind, policy::Listed::AllowedServer { port: 5061, .. }));
         let sets = PartnerTrust::of(&fixture("full.toml")).sets;
         assert_eq!(rules.partners[1].anchors, Some(sets[0].name));
-        assert_eq!(rules.addresses.own.len(), 9);
+        assert_eq!(rules.addresses.own.len(), 5);
         assert_eq!(rules.providers[0].anchors, Some(sets[1].name));
     }
 

@@ -29,6 +29,7 @@ mod notes;
 mod process;
 mod relays;
 mod reload;
+mod roles;
 mod scores;
 mod start;
 mod steps;
@@ -41,7 +42,8 @@ pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
 pub use relays::relay_peers;
 pub use reload::Reloads;
-pub use start::{Options, Running, policy, resolver_settings, shard_count, start};
+pub use roles::shard_count;
+pub use start::{Options, Running, policy, resolver_settings, start};
 
 use certificates::certificates;
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::edge::access;
+use crate::edge::{access, xmpp_proxy};
 use crate::shard;
 
 /// What kind of number a series is.
@@ -55,6 +55,10 @@ macro_rules! catalogue {
 catalogue! {
     /// How long senders waited for their final responses, by the way of the request.
     REQUEST_SECONDS: Histogram, "entente_access_request_seconds", ["crossing"];
+    /// XMPP streams with servers of partners.
+    XMPP_STREAMS: Gauge, "entente_xmpp_proxy_streams", [];
+    /// Bytes of stanzas that wait for a stream to a partner.
+    XMPP_QUEUED_BYTES: Gauge, "entente_xmpp_proxy_queued_bytes", [];
     /// Connections that exist, by kind; half-open ones are among the accepted.
     CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
     /// Limits of the configuration.
@@ -173,10 +177,26 @@ pub fn access() -> Vec<Series> {
         .collect()
 }
 
+/// Returns the counters of the XMPP proxy, in the order of their values.
+#[must_use]
+pub fn xmpp_proxy() -> Vec<Series> {
+    let counters = xmpp_proxy::counters::Counters::NAMES.iter();
+    counters
+        .zip(xmpp_proxy::counters::Counters::HELP)
+        .map(|(name, help)| Series {
+            name: format!("entente_xmpp_proxy_{name}_total").into(),
+            kind: Kind::Counter,
+            help: help.trim_ascii(),
+            labels: Cow::Borrowed(&[]),
+        })
+        .collect()
+}
+
 /// Returns every series, in the order of the documentation.
 #[must_use]
 pub fn all() -> Vec<Series> {
     let mut all = access();
+    all.extend(xmpp_proxy());
     shard::Counters::default().visit(|series, _| {
         let series = of_shard(&series);
         // A series is visited once for each of its label values.

@@ -339,6 +339,7 @@ impl<P: Poller> Worker<P> {
                 Err(error) => panic!("the relay cannot wait for the network any more: {error}"),
             }
         }
+        self.plane.end(&mut self.served);
         self.publish(now.monotonic);
     }
 

@@ -13,4 +13,5 @@ mod pressure;
 mod relay;
 mod reload;
 mod shards;
+mod starttls;
 mod world;

@@ -24,7 +24,7 @@ use crate::plan::Side;
 
 section! {
     /// The A/V Edge, a relay for media (TURN and the Microsoft dialect of it): what holds for all
-    /// its listeners together. It is on where there is an [[av_listener]].
+    /// its listeners together. It is on where there is an `[[av_listener]]`.
     Av = "av", repeated: false {
         /// Addresses whose ports clients are given, at most one of each family. Peers see them as
         /// the source of what clients send.
@@ -68,7 +68,7 @@ section! {
         /// File with the secrets that issuers of time-limited credentials (TURN REST) share with
         /// this edge: one on each line, the newest first, at most three.
         secrets: PathBuf = path(), optional, Live {
-            beyond: "unset: only credentials of the Microsoft dialect, made from edge.secrets, count",
+            beyond: "unset: only credentials of the Microsoft dialect count, under edge.secrets",
             example: "\"turn-secrets.txt\"",
             see: ["edge.secrets"],
         }

@@ -15,10 +15,8 @@ fn listener(address: &str) -> String {
 
 #[test]
 fn a_relay_needs_no_role_beside_it() {
-    let text = format!(
-        "[edge]\nexternal_fqdn = \"sip.contoso.example\"\ndomains = [\"contoso.example\"]\n{RELAY}{}",
-        listener("192.0.2.11:3478")
-    );
+    let edge = "[edge]\nexternal_fqdn = \"a.example\"\ndomains = [\"contoso.example\"]\n";
+    let text = format!("{edge}{RELAY}{}", listener("192.0.2.11:3478"));
     let config = parse(Path::new("e.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(config.av_listeners.len(), 1);
     assert_eq!((config.av.ports_first, config.av.ports_count), (50_000, 10_000));

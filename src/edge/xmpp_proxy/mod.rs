@@ -356,6 +356,15 @@ impl Core for XmppProxy {
         self.finish(now, effects);
     }
 
+    fn leg_doubted(&mut self, now: Now, leg: LegId, doubt: Arc<str>, effects: &mut Effects) {
+        if let Some(mut stream) = self.legs.take_stream(leg) {
+            (stream.names, stream.doubt) = (None, Some(doubt));
+            self.judge_again(now, &mut stream, effects);
+            self.legs.put(leg, Held::Stream(stream));
+        }
+        self.finish(now, effects);
+    }
+
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
         let fed = match self.legs.take(leg) {
             Some(Held::Stream(mut stream)) => {

@@ -242,6 +242,8 @@ fn xmpp(config: &Config, trust: &PartnerTrust) -> policy::XmppRules {
             establishment_s: whole(said.establishment_s),
             inactivity_s: whole(said.inactivity_s),
             stanza_bytes: whole(said.stanza_bytes as u64),
+            partner_stanzas_per_s: said.partner_stanzas_per_s,
+            partner_bytes_per_s: whole(said.partner_bytes_per_s as u64),
         },
         gateways: said.gateways.clone(),
         log_bodies: said.log_bodies,

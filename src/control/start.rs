@@ -298,8 +298,7 @@ impl Running {
         let make = move |snapshot| {
             Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
         };
-        let core = config.edge.cores.get(number).copied();
-        let setup = shard::Setup { core, ..shard_setup(config, number, listeners)? };
+        let setup = shard_setup(config, number, listeners)?;
         let links = ties.links(&self.board, &self.published, Box::new(observe));
         Ok(shard::spawn(setup, links, self.board.clock, make)?)
     }
@@ -345,7 +344,7 @@ impl Ties {
     }
 }
 
-/// Returns what every shard is, whatever its role; pinned to no core.
+/// Returns what every shard is, whatever its role.
 fn shard_setup(
     config: &Config,
     number: usize,
@@ -353,7 +352,7 @@ fn shard_setup(
 ) -> anyhow::Result<shard::Setup> {
     Ok(shard::Setup {
         listeners,
-        core: None,
+        core: config.edge.cores.get(number).copied(),
         poller: match config.edge.poller {
             config::Poller::Auto => poll::Choice::Auto,
             config::Poller::IoUring => poll::Choice::IoUring,
@@ -524,7 +523,7 @@ fn xmpp_proxy_setup(config: &Config, keys: &Keys) -> xmpp_proxy::Setup {
         // Of an edge that is its pool alone: nobody else has to know its keys.
         None => dialback::Secrets::new(&keys.dialback, &[]),
     };
-    xmpp_proxy::Setup { secrets, seed: keys.seed, ..xmpp_proxy::Setup::single(keys.process, &[]) }
+    xmpp_proxy::Setup { process_key: keys.process, secrets, seed: keys.seed }
 }
 
 type NotesTo = channel::Sender<(u16, Note)>;

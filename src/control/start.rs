@@ -125,6 +125,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let (control, questions) = spawn_control(&board, roles.total(), &lists, reported)?;
     let (retired, retirees) = channel::unbounded();
     let freeing = super::behind::free_behind(retirees)?;
+    board.relays.start(&board.config.load(), &clock, &keys(&board.config.load())?.process)?;
     let mut running = Running {
         board,
         published,
@@ -207,6 +208,7 @@ impl Running {
         self.board.set_stage(Stage::Notice);
         self.published.drain(Drain::Notice);
         self.board.fabric.wake_all();
+        self.board.relays.announce_drain(&self.board.config.load());
     }
 
     /// Drains as DESIGN 9 says and returns when every shard has ended.
@@ -217,8 +219,18 @@ impl Running {
     /// A shard ended in another way than by its drain.
     pub fn drain_and_wait(mut self) -> anyhow::Result<()> {
         self.announce_drain();
-        std::thread::sleep(Duration::from_secs(self.board.config.load().edge.drain_notice_s));
-        self.close()
+        let config = self.board.config.load_full();
+        std::thread::sleep(Duration::from_secs(config.edge.drain_notice_s));
+        // Media ends beside signalling, each in its own time.
+        let board = Arc::clone(&self.board);
+        let relays = std::thread::spawn(move || {
+            let left_s = config.edge.drain_timeout_s.saturating_sub(config.edge.drain_notice_s);
+            board.relays.drain(&config, Duration::from_secs(left_s));
+        });
+        let closed = self.close();
+        // Its panic was told by the hook.
+        let _ = relays.join();
+        closed
     }
 
     /// Closes listeners and waits for the shards to end. A second call finds none left.
@@ -286,8 +298,7 @@ impl Running {
         let make = move |snapshot| {
             Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
         };
-        let core = config.edge.cores.get(number).copied();
-        let setup = shard::Setup { core, ..shard_setup(config, number, listeners)? };
+        let setup = shard_setup(config, number, listeners)?;
         let links = ties.links(&self.board, &self.published, Box::new(observe));
         Ok(shard::spawn(setup, links, self.board.clock, make)?)
     }
@@ -333,7 +344,7 @@ impl Ties {
     }
 }
 
-/// Returns what every shard is, whatever its role; pinned to no core.
+/// Returns what every shard is, whatever its role.
 fn shard_setup(
     config: &Config,
     number: usize,
@@ -341,7 +352,7 @@ fn shard_setup(
 ) -> anyhow::Result<shard::Setup> {
     Ok(shard::Setup {
         listeners,
-        core: None,
+        core: config.edge.cores.get(number).copied(),
         poller: match config.edge.poller {
             config::Poller::Auto => poll::Choice::Auto,
             config::Poller::IoUring => poll::Choice::IoUring,
@@ -357,6 +368,7 @@ impl Drop for Running {
             // Whoever drops it does not wait for its result.
             let _ = self.close();
         }
+        self.board.relays.end();
     }
 }
 
@@ -511,7 +523,7 @@ fn xmpp_proxy_setup(config: &Config, keys: &Keys) -> xmpp_proxy::Setup {
         // Of an edge that is its pool alone: nobody else has to know its keys.
         None => dialback::Secrets::new(&keys.dialback, &[]),
     };
-    xmpp_proxy::Setup { secrets, seed: keys.seed, ..xmpp_proxy::Setup::single(keys.process, &[]) }
+    xmpp_proxy::Setup { process_key: keys.process, secrets, seed: keys.seed }
 }
 
 type NotesTo = channel::Sender<(u16, Note)>;

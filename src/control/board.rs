@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::cells::{GatewayCells, XmppProxyCells};
+use super::relays::Relays;
 use super::roles::Roles;
 use super::steps::Steps;
 use super::{crl, decisions, process, scores};
@@ -90,6 +91,8 @@ pub(super) struct Board {
     /// What the writer of the decision log works by and counts.
     pub(super) decisions: Arc<decisions::Shared>,
     lists: Arc<crl::Lists>,
+    /// The A/V Edge.
+    pub(super) relays: Relays,
     pub(super) reloads_accepted: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
     epoch: AtomicU64,
@@ -172,6 +175,7 @@ impl Board {
             lines_suppressed: AtomicU64::new(0),
             decisions: Arc::default(),
             lists,
+            relays: Relays::default(),
             reloads_accepted: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -271,6 +275,7 @@ impl Board {
         self.export_control(exporter);
         scores::export(&self.scores, exporter);
         self.export_revocation(exporter);
+        self.relays.export(exporter);
         process::export(exporter);
     }
 
@@ -469,6 +474,7 @@ impl admin::View for Board {
             "certificates": certificates,
             "scores": scores::status(&self.scores, self.clock.now()),
             "revocation_lists": self.revocation_status(),
+            "relay": self.relays.status(),
             "reloads": {
                 "accepted": self.reloads_accepted.load(Ordering::Relaxed),
                 "refused": self.reloads_refused.load(Ordering::Relaxed),

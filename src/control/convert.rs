@@ -298,11 +298,20 @@ pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
     let gateway = config.gateway.listen.iter().map(std::net::SocketAddr::ip);
-    let own: Vec<IpAddr> = listeners
+    let media = config.av_listeners.iter().flat_map(|listener| {
+        [Some(listener.address), listener.node, listener.vip].into_iter().flatten()
+    });
+    let media = media.map(|address| address.ip());
+    let relayed = config.av.relayed.iter().chain(&config.av.relayed_public).copied();
+    let mut own: Vec<IpAddr> = listeners
         .chain(management)
         .chain(gateway)
+        .chain(media)
+        .chain(relayed)
         .filter(|address| !address.is_unspecified())
         .collect();
+    own.sort_unstable();
+    own.dedup();
     // Allowing everybody to ask for metrics does not make every network one of management.
     let management: Vec<IpNet> =
         config.management.allow.iter().filter(|net| net.prefix_len() > 0).copied().collect();
@@ -396,7 +405,7 @@ mod tests {
         assert!(matches!(rules.partners[1].kind, policy::Listed::AllowedServer { port: 5061, .. }));
         let sets = PartnerTrust::of(&fixture("full.toml")).sets;
         assert_eq!(rules.partners[1].anchors, Some(sets[0].name));
-        assert_eq!(rules.addresses.own.len(), 9);
+        assert_eq!(rules.addresses.own.len(), 5);
         assert_eq!(rules.providers[0].anchors, Some(sets[1].name));
     }
 

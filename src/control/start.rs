@@ -124,6 +124,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         spawn_control(&board, roles.total(), keys.process, &lists, reported)?;
     let (retired, retirees) = channel::unbounded();
     let freeing = super::behind::free_behind(retirees)?;
+    board.relays.start(&board.config.load(), &clock, &keys.process)?;
     let mut running = Running {
         board,
         published,
@@ -204,6 +205,7 @@ impl Running {
         self.board.set_stage(Stage::Notice);
         self.published.drain(Drain::Notice);
         self.board.fabric.wake_all();
+        self.board.relays.announce_drain(&self.board.config.load());
     }
 
     /// Drains as DESIGN 9 says and returns when every shard has ended.
@@ -214,8 +216,18 @@ impl Running {
     /// A shard ended in another way than by its drain.
     pub fn drain_and_wait(mut self) -> anyhow::Result<()> {
         self.announce_drain();
-        std::thread::sleep(Duration::from_secs(self.board.config.load().edge.drain_notice_s));
-        self.close()
+        let config = self.board.config.load_full();
+        std::thread::sleep(Duration::from_secs(config.edge.drain_notice_s));
+        // Media ends beside signalling, each in its own time.
+        let board = Arc::clone(&self.board);
+        let relays = std::thread::spawn(move || {
+            let left_s = config.edge.drain_timeout_s.saturating_sub(config.edge.drain_notice_s);
+            board.relays.drain(&config, Duration::from_secs(left_s));
+        });
+        let closed = self.close();
+        // Its panic was told by the hook.
+        let _ = relays.join();
+        closed
     }
 
     /// Closes listeners and waits for the shards to end. A second call finds none left.
@@ -250,6 +262,7 @@ impl Drop for Running {
             // Whoever drops it does not wait for its result.
             let _ = self.close();
         }
+        self.board.relays.end();
     }
 }
 

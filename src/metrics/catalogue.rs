@@ -105,6 +105,28 @@ catalogue! {
     REVOCATION_UNKNOWN: Counter, "entente_tls_revocation_unknown_total", [];
     /// Wishes for a revocation list that found the control thread busy; they come again.
     REVOCATION_REPORTS_DROPPED: Counter, "entente_tls_revocation_reports_dropped_total", [];
+    /// Allocations of the relay that exist.
+    RELAY_ALLOCATIONS: Gauge, "entente_relay_allocations", [];
+    /// Relayed ports that no allocation has; not told where ports are shared.
+    RELAY_FREE_PORTS: Gauge, "entente_relay_free_ports", [];
+    /// Allocations that were made, by dialect.
+    RELAY_ALLOCATED: Counter, "entente_relay_allocations_made_total", ["dialect"];
+    /// Allocations that ran out because nobody refreshed them.
+    RELAY_EXPIRED: Counter, "entente_relay_allocations_expired_total", [];
+    /// Requests to the relay that were answered with an error, challenges included.
+    RELAY_ERRORS: Counter, "entente_relay_errors_total", [];
+    /// Datagrams that were relayed, by where they went.
+    RELAY_DATAGRAMS: Counter, "entente_relay_datagrams_total", ["direction"];
+    /// Payload of datagrams that were relayed, by where they went.
+    RELAY_BYTES: Counter, "entente_relay_bytes_total", ["direction"];
+    /// Datagrams that went from client to client without the kernel between.
+    RELAY_WITHIN: Counter, "entente_relay_within_total", [];
+    /// Datagrams that the relay dropped, by reason.
+    RELAY_DROPPED: Counter, "entente_relay_dropped_total", ["reason"];
+    /// Relayed ports that could not be opened.
+    RELAY_UNOPENED: Counter, "entente_relay_ports_unopened_total", [];
+    /// Turns of the relay's loop.
+    RELAY_TURNS: Counter, "entente_relay_turns_total", [];
     /// Lines of the log that were sampled away above a rate.
     LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
     /// Lines of the log that its writer could not keep up with.

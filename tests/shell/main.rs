@@ -10,6 +10,7 @@ mod lines;
 mod measure;
 mod pipes;
 mod pressure;
+mod relay;
 mod reload;
 mod shards;
 mod starttls;

@@ -10,7 +10,7 @@
 //!
 //! Between XMPP servers the grammar is [`xmpp`] in place of [`sip`]: streams that are cut into
 //! stanzas, rather than messages. Media is datagrams: [`stun`] in place of [`sip`], and
-//! [`edge::av`] in place of [`edge::access`]; no shell runs it yet.
+//! [`edge::av`] in place of [`edge::access`], run by [`relay`] in place of [`shard`].
 //!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it
 //! wants to be woken by `next_deadline`, and everything it wants done out through
@@ -28,6 +28,7 @@ pub mod edge;
 pub mod policy;
 pub mod poll;
 pub mod proxy_protocol;
+pub mod relay;
 pub mod shard;
 pub mod sip;
 pub mod stun;

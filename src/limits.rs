@@ -300,6 +300,26 @@ pub const TURN_UNAUTHENTICATED_IN_ALL: u64 = 5_000;
 /// Cells that sources are counted in; 40 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
 
+// The relay's threads.
+
+/// Bytes of a datagram that is relayed: above any path's MTU but those of jumbo frames that were
+/// put together again; longer ones are dropped and counted.
+pub const RELAY_DATAGRAM_BYTES_MAX: usize = 4_096;
+/// Slots that one thread receives into between two flushes, 4.3 KB each.
+pub const RELAY_SLOTS: usize = 256;
+/// Datagrams served from one socket in one turn; the rest waits in the socket.
+pub const RELAY_DATAGRAMS_PER_TURN_MAX: usize = 256;
+/// Datagrams asked for in a turn's first call for a socket: a relayed port mostly has one or two.
+pub const RELAY_FIRST_BATCH: usize = 4;
+/// Datagrams asked for in one call.
+pub const RELAY_BATCH_MAX: usize = 64;
+/// Bytes a listener's socket may hold each way; 20 ms of 150,000 packets a second.
+pub const RELAY_LISTENER_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Orders that wait for a relay thread; who has more waits for a turn.
+pub const RELAY_ORDERS_MAX: usize = 16;
+/// Allocations told at once to an operator, about 150 bytes each: listing takes time from media.
+pub const RELAY_LISTED_MAX: usize = 1_000;
+
 // XMPP streams.
 
 /// Elements within elements of one stanza, the stream not counted. Real stanzas stay below 12.

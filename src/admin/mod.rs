@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 mod order;
 pub mod socket;
 
-pub use order::{CONFIRM_WITHIN_S, Caller, Command, Order, Outcome, Reply};
+pub use order::{CONFIRM_WITHIN_S, Caller, Command, Order, Outcome, RelayOrder, Reply};
 pub use socket::Desk;
 
 /// Connections at once; further ones wait in the kernel's queue.

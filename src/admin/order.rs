@@ -1,5 +1,6 @@
 //! What the operator may want done, as the socket takes it and the service carries it out.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use hyper::StatusCode;
@@ -30,8 +31,29 @@ pub enum Command {
         /// The candidate's file; `None`: ask it no more.
         file: Option<PathBuf>,
     },
+    /// Do something with the A/V Edge.
+    Relay(RelayOrder),
     /// End in order.
     Drain,
+}
+
+/// What the operator wants of the A/V Edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayOrder {
+    /// Tell allocations.
+    List {
+        /// How many to leave out before the first one told.
+        skip: usize,
+    },
+    /// End the allocation of a client.
+    Kill {
+        /// The client's address.
+        client: SocketAddr,
+    },
+    /// Take no new allocations; those that are there go on.
+    Drain,
+    /// Take new allocations again.
+    Open,
 }
 
 /// Who connected to the socket, as the kernel says it.
@@ -124,6 +146,20 @@ struct ShadowBody {
     off: bool,
 }
 
+/// Body of `POST /relay/list`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ListBody {
+    skip: usize,
+}
+
+/// Body of `POST /relay/kill`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct KillBody {
+    client: Option<SocketAddr>,
+}
+
 /// Body of a command that has nothing to say.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +191,16 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Result<Command, String>> {
             absolute(file.as_deref())?;
             Ok(Command::Shadow { file })
         }),
+        "/relay/list" => body_of::<ListBody>(body)
+            .map(|ListBody { skip }| Command::Relay(RelayOrder::List { skip })),
+        "/relay/kill" => body_of::<KillBody>(body).and_then(|KillBody { client }| {
+            let client = client.ok_or("expected client, an address with its port")?;
+            Ok(Command::Relay(RelayOrder::Kill { client }))
+        }),
+        "/relay/drain" => {
+            body_of::<NoBody>(body).map(|NoBody {}| Command::Relay(RelayOrder::Drain))
+        }
+        "/relay/open" => body_of::<NoBody>(body).map(|NoBody {}| Command::Relay(RelayOrder::Open)),
         "/drain" => body_of::<NoBody>(body).map(|NoBody {}| Command::Drain),
         _ => return None,
     };
@@ -194,6 +240,10 @@ mod tests {
         let candidate = Command::Shadow { file: Some("/etc/entente/new.toml".into()) };
         assert_eq!(read("/shadow", b"{\"file\":\"/etc/entente/new.toml\"}"), Some(Ok(candidate)));
         assert_eq!(read("/shadow", b"{\"off\":true}"), Some(Ok(Command::Shadow { file: None })));
+        let kill = Command::Relay(RelayOrder::Kill { client: "[::1]:9".parse().unwrap() });
+        assert_eq!(read("/relay/kill", b"{\"client\":\"[::1]:9\"}"), Some(Ok(kill)));
+        let list = Command::Relay(RelayOrder::List { skip: 0 });
+        assert_eq!(read("/relay/list", b""), Some(Ok(list)));
         assert_eq!(read("/walk", b""), None);
     }
 
@@ -205,6 +255,7 @@ mod tests {
             "confirm_within_s must be 5 to 86400"
         );
         assert_eq!(refused("/diff", "{\"file\":\"new.toml\"}"), "file must be an absolute path");
+        assert_eq!(refused("/relay/kill", ""), "expected client, an address with its port");
         assert_eq!(refused("/shadow", ""), "expected either file, or off: true");
         assert!(refused("/confirm", "{\"now\":true}").starts_with("the body is not understood: "));
         assert!(refused("/drain", "now").starts_with("the body is not understood: "));

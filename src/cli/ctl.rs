@@ -11,6 +11,7 @@ use crate::control::edit;
 
 pub(in crate::cli) mod client;
 mod partner;
+mod relay;
 mod show;
 
 pub(in crate::cli) use show::span;
@@ -62,6 +63,9 @@ pub enum Command {
     },
     /// Ends the edge in order, as SIGTERM does.
     Drain,
+    /// Lists and ends allocations of the A/V Edge, or lets it take no new ones.
+    #[command(subcommand)]
+    Relay(relay::Command),
     /// Edits the list of partners in the policy file, and reloads.
     #[command(subcommand)]
     Partner(partner::Command),
@@ -140,6 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let done = ask(args, "POST", "/drain", Some(json!({})))?;
             print(args, &done, || "the drain has begun\n".to_owned())
         }
+        Command::Relay(command) => relay::run(args, command),
         Command::Partner(command) => partner::run(args, command),
     }
 }

@@ -24,6 +24,7 @@ use crate::time::{Clock, Now};
 mod live;
 mod own_user;
 mod party;
+mod relay;
 mod screens;
 mod show;
 mod throttle;
@@ -49,7 +50,8 @@ const ASSUMPTIONS_MAX: usize = 4;
                         2 called wrongly or the file is refused, 3 it depends on DNS (--live \
                         asks)")]
 pub struct Args {
-    /// Who sends, as a sip or xmpp URI or user@domain; with xmpp it is a stanza.
+    /// Who sends, as a sip or xmpp URI or user@domain; with xmpp it is a stanza. The word `relay`
+    /// and an address ask whether clients of the A/V Edge may reach it.
     #[arg(value_name = "FROM")]
     pub from: String,
     /// The word `to`, then whom it is for.
@@ -163,6 +165,26 @@ impl DnsView for Answers {
     }
 }
 
+/// `entente explain relay PEER`.
+fn explain_relay(args: &Args) -> anyhow::Result<ExitCode> {
+    let peer = match args.to.as_slice() {
+        [word, peer] if word == "to" => relay::peer(peer),
+        [peer] => relay::peer(peer),
+        _ => None,
+    };
+    let Some(peer) = peer else {
+        eprintln!("entente: say it as: entente explain relay ADDRESS");
+        return Ok(ExitCode::from(2));
+    };
+    match config::load(&args.config) {
+        Ok(config) => relay::run(&config, peer, args.json),
+        Err(report) => {
+            super::tell(&report.into());
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
 /// Runs `entente explain`; the exit code tells the verdict.
 ///
 /// # Errors
@@ -173,6 +195,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         eprintln!("entente: {why}");
         Ok(ExitCode::from(2))
     };
+    if args.from == "relay" {
+        return explain_relay(args);
+    }
     let to = match args.to.as_slice() {
         [word, to] if word == "to" => to,
         [to] => to,

@@ -147,6 +147,7 @@ fn carry_out(
             let reload = || reloads.carry_out(running, &command, &who);
             (reloading(running, watchdog, reload), Then::Serve)
         }
+        Command::Relay(_) => (reloads.carry_out(running, &command, &who), Then::Serve),
         // Comparing and shadowing compile too.
         Command::Confirm | Command::Diff { .. } | Command::Shadow { .. } => {
             let work = || reloads.carry_out(running, &command, &who);

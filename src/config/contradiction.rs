@@ -9,6 +9,7 @@ use crate::edge::Class;
 use crate::policy::Pattern;
 use crate::policy::users::AccessPolicy;
 
+mod av;
 mod plan;
 mod xmpp;
 
@@ -24,6 +25,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     finder.partners();
     plan::find(&mut finder);
     xmpp::find(&mut finder);
+    av::find(&mut finder);
     finder.providers();
     finder.default_route();
     finder.limits_of_partners();
@@ -78,6 +80,12 @@ impl Finder<'_> {
     fn sections_that_must_be(&mut self) {
         let config = self.config;
         let gateway = config.runs_gateway();
+        // A relay alone needs none of these.
+        let relay_alone =
+            !config.av_listeners.is_empty() && config.listeners.is_empty() && !gateway;
+        if relay_alone {
+            return self.serves_a_domain();
+        }
         // An XMPP proxy alone speaks to its gateway, and a gateway alone listens for itself.
         let forwards = config.runs_access_edge() || gateway || config.listeners.is_empty();
         let missing = [
@@ -95,6 +103,10 @@ impl Finder<'_> {
                 self.problems.push(Problem::new(Code::MissingKey, None, message, ""));
             }
         }
+        self.serves_a_domain();
+    }
+
+    fn serves_a_domain(&mut self) {
         if self.config.edge.domains.is_empty() {
             self.at("edge.domains", "the edge serves no domain", "expected at least one domain");
         }

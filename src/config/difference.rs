@@ -44,8 +44,9 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
         let whereabouts = new.source.whereabouts(&key);
         changes.push(Change { key, reload: Reload::Live, whereabouts });
     }
-    // So may the lists of partners and of blocked domains.
+    // So may the lists of partners and of blocked domains, and the relay's secrets.
     let lists = [
+        ("av.secrets", old.av_secrets != new.av_secrets),
         ("federation.partners_csv", old.partner_list != new.partner_list),
         ("federation.blocked_csv", old.blocked_list != new.blocked_list),
     ];

@@ -34,13 +34,13 @@ pub use reference::reference;
 pub use remarks::Remarks;
 pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
-    Addresses, Blocked, DefaultRoute, Dnd, Dns, Edge, ExternalAccessPolicy, Federation,
-    FederationLimit, Gateway, GatewayEdge, Identity, Internal, Limits, Listener, Log, LogFormat,
-    Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller, Preset, Provider,
-    RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users, Verification, Xmpp,
-    XmppPartner, header, sections,
+    Addresses, Av, AvListener, Blocked, DefaultRoute, Dnd, Dns, Edge, ExternalAccessPolicy,
+    Federation, FederationLimit, Gateway, GatewayEdge, Identity, Internal, Limits, Listener, Log,
+    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller, Preset,
+    Provider, RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users, Verification,
+    Xmpp, XmppPartner, header, sections,
 };
-pub use secrets::{Secret, Secrets};
+pub use secrets::{AvSecrets, Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
 pub use shape::{HostPort, User, read_domain, read_pattern};
 
@@ -96,6 +96,12 @@ pub struct Config {
     pub gateway: Gateway,
     /// Edges it connects to; empty: no gateway runs.
     pub gateway_edges: Vec<GatewayEdge>,
+    /// The A/V Edge.
+    pub av: Av,
+    /// Where its clients come in; empty: no relay runs.
+    pub av_listeners: Vec<AvListener>,
+    /// Secrets of time-limited credentials for it.
+    pub av_secrets: AvSecrets,
     /// Further partners, from a file of their own.
     pub partner_list: Option<Arc<PartnerList>>,
     /// Further blocked domains, from a file of their own.
@@ -260,6 +266,9 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, Report> {
     if let Some(secrets) = &config.edge.secrets {
         config.secrets = Some(Secrets::load(secrets)?);
     }
+    if let Some(path) = &config.av.secrets {
+        config.av_secrets = AvSecrets::load(path)?;
+    }
     if let Some(path) = &config.federation.partners_csv {
         config.partner_list = Some(Arc::new(PartnerList::load(path)?));
     }
@@ -333,6 +342,8 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
     let xmpp_partners = repeated(context, root);
     let gateway = single(context, root);
     let gateway_edges = repeated(context, root);
+    let av = single(context, root);
+    let av_listeners = repeated(context, root);
     let addresses = single(context, root);
     let dns = single(context, root);
     let limits = single(context, root);
@@ -362,6 +373,9 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         xmpp_partners: xmpp_partners?,
         gateway: gateway?,
         gateway_edges: gateway_edges?,
+        av: av?,
+        av_listeners: av_listeners?,
+        av_secrets: AvSecrets::default(),
         partner_list: None,
         blocked_list: None,
         addresses: addresses?,

@@ -23,6 +23,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 mod access;
+mod av;
 mod federation;
 mod operation;
 mod partner;
@@ -31,6 +32,7 @@ mod provider;
 mod xmpp;
 
 pub use access::{ExternalAccessPolicy, FederationLimit, SingleUser, Users};
+pub use av::{Av, AvListener};
 pub use federation::{Federation, RemoteUsers};
 pub use operation::{Dns, Limits, Log, LogFormat, Management};
 pub use partner::{Blocked, Partner, PartnerKind, PeerName, SrvTarget, Verification};
@@ -413,6 +415,8 @@ pub fn sections() -> Vec<SectionEntry> {
         XmppPartner::entry(),
         Gateway::entry(),
         GatewayEdge::entry(),
+        Av::entry(),
+        AvListener::entry(),
         Addresses::entry(),
         Dns::entry(),
         Limits::entry(),

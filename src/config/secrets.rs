@@ -7,11 +7,15 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::report::{Code, Problem, Report, Source};
+use crate::limits;
 
 /// Bytes of one secret.
 pub(super) const SECRET_BYTES: usize = 32;
 /// Secrets of one file: one in use, and those that are being rolled out or in.
 const SECRETS_MAX: usize = 8;
+
+/// Characters of a secret of time-limited credentials: fewer are guessed from one credential.
+const AV_SECRET_BYTES_MIN: usize = 16;
 
 /// One secret of a pool.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +44,49 @@ impl Secrets {
     pub fn load(path: &Path) -> Result<Self, Report> {
         let text = std::fs::read_to_string(path).map_err(|why| Report::unreadable(path, &why))?;
         parse(path, &text)
+    }
+}
+
+/// Secrets that issuers of time-limited credentials of the A/V Edge share with it, the newest
+/// first.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AvSecrets(pub Vec<Vec<u8>>);
+
+impl fmt::Debug for AvSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AvSecrets({})", self.0.len())
+    }
+}
+
+impl AvSecrets {
+    /// Reads a file with one secret on each line; empty lines and those that begin with `#` are
+    /// none.
+    ///
+    /// # Errors
+    /// [`Report`], whose text shows no secret.
+    pub fn load(path: &Path) -> Result<Self, Report> {
+        let text = std::fs::read_to_string(path).map_err(|why| Report::unreadable(path, &why))?;
+        Self::parse(&text).map_err(|what| {
+            let source =
+                Source { path: path.to_owned(), text: String::new(), places: BTreeMap::new() };
+            let message = format!("{}: {what}", path.display());
+            let help = "one secret on each line, as the issuers have it, the newest first";
+            let problem = Problem::new(Code::Malformed, None, message, "").help(help);
+            Report::new(source, vec![problem])
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(str::trim);
+        let secrets = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let secrets: Vec<Vec<u8>> = secrets.map(|line| line.as_bytes().to_vec()).collect();
+        if secrets.is_empty() || secrets.len() > limits::TURN_SECRETS_MAX {
+            return Err(format!("expected 1 to {} secrets", limits::TURN_SECRETS_MAX));
+        }
+        if secrets.iter().any(|secret| secret.len() < AV_SECRET_BYTES_MIN) {
+            return Err(format!("a secret has less than {AV_SECRET_BYTES_MIN} characters"));
+        }
+        Ok(Self(secrets))
     }
 }
 
@@ -143,6 +190,18 @@ mod tests {
         assert!(report.contains("secret 1: key must be 64 hex digits"), "{report}");
         assert!(!report.contains(&KEY[2..10]), "{report}");
         assert_eq!(format!("{:?}", Secret { id: 1, key: [7; SECRET_BYTES] }), "Secret(1)");
+    }
+
+    #[test]
+    fn secrets_of_credentials_are_lines() {
+        let read =
+            AvSecrets::parse("# rolled in May\nnew-new-new-new-new\n\n  old-old-old-old-old \n");
+        let read = read.unwrap();
+        assert_eq!(read.0, [b"new-new-new-new-new".to_vec(), b"old-old-old-old-old".to_vec()]);
+        assert_eq!(format!("{read:?}"), "AvSecrets(2)");
+        let refused = |text: &str| AvSecrets::parse(text).unwrap_err();
+        assert_eq!(refused("# nothing"), "expected 1 to 3 secrets");
+        assert_eq!(refused("short"), "a secret has less than 16 characters");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod av;
 mod plan;
 mod xmpp;
 

@@ -3,11 +3,14 @@
 //! Compiling a million partners keeps a core busy for seconds. Where the shards have all cores,
 //! that core is one of theirs, and at the same priority each message of that shard may wait for a
 //! slice of the scheduler's, a hundred times of what it takes otherwise. So it is done on a thread
-//! of its own that steps back behind everybody else.
+//! of its own that steps back behind everybody else. So is giving back what the shards have left:
+//! hundreds of megabytes of a policy of that size, each page by the kernel.
 
+use std::io;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{self, RecvTimeoutError};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
 use crate::poll;
 
@@ -27,9 +30,7 @@ where
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("reload".to_owned());
         let spawned = thread.spawn_scoped(scope, move || {
-            if let Err(error) = poll::epoll::step_back() {
-                tracing::warn!(%error, "the kernel does not let a reload give way to the shards");
-            }
+            step_back();
             if let Ok(work) = handed.recv() {
                 let _ = done.send(work());
             }
@@ -50,6 +51,24 @@ where
     })
 }
 
+/// Frees what comes by `left` behind everything else that runs, until nobody can send any more.
+///
+/// # Errors
+/// The kernel's, when it gives no thread.
+pub(super) fn free_behind<T: Send + 'static>(left: Receiver<T>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("free".to_owned()).spawn(move || {
+        step_back();
+        // Bound: ends with the last sender.
+        left.iter().for_each(drop);
+    })
+}
+
+fn step_back() {
+    if let Err(error) = poll::epoll::step_back() {
+        tracing::warn!(%error, "the kernel does not let a reload give way to the shards");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +85,27 @@ mod tests {
         );
         assert_ne!(thread, caller);
         assert!(left.is_empty());
+    }
+
+    #[test]
+    fn what_was_left_is_freed_elsewhere_and_all_of_it() {
+        struct Left(channel::Sender<std::thread::ThreadId>);
+        impl Drop for Left {
+            fn drop(&mut self) {
+                let _ = self.0.send(std::thread::current().id());
+            }
+        }
+        let (leave, left) = channel::unbounded();
+        let (tell, told) = channel::unbounded();
+        let thread = free_behind(left).unwrap();
+        for _ in 0..3 {
+            leave.send(Left(tell.clone())).ok().unwrap();
+        }
+        drop((leave, tell));
+        thread.join().unwrap();
+        let threads: Vec<_> = told.iter().collect();
+        assert_eq!(threads.len(), 3);
+        assert!(threads.iter().all(|thread| *thread != std::thread::current().id()));
     }
 
     #[test]

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::relays::Relays;
+use super::roles::Roles;
 use super::steps::Steps;
 use super::{crl, decisions, process, scores};
 use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
+use crate::edge::xmpp_proxy::{self, XmppProxy};
 use crate::metrics::{Buckets, Exporter, catalogue};
 use crate::policy::{RefusalRule, Scores};
 use crate::shard::{self, Fabric};
@@ -77,6 +80,7 @@ pub(super) struct Board {
     pub(super) started_unix_s: u64,
     pub(super) fabric: Arc<Fabric>,
     pub(super) access: Box<[AccessCells]>,
+    pub(super) xmpp_proxy: XmppProxyCells,
     pub(super) config: ArcSwap<Config>,
     /// How partners under limits behave; the shards write it.
     pub(super) scores: Arc<Scores>,
@@ -86,6 +90,8 @@ pub(super) struct Board {
     /// What the writer of the decision log works by and counts.
     pub(super) decisions: Arc<decisions::Shared>,
     lists: Arc<crl::Lists>,
+    /// The A/V Edge.
+    pub(super) relays: Relays,
     pub(super) reloads_accepted: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
     epoch: AtomicU64,
@@ -140,10 +146,46 @@ impl AccessCells {
     }
 }
 
+/// The counters of the XMPP proxy, as they were at most a second ago.
+pub(super) struct XmppProxyCells {
+    values: Box<[AtomicU64]>,
+    streams: AtomicU64,
+    queued_bytes: AtomicU64,
+}
+
+impl XmppProxyCells {
+    fn new() -> Self {
+        let values = (0..xmpp_proxy::counters::Counters::NAMES.len()).map(|_| AtomicU64::new(0));
+        Self {
+            values: values.collect(),
+            streams: AtomicU64::new(0),
+            queued_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Copies what the core of the calling shard has counted.
+    pub(super) fn publish(&self, core: &XmppProxy) {
+        for (cell, value) in self.values.iter().zip(core.counters().values()) {
+            cell.store(value, Ordering::Relaxed);
+        }
+        self.streams.store(core.streams() as u64, Ordering::Relaxed);
+        self.queued_bytes.store(core.queued_bytes() as u64, Ordering::Relaxed);
+    }
+
+    fn export(&self, exporter: &mut Exporter) {
+        for (series, cell) in catalogue::xmpp_proxy().iter().zip(&self.values) {
+            exporter.set(series, &[], cell.load(Ordering::Relaxed));
+        }
+        exporter.set(&catalogue::XMPP_STREAMS, &[], self.streams.load(Ordering::Relaxed));
+        exporter.set(&catalogue::XMPP_QUEUED_BYTES, &[], self.queued_bytes.load(Ordering::Relaxed));
+    }
+}
+
 impl Board {
     pub(super) fn new(
         clock: Clock,
         fabric: Arc<Fabric>,
+        roles: Roles,
         config: Config,
         scores: Arc<Scores>,
         log_dropped: Option<ErrorCounter>,
@@ -156,7 +198,8 @@ impl Board {
         Self {
             clock,
             started_unix_s: now.unix_s,
-            access: (0..shards).map(|_| AccessCells::new()).collect(),
+            access: roles.access().map(|_| AccessCells::new()).collect(),
+            xmpp_proxy: XmppProxyCells::new(),
             fabric,
             config: ArcSwap::from_pointee(config),
             scores,
@@ -165,6 +208,7 @@ impl Board {
             lines_suppressed: AtomicU64::new(0),
             decisions: Arc::default(),
             lists,
+            relays: Relays::default(),
             reloads_accepted: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -259,9 +303,11 @@ impl Board {
     fn export(&self, exporter: &mut Exporter) {
         self.export_shards(exporter);
         self.export_access(exporter);
+        self.xmpp_proxy.export(exporter);
         self.export_control(exporter);
         scores::export(&self.scores, exporter);
         self.export_revocation(exporter);
+        self.relays.export(exporter);
         process::export(exporter);
     }
 
@@ -460,6 +506,7 @@ impl admin::View for Board {
             "certificates": certificates,
             "scores": scores::status(&self.scores, self.clock.now()),
             "revocation_lists": self.revocation_status(),
+            "relay": self.relays.status(),
             "reloads": {
                 "accepted": self.reloads_accepted.load(Ordering::Relaxed),
                 "refused": self.reloads_refused.load(Ordering::Relaxed),

@@ -242,6 +242,8 @@ fn xmpp(config: &Config, trust: &PartnerTrust) -> policy::XmppRules {
             establishment_s: whole(said.establishment_s),
             inactivity_s: whole(said.inactivity_s),
             stanza_bytes: whole(said.stanza_bytes as u64),
+            partner_stanzas_per_s: said.partner_stanzas_per_s,
+            partner_bytes_per_s: whole(said.partner_bytes_per_s as u64),
         },
         gateways: said.gateways.clone(),
         log_bodies: said.log_bodies,
@@ -295,11 +297,20 @@ pub(super) fn address_rule(config: &Config) -> policy::AddressRule {
     let listeners = config.listeners.iter().map(|listener| listener.address.ip());
     let management = config.management.listen.iter().map(std::net::SocketAddr::ip);
     let gateway = config.gateway.listen.iter().map(std::net::SocketAddr::ip);
-    let own: Vec<IpAddr> = listeners
+    let media = config.av_listeners.iter().flat_map(|listener| {
+        [Some(listener.address), listener.node, listener.vip].into_iter().flatten()
+    });
+    let media = media.map(|address| address.ip());
+    let relayed = config.av.relayed.iter().chain(&config.av.relayed_public).copied();
+    let mut own: Vec<IpAddr> = listeners
         .chain(management)
         .chain(gateway)
+        .chain(media)
+        .chain(relayed)
         .filter(|address| !address.is_unspecified())
         .collect();
+    own.sort_unstable();
+    own.dedup();
     // Allowing everybody to ask for metrics does not make every network one of management.
     let management: Vec<IpNet> =
         config.management.allow.iter().filter(|net| net.prefix_len() > 0).copied().collect();
@@ -386,7 +397,7 @@ mod tests {
         assert!(matches!(rules.partners[1].kind, policy::Listed::AllowedServer { port: 5061, .. }));
         let sets = PartnerTrust::of(&fixture("full.toml")).sets;
         assert_eq!(rules.partners[1].anchors, Some(sets[0].name));
-        assert_eq!(rules.addresses.own.len(), 9);
+        assert_eq!(rules.addresses.own.len(), 5);
         assert_eq!(rules.providers[0].anchors, Some(sets[1].name));
     }
 

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use super::roles::Roles;
 use crate::config::{Config, Listener};
 use crate::shard::{self, ListenerPlan, ListenerSocket, Locks};
 
 /// Directories for lock files, the first that can be written to.
 const LOCK_DIRECTORIES: [&str; 3] = ["/run/entente", "/run/lock", "/tmp"];
 
-/// Listens for each of `shards`; a socket of `passed` serves the listener of its address, shared
-/// by all shards, and needs no lock because its owner keeps others away.
+/// Listens for the shards of each role; a socket of `passed` serves the listener of its address,
+/// shared by all of these, and needs no lock because its owner keeps others away.
 pub(super) fn listen(
     config: &Config,
-    shards: usize,
+    roles: &Roles,
     mut passed: Vec<TcpListener>,
 ) -> anyhow::Result<(Vec<Vec<ListenerSocket>>, Locks)> {
     let mut own = Vec::new();
@@ -28,7 +29,7 @@ pub(super) fn listen(
         };
         match passed.iter().position(has_address) {
             Some(place) => adopted.push((index, listener, passed.swap_remove(place))),
-            None => own.push((index, plan(listener))),
+            None => own.push((index, plan(listener, roles))),
         }
     }
     if let Some(stranger) = passed.first() {
@@ -36,7 +37,7 @@ pub(super) fn listen(
         bail!("a socket for {address} was passed, which no listener of the configuration names");
     }
     let plans: Vec<ListenerPlan> = own.iter().map(|(_, plan)| plan.clone()).collect();
-    let (mut sockets, locks) = shard::listen(&plans, shards, lock_directory()?)?;
+    let (mut sockets, locks) = shard::listen(&plans, roles.total(), lock_directory()?)?;
     for socket in sockets.iter_mut().flatten() {
         // Numbered among our own so far; everybody else counts all listeners.
         socket.index = own[usize::from(socket.index)].0;
@@ -44,7 +45,8 @@ pub(super) fn listen(
     for (index, listener, socket) in adopted {
         shard::adopt(&socket).with_context(|| format!("socket for {}", listener.address))?;
         let proxy_from: Arc<[_]> = listener.proxy_protocol_from.as_slice().into();
-        for of_shard in &mut sockets {
+        let serving = roles.of_class(listener.class);
+        for of_shard in sockets.iter_mut().take(serving.end).skip(serving.start) {
             of_shard.push(ListenerSocket {
                 listener: socket.try_clone()?,
                 class: listener.class,
@@ -56,11 +58,12 @@ pub(super) fn listen(
     Ok((sockets, locks))
 }
 
-fn plan(listener: &Listener) -> ListenerPlan {
+fn plan(listener: &Listener, roles: &Roles) -> ListenerPlan {
     ListenerPlan {
         address: listener.address,
         class: listener.class,
         proxy_from: listener.proxy_protocol_from.clone(),
+        shards: roles.of_class(listener.class),
     }
 }
 

@@ -28,7 +28,9 @@ mod listeners;
 mod log;
 mod notes;
 mod process;
+mod relays;
 mod reload;
+mod roles;
 mod scores;
 mod start;
 mod steps;
@@ -39,8 +41,10 @@ pub use dialback::dialback_secrets;
 pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
+pub use relays::relay_peers;
 pub use reload::Reloads;
-pub use start::{Options, Running, policy, resolver_settings, shard_count, start};
+pub use roles::shard_count;
+pub use start::{Options, Running, policy, resolver_settings, start};
 
 use certificates::certificates;
 

@@ -81,6 +81,7 @@ impl Running {
         self.lists.put_in_force(&material, &config);
         self.publish_policy(epoch, &config, snapshot);
         self.board.certificates.store(Arc::new(super::certificates(&material)));
+        self.board.relays.adopt(&config);
         self.board.config.store(config);
     }
 
@@ -175,6 +176,7 @@ impl Reloads {
                 self.diff(running, file.as_deref().unwrap_or(self.path.as_path()))
             }
             Command::Shadow { file } => self.shadow(running, file.as_deref(), who),
+            Command::Relay(order) => running.relay(order, who),
             Command::Drain => Reply::not_done(Outcome::Conflict, "the edge drains"),
         }
     }

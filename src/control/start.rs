@@ -17,11 +17,13 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::board::{self, AccessCells, Board, Stage};
 use super::crl;
 use super::listeners::listen;
+use super::roles::{Roles, shard_count};
 use super::{convert, decisions, log, notes, scores};
 use crate::admin::{self, View as _};
 use crate::config::{self, Config};
 use crate::dns::resolver::{self, Asked, Resolver};
 use crate::edge::access::{self, Access, PoolKey, PoolKeys};
+use crate::edge::xmpp_proxy::{self, XmppProxy};
 use crate::edge::{Class, Drain, Note};
 use crate::limits;
 use crate::policy::{self, Snapshot};
@@ -29,6 +31,7 @@ use crate::poll;
 use crate::shard::{self, Budget, Fabric, Links, Published};
 use crate::time::Clock;
 use crate::tls;
+use crate::xmpp::dialback;
 
 /// How often the control thread looks after the shards.
 const TICK: Duration = Duration::from_secs(1);
@@ -68,6 +71,7 @@ pub struct Running {
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     notes: Option<JoinHandle<()>>,
     decisions: Option<JoinHandle<()>>,
+    freeing: Option<JoinHandle<()>>,
     admin: admin::Running,
     _locks: shard::Locks,
 }
@@ -89,18 +93,20 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let clock = Clock::start();
     options.discovery_key = keys(&config)?.process;
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
-    let shards = shard_count(&config)?;
+    let roles = Roles::of(&config)?;
     raise_descriptors(&config);
     let passed = std::mem::take(&mut options.sockets);
-    let (sockets, locks) = listen(&config, shards, passed)?;
-    let fabric = Fabric::new(shards, budget(&config)).context("no descriptors for the shards")?;
+    let (sockets, locks) = listen(&config, &roles, passed)?;
+    let fabric = Fabric::of_roles(&roles.sizes(), budget(&config));
+    let fabric = fabric.context("no descriptors for the shards")?;
     let log_dropped = options.log_dropped.clone();
     let scores = Arc::new(policy::Scores::new(options.discovery_key));
     let (reports, reported) = tls::Reports::new();
     let lists = Arc::new(crl::Lists::new(Arc::clone(&fabric), Arc::new(reports)));
     let material = lists.first(&material, &config);
+    let published_lists = Arc::clone(&lists);
     let board =
-        Board::new(clock, Arc::clone(&fabric), config, scores, log_dropped, Arc::clone(&lists));
+        Board::new(clock, Arc::clone(&fabric), roles, config, scores, log_dropped, published_lists);
     let board = Arc::new(board);
     board.set_epoch(1);
     board.certificates.store(Arc::new(super::certificates(&material)));
@@ -116,36 +122,32 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     board.decisions.put_in_force(1, &board.config.load_full());
     let (decisions_to, decided) = channel::bounded(decisions::DECISIONS_WAITING_MAX);
     let decisions = decisions::spawn(decided, Arc::clone(&board.decisions), clock)?;
-    let (control, questions, retired) = spawn_control(&board, shards, &lists, reported)?;
+    let (control, questions) = spawn_control(&board, roles.total(), &lists, reported)?;
+    let (retired, retirees) = channel::unbounded();
+    let freeing = super::behind::free_behind(retirees)?;
+    board.relays.start(&board.config.load(), &clock, &keys(&board.config.load())?.process)?;
     let mut running = Running {
         board,
         published,
         lists,
         options,
-        shards: Vec::with_capacity(shards),
+        shards: Vec::with_capacity(roles.total()),
         control: Some(control),
         notes,
         decisions: Some(decisions),
+        freeing: Some(freeing),
         admin,
         _locks: locks,
     };
     let links = Ties { questions, retired, notes: notes_to, decisions: decisions_to };
     // Dropping `running` on an error ends the shards that have been started.
-    running.spawn_shards(sockets, &links)?;
+    running.spawn_shards(&roles, sockets, &links)?;
     running.board.set_stage(Stage::Serving);
     Ok(running)
 }
 
-/// Refuses roles that can be stated, checked, planned and explained, and that nothing here runs.
+/// Refuses a role that can be stated, checked, planned and explained, and that nothing here runs.
 fn refuse_what_no_shell_runs(config: &Config) -> anyhow::Result<()> {
-    let of_xmpp = |class| matches!(class, Class::Xmpp | Class::XmppDirectTls | Class::XmppLink);
-    if let Some(listener) = config.listeners.iter().find(|listener| of_xmpp(listener.class)) {
-        bail!(
-            "the listener at {} is of XMPP, and this version does not run the XMPP proxy: take its \
-             listeners out; check, plan and explain answer for them all the same",
-            listener.address
-        );
-    }
     if config.runs_gateway() {
         bail!("this version does not run the XMPP gateway: take [gateway] and its edges out");
     }
@@ -206,6 +208,7 @@ impl Running {
         self.board.set_stage(Stage::Notice);
         self.published.drain(Drain::Notice);
         self.board.fabric.wake_all();
+        self.board.relays.announce_drain(&self.board.config.load());
     }
 
     /// Drains as DESIGN 9 says and returns when every shard has ended.
@@ -216,8 +219,18 @@ impl Running {
     /// A shard ended in another way than by its drain.
     pub fn drain_and_wait(mut self) -> anyhow::Result<()> {
         self.announce_drain();
-        std::thread::sleep(Duration::from_secs(self.board.config.load().edge.drain_notice_s));
-        self.close()
+        let config = self.board.config.load_full();
+        std::thread::sleep(Duration::from_secs(config.edge.drain_notice_s));
+        // Media ends beside signalling, each in its own time.
+        let board = Arc::clone(&self.board);
+        let relays = std::thread::spawn(move || {
+            let left_s = config.edge.drain_timeout_s.saturating_sub(config.edge.drain_notice_s);
+            board.relays.drain(&config, Duration::from_secs(left_s));
+        });
+        let closed = self.close();
+        // Its panic was told by the hook.
+        let _ = relays.join();
+        closed
     }
 
     /// Closes listeners and waits for the shards to end. A second call finds none left.
@@ -239,59 +252,114 @@ impl Running {
             // Its panic was told by the hook.
             let _ = thread.join();
         }
-        if let Some(notes) = self.notes.take() {
-            let _ = notes.join();
-        }
-        if let Some(decisions) = self.decisions.take() {
-            let _ = decisions.join();
+        for thread in [self.notes.take(), self.decisions.take(), self.freeing.take()] {
+            let _ = thread.map(JoinHandle::join);
         }
         result
     }
 
     fn spawn_shards(
         &mut self,
+        roles: &Roles,
         sockets: Vec<Vec<shard::ListenerSocket>>,
         ties: &Ties,
     ) -> anyhow::Result<()> {
         let config = self.board.config.load_full();
         let keys = keys(&config)?;
         for (number, listeners) in sockets.into_iter().enumerate() {
-            let of_core = access_setup(&config, &keys, number, &self.options)?;
-            let board = Arc::clone(&self.board);
-            let observe = move |core: &Access| {
-                AccessCells::publish(&board.access[number], core);
+            let started = if roles.xmpp_proxy().contains(&number) {
+                self.spawn_xmpp_proxy(&config, &keys, number, listeners, ties)
+            } else {
+                self.spawn_access(&config, &keys, number, listeners, ties)
             };
-            let links = Links {
-                fabric: Arc::clone(&self.board.fabric),
-                published: Arc::clone(&self.published),
-                retired: ties.retired.clone(),
-                questions: ties.questions.clone(),
-                notes: ties.notes.clone(),
-                decisions: Some(ties.decisions.clone()),
-                observe: Some(Box::new(observe)),
-            };
-            let setup = shard::Setup {
-                listeners,
-                core: config.edge.cores.get(number).copied(),
-                poller: match config.edge.poller {
-                    config::Poller::Auto => poll::Choice::Auto,
-                    config::Poller::IoUring => poll::Choice::IoUring,
-                    config::Poller::Epoll => poll::Choice::Epoll,
-                },
-                settings: settings(&config, of_core.shard),
-            };
-            let body_bytes_max = config.limits.message_bytes;
-            let scores = Arc::clone(&self.board.scores);
-            let make = move |snapshot| {
-                Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
-            };
-            let (thread, poller) = shard::spawn(setup, links, self.board.clock, make)
-                .with_context(|| format!("shard {number} cannot start"))?;
+            let (thread, poller) =
+                started.with_context(|| format!("shard {number} cannot start"))?;
             self.shards.push(thread);
             self.board.set_poller(poller);
         }
         Ok(())
     }
+
+    fn spawn_access(
+        &self,
+        config: &Config,
+        keys: &Keys,
+        number: usize,
+        listeners: Vec<shard::ListenerSocket>,
+        ties: &Ties,
+    ) -> anyhow::Result<Started> {
+        let of_core = access_setup(config, keys, number, &self.options)?;
+        let board = Arc::clone(&self.board);
+        let observe = move |core: &Access| {
+            AccessCells::publish(&board.access[number], core);
+        };
+        let body_bytes_max = config.limits.message_bytes;
+        let scores = Arc::clone(&self.board.scores);
+        let make = move |snapshot| {
+            Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
+        };
+        let setup = shard_setup(config, number, listeners)?;
+        let links = ties.links(&self.board, &self.published, Box::new(observe));
+        Ok(shard::spawn(setup, links, self.board.clock, make)?)
+    }
+
+    fn spawn_xmpp_proxy(
+        &self,
+        config: &Config,
+        keys: &Keys,
+        number: usize,
+        listeners: Vec<shard::ListenerSocket>,
+        ties: &Ties,
+    ) -> anyhow::Result<Started> {
+        let of_core = xmpp_proxy_setup(config, keys);
+        let board = Arc::clone(&self.board);
+        let observe = move |core: &XmppProxy| board.xmpp_proxy.publish(core);
+        let make = move |snapshot| XmppProxy::new(of_core, snapshot);
+        let setup = shard_setup(config, number, listeners)?;
+        let links = ties.links(&self.board, &self.published, Box::new(observe));
+        Ok(shard::spawn(setup, links, self.board.clock, make)?)
+    }
+}
+
+/// A shard's thread and the name of what it waits by.
+type Started = (JoinHandle<io::Result<()>>, &'static str);
+
+impl Ties {
+    /// Returns what ties one shard to the rest.
+    fn links<C>(
+        &self,
+        board: &Board,
+        published: &Arc<Published>,
+        observe: shard::Observe<C>,
+    ) -> Links<C> {
+        Links {
+            fabric: Arc::clone(&board.fabric),
+            published: Arc::clone(published),
+            retired: self.retired.clone(),
+            questions: self.questions.clone(),
+            notes: self.notes.clone(),
+            decisions: Some(self.decisions.clone()),
+            observe: Some(observe),
+        }
+    }
+}
+
+/// Returns what every shard is, whatever its role.
+fn shard_setup(
+    config: &Config,
+    number: usize,
+    listeners: Vec<shard::ListenerSocket>,
+) -> anyhow::Result<shard::Setup> {
+    Ok(shard::Setup {
+        listeners,
+        core: config.edge.cores.get(number).copied(),
+        poller: match config.edge.poller {
+            config::Poller::Auto => poll::Choice::Auto,
+            config::Poller::IoUring => poll::Choice::IoUring,
+            config::Poller::Epoll => poll::Choice::Epoll,
+        },
+        settings: settings(config, u16::try_from(number)?),
+    })
 }
 
 impl Drop for Running {
@@ -300,6 +368,7 @@ impl Drop for Running {
             // Whoever drops it does not wait for its result.
             let _ = self.close();
         }
+        self.board.relays.end();
     }
 }
 
@@ -349,20 +418,6 @@ pub(super) fn compile_policy(
         .with_directory(Arc::clone(&config.directory)))
 }
 
-/// Returns how many shards an edge with this configuration has on this host.
-///
-/// # Errors
-/// More shards than transactions.
-pub fn shard_count(config: &Config) -> anyhow::Result<usize> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let pinned = (!config.edge.cores.is_empty()).then_some(config.edge.cores.len());
-    let shards = config.edge.shards.or(pinned).unwrap_or(cores).min(limits::SHARDS_MAX);
-    if config.limits.transactions / shards == 0 {
-        bail!("limits.transactions leaves none for each of {shards} shards");
-    }
-    Ok(shards)
-}
-
 /// Asks for as many descriptors as the limits amount to; fewer only make accepting pause earlier.
 fn raise_descriptors(config: &Config) {
     let needed = (config.limits.connections + limits::OTHER_DESCRIPTORS) as u64;
@@ -399,13 +454,16 @@ fn settings(config: &Config, shard: u16) -> shard::Settings {
 struct Keys {
     process: [u64; 2],
     seed: u64,
+    dialback: [u8; 32],
     pool: PoolKeys,
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {
     let random = ring::rand::SystemRandom::new();
-    let mut bytes = [0_u8; 40];
-    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
+    let (mut bytes, mut dialback) = ([0_u8; 40], [0_u8; 32]);
+    for part in [bytes.as_mut_slice(), dialback.as_mut_slice()] {
+        random.fill(part).map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
+    }
     let word = |place: usize| {
         let mut word = [0_u8; 8];
         word.copy_from_slice(&bytes[place..place + 8]);
@@ -419,7 +477,7 @@ fn keys(config: &Config) -> anyhow::Result<Keys> {
             PoolKeys::of_one(key)
         }
     };
-    Ok(Keys { process: [word(0), word(8)], seed: word(16), pool })
+    Ok(Keys { process: [word(0), word(8)], seed: word(16), dialback, pool })
 }
 
 /// Derives the key of route tokens: one secret, several uses, each with a key of its own.
@@ -455,6 +513,19 @@ fn access_setup(
     })
 }
 
+fn xmpp_proxy_setup(config: &Config, keys: &Keys) -> xmpp_proxy::Setup {
+    let secrets = super::dialback_secrets(config);
+    let secrets = match secrets.split_first() {
+        Some((first, others)) => {
+            let others: Vec<&[u8]> = others.iter().map(<[u8; 32]>::as_slice).collect();
+            dialback::Secrets::new(first, &others)
+        }
+        // Of an edge that is its pool alone: nobody else has to know its keys.
+        None => dialback::Secrets::new(&keys.dialback, &[]),
+    };
+    xmpp_proxy::Setup { process_key: keys.process, secrets, seed: keys.seed }
+}
+
 type NotesTo = channel::Sender<(u16, Note)>;
 
 fn notes_channel(
@@ -488,19 +559,17 @@ pub fn resolver_settings(config: &Config) -> resolver::Settings {
 type Control = (oneshot::Sender<()>, JoinHandle<()>);
 type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
 
-/// Starts the thread that resolves names, fetches revocation lists, frees retired policies and
-/// watches the shards.
+/// Starts the thread that resolves names, fetches revocation lists and watches the shards.
 fn spawn_control(
     board: &Arc<Board>,
     shards: usize,
     lists: &Arc<crl::Lists>,
     reported: mpsc::Receiver<tls::Point>,
-) -> anyhow::Result<(Control, Questions, channel::Sender<Arc<Snapshot>>)> {
+) -> anyhow::Result<(Control, Questions)> {
     let settings = resolver_settings(&board.config.load());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = keys(&board.config.load())?.process;
     let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);
-    let (retired, retirees) = channel::unbounded::<Arc<Snapshot>>();
     let (stop, stopped) = oneshot::channel::<()>();
     let (made, making) = channel::bounded(1);
     let (board, lists) = (Arc::clone(board), Arc::clone(lists));
@@ -527,25 +596,23 @@ fn spawn_control(
             let deliver = move |shard, answer| fabric.answer(shard, answer);
             tokio::spawn(resolver::serve(resolver, board.clock, seed, handed, deliver));
             tokio::select! {
-                () = watch(&board, &retirees) => {}
+                () = watch(&board) => {}
                 _ = stopped => {}
             }
         });
     })?;
     making.recv().context("the control thread did not start")??;
-    Ok(((stop, thread), questions, retired))
+    Ok(((stop, thread), questions))
 }
 
 /// Looks after the shards for as long as the control thread lives.
-async fn watch(board: &Board, retirees: &channel::Receiver<Arc<Snapshot>>) {
+async fn watch(board: &Board) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut count = 0_u64;
     loop {
         ticks.tick().await;
         count += 1;
-        // A policy of a million domains takes a while to free; no shard waits for that.
-        retirees.try_iter().for_each(drop);
         board.watch();
         if count.is_multiple_of(WAKE_EVERY_TICKS) {
             board.fabric.wake_all();

@@ -9,7 +9,6 @@ use super::fixture::{free_ports, world};
 use super::*;
 use crate::admin::{Outcome, Reply};
 use crate::config::{self, Config, Poller};
-use crate::edge::Class;
 
 fn text(poller: Poller) -> String {
     let poller = match poller {
@@ -240,16 +239,74 @@ fn the_end_of_a_certificate_is_told_as_it_is_served() {
     running.drain_and_wait().unwrap();
 }
 
+/// What `bytes` brings on a stream until `last` has come.
+fn hear(stream: &mut TcpStream, last: &str) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut heard, mut room) = (String::new(), [0; 4096]);
+    // Bound: the peer's silence or end.
+    while !heard.contains(last) {
+        let read = stream.read(&mut room).unwrap();
+        assert!(read > 0, "it ended after {heard}");
+        heard.push_str(std::str::from_utf8(&room[..read]).unwrap());
+    }
+    heard
+}
+
 #[test]
-fn roles_that_nothing_runs_are_refused_before_anything_is_opened() {
+fn an_edge_serves_sip_and_xmpp_side_by_side_and_ends_streams_when_it_drains() {
+    for poller in [Poller::Epoll, Poller::Auto] {
+        let directory = world(&["sip.contoso.example", "contoso.example"]);
+        let [xmpp, link] = free_ports();
+        let text = text(poller)
+            + &format!(
+                r#"[[listener]]
+address = "127.0.0.1:{xmpp}"
+class = "xmpp"
+[[listener]]
+address = "127.0.0.1:{link}"
+class = "xmpp_link"
+[xmpp]
+gateways = ["gw.contoso.example"]
+[[xmpp_partner]]
+domain = "partner.example"
+kind = "federated"
+"#
+            );
+        let running = start(parse(directory.path(), &text), Options::default()).unwrap();
+        let management = running.management()[0];
+        let connect = || TcpStream::connect(("127.0.0.1", xmpp)).unwrap();
+        let header = |from: &str| {
+            format!(
+                "<?xml version='1.0'?><stream:stream from='{from}' to='contoso.example' \
+                 version='1.0' xmlns='jabber:server' \
+                 xmlns:stream='http://etherx.jabber.org/streams'>"
+            )
+        };
+        let mut stranger = connect();
+        stranger.write_all(header("stranger.example").as_bytes()).unwrap();
+        let heard = hear(&mut stranger, "</stream:stream>");
+        assert!(heard.contains("<stream:error>"), "{heard}");
+        let mut partner = connect();
+        partner.write_all(header("partner.example").as_bytes()).unwrap();
+        let heard = hear(&mut partner, "</stream:features>");
+        assert!(heard.contains("urn:ietf:params:xml:ns:xmpp-tls"), "{heard}");
+        let counted = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            ask(management, "/metrics").contains("entente_xmpp_proxy_streams_accepted_total 2\n")
+        });
+        assert!(counted, "{}", ask(management, "/metrics"));
+        let drained = std::thread::spawn(move || running.drain_and_wait());
+        let heard = hear(&mut partner, "</stream:stream>");
+        assert!(heard.contains("system-shutdown"), "{heard}");
+        drained.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_role_that_nothing_runs_is_refused_before_anything_is_opened() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs/xmpp.toml");
-    let mut config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
-    let refused = |config: &Config| start(config.clone(), Options::default()).unwrap_err();
-    let sentence = refused(&config).to_string();
-    assert!(sentence.contains("is of XMPP, and this version does not run the XMPP proxy"));
-    let of_sip = |class| matches!(class, Class::Federation | Class::RemoteUsers | Class::Internal);
-    config.listeners.retain(|listener| of_sip(listener.class));
+    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
     assert!(config.runs_gateway());
-    let sentence = refused(&config).to_string();
+    let sentence = start(config, Options::default()).unwrap_err().to_string();
     assert!(sentence.starts_with("this version does not run the XMPP gateway"), "{sentence}");
 }

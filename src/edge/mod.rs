@@ -181,6 +181,12 @@ pub enum Command {
         /// none.
         name: Domain,
     },
+    /// The peer of an accepted leg in the clear has proven who it is by other means than TLS: it
+    /// is counted among the half-open connections no longer. Without meaning on other legs.
+    Admitted {
+        /// Which.
+        leg: LegId,
+    },
     /// Ask the resolver; the answer comes by [`Core::resolved`].
     Ask(Question),
     /// Pass to the core of another shard.
@@ -500,6 +506,11 @@ pub trait Core {
     /// what is known of peers need not care.
     fn leg_judged(&mut self, now: Now, leg: LegId, peer: Arc<PeerNames>, effects: &mut Effects) {
         let _ = (now, leg, peer, effects);
+    }
+    /// What the certificate of an open leg proved does not hold any more, after a reload, new
+    /// revocation lists or its end; of classes whose peers need not prove anything.
+    fn leg_doubted(&mut self, now: Now, leg: LegId, doubt: Arc<str>, effects: &mut Effects) {
+        let _ = (now, leg, doubt, effects);
     }
     /// Bytes of one leg, decrypted, in order. At most one message is consumed per call.
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed;

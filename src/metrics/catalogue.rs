@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::edge::access;
+use crate::edge::{access, xmpp_proxy};
 use crate::shard;
 
 /// What kind of number a series is.
@@ -55,6 +55,10 @@ macro_rules! catalogue {
 catalogue! {
     /// How long senders waited for their final responses, by the way of the request.
     REQUEST_SECONDS: Histogram, "entente_access_request_seconds", ["crossing"];
+    /// XMPP streams with servers of partners.
+    XMPP_STREAMS: Gauge, "entente_xmpp_proxy_streams", [];
+    /// Bytes of stanzas that wait for a stream to a partner.
+    XMPP_QUEUED_BYTES: Gauge, "entente_xmpp_proxy_queued_bytes", [];
     /// Connections that exist, by kind; half-open ones are among the accepted.
     CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
     /// Limits of the configuration.
@@ -94,6 +98,28 @@ catalogue! {
     REVOCATION_UNKNOWN: Counter, "entente_tls_revocation_unknown_total", [];
     /// Wishes for a revocation list that found the control thread busy; they come again.
     REVOCATION_REPORTS_DROPPED: Counter, "entente_tls_revocation_reports_dropped_total", [];
+    /// Allocations of the relay that exist.
+    RELAY_ALLOCATIONS: Gauge, "entente_relay_allocations", [];
+    /// Relayed ports that no allocation has; not told where ports are shared.
+    RELAY_FREE_PORTS: Gauge, "entente_relay_free_ports", [];
+    /// Allocations that were made, by dialect.
+    RELAY_ALLOCATED: Counter, "entente_relay_allocations_made_total", ["dialect"];
+    /// Allocations that ran out because nobody refreshed them.
+    RELAY_EXPIRED: Counter, "entente_relay_allocations_expired_total", [];
+    /// Requests to the relay that were answered with an error, challenges included.
+    RELAY_ERRORS: Counter, "entente_relay_errors_total", [];
+    /// Datagrams that were relayed, by where they went.
+    RELAY_DATAGRAMS: Counter, "entente_relay_datagrams_total", ["direction"];
+    /// Payload of datagrams that were relayed, by where they went.
+    RELAY_BYTES: Counter, "entente_relay_bytes_total", ["direction"];
+    /// Datagrams that went from client to client without the kernel between.
+    RELAY_WITHIN: Counter, "entente_relay_within_total", [];
+    /// Datagrams that the relay dropped, by reason.
+    RELAY_DROPPED: Counter, "entente_relay_dropped_total", ["reason"];
+    /// Relayed ports that could not be opened.
+    RELAY_UNOPENED: Counter, "entente_relay_ports_unopened_total", [];
+    /// Turns of the relay's loop.
+    RELAY_TURNS: Counter, "entente_relay_turns_total", [];
     /// Lines of the log that were sampled away above a rate.
     LINES_SUPPRESSED: Counter, "entente_log_lines_suppressed_total", [];
     /// Lines of the log that its writer could not keep up with.
@@ -151,10 +177,26 @@ pub fn access() -> Vec<Series> {
         .collect()
 }
 
+/// Returns the counters of the XMPP proxy, in the order of their values.
+#[must_use]
+pub fn xmpp_proxy() -> Vec<Series> {
+    let counters = xmpp_proxy::counters::Counters::NAMES.iter();
+    counters
+        .zip(xmpp_proxy::counters::Counters::HELP)
+        .map(|(name, help)| Series {
+            name: format!("entente_xmpp_proxy_{name}_total").into(),
+            kind: Kind::Counter,
+            help: help.trim_ascii(),
+            labels: Cow::Borrowed(&[]),
+        })
+        .collect()
+}
+
 /// Returns every series, in the order of the documentation.
 #[must_use]
 pub fn all() -> Vec<Series> {
     let mut all = access();
+    all.extend(xmpp_proxy());
     shard::Counters::default().visit(|series, _| {
         let series = of_shard(&series);
         // A series is visited once for each of its label values.

@@ -89,7 +89,7 @@ fn excepted(rule: &AddressRule, partner: &[IpNet], ip: IpAddr) -> bool {
 }
 
 /// Returns the IPv4 address that a canonical address carries for a translator, else itself.
-fn carried(ip: IpAddr) -> IpAddr {
+pub(crate) fn carried(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };
     match v6.segments() {
         // The well-known NAT64 prefix (RFC 6052 section 2.1).

@@ -233,6 +233,10 @@ pub struct XmppLimits {
     pub inactivity_s: u32,
     /// The largest stanza, in bytes; never below 10,000 (RFC 6120 section 13.12).
     pub stanza_bytes: u32,
+    /// Stanzas of one partner in a second, in the long run; twice as many may come at once.
+    pub partner_stanzas_per_s: u32,
+    /// Bytes of stanzas of one partner in a second, likewise.
+    pub partner_bytes_per_s: u32,
 }
 
 impl Default for XmppLimits {
@@ -244,6 +248,8 @@ impl Default for XmppLimits {
             establishment_s: 60,
             inactivity_s: 600,
             stanza_bytes: 262_144,
+            partner_stanzas_per_s: 2_000,
+            partner_bytes_per_s: 8 * 1024 * 1024,
         }
     }
 }

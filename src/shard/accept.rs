@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use super::close::{Unborn, refusal};
 use super::counters::Count;
 use super::fabric::{Full, Handover, Neighbour};
-use super::legs::{Greeting, Inbox, Leg, Origin, ProxyHeader, Source, State, Unsent};
+use super::legs::{Greeting, HalfOpen, Inbox, Leg, Origin, ProxyHeader, Source, State, Unsent};
 use super::listen::ListenerSocket;
 use super::network::{Network, Stream};
 use super::{Shard, leg_timer, sources};
@@ -261,15 +261,21 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         }
     }
 
-    /// Gives back what an accepted connection without finished TLS has taken.
+    /// Gives back what an accepted connection took until it proves who it is.
     pub(super) fn give_half_open(&mut self, id: LegId) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let source = match &mut leg.state {
-            State::Greeting(greeting) => greeting.source.take(),
-            State::Handshaking(handshaking) => handshaking.source.take(),
+        let half_open = match &mut leg.state {
+            State::Greeting(greeting) => Some(HalfOpen(greeting.source.take())),
+            State::Handshaking(handshaking) => handshaking.half_open.take(),
+            State::Established(established) => {
+                established.clear.as_mut().and_then(|clear| clear.half_open.take())
+            }
             _ => None,
         };
-        self.links.fabric.budget.give_half_open(source);
+        if let Some(HalfOpen(source)) = half_open {
+            self.links.fabric.budget.give_half_open(source);
+            self.resume_accepting();
+        }
     }
 
     /// Counts one more leg of this shard.

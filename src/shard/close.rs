@@ -4,7 +4,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use super::counters::{Count, HandshakeEnd};
-use super::legs::{Leg, Origin, Source, State};
+use super::legs::{Known, Leg, Origin, Source, State};
 use super::network::{Network, Stream};
 use super::spawn::DecidedOn;
 use super::{Shard, leg_timer, sources};
@@ -31,6 +31,10 @@ pub(super) enum Why {
     NoLongerTrusted(Fault),
     /// A certificate of the chain has expired.
     Expired,
+    /// Something came in the clear behind the request for TLS.
+    BehindStartTls,
+    /// The TLS that was asked for on a leg in the clear took too long.
+    HandshakeTimeout,
     /// The core wanted it, or the drain in its name.
     Core(CloseReason),
 }
@@ -40,7 +44,7 @@ impl Why {
     pub(super) const FRAMING_LOST: Self = Self::Core(CloseReason::FramingLost);
 
     /// In the order of [`Why::place`].
-    pub(super) const LABELS: [&'static str; 14] = [
+    pub(super) const LABELS: [&'static str; 16] = [
         "peer",
         "peer_unclean",
         "reset",
@@ -55,6 +59,8 @@ impl Why {
         "abuse",
         "no_pong",
         "ended",
+        "behind_starttls",
+        "handshake_timeout",
     ];
 
     pub(super) const fn place(&self) -> usize {
@@ -73,6 +79,8 @@ impl Why {
             Self::Core(CloseReason::Abuse) => 11,
             Self::Core(CloseReason::NoPong) => 12,
             Self::Core(CloseReason::Ended) => 13,
+            Self::BehindStartTls => 14,
+            Self::HandshakeTimeout => 15,
         }
     }
 
@@ -86,7 +94,7 @@ impl Why {
             Self::ByPeer | Self::ByPeerUncleanly => Lost::ClosedByPeer,
             Self::Reset => Lost::Reset,
             Self::WriteStalled => Lost::WriteStalled,
-            Self::Tls(_) => Lost::TlsFault,
+            Self::Tls(_) | Self::BehindStartTls | Self::HandshakeTimeout => Lost::TlsFault,
             Self::NoLongerTrusted(_) | Self::Expired | Self::Core(_) => Lost::ClosedByUs,
         }
     }
@@ -100,6 +108,12 @@ impl Why {
             Self::Tls(fault) => format!("lost: {fault}"),
             Self::NoLongerTrusted(fault) => format!("closed by us, judged again: {fault}"),
             Self::Expired => "closed by us: a certificate of the peer has expired".to_owned(),
+            Self::BehindStartTls => {
+                "closed by us: something came in the clear behind the request for TLS".to_owned()
+            }
+            Self::HandshakeTimeout => {
+                "closed by us: the TLS handshake that was asked for took too long".to_owned()
+            }
             Self::Core(reason) => {
                 let rule = match reason {
                     CloseReason::FramingLost => "what the peer sent cannot be told apart any more",
@@ -117,7 +131,10 @@ impl Why {
 
     fn severity(&self) -> Severity {
         match self {
-            Self::NoLongerTrusted(_) | Self::Expired | Self::WriteStalled => Severity::Warn,
+            Self::NoLongerTrusted(_)
+            | Self::Expired
+            | Self::WriteStalled
+            | Self::BehindStartTls => Severity::Warn,
             Self::Core(CloseReason::Abuse | CloseReason::NotPermitted) => Severity::Warn,
             _ => Severity::Info,
         }
@@ -184,9 +201,17 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
     /// Closes a leg in order: what is staged goes out first, nothing more is read.
     pub(super) fn end(&mut self, id: LegId, why: Why) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let State::Established(established) = &mut leg.state else { return };
-        if established.ending.is_none() {
-            established.ending = Some(why);
+        let ending = match &mut leg.state {
+            State::Established(established) => &mut established.ending,
+            // There is nothing to say before TLS stands: it is closed without a goodbye.
+            State::Handshaking(handshaking) => match &mut handshaking.known {
+                Known::Yes { ending } => ending,
+                Known::Not => return,
+            },
+            _ => return,
+        };
+        if ending.is_none() {
+            *ending = Some(why);
             self.dirty.push(id);
         }
     }
@@ -217,6 +242,10 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 let dial = *dial;
                 self.attempt_failed(now, id, dial, "given up");
             }
+            State::Handshaking(handshaking) if matches!(handshaking.known, Known::Yes { .. }) => {
+                self.conclude(now, id, &why);
+                self.forget(id);
+            }
             State::Greeting(_) | State::Handshaking(_) => self.unborn(now, id, &Unborn::Closed),
             State::Established(_) => {
                 self.conclude(now, id, &why);
@@ -233,9 +262,15 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         }
     }
 
-    /// Ends a connection that never became a leg.
+    /// Ends a connection whose TLS does not come about.
     pub(super) fn unborn(&mut self, now: Now, id: LegId, unborn: &Unborn) {
         let Some(leg) = self.legs.get_mut(id) else { return };
+        if let State::Handshaking(handshaking) = &leg.state
+            && let Known::Yes { .. } = handshaking.known
+        {
+            self.unsecured(now, id, unborn);
+            return;
+        }
         match unborn {
             // A balancer that looks whether we live may end it wherever it has seen enough.
             _ if leg.check => self.counters.add(Count::Probes, 1),
@@ -280,8 +315,24 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         }
     }
 
+    /// Ends a leg that the core knows and that does not get the TLS it was to have.
+    fn unsecured(&mut self, now: Now, id: LegId, unborn: &Unborn) {
+        let (end, why) = match unborn {
+            Unborn::Fault(fault) => (HandshakeEnd::Fault(fault), Why::Tls(fault.clone())),
+            Unborn::Timeout => (HandshakeEnd::Timeout, Why::HandshakeTimeout),
+            _ => (HandshakeEnd::Closed, Why::ByPeerUncleanly),
+        };
+        self.counters.handshake_failed(end);
+        self.conclude(now, id, &why);
+        match unborn {
+            Unborn::Fault(_) => self.linger(now, id),
+            _ => self.forget(id),
+        }
+    }
+
     /// Tells the core, the counters and the log that a leg has ended.
     pub(super) fn conclude(&mut self, now: Now, id: LegId, why: &Why) {
+        self.give_half_open(id);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let unsent = self.effects.backlog(id).unwrap_or(leg.unsent.len());
         let class = leg.class;
@@ -436,6 +487,7 @@ mod tests {
             Why::Expired,
         ];
         all.extend(core.map(Why::Core));
+        all.extend([Why::BehindStartTls, Why::HandshakeTimeout]);
         let places: Vec<_> = all.iter().map(Why::place).collect();
         assert_eq!(places, (0..Why::LABELS.len()).collect::<Vec<_>>());
     }

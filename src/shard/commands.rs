@@ -9,9 +9,10 @@ use super::Shard;
 use super::close::Why;
 use super::counters::Count;
 use super::fabric::Neighbour;
+use super::legs::State;
 use super::network::Network;
-use crate::dns::{Answer, Failure, Question, SharedAnswer};
-use crate::edge::{Command, ConnectFailure, Core, Mail, OutletId, Place};
+use crate::dns::{Answer, Domain, Failure, Question, SharedAnswer};
+use crate::edge::{Command, ConnectFailure, Core, LegId, Mail, OutletId, Place};
 use crate::limits;
 use crate::poll::Poller;
 use crate::time::Now;
@@ -44,7 +45,8 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             match command {
                 Command::Connect(connect) => self.dial(now, connect),
                 Command::Close { leg, reason } => self.end(leg, Why::Core(reason)),
-                Command::StartTls { .. } => unreachable!("SIP begins with TLS"),
+                Command::StartTls { leg, name } => self.want_tls(leg, name),
+                Command::Admitted { leg } => self.give_half_open(leg),
                 Command::Ask(question) => self.ask(question),
                 Command::Mail { shard, mail } => self.post(now, shard, mail),
                 Command::Note(note) => self.send_note(note),
@@ -53,6 +55,19 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         }
         assert!(self.effects.commands.is_empty(), "running commands does not call the core");
         self.effects.commands = commands;
+    }
+
+    /// Remembers that a leg is to begin TLS when what is staged has been written, at the end of
+    /// the turn.
+    fn want_tls(&mut self, id: LegId, name: Domain) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let State::Established(established) = &mut leg.state else { return };
+        if let Some(clear) = &mut established.clear
+            && established.ending.is_none()
+        {
+            clear.begins = Some(name);
+            self.dirty.push(id);
+        }
     }
 
     /// Tells the core what was put off in the turn before.

@@ -36,7 +36,7 @@ struct Dial {
     attempts: SmallVec<[LegId; 2]>,
 }
 
-/// What TLS needs once a connection stands.
+/// What TLS needs once a connection stands, or once it is asked for.
 pub(super) struct Connected {
     pub(super) class: Class,
     pub(super) server_name: Domain,
@@ -168,7 +168,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         for other in dial.attempts.iter().filter(|attempt| **attempt != id) {
             self.forget(*other);
         }
-        self.begin_calling(now, id, &dial.connected);
+        self.begin_calling(now, id, dial.connected);
         self.run_commands(now);
     }
 

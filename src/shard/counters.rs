@@ -113,7 +113,9 @@ counts! {
 /// From here on [`COUNTS`] are levels.
 const FIRST_GAUGE: usize = Count::DialsOpen as usize;
 
-const CLASSES: [&str; 3] = ["federation", "remote_users", "internal"];
+/// In the order of [`Class`].
+const CLASSES: [&str; 6] =
+    ["federation", "remote_users", "internal", "xmpp", "xmpp_direct_tls", "xmpp_link"];
 const DIRECTIONS: [&str; 2] = ["in", "out"];
 const CONNECT_FAILURES: [&str; 5] =
     ["unreachable", "tls_failed", "untrusted", "name_mismatch", "exhausted"];
@@ -150,9 +152,9 @@ const HANDSHAKE_FAILURES: [&str; 25] = [
 #[derive(Clone, Debug)]
 pub struct Counters {
     counts: [u64; COUNTS.len()],
-    legs_opened: [[u64; 2]; 3],
-    legs_closed: [[u64; Why::LABELS.len()]; 3],
-    legs_open: [u64; 3],
+    legs_opened: [[u64; 2]; CLASSES.len()],
+    legs_closed: [[u64; Why::LABELS.len()]; CLASSES.len()],
+    legs_open: [u64; CLASSES.len()],
     handshakes_failed: [u64; HANDSHAKE_FAILURES.len()],
     connects_failed: [u64; CONNECT_FAILURES.len()],
     accept_pauses: [u64; Pause::LABELS.len()],
@@ -177,9 +179,9 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             counts: [0; COUNTS.len()],
-            legs_opened: [[0; 2]; 3],
-            legs_closed: [[0; Why::LABELS.len()]; 3],
-            legs_open: [0; 3],
+            legs_opened: [[0; 2]; CLASSES.len()],
+            legs_closed: [[0; Why::LABELS.len()]; CLASSES.len()],
+            legs_open: [0; CLASSES.len()],
             handshakes_failed: [0; HANDSHAKE_FAILURES.len()],
             connects_failed: [0; CONNECT_FAILURES.len()],
             accept_pauses: [0; Pause::LABELS.len()],
@@ -248,7 +250,14 @@ impl Counters {
         for (class, of_class) in CLASSES.iter().zip(self.legs_opened) {
             for (direction, value) in DIRECTIONS.iter().zip(of_class) {
                 let labels = [("class", *class), ("direction", *direction)];
-                see(counter("legs_opened", "Legs whose TLS came up.", labels), value);
+                see(
+                    counter(
+                        "legs_opened",
+                        "Legs that came up; of class xmpp before their TLS.",
+                        labels,
+                    ),
+                    value,
+                );
             }
         }
         for (class, of_class) in CLASSES.iter().zip(self.legs_closed) {

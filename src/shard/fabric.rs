@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -29,6 +30,8 @@ pub struct Fabric<S = TcpStream> {
 
 /// One shard as others see it.
 pub(super) struct Neighbour<S> {
+    /// The shards that serve the same role: they give each other sockets and mail.
+    pub(super) role: Range<u16>,
     pub(super) waker: Waker,
     /// Legs it has, for the choice of where an accepted socket goes.
     pub(super) load: AtomicUsize,
@@ -52,31 +55,51 @@ pub(super) struct Handover<S> {
 }
 
 impl<S> Fabric<S> {
-    /// Makes the meeting place of `shards` shards.
+    /// Makes the meeting place of `shards` shards of one role.
     ///
     /// Memory: about 0.5 MiB for each pair of two shards, falling to a sixteenth of that with many.
     /// # Errors
     /// The kernel's, when no descriptor is left for a waker.
     pub fn new(shards: usize, budget: Budget) -> io::Result<Arc<Self>> {
+        Self::of_roles(&[shards], budget)
+    }
+
+    /// Makes the meeting place of shards that serve different roles: so many of the first, then so
+    /// many of the second. All use one budget, one resolver and what is published; nothing else
+    /// passes from role to role.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_roles(roles: &[usize], budget: Budget) -> io::Result<Arc<Self>> {
+        let shards: usize = roles.iter().sum();
         assert!((1..=limits::SHARDS_MAX).contains(&shards), "shards are numbered by eight bits");
-        let neighbour = |receiver: usize| -> io::Result<CachePadded<Neighbour<S>>> {
+        let neighbour = |role: Range<u16>, receiver: u16| -> io::Result<_> {
             let post_box = |sender: usize| {
-                let (room, reserved) = box_size(shards);
+                let (room, reserved) = box_size(role.len());
+                let mails = role.contains(&(sender as u16)) && sender != usize::from(receiver);
                 // Nobody mails to himself; a queue wants one place all the same.
-                if sender == receiver { PostBox::new(1, 0) } else { PostBox::new(room, reserved) }
+                if mails { PostBox::new(room, reserved) } else { PostBox::new(1, 0) }
             };
             Ok(CachePadded::new(Neighbour {
+                boxes: (0..shards).map(post_box).collect(),
+                role,
                 waker: Waker::new()?,
                 load: AtomicUsize::new(0),
                 handovers: ArrayQueue::new(limits::HANDOVERS_MAX),
                 answers: ArrayQueue::new(limits::QUESTIONS_MAX),
-                boxes: (0..shards).map(post_box).collect(),
                 counters: CounterCells::default(),
                 serving: AtomicU64::new(0),
             }))
         };
-        let neighbours = (0..shards).map(neighbour).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { neighbours, budget }))
+        let mut neighbours = Vec::with_capacity(shards);
+        for wanted in roles {
+            let first = neighbours.len() as u16;
+            let role = first..first + *wanted as u16;
+            for receiver in role.clone() {
+                neighbours.push(neighbour(role.clone(), receiver)?);
+            }
+        }
+        Ok(Arc::new(Self { neighbours: neighbours.into(), budget }))
     }
 
     /// Returns how many shards there are.
@@ -126,16 +149,16 @@ impl<S> Fabric<S> {
         self.neighbours.get(usize::from(shard)).map(|padded| &**padded)
     }
 
-    /// Returns the shard with the fewest legs, `own` if none has fewer.
+    /// Returns the shard of the same role with the fewest legs, `own` if none has fewer.
     pub(super) fn least_loaded(&self, own: u16) -> u16 {
-        let load = |shard: usize| self.neighbours[shard].load.load(Ordering::Relaxed);
-        let mut best = usize::from(own);
-        for shard in 0..self.neighbours.len() {
+        let load = |shard: u16| self.neighbours[usize::from(shard)].load.load(Ordering::Relaxed);
+        let mut best = own;
+        for shard in self.neighbours[usize::from(own)].role.clone() {
             if load(shard) < load(best) {
                 best = shard;
             }
         }
-        best as u16
+        best
     }
 }
 
@@ -347,6 +370,15 @@ mod tests {
             fabric.neighbour(shard).expect("a shard").load.store(load, Ordering::Relaxed);
         }
         assert_eq!(fabric.least_loaded(1), 2);
+    }
+
+    #[test]
+    fn a_socket_stays_within_its_role_however_idle_another_is() {
+        let fabric = Fabric::<TcpStream>::of_roles(&[2, 1], Budget::new(10, 1, 1)).expect("wakers");
+        for (shard, load) in [(0, 9), (1, 7), (2, 0)] {
+            fabric.neighbour(shard).expect("a shard").load.store(load, Ordering::Relaxed);
+        }
+        assert_eq!((fabric.least_loaded(0), fabric.least_loaded(2)), (1, 2));
     }
 
     #[test]

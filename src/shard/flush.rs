@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use super::close::Why;
 use super::counters::{Count, Counters};
-use super::legs::{Established, Leg, State};
+use super::legs::{Established, HalfOpen, Known, Leg, State};
 use super::network::{Network, Stream};
 use super::{Shard, leg_timer};
 use crate::edge::{Core, LegId};
@@ -77,7 +77,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let Some(leg) = legs.get_mut(id) else { return };
         match &mut leg.state {
             State::Established(established) => {
-                let Established { secure, ending, .. } = &mut **established;
+                let Established { secure, ending, clear, .. } = &mut **established;
                 let mut sealed = Ok(());
                 if let Some(staged) = effects.staged_mut(id)
                     && !staged.is_empty()
@@ -91,19 +91,30 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 }
                 let why = ending.take();
                 if let Some(why) = why {
+                    if let Some(HalfOpen(source)) = clear.take().and_then(|clear| clear.half_open) {
+                        self.links.fabric.budget.give_half_open(source);
+                    }
                     secure.session.close_notify(out);
                     leg.state = State::Flushing(Box::new(why));
                     effects.close(id);
                     self.timers.start(now.monotonic, id.index, leg_timer::LINGER);
                 }
-                if self.send_out(now, id) {
+                if self.send_out(now, id) && self.begin_tls(now, id) {
                     self.finish_flushing(now, id);
                     self.read_again(id);
                 }
             }
             State::Flushing(_) => self.finish_flushing(now, id),
             State::Lingering => leg.stream.shutdown(Shutdown::Write),
-            State::Connecting { .. } | State::Greeting(_) | State::Handshaking(_) => {}
+            State::Handshaking(handshaking) => {
+                if let Known::Yes { ending } = &mut handshaking.known
+                    && let Some(why) = ending.take()
+                {
+                    self.conclude(now, id, &why);
+                    self.forget(id);
+                }
+            }
+            State::Connecting { .. } | State::Greeting(_) => {}
         }
         self.run_commands(now);
     }

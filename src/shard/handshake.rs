@@ -1,13 +1,19 @@
-//! TLS handshakes, in steps that queue, so that a storm of them cannot stall established traffic.
+//! How TLS comes about: handshakes, in steps that queue, so that a storm of them cannot stall
+//! established traffic; and legs that begin in the clear and ask for TLS later (STARTTLS).
+
+use std::sync::Arc;
 
 use super::close::{Unborn, Why};
 use super::connect::Connected;
 use super::counters::{Count, Direction};
-use super::legs::{Established, Handshaking, Input, Joined, Leg, Origin, Secure, State};
+use super::legs::{
+    Clear, Established, HalfOpen, Handshaking, Input, Joined, Known, Leg, Origin, Secure, State,
+};
 use super::network::Network;
 use super::serve::{Took, keep_partial, take};
-use super::{Shard, leg_timer, sources};
-use crate::edge::{Core, LegId, Opened};
+use super::{Shard, leg_timer};
+use crate::dns::Domain;
+use crate::edge::{Core, LegId, Opened, Secured};
 use crate::limits;
 use crate::poll::Poller;
 use crate::time::Now;
@@ -17,18 +23,30 @@ use crate::tls::{self, Session};
 const STEP_BYTES: usize = limits::TLS_RECORD_BYTES_MAX;
 
 impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
-    /// Begins TLS on an accepted leg; `first` is what came behind the PROXY header.
+    /// Begins to serve an accepted leg; `first` is what came behind the PROXY header.
     pub(super) fn begin_serving(&mut self, now: Now, id: LegId, first: Vec<u8>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Origin::Accepted { listener } = leg.origin else { return };
         let State::Greeting(greeting) = &mut leg.state else { return };
         let server = self.material.server(leg.class, usize::from(listener));
-        match Session::server(server) {
+        let session = match leg.class.begins_in_the_clear() {
+            true => Ok(Session::clear()),
+            false => Session::server(server),
+        };
+        match session {
+            Ok(session) if session.is_clear() => {
+                let half_open = Some(HalfOpen(greeting.source.take()));
+                let clear = Clear { half_open, connected: None, begins: None };
+                self.begin_in_the_clear(now, id, clear, &first);
+            }
             Ok(session) => {
                 let input = if first.is_empty() { Input::Nothing } else { Input::Fresh };
+                let half_open = Some(HalfOpen(greeting.source.take()));
                 let edition = self.material.edition();
-                let source = greeting.source.take();
-                leg.state = handshaking(session, edition, first, input, source);
+                let secure = Secure { session, partial: first, joined: Joined::default() };
+                let known = Known::Not;
+                let handshaking = Handshaking { secure, edition, input, half_open, known };
+                leg.state = State::Handshaking(Box::new(handshaking));
                 if self.timers.running(id.index) == Some(leg_timer::PROXY_HEADER) {
                     self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
                 }
@@ -38,24 +56,25 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         }
     }
 
-    /// Begins TLS on an outgoing leg whose connection stands.
-    pub(super) fn begin_calling(&mut self, now: Now, id: LegId, connected: &Connected) {
-        let client = self.material.client(
-            connected.class,
-            connected.anchors,
-            &connected.server_name,
-            &connected.expected_names,
-        );
-        let started = client.and_then(|(client, name)| Session::client(&client, name));
-        let started = started.and_then(|mut session| {
-            session.start(&mut self.out)?;
-            Ok(session)
-        });
-        match started {
+    /// Goes on with an outgoing leg whose connection stands.
+    pub(super) fn begin_calling(&mut self, now: Now, id: LegId, connected: Connected) {
+        if connected.class.begins_in_the_clear() {
+            let clear = Clear { half_open: None, connected: Some(connected), begins: None };
+            self.begin_in_the_clear(now, id, clear, &[]);
+            return;
+        }
+        match self.client(&connected, &connected.server_name) {
             Ok(session) => {
+                let secure = Secure { session, partial: Vec::new(), joined: Joined::default() };
                 let edition = self.material.edition();
                 if let Some(leg) = self.legs.get_mut(id) {
-                    leg.state = handshaking(session, edition, Vec::new(), Input::Seen, None);
+                    leg.state = State::Handshaking(Box::new(Handshaking {
+                        secure,
+                        edition,
+                        input: Input::Seen,
+                        half_open: None,
+                        known: Known::Not,
+                    }));
                 }
                 self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
                 self.send_out(now, id);
@@ -66,6 +85,76 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 self.unborn(now, id, &Unborn::Fault(fault));
             }
         }
+    }
+
+    /// Returns a client's session whose hello is in the out-buffer.
+    fn client(&mut self, connected: &Connected, name: &Domain) -> Result<Session, tls::Fault> {
+        let Connected { class, expected_names, anchors, .. } = connected;
+        let (client, name) = self.material.client(*class, *anchors, name, expected_names)?;
+        let mut session = Session::client(&client, name)?;
+        session.start(&mut self.out)?;
+        Ok(session)
+    }
+
+    /// Shows a leg to the core on which TLS is still to come.
+    fn begin_in_the_clear(&mut self, now: Now, id: LegId, clear: Clear, first: &[u8]) {
+        let edition = self.material.edition();
+        let mut joined = Joined::default();
+        joined.keep(first, 0);
+        let secure = Secure { session: Session::clear(), partial: Vec::new(), joined };
+        let clear = Some(Box::new(clear));
+        self.introduce(now, id, Established { secure, judged: edition, ending: None, clear });
+        self.run_commands(now);
+    }
+
+    /// Begins TLS on a leg that began in the clear, once all that was staged in the clear is on
+    /// its way. Returns whether there is anything left to do for the leg in this turn.
+    pub(super) fn begin_tls(&mut self, now: Now, id: LegId) -> bool {
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let State::Established(established) = &mut leg.state else { return true };
+        let Some(clear) = &mut established.clear else { return true };
+        let Some(name) = clear.begins.take() else { return true };
+        if !established.secure.joined.is_empty() {
+            // It would be taken for what was encrypted (RFC 3207 section 6, for all STARTTLS).
+            self.lose(now, id, Why::BehindStartTls);
+            return false;
+        }
+        let (half_open, connected) = (clear.half_open.take(), clear.connected.take());
+        let origin = leg.origin;
+        let server = match origin {
+            Origin::Accepted { listener } => {
+                Some(Arc::clone(self.material.server(leg.class, usize::from(listener))))
+            }
+            Origin::Outgoing { .. } => None,
+        };
+        let session = match (server, connected) {
+            (Some(server), _) => Session::server_as(&server, Some(name)),
+            (None, Some(connected)) => self.client(&connected, &name),
+            (None, None) => Err(tls::Fault::NotConfigured { what: "a way to begin TLS" }),
+        };
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let State::Established(established) = &mut leg.state else { return false };
+        match session {
+            Ok(session) => {
+                let secure = Secure { session, partial: Vec::new(), joined: Joined::default() };
+                let edition = self.material.edition();
+                let (input, known) = (Input::Seen, Known::Yes { ending: None });
+                let handshaking = Handshaking { secure, edition, input, half_open, known };
+                leg.state = State::Handshaking(Box::new(handshaking));
+                self.timers.start(now.monotonic, id.index, leg_timer::HANDSHAKE);
+                if self.send_out(now, id) {
+                    self.queue_handshake(id);
+                }
+            }
+            Err(fault) => {
+                if let Some(clear) = &mut established.clear {
+                    clear.half_open = half_open;
+                }
+                self.out.clear();
+                self.fault(now, id, fault);
+            }
+        }
+        false
     }
 
     /// Puts the leg's next step behind those of all others, if there is anything to do.
@@ -136,14 +225,29 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
 
     /// Shows a leg whose TLS stands to the core.
     fn establish(&mut self, now: Now, id: LegId) {
+        self.give_half_open(id);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let before = std::mem::replace(&mut leg.state, State::Lingering);
         let State::Handshaking(handshaking) = before else {
             leg.state = before;
             return;
         };
-        let Handshaking { mut secure, edition, source, .. } = *handshaking;
+        let Handshaking { mut secure, edition, known, .. } = *handshaking;
         secure.session.share_peer(|names| self.names.shared(names));
+        let ending = match &known {
+            Known::Not => None,
+            Known::Yes { ending } => ending.clone(),
+        };
+        let established = Established { secure, judged: edition, ending, clear: None };
+        match known {
+            Known::Not => self.introduce(now, id, established),
+            Known::Yes { .. } => self.introduce_again(now, id, established),
+        }
+    }
+
+    /// Makes the core's acquaintance with a leg.
+    fn introduce(&mut self, now: Now, id: LegId, established: Established) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let (outlet, direction) = match leg.origin {
             Origin::Accepted { .. } => (None, Direction::In),
             Origin::Outgoing { outlet } => (Some(outlet), Direction::Out),
@@ -151,18 +255,13 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let opened = Opened {
             class: leg.class,
             outlet,
-            peer: secure.session.peer(),
-            doubt: None,
+            peer: established.secure.session.peer(),
+            doubt: established.secure.session.doubt(),
             remote: leg.remote,
             local: leg.local,
         };
-        let more = !secure.joined.is_empty() || leg.inbox.readable;
-        leg.state =
-            State::Established(Box::new(Established { secure, judged: edition, ending: None }));
-        if direction == Direction::In {
-            self.links.fabric.budget.give_half_open(source);
-            self.resume_accepting();
-        }
+        let more = !established.secure.joined.is_empty() || leg.inbox.readable;
+        leg.state = State::Established(Box::new(established));
         self.timers.stop(id.index);
         self.effects.open(id);
         self.note_unsent(now, id);
@@ -172,15 +271,21 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
             self.serve_later(id);
         }
     }
-}
 
-fn handshaking(
-    session: Session,
-    edition: u64,
-    partial: Vec<u8>,
-    input: Input,
-    source: Option<sources::Place>,
-) -> State {
-    let secure = Secure { session, partial, joined: Joined::default() };
-    State::Handshaking(Box::new(Handshaking { secure, edition, input, source }))
+    /// Tells the core that a leg which it knows has TLS.
+    fn introduce_again(&mut self, now: Now, id: LegId, established: Established) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let session = &established.secure.session;
+        let secured = Secured { peer: session.peer(), doubt: session.doubt() };
+        let more = !established.secure.joined.is_empty() || leg.inbox.readable;
+        leg.state = State::Established(Box::new(established));
+        self.timers.stop(id.index);
+        self.note_unsent(now, id);
+        self.core.leg_secured(now, id, secured, &mut self.effects);
+        // What was staged or decided meanwhile waited for TLS.
+        self.dirty.push(id);
+        if more {
+            self.serve_later(id);
+        }
+    }
 }

@@ -77,14 +77,36 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
                 }
                 true
             }
-            Err(fault) => {
-                // Nothing more is sealed for it either: what is staged was meant for a peer that
-                // counted.
-                self.fault(now, id, fault);
-                self.run_commands(now);
-                false
-            }
+            Err(fault) => match established.secure.session.doubted(fault) {
+                Ok(doubt) => {
+                    established.judged = self.material.edition();
+                    if let Some(doubt) = doubt {
+                        self.doubt(now, id, doubt);
+                    }
+                    true
+                }
+                Err(fault) => {
+                    // Nothing more is sealed for it either: what is staged was meant for a peer
+                    // that counted.
+                    self.fault(now, id, fault);
+                    self.run_commands(now);
+                    false
+                }
+            },
         }
+    }
+
+    /// Tells the core that a peer which need not prove who it is does not prove it any more.
+    fn doubt(&mut self, now: Now, id: LegId, doubt: Arc<str>) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let sentence = format!(
+            "{} leg with {} is judged again: its certificate proves nothing any more: {doubt}",
+            class_text(leg.class),
+            leg.remote
+        );
+        self.note(id, Severity::Warn, sentence);
+        self.core.leg_doubted(now, id, doubt, &mut self.effects);
+        self.run_commands(now);
     }
 
     /// Has the lists fetched that are lacking for the chain of a partner that came to us.

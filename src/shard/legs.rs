@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use super::close::Why;
+use super::connect::Connected;
 use super::sources;
 use crate::chunked::Chunked;
+use crate::dns::Domain;
 use crate::edge::{Class, LegId, OutletId};
 use crate::poll::Token;
 use crate::time::Monotonic;
@@ -89,7 +91,7 @@ pub(super) enum State {
     Greeting(Greeting),
     /// TLS is being agreed.
     Handshaking(Box<Handshaking>),
-    /// The core has it.
+    /// The core has it; TLS stands, or is still to come.
     Established(Box<Established>),
     /// Sealed for the last time; when the last bytes are out, the core hears of the end.
     Flushing(Box<Why>),
@@ -128,9 +130,26 @@ pub(super) struct Handshaking {
     /// The material it was begun with, which judges the certificate.
     pub(super) edition: u64,
     pub(super) input: Input,
-    /// As in [`Greeting`].
-    pub(super) source: Option<sources::Place>,
+    /// `None` once it was given back, and of outgoing legs.
+    pub(super) half_open: Option<HalfOpen>,
+    pub(super) known: Known,
 }
+
+/// Whether the core knows a leg while its TLS is being agreed.
+pub(super) enum Known {
+    /// It hears of it when TLS stands.
+    Not,
+    /// It asked for TLS on a leg that began in the clear.
+    Yes {
+        /// Set once the leg is to be closed, whatever becomes of the handshake.
+        ending: Option<Why>,
+    },
+}
+
+/// What an accepted connection holds that has proven nothing: a place among all of that kind, and
+/// one among those of its source. Given back once.
+#[derive(Debug)]
+pub(super) struct HalfOpen(pub(super) Option<sources::Place>);
 
 /// What has come of a handshake's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +168,19 @@ pub(super) struct Established {
     pub(super) judged: u64,
     /// Set once it is to be closed: from then on nothing is read.
     pub(super) ending: Option<Why>,
+    /// Of a leg that began without TLS and has none yet.
+    pub(super) clear: Option<Box<Clear>>,
+}
+
+/// What a leg in the clear keeps for its STARTTLS.
+pub(super) struct Clear {
+    /// Of an accepted one, until the core says that its peer has proven who it is.
+    pub(super) half_open: Option<HalfOpen>,
+    /// Of an outgoing one: how TLS is to be begun.
+    pub(super) connected: Option<Connected>,
+    /// Set once the core wants TLS: from then on nothing is read in the clear. As client the name
+    /// to ask for, as server the one that was asked for.
+    pub(super) begins: Option<Domain>,
 }
 
 /// Plaintext kept between records or turns.

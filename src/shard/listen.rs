@@ -7,6 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub struct ListenerPlan {
     pub class: Class,
     /// Balancers: they owe a PROXY header, everybody else may not send one.
     pub proxy_from: Vec<IpNet>,
+    /// The shards that accept there: those that serve its role.
+    pub shards: Range<usize>,
 }
 
 /// One shard's socket of one listener.
@@ -80,8 +83,8 @@ pub struct Locks {
     _held: Vec<File>,
 }
 
-/// Listens on every address of `plans` once for each of `shards`, with TCP options that the
-/// accepted connections inherit; the outer list has one entry for each shard.
+/// Listens on every address of `plans` once for each shard that accepts there, with TCP options
+/// that the accepted connections inherit; the outer list has one entry for each of `shards`.
 ///
 /// `lock_directory`: where lock files lie; two edges that might clash must name the same one.
 /// # Errors
@@ -99,7 +102,7 @@ pub fn listen(
             locks.push(lock(address, lock_directory)?);
         }
         let proxy_from: Arc<[IpNet]> = plan.proxy_from.as_slice().into();
-        for of_shard in &mut sockets {
+        for of_shard in sockets.iter_mut().take(plan.shards.end).skip(plan.shards.start) {
             let failed = |error| ListenError::Socket { address, error };
             let listener = socket(address).map_err(failed)?;
             if address.port() == 0 {
@@ -170,7 +173,7 @@ mod tests {
 
     fn plan(address: &str) -> ListenerPlan {
         let address = address.parse().expect("an address");
-        ListenerPlan { address, class: Class::Federation, proxy_from: Vec::new() }
+        ListenerPlan { address, class: Class::Federation, proxy_from: Vec::new(), shards: 0..3 }
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let own = links.fabric.neighbour(settings.shard).ok_or(io::ErrorKind::InvalidInput)?;
         poller.add(own.waker.fd(), Source::Waker.token(), Interest::Read)?;
         let listeners = Listening::all(&mut poller, listeners)?;
-        let (_, reserved) = fabric::box_size(links.fabric.shards());
+        let (_, reserved) = fabric::box_size(own.role.len());
         let reservations =
             (0..links.fabric.shards()).map(|_| Reservations::new(reserved)).collect();
         let material = links.published.material.load_full();
@@ -408,7 +408,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         if snapshot.epoch != self.snapshot_epoch {
             self.snapshot_epoch = snapshot.epoch;
             let retired = self.core.adopt(now, snapshot, &mut self.effects);
-            // Control takes them all before it publishes the next; if it is gone, so is the need.
+            // Whoever frees them lives as long as a shard may send; at the end the need is gone.
             let _ = self.links.retired.send(retired);
             self.run_commands(now);
         }

@@ -126,11 +126,15 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         let Leg { stream, inbox, class, state: State::Established(established), .. } = leg else {
             return;
         };
-        let Established { secure, ending: None, .. } = &mut **established else { return };
-        // A partner that does not read is not read; its socket keeps the rest. Next hops always
-        // are, or two edges that wait for each other would stand still.
+        let Established { secure, ending: None, clear, .. } = &mut **established else { return };
+        if clear.as_ref().is_some_and(|clear| clear.begins.is_some()) {
+            return;
+        }
+        // A partner that does not read is not read; its socket keeps the rest. Next hops and
+        // gateways always are, or two that wait for each other would stand still.
         let backlog = effects.backlog(id).unwrap_or(0);
-        if *class != Class::Internal && backlog > limits::LEG_OUT_HIGH_WATER_BYTES {
+        let inside = matches!(class, Class::Internal | Class::XmppLink);
+        if !inside && backlog > limits::LEG_OUT_HIGH_WATER_BYTES {
             counters.add(Count::LegsHeld, 1);
             return;
         }
@@ -211,6 +215,8 @@ fn read_and_feed<S: Stream, C: Core>(
             Took::Bytes(read) => read,
             Took::Nothing if inbox.readable => break Served::LeftOver,
             Took::Nothing => break Served::Drained,
+            // Without TLS there is no goodbye to miss; the core knows whether the stream had ended.
+            Took::End if session.is_clear() => break Served::Ended(Why::ByPeer),
             Took::End => break Served::Ended(Why::ByPeerUncleanly),
             Took::Broken => break Served::Broken,
         };
@@ -254,10 +260,15 @@ impl<C: Core> Feeding<'_, C> {
     fn feed(&mut self, input: &[u8]) -> Fed {
         let before = self.effects.commands.len();
         let fed = self.core.feed(self.now, self.id, input, self.effects);
-        // Commands are run after the read that led to them; this one counts at once.
-        let closes =
-            |command: &Command| matches!(command, Command::Close { leg, .. } if *leg == self.id);
-        self.dead |= self.effects.commands.iter().skip(before).any(closes);
+        // Commands are run after the read that led to them; these count at once.
+        for command in self.effects.commands.iter().skip(before) {
+            match command {
+                Command::Close { leg, .. } if *leg == self.id => self.dead = true,
+                // This was the last message in the clear: what comes behind it is not fed.
+                Command::StartTls { leg, .. } if *leg == self.id => self.messages = 1,
+                _ => {}
+            }
+        }
         fed
     }
 

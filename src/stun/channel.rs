@@ -1,18 +1,21 @@
 //! ChannelData: four bytes before the payload, instead of thirty-six (RFC 8656 section 12.4).
 
-/// A channel, 0x4000 to 0x4FFF.
+/// A channel, 0x4000 to 0x7FFF.
+///
+/// COMPAT(coturn's clients, 4.6; RFC 5766): RFC 8656 section 12 ends at 0x4FFF, and those clients
+/// choose at random up to 0x7FFF. What begins so comes from a client that has an allocation and
+/// bound the number, so nothing else that RFC 7983 tells apart by its first byte is mistaken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelNumber(u16);
 
 impl ChannelNumber {
     /// How many there are.
-    pub const COUNT: usize = 0x1000;
+    pub const COUNT: usize = 0x4000;
 
-    /// Returns the channel of this number, if it is one (RFC 8656 section 12; RFC 5766 allowed
-    /// more, which RFC 7983 has given to others).
+    /// Returns the channel of this number, if it is one (RFC 5766 section 11).
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
-        if number & 0xF000 == 0x4000 { Some(Self(number)) } else { None }
+        if number & 0xC000 == 0x4000 { Some(Self(number)) } else { None }
     }
 
     /// Returns its number.

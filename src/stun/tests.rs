@@ -252,7 +252,8 @@ fn channel_data_is_told_by_its_number_and_cut_to_its_length() {
     assert_eq!(ChannelData::read(&wire), Some(ChannelData { channel, payload: b"abc" }));
     assert_eq!(ChannelData::length_in_stream(&wire), Some(8));
     assert_eq!(ChannelData::read(&wire[..6]), None, "a length beyond the datagram");
-    assert_eq!(ChannelNumber::new(0x5000), None, "RFC 7983 gave it to others");
+    assert!(ChannelNumber::new(0x7fff).is_some(), "clients of RFC 5766");
+    assert_eq!(ChannelNumber::new(0x8000), None, "RTP begins so");
     assert_eq!(ChannelNumber::new(0x3FFF), None);
 }
 

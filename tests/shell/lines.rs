@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use entente::dns::{Domain, Question, SharedAnswer};
 use entente::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId,
-    Lost, Mail, MailRoute, Opened, OutletId, SlotRef,
+    Lost, Mail, MailRoute, Opened, OutletId, Secured, SlotRef,
 };
 use entente::policy::{ExpectedNames, Snapshot};
 use entente::time::{Monotonic, Now};
@@ -21,6 +21,16 @@ pub(crate) enum Event {
         outlet: Option<OutletId>,
         peer: Option<String>,
         remote: SocketAddr,
+    },
+    /// STARTTLS is through: the peer's name if its certificate proves one, and why not.
+    Secured {
+        leg: LegId,
+        peer: Option<String>,
+        doubt: Option<String>,
+    },
+    Doubted {
+        leg: LegId,
+        doubt: String,
     },
     Line {
         leg: LegId,
@@ -79,8 +89,10 @@ impl Seen {
 /// * `big N`: a line of N bytes comes back;
 /// * `tell LEG N`: a line of N bytes goes to the first leg of that index;
 /// * `bye`: "bye" comes back, then the leg is closed;
+/// * `tls NAME`: "proceed" comes back, then TLS is to begin; `tls then bye`: and the leg is closed;
+/// * `admit`: the peer has proven who it is;
 /// * `dial CLASS NAME ADDRESS...`: opens an outgoing leg; what comes on it goes to the asker;
-/// * `forward TEXT`: TEXT goes out on the last outgoing leg;
+/// * `forward TEXT`: TEXT goes out on the last outgoing leg; "proceed" from there begins TLS;
 /// * `ask NAME`, `mail SHARD`, `unmatched SHARD`, `hold`, `release`.
 pub(crate) struct Lines {
     shard: u16,
@@ -145,6 +157,15 @@ impl Lines {
                 say(effects, leg, b"bye");
                 effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
             }
+            "tls" => {
+                say(effects, leg, b"proceed");
+                effects.commands.push(begin_tls(leg));
+                if rest == "then bye" {
+                    let reason = CloseReason::NotPermitted;
+                    effects.commands.push(Command::Close { leg, reason });
+                }
+            }
+            "admit" => effects.commands.push(Command::Admitted { leg }),
             "dial" => {
                 self.asker = Some(leg);
                 effects.commands.push(self.dial(rest));
@@ -177,6 +198,7 @@ impl Lines {
         let mut words = text.split(' ');
         let class = match words.next().unwrap() {
             "internal" => Class::Internal,
+            "xmpp" => Class::Xmpp,
             _ => Class::Federation,
         };
         let server_name = Domain::parse(words.next().unwrap().as_bytes()).unwrap();
@@ -203,6 +225,10 @@ impl Lines {
     }
 }
 
+fn begin_tls(leg: LegId) -> Command {
+    Command::StartTls { leg, name: Domain::parse(b"contoso.example").unwrap() }
+}
+
 fn say(effects: &mut Effects, leg: LegId, text: &[u8]) {
     if let Some(staging) = effects.stage(leg, Kind::Response, text.len() + 1) {
         staging.extend_from_slice(text);
@@ -220,6 +246,16 @@ impl Core for Lines {
         self.told(Event::Opened { leg, class, outlet, peer, remote });
     }
 
+    fn leg_secured(&mut self, _: Now, leg: LegId, secured: Secured, _: &mut Effects) {
+        let peer = secured.peer.and_then(|peer| peer.dns_names.first().map(ToString::to_string));
+        let doubt = secured.doubt.map(|doubt| doubt.to_string());
+        self.told(Event::Secured { leg, peer, doubt });
+    }
+
+    fn leg_doubted(&mut self, _: Now, leg: LegId, doubt: Arc<str>, _: &mut Effects) {
+        self.told(Event::Doubted { leg, doubt: doubt.to_string() });
+    }
+
     fn feed(&mut self, now: Now, leg: LegId, input: &[u8], effects: &mut Effects) -> Fed {
         let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
             if input.len() > self.longest {
@@ -229,7 +265,9 @@ impl Core for Lines {
             return Fed::NeedMore(input.len() + 1);
         };
         let line = String::from_utf8_lossy(&input[..end]).into_owned();
-        if Some(leg) == self.outgoing {
+        if Some(leg) == self.outgoing && line == "proceed" {
+            effects.commands.push(begin_tls(leg));
+        } else if Some(leg) == self.outgoing {
             if let Some(asker) = self.asker {
                 say(effects, asker, &input[..end]);
             }

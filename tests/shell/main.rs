@@ -10,6 +10,8 @@ mod lines;
 mod measure;
 mod pipes;
 mod pressure;
+mod relay;
 mod reload;
 mod shards;
+mod starttls;
 mod world;

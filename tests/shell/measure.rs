@@ -157,7 +157,8 @@ impl Rig {
         let pki = Pki::new();
         let pool = Server::start();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let plan = ListenerPlan { address, class: Class::Federation, proxy_from: Vec::new() };
+        let (class, proxy_from) = (Class::Federation, Vec::new());
+        let plan = ListenerPlan { address, class, proxy_from, shards: 0..1 };
         let (mut sockets, locks) = shard::listen(&[plan], 1, pki.directory()).unwrap();
         let listeners = sockets.remove(0);
         let address = listeners[0].listener.local_addr().unwrap();

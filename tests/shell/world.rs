@@ -201,6 +201,7 @@ impl Edge {
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),
                 class: *class,
                 proxy_from: wanted.proxy_from.iter().map(|net| net.parse().unwrap()).collect(),
+                shards: 0..wanted.shards,
             })
             .collect();
         let (sockets, locks) = shard::listen(&plans, wanted.shards, pki.directory()).unwrap();
@@ -261,6 +262,11 @@ impl Edge {
     /// A partner that has come in.
     pub(crate) fn partner(&self) -> Peer {
         self.peer(Class::Federation, Some(("ca", PARTNER)))
+    }
+
+    /// An XMPP server that has come in and has not asked for TLS.
+    pub(crate) fn in_the_clear(&self) -> Plain {
+        Plain::over(TcpStream::connect(self.address(Class::Xmpp)).unwrap())
     }
 
     pub(crate) fn peer(&self, class: Class, shows: Option<(&str, &str)>) -> Peer {
@@ -331,6 +337,47 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The other end of a leg: rustls as a library user would use it, blocking.
 pub(crate) struct Peer {
     reader: BufReader<Tls>,
+}
+
+/// The other end of a leg before its TLS.
+pub(crate) struct Plain {
+    reader: BufReader<TcpStream>,
+}
+
+impl Plain {
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { reader: BufReader::new(stream) }
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        self.reader.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line; an empty text is the end of the connection, in whatever manner.
+    pub(crate) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        let _ = self.reader.read_line(&mut line);
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.say(&format!("{line}\n"));
+        self.hear()
+    }
+
+    /// Goes on as TLS's client.
+    pub(crate) fn into_client(self, config: &Arc<ClientConfig>) -> Peer {
+        assert!(self.reader.buffer().is_empty(), "nothing follows the consent to TLS");
+        Peer::client(self.reader.into_inner(), config)
+    }
+
+    /// Goes on as TLS's server.
+    pub(crate) fn into_server(self, config: &Arc<ServerConfig>) -> Peer {
+        assert!(self.reader.buffer().is_empty(), "nothing follows the consent to TLS");
+        Peer::server(self.reader.into_inner(), config)
+    }
 }
 
 enum Tls {

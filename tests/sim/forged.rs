@@ -177,7 +177,9 @@ impl World {
                         self.pool = Some(shard.open(self.now, connect.class, &hosts, outlet));
                     }
                     Command::Close { leg, reason } => panic!("{leg:?} is closed: {reason:?}"),
-                    Command::Mail { .. } | Command::StartTls { .. } => panic!("not in this world"),
+                    Command::Mail { .. } | Command::StartTls { .. } | Command::Admitted { .. } => {
+                        panic!("not in this world")
+                    }
                     Command::Note(_) | Command::Decided(_) => {}
                 }
             }

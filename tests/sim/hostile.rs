@@ -170,7 +170,9 @@ impl World {
                             Some(shard.open(self.now, connect.class, &hosts, outlet));
                     }
                     Command::Mail { .. } => panic!("nothing crosses from partners to the pool"),
-                    Command::StartTls { .. } => panic!("SIP begins with TLS"),
+                    Command::StartTls { .. } | Command::Admitted { .. } => {
+                        panic!("SIP begins with TLS")
+                    }
                     Command::Close { .. } | Command::Note(_) | Command::Decided(_) => {}
                 }
             }

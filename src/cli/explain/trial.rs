@@ -82,7 +82,8 @@ pub(super) fn run(
                 Command::Close { .. }
                 | Command::Mail { .. }
                 | Command::Decided(_)
-                | Command::StartTls { .. } => {}
+                | Command::StartTls { .. }
+                | Command::Admitted { .. } => {}
             }
         }
         let Some(question) = asked else { break };

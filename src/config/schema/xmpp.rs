@@ -79,6 +79,19 @@ section! {
             example: "65536",
             see: ["limits.message_bytes"],
         }
+        /// Stanzas that one partner may send in a second in the long run; twice as many may come at
+        /// once.
+        partner_stanzas_per_s: u32 = integer(1, 1_000_000), default("2000"), Live {
+            beyond: "exceeded: the stanza is answered with resource-constraint, and others pass",
+            example: "200",
+            see: ["xmpp.partner_bytes_per_s"],
+        }
+        /// The same in bytes.
+        partner_bytes_per_s: usize = bytes(10_000, 1_073_741_824), default("8388608"), Live {
+            beyond: "exceeded: as xmpp.partner_stanzas_per_s",
+            example: "1048576",
+            see: ["xmpp.partner_stanzas_per_s", "xmpp.stanza_bytes"],
+        }
         /// Whether bodies of messages may be written to the log (EnableLoggingAllMessageBodies).
         log_bodies: bool = boolean(), default("false"), Live {
             beyond: "false: a stanza is logged without what people wrote to each other",

@@ -86,6 +86,24 @@ pub struct Peers {
     pub internal: Vec<IpNet>,
 }
 
+impl Peers {
+    /// Judges the address of a peer that is no relayed one and returns it in the form to send to.
+    ///
+    /// # Errors
+    /// [`AddressRefusal`].
+    pub fn judge(&self, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
+        let ip = ip.to_canonical();
+        // What may be reached for somebody outside is never this edge itself, in whatever network
+        // that is allowed it lies.
+        let carried = address::carried(ip);
+        let own = |own: &&IpAddr| [ip, carried].contains(&own.to_canonical());
+        if let Some(own) = self.rule.own.iter().find(own) {
+            return Err(AddressRefusal::OwnListener(*own));
+        }
+        address::permitted(&self.rule, &self.internal, ip)
+    }
+}
+
 /// How much of everything there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
@@ -367,12 +385,11 @@ impl Relay {
     ) -> Step<'a> {
         let datagram = arrival.datagram;
         let step = match datagram.first().copied().map(Protocol::of) {
-            Some(Protocol::Channel) => self.channel_data(now.monotonic, &arrival.client, datagram),
             Some(Protocol::Stun) if ms::Message::is_likely(datagram) => {
                 self.ms_message(now, arrival, out)
             }
             Some(Protocol::Stun) => self.message(now, arrival, out),
-            _ => self.bare(now.monotonic, &arrival.client, datagram),
+            _ => self.data(now.monotonic, &arrival.client, datagram),
         };
         match step {
             Ok(step) => self.within(now.monotonic, step, out),
@@ -479,38 +496,28 @@ impl Relay {
         if self.setup.relayed.iter().any(|relayed| relayed.public == ip) {
             return Ok(ip);
         }
-        address::permitted(&self.setup.peers.rule, &self.setup.peers.internal, ip)
+        self.setup.peers.judge(ip)
     }
 
-    fn channel_data<'a>(
+    /// Data, to the peer of its channel; without any header, to the peer that a client of the
+    /// Microsoft dialect has named.
+    fn data<'a>(
         &mut self,
         now: Monotonic,
         client: &Client,
         datagram: &'a [u8],
     ) -> Result<Step<'a>, Dropped> {
-        let ChannelData { channel, payload } =
-            ChannelData::read(datagram).ok_or(Dropped::Malformed)?;
         let index = self.table.of_client(client).ok_or(Dropped::NoAllocation)?;
         let allocation = self.table.get(index).ok_or(Dropped::NoAllocation)?;
-        let peer = allocation.peer(now, channel).ok_or(Dropped::NoChannel)?;
-        self.send_to_peer(now, index, peer, payload)
-    }
-
-    /// Data without any header: to the peer that a client of the Microsoft dialect has named.
-    fn bare<'a>(
-        &mut self,
-        now: Monotonic,
-        client: &Client,
-        datagram: &'a [u8],
-    ) -> Result<Step<'a>, Dropped> {
-        let index = self.table.of_client(client).ok_or(Dropped::NoAllocation)?;
-        match self.table.get(index).map(|allocation| &allocation.spoken) {
-            Some(Spoken::Ms { active: Some(peer), .. }) => {
-                let peer = *peer;
-                self.send_to_peer(now, index, peer, datagram)
+        let (peer, payload) = match &allocation.spoken {
+            Spoken::Rfc { .. } => {
+                let data = ChannelData::read(datagram).ok_or(Dropped::Malformed)?;
+                let peer = allocation.peer(now, data.channel).ok_or(Dropped::NoChannel)?;
+                (peer, data.payload)
             }
-            _ => Err(Dropped::Malformed),
-        }
+            Spoken::Ms { active, .. } => (active.ok_or(Dropped::Malformed)?, datagram),
+        };
+        self.send_to_peer(now, index, peer, payload)
     }
 
     /// Sends data of allocation `index` to a peer that it may talk to.

@@ -1,6 +1,5 @@
 //! How much each partner sends.
 
-use super::Setup;
 use crate::policy::{Snapshot, XmppKey};
 use crate::time::{Monotonic, Now};
 
@@ -24,25 +23,25 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    pub(super) fn new(setup: &Setup, snapshot: &Snapshot) -> Self {
-        let second = 1_000_000_000_u64;
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let (second, limits) = (1_000_000_000_u64, snapshot.xmpp_limits());
         Self {
             of: vec![Account::default(); snapshot.rules().xmpp.partners.len()],
-            ns_per_stanza: second / u64::from(setup.partner_stanzas_per_s.max(1)),
-            per_byte: (second << 10) / u64::from(setup.partner_bytes_per_s.max(1)),
+            ns_per_stanza: second / u64::from(limits.partner_stanzas_per_s.max(1)),
+            per_byte: (second << 10) / u64::from(limits.partner_bytes_per_s.max(1)),
         }
     }
 
     /// Takes the accounts over to a snapshot that has other places for the same partners.
     pub(super) fn adopt(&mut self, older: &Snapshot, newer: &Snapshot) {
-        let mut of = vec![Account::default(); newer.rules().xmpp.partners.len()];
+        let mut adopted = Self::new(newer);
         for (place, account) in (0..).zip(&self.of) {
             let kept = newer.xmpp_carry_over(older, XmppKey(place));
-            if let Some(to) = kept.and_then(|key| of.get_mut(usize::from(key.0))) {
+            if let Some(to) = kept.and_then(|key| adopted.of.get_mut(usize::from(key.0))) {
                 *to = *account;
             }
         }
-        self.of = of;
+        *self = adopted;
     }
 
     /// Charges a stanza; `false`, and nothing charged: it is too much.

@@ -10,7 +10,7 @@ use super::XmppProxy;
 use super::stream::{Cover, End, Going, Pair, Side, State, Stream};
 use crate::dns::Domain;
 use crate::edge::xmpp_link::Proof;
-use crate::edge::{Effects, LegId};
+use crate::edge::{Command, Effects, LegId};
 use crate::limits;
 use crate::policy::{XmppKey, XmppPermit};
 use crate::time::{Monotonic, Now};
@@ -197,6 +197,9 @@ impl XmppProxy {
             Proof::DialbackClear => self.counters.authenticated_dialback_clear += 1,
         }
         self.answer_claim(stream, &pair.ours, &pair.theirs, Answer::Valid, effects);
+        if stream.cover == Cover::Clear {
+            effects.commands.push(Command::Admitted { leg: stream.leg });
+        }
         self.authenticated(stream, pair);
     }
 

@@ -56,10 +56,6 @@ pub struct Setup {
     pub secrets: dialback::Secrets,
     /// Seed of the generator that orders targets and spreads attempts.
     pub seed: u64,
-    /// Stanzas of one partner in a second, in the long run; twice as many may come at once.
-    pub partner_stanzas_per_s: u32,
-    /// Bytes of stanzas of one partner in a second, likewise.
-    pub partner_bytes_per_s: u32,
 }
 
 impl Setup {
@@ -68,13 +64,7 @@ impl Setup {
     /// Both secrets are the caller's, and as secret as what it does with the proxy demands.
     #[must_use]
     pub fn single(process_key: [u64; 2], secret: &[u8]) -> Self {
-        Self {
-            process_key,
-            secrets: dialback::Secrets::new(secret, &[]),
-            seed: process_key[0],
-            partner_stanzas_per_s: 2_000,
-            partner_bytes_per_s: 8 * 1024 * 1024,
-        }
+        Self { process_key, secrets: dialback::Secrets::new(secret, &[]), seed: process_key[0] }
     }
 }
 
@@ -110,7 +100,7 @@ impl XmppProxy {
     pub fn new(setup: Setup, snapshot: Arc<Snapshot>) -> Self {
         let [k0, k1] = setup.process_key;
         Self {
-            accounts: Accounts::new(&setup, &snapshot),
+            accounts: Accounts::new(&snapshot),
             dns: dns::Cache::new([k0 ^ 0x646e_7373, k1]),
             legs: Legs::default(),
             routes: Routes::default(),
@@ -350,6 +340,15 @@ impl Core for XmppProxy {
     fn leg_judged(&mut self, now: Now, leg: LegId, peer: Arc<PeerNames>, effects: &mut Effects) {
         if let Some(mut stream) = self.legs.take_stream(leg) {
             stream.names = Some(peer);
+            self.judge_again(now, &mut stream, effects);
+            self.legs.put(leg, Held::Stream(stream));
+        }
+        self.finish(now, effects);
+    }
+
+    fn leg_doubted(&mut self, now: Now, leg: LegId, doubt: Arc<str>, effects: &mut Effects) {
+        if let Some(mut stream) = self.legs.take_stream(leg) {
+            (stream.names, stream.doubt) = (None, Some(doubt));
             self.judge_again(now, &mut stream, effects);
             self.legs.put(leg, Held::Stream(stream));
         }

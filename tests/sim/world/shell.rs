@@ -48,7 +48,7 @@ impl World {
             Command::Mail { shard: to, mail } => {
                 self.post(organisation, shard, usize::from(to), mail)
             }
-            Command::StartTls { .. } => panic!("SIP begins with TLS"),
+            Command::StartTls { .. } | Command::Admitted { .. } => panic!("SIP begins with TLS"),
             Command::Decided(_) => {}
             Command::Note(note) => {
                 self.note(format!("edge {organisation}.{shard}: {}", note.sentence))

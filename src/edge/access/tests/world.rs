@@ -264,7 +264,9 @@ impl World {
                 }
                 Command::Note(note) => self.notes.push(note),
                 Command::Decided(decided) => self.decided.push(*decided),
-                Command::StartTls { .. } => panic!("SIP begins with TLS"),
+                Command::StartTls { .. } | Command::Admitted { .. } => {
+                    panic!("SIP begins with TLS")
+                }
                 Command::Mail { .. } => panic!("one shard has nobody to write to"),
             }
         }

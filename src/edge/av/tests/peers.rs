@@ -81,8 +81,8 @@ fn rfc8656_12_2_a_channel_means_one_peer_and_a_peer_one_channel() {
     assert_eq!(world.bind(client, 0x4001, other).error, Some(400));
     assert_eq!(world.bind(client, 0x4002, peer).error, Some(400));
     assert_eq!(world.bind(client, 0x3FFF, other).error, Some(400));
-    assert_eq!(world.bind(client, 0x5000, other).error, Some(400));
-    assert_eq!(world.bind(client, 0x4FFF, other).error, None);
+    assert_eq!(world.bind(client, 0x8000, other).error, Some(400));
+    assert_eq!(world.bind(client, 0x7FFF, other).error, None);
 }
 
 #[test]

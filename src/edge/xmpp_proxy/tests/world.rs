@@ -118,6 +118,7 @@ pub(super) struct World {
     pub(super) closed: Vec<(LegId, CloseReason)>,
     pub(super) notes: Vec<Note>,
     pub(super) starttls: Vec<LegId>,
+    pub(super) admitted: Vec<LegId>,
     rest: BTreeMap<LegId, Vec<u8>>,
     legs: u32,
 }
@@ -141,6 +142,7 @@ impl World {
             closed: Vec::new(),
             notes: Vec::new(),
             starttls: Vec::new(),
+            admitted: Vec::new(),
             rest: BTreeMap::new(),
             legs: 0,
         }
@@ -282,6 +284,7 @@ impl World {
                 Command::Close { leg, reason } => self.closed.push((leg, reason)),
                 Command::Note(note) => self.notes.push(note),
                 Command::StartTls { leg, .. } => self.starttls.push(leg),
+                Command::Admitted { leg } => self.admitted.push(leg),
                 Command::Decided(_) | Command::Mail { .. } => panic!("not of this core"),
             }
         }

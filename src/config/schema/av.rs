@@ -1,0 +1,174 @@
+//! Keys of the A/V Edge: the relay for media. Its own words are those of lync-federation 6.8 and
+//! 6.9.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+#[cfg(test)]
+use toml::Spanned;
+#[cfg(test)]
+use toml::de::DeValue;
+
+use crate::config::schema::Poller;
+#[cfg(test)]
+use crate::config::section::Context;
+use crate::config::section::{
+    Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
+};
+use crate::config::shape::{
+    Shape, address, domain, integer, list, microseconds, network, one_of, path, socket_address,
+};
+use crate::dns::Domain;
+use crate::plan::Side;
+
+section! {
+    /// The A/V Edge, a relay for media (TURN and the Microsoft dialect of it): what holds for all
+    /// its listeners together. It is on where there is an `[[av_listener]]`.
+    Av = "av", repeated: false {
+        /// Addresses whose ports clients are given, at most one of each family. Peers see them as
+        /// the source of what clients send.
+        relayed: Vec<IpAddr> = list(address(), 2), default("[]"), Restart {
+            beyond: "empty beside an [[av_listener]], or two of one family: refused",
+            example: "[\"192.0.2.12\"]",
+            see: ["av.relayed_public", "av.ports_first"],
+        }
+        /// The same addresses as the Internet sees them, in the same order; different behind NAT,
+        /// which must pass ports unchanged.
+        relayed_public: Vec<IpAddr> = list(address(), 2), default("[]"), Restart {
+            beyond: "empty: as `relayed`; otherwise one for each of them",
+            example: "[\"198.51.100.12\"]",
+            see: ["av.relayed", "av_listener.node"],
+        }
+        /// The lowest relayed port, where each allocation has one of its own.
+        ports_first: u16 = integer(1_024, 65_535), default("50000"), Restart {
+            beyond: "a port that another program has is refused to the client with 508",
+            example: "50000",
+            see: ["av.ports_count", "av.shared_ports"],
+        }
+        /// How many relayed ports there are, each a descriptor while an allocation has it.
+        ports_count: u16 = integer(1, 64_512), default("10000"), Restart {
+            beyond: "all taken: 508; beyond port 65535: refused",
+            example: "10000",
+            see: ["av.ports_first"],
+        }
+        /// A few relayed ports that all allocations share, in place of the range: each allocation
+        /// owns the peers it talks to on its port, so the firewall opens a handful of ports.
+        shared_ports: Vec<u16> = list(integer(1, 65_535), 64), default("[]"), Restart {
+            beyond: "empty: the range; a peer that another allocation owns on every port: 403",
+            example: "[3480, 3482, 3484, 3486]",
+            see: ["av.ports_first"],
+        }
+        /// The realm of long-term credentials; at most 36 bytes.
+        realm: Domain = domain(), optional, Restart {
+            beyond: "unset: the first own domain; longer: refused",
+            example: "\"contoso.example\"",
+            see: ["av.secrets"],
+        }
+        /// File with the secrets that issuers of time-limited credentials (TURN REST) share with
+        /// this edge: one on each line, the newest first, at most three.
+        secrets: PathBuf = path(), optional, Live {
+            beyond: "unset: only credentials of the Microsoft dialect count, under edge.secrets",
+            example: "\"turn-secrets.txt\"",
+            see: ["edge.secrets"],
+        }
+        /// Networks of the inside whose addresses may be peers: users in the office. This edge's
+        /// own addresses never may.
+        internal_networks: Vec<IpNet> = list(network(), 256), default("[]"), Live {
+            beyond: "empty: peers are globally routable, or in addresses.allow_networks",
+            example: "[\"10.0.0.0/8\"]",
+            see: ["addresses.allow_networks"],
+        }
+        /// Allocations at once, about 2 KB each.
+        allocations: usize = integer(1, 1_000_000), default("50000"), Live {
+            beyond: "exceeded: 508",
+            example: "20000",
+            see: ["av.allocations_per_user"],
+        }
+        /// Allocations of one user at once; a call with video makes about eight.
+        allocations_per_user: u32 = integer(1, 100_000), default("32"), Live {
+            beyond: "exceeded: 486",
+            example: "64",
+            see: ["av.allocations"],
+        }
+        /// Kilobits a second of one allocation, both ways together (MaxBandwidthPerPortKb).
+        allocation_kbit_s: u32 = integer(64, 10_000_000), default("3000"), Live {
+            beyond: "exceeded: datagrams above it are dropped and counted; allocations that are \
+                there keep the rate they began with",
+            example: "10000",
+            see: ["av.allocations"],
+        }
+        /// DSCP that relayed datagrams are marked with.
+        dscp: u8 = integer(0, 63), default("0"), Restart {
+            beyond: "0: unmarked; 46 is expedited forwarding, for voice",
+            example: "46",
+            see: [],
+        }
+        /// How the relay's thread waits for the network.
+        poller: Poller = one_of(&[
+            ("auto", Poller::Auto), ("io_uring", Poller::IoUring), ("epoll", Poller::Epoll),
+        ]), default("\"auto\""), Restart {
+            beyond: "auto takes io_uring and falls back to epoll; the log says which",
+            example: "\"epoll\"",
+            see: ["edge.poller"],
+        }
+        /// How long the relay's thread waits for company after a small turn; saves CPU below full
+        /// load, costs that much delay.
+        coalesce_us: u64 = microseconds(0, 200), default("0"), Restart {
+            beyond: "0: never waits",
+            example: "200",
+            see: ["edge.coalesce_us"],
+        }
+        /// Processor core that the relay's thread is pinned to.
+        core: usize = integer(0, 4_095), optional, Restart {
+            beyond: "unset: the kernel chooses",
+            example: "3",
+            see: ["edge.cores"],
+        }
+        /// Where clients are sent that ask for an allocation while this edge drains.
+        drain_to: SocketAddr = socket_address(1), optional, Live {
+            beyond: "unset: they get 508 and try their next server",
+            example: "\"198.51.100.13:3478\"",
+            see: ["edge.drain_timeout_s", "av.drain_below"],
+        }
+        /// A drain is over as soon as no more than so many allocations are left.
+        drain_below: usize = integer(0, 1_000_000), default("0"), Live {
+            beyond: "edge.drain_timeout_s ends what is left in any case",
+            example: "20",
+            see: ["edge.drain_timeout_s"],
+        }
+    }
+}
+
+section! {
+    /// A place where clients of the A/V Edge come in, by datagrams.
+    AvListener = "av_listener", repeated: true {
+        /// Address and port to bind. Answers leave from it, so it is no wildcard.
+        address: SocketAddr = socket_address(1), required, Restart {
+            beyond: "unset or a wildcard: refused; in use by another process: no start",
+            example: "\"192.0.2.12:3478\"",
+            see: ["av_listener.node"],
+        }
+        /// The side that clients are on.
+        side: Side = one_of(&[("external", Side::External), ("internal", Side::Internal)]),
+            default("\"external\""), Restart {
+            beyond: "unset: towards the Internet",
+            example: "\"internal\"",
+            see: ["plan.roles"],
+        }
+        /// The address of this very node that clients here are told: different behind NAT, and
+        /// where the listener takes what comes by the pool's address.
+        node: SocketAddr = socket_address(1), optional, Restart {
+            beyond: "unset: `address`",
+            example: "\"198.51.100.12:3478\"",
+            see: ["av_listener.vip"],
+        }
+        /// Set where this listener takes what clients send to the pool's address, at a balancer:
+        /// that address. Whoever comes here is sent on to `node` once he has proven who he is.
+        vip: SocketAddr = socket_address(1), optional, Restart {
+            beyond: "unset: clients are served here",
+            example: "\"198.51.100.6:3478\"",
+            see: ["plan.av_vip"],
+        }
+    }
+}

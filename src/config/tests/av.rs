@@ -1,0 +1,88 @@
+//! What of the A/V Edge cannot hold together, with its exact message.
+
+use super::*;
+
+/// A relay that holds together, beside the least configuration.
+const RELAY: &str = "
+[av]
+relayed = [\"192.0.2.12\"]
+secrets = \"turn-secrets.txt\"
+";
+
+fn listener(address: &str) -> String {
+    format!("[[av_listener]]\naddress = \"{address}\"\n")
+}
+
+#[test]
+fn a_relay_needs_no_role_beside_it() {
+    let edge = "[edge]\nexternal_fqdn = \"a.example\"\ndomains = [\"contoso.example\"]\n";
+    let text = format!("{edge}{RELAY}{}", listener("192.0.2.11:3478"));
+    let config = parse(Path::new("e.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(config.av_listeners.len(), 1);
+    assert_eq!((config.av.ports_first, config.av.ports_count), (50_000, 10_000));
+}
+
+#[test]
+fn a_listener_needs_an_address_to_relay_by_and_somebody_to_believe() {
+    let problems = refuse_added(&listener("192.0.2.11:3478"));
+    let told: Vec<&str> = problems.iter().map(|(message, ..)| message.as_str()).collect();
+    assert_eq!(told, ["no address to relay by", "nobody could prove who he is to the A/V Edge"]);
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_addressed_so_there_is_no_wildcard() {
+    let problems = one(&format!("{RELAY}{}", listener("0.0.0.0:3478")));
+    assert_eq!(
+        problems,
+        triple(
+            "0.0.0.0:3478 stands for every address",
+            "expected one address",
+            "answers leave from it; write a listener for each address"
+        )
+    );
+}
+
+#[test]
+fn a_listener_is_no_relayed_port() {
+    let taken = triple("192.0.2.12:50007 is a relayed port too", "taken", "");
+    assert_eq!(one(&format!("{RELAY}{}", listener("192.0.2.12:50007"))), taken);
+    let shared = format!("{RELAY}shared_ports = [3480]\n{}", listener("192.0.2.12:3480"));
+    assert_eq!(one(&shared), triple("192.0.2.12:3480 is a relayed port too", "taken", ""));
+}
+
+#[test]
+fn one_relayed_address_of_each_family_and_a_public_one_for_each() {
+    let two = "[av]\nrelayed = [\"192.0.2.12\", \"192.0.2.13\"]\nsecrets = \"s\"\n";
+    let problem = one(&format!("{two}{}", listener("192.0.2.11:3478")));
+    assert_eq!(problem, triple("two relayed addresses of one family", "expected one of each", ""));
+    let public = format!("{RELAY}relayed_public = [\"2001:db8::1\"]\n");
+    let problem = one(&format!("{public}{}", listener("192.0.2.11:3478")));
+    let message = "not one public address for each relayed one, in their order";
+    assert_eq!(problem, triple(message, "does not match", ""));
+}
+
+#[test]
+fn ports_end_at_65535() {
+    let ports = format!("{RELAY}ports_first = 60000\n{}", listener("192.0.2.11:3478"));
+    let message = "10000 ports from 60000 on end above 65535";
+    assert_eq!(one(&ports), triple(message, "too many", ""));
+}
+
+#[test]
+fn a_realm_fits_an_answer_to_strangers() {
+    let long = "a-name-of-more-than-thirty-six-bytes.contoso.example";
+    let realm = format!("{RELAY}realm = \"{long}\"\n{}", listener("192.0.2.11:3478"));
+    let message = format!("the realm `{long}` has more than 36 bytes");
+    let (label, help) = ("too long for an answer to strangers", "av.realm sets a shorter one");
+    assert_eq!(one(&realm), triple(&message, label, help));
+}
+
+#[test]
+fn the_pools_address_is_not_the_nodes() {
+    let vip = format!("{RELAY}{}vip = \"192.0.2.11:3478\"\n", listener("192.0.2.11:3478"));
+    let message = "clients of the pool would be sent to where they came";
+    assert_eq!(one(&vip), triple(message, "this is the node as well", ""));
+    let node = format!("{RELAY}{}node = \"[2001:db8::1]:3478\"\n", listener("192.0.2.11:3478"));
+    let message = "`node` is of another family than `address`";
+    assert_eq!(one(&node), triple(message, "of the other family", ""));
+}

@@ -1,0 +1,335 @@
+//! The A/V Edge as control starts, feeds and ends it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::convert;
+use super::start::Running;
+use crate::admin::{Outcome, RelayOrder, Reply};
+use crate::config::{self, AvListener, Config};
+use crate::edge::av::{
+    self, Admission, Client, Credentials, Dropped, Listener, MrasKey, Peers, Ports, Quotas,
+    RelayedAddress, Secret, Transport,
+};
+use crate::metrics::{Exporter, catalogue};
+use crate::poll::Choice;
+use crate::relay::{self, Handle, Listed, Listing, Observed};
+use crate::time::Clock;
+
+/// How often a drain looks whether it is over.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
+
+/// The running relay, or none. Readers of its counters meet its start and its end.
+#[derive(Debug, Default)]
+pub(super) struct Relays(Mutex<Option<Arc<Handle>>>);
+
+fn setup(config: &Config, seed: &[u64; 2]) -> relay::Setup {
+    let av = &config.av;
+    let core = av::Setup {
+        realm: realm(config),
+        relayed: relayed(config),
+        ports: ports(config),
+        listeners: config.av_listeners.iter().map(listener).collect(),
+        credentials: credentials(config),
+        nonce_keys: nonce_keys(config, seed),
+        peers: relay_peers(config),
+        quotas: quotas(config),
+        seed: seed[0] ^ seed[1].rotate_left(32),
+    };
+    let settings = relay::Settings {
+        core: av.core,
+        poller: match av.poller {
+            config::Poller::Auto => Choice::Auto,
+            config::Poller::IoUring => Choice::IoUring,
+            config::Poller::Epoll => Choice::Epoll,
+        },
+        company_us: av.coalesce_us as u32,
+        dscp: av.dscp,
+    };
+    let listen = config.av_listeners.iter().map(|listener| listener.address).collect();
+    relay::Setup { core, listen, settings }
+}
+
+fn listener(listener: &AvListener) -> Listener {
+    Listener { node: listener.node.unwrap_or(listener.address), vip: listener.vip }
+}
+
+/// Returns the realm that `config` states or means.
+pub(super) fn realm(config: &Config) -> String {
+    let realm = config.av.realm.as_ref().or_else(|| config.edge.domains.first());
+    realm.map(ToString::to_string).unwrap_or_default()
+}
+
+fn relayed(config: &Config) -> Vec<RelayedAddress> {
+    let av = &config.av;
+    let public =
+        |place: usize, bound: IpAddr| av.relayed_public.get(place).copied().unwrap_or(bound);
+    let relayed = av.relayed.iter().enumerate();
+    relayed
+        .map(|(place, bound)| RelayedAddress { bound: *bound, public: public(place, *bound) })
+        .collect()
+}
+
+fn ports(config: &Config) -> Ports {
+    let av = &config.av;
+    if av.shared_ports.is_empty() {
+        Ports::Range { first: av.ports_first, count: av.ports_count }
+    } else {
+        Ports::Shared(av.shared_ports.clone())
+    }
+}
+
+/// Returns whom the relay believes.
+fn credentials(config: &Config) -> Credentials {
+    let rest = config.av_secrets.0.iter().map(|secret| Secret::new(secret)).collect();
+    let pool = config.secrets.iter().flat_map(|secrets| &secrets.0);
+    let mras = pool.map(|secret| MrasKey::new(&derived(secret, b"entente mras 1"))).collect();
+    Credentials { rest, mras }
+}
+
+/// One secret, several uses, each with a key of its own.
+fn derived(secret: &config::Secret, purpose: &[u8]) -> [u8; 32] {
+    let parent = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.key);
+    let mut key = [0; 32];
+    key.copy_from_slice(ring::hmac::sign(&parent, purpose).as_ref());
+    key
+}
+
+fn nonce_keys(config: &Config, seed: &[u64; 2]) -> Vec<[u8; 32]> {
+    match &config.secrets {
+        Some(secrets) => {
+            secrets.0.iter().map(|secret| derived(secret, b"entente turn nonce 1")).collect()
+        }
+        None => {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&seed[0].to_le_bytes());
+            key[8..16].copy_from_slice(&seed[1].to_le_bytes());
+            vec![key]
+        }
+    }
+}
+
+/// Returns which peers `config` lets the relay reach.
+#[must_use]
+pub fn relay_peers(config: &Config) -> Peers {
+    let internal = config.av.internal_networks.clone();
+    Peers { rule: convert::address_rule(config), internal }
+}
+
+fn quotas(config: &Config) -> Quotas {
+    let av = &config.av;
+    Quotas {
+        allocations: av.allocations,
+        allocations_per_user: av.allocations_per_user,
+        allocation_kbit_s: av.allocation_kbit_s,
+    }
+}
+
+impl Relays {
+    /// Starts what `config` wants; nothing without an `[[av_listener]]`.
+    ///
+    /// `seed`: random, for keys that no secret of the pool stands for.
+    /// # Errors
+    /// In an operator's words: an address cannot be bound.
+    pub(super) fn start(
+        &self,
+        config: &Config,
+        clock: &Clock,
+        seed: &[u64; 2],
+    ) -> anyhow::Result<()> {
+        if config.av_listeners.is_empty() {
+            return Ok(());
+        }
+        let handle = relay::spawn(setup(config, seed), *clock);
+        let handle = handle.context("the A/V Edge cannot start")?;
+        let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
+        let (listeners, path) = (listeners.join(", "), handle.poller());
+        tracing::info!(listeners, path, "the A/V Edge serves");
+        *self.held() = Some(Arc::new(handle));
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<Handle>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self) -> Option<Arc<Handle>> {
+        self.held().clone()
+    }
+
+    /// Puts what a reload may change in force; allocations stay.
+    pub(super) fn adopt(&self, config: &Config) {
+        if let Some(handle) = self.handle() {
+            handle.adopt(credentials(config), relay_peers(config), quotas(config));
+        }
+    }
+
+    /// Takes no new allocations from here on.
+    pub(super) fn announce_drain(&self, config: &Config) {
+        if let Some(handle) = self.handle() {
+            handle.admit(Admission::Draining { alternate: config.av.drain_to });
+        }
+    }
+
+    /// Takes new allocations again.
+    fn open(&self) {
+        if let Some(handle) = self.handle() {
+            handle.admit(Admission::Open);
+        }
+    }
+
+    /// Waits until few enough allocations are left, at most `patience`, and ends.
+    pub(super) fn drain(&self, config: &Config, patience: Duration) {
+        let Some(handle) = self.handle() else { return };
+        handle.admit(Admission::Draining { alternate: config.av.drain_to });
+        let looks = patience.as_millis() / DRAIN_LOOK.as_millis();
+        for _ in 0..looks {
+            if handle.observed().allocations <= config.av.drain_below {
+                break;
+            }
+            std::thread::sleep(DRAIN_LOOK);
+        }
+        let left = handle.observed().allocations;
+        tracing::info!(left, "the A/V Edge ends");
+        drop(handle);
+        self.end();
+    }
+
+    /// Ends the relay and every allocation. A second call finds none left.
+    pub(super) fn end(&self) {
+        // Its thread has ended when the last who holds it lets go.
+        drop(self.held().take());
+    }
+
+    /// Returns how the relay was at most a second ago.
+    pub(super) fn observed(&self) -> Option<Observed> {
+        self.handle().map(|handle| handle.observed())
+    }
+
+    /// Returns what `/status` shows; null where no relay runs.
+    pub(super) fn status(&self) -> Value {
+        let Some(handle) = self.handle() else { return Value::Null };
+        let observed = handle.observed();
+        json!({
+            "listeners": handle.listeners().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "path": handle.poller(),
+            "allocations": observed.allocations,
+            "free_ports": observed.free_ports,
+        })
+    }
+
+    /// Lists allocations, from the one after `skip` on.
+    pub(super) fn list(&self, skip: usize) -> Option<Value> {
+        let handle = self.handle()?;
+        let Listing { allocations, free_ports, listed } = handle.list(skip);
+        let listed: Vec<Value> = listed.iter().map(told).collect();
+        Some(json!({
+            "allocations": allocations,
+            "free_ports": free_ports,
+            "skipped": skip,
+            "listed": listed,
+        }))
+    }
+
+    /// Ends the allocation of the client at `remote`, by whatever listener it came; `None` where
+    /// no relay runs.
+    pub(super) fn kill(&self, remote: SocketAddr) -> Option<bool> {
+        let handle = self.handle()?;
+        let listeners = handle.listeners().len() as u16;
+        let clients = (0..listeners).flat_map(|listener| {
+            [Transport::Udp, Transport::Stream].map(|transport| Client {
+                listener,
+                transport,
+                remote,
+            })
+        });
+        // Not `any`: the same address may have come by two listeners.
+        Some(clients.map(|client| handle.kill(client)).fold(false, |one, other| one | other))
+    }
+
+    pub(super) fn export(&self, exporter: &mut Exporter) {
+        let Some(observed) = self.observed() else { return };
+        let Observed { core, shell, allocations, free_ports, .. } = observed;
+        exporter.set(&catalogue::RELAY_ALLOCATIONS, &[], allocations as u64);
+        if let Some(free) = free_ports {
+            exporter.set(&catalogue::RELAY_FREE_PORTS, &[], free as u64);
+        }
+        let made = core.allocations - core.ms_allocations;
+        exporter.set(&catalogue::RELAY_ALLOCATED, &["rfc"], made);
+        exporter.set(&catalogue::RELAY_ALLOCATED, &["microsoft"], core.ms_allocations);
+        exporter.set(&catalogue::RELAY_EXPIRED, &[], core.expired);
+        exporter.set(&catalogue::RELAY_ERRORS, &[], core.errors);
+        let traffic = core.traffic;
+        exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_peer"], traffic.to_peers);
+        exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_client"], traffic.to_client);
+        exporter.set(&catalogue::RELAY_BYTES, &["to_peer"], traffic.bytes_to_peers);
+        exporter.set(&catalogue::RELAY_BYTES, &["to_client"], traffic.bytes_to_client);
+        exporter.set(&catalogue::RELAY_WITHIN, &[], core.within);
+        for (reason, count) in Dropped::ALL.iter().zip(core.dropped) {
+            exporter.set(&catalogue::RELAY_DROPPED, &[reason.label()], count);
+        }
+        let of_kernel = [
+            ("oversized", shell.oversized),
+            ("buffer_full", shell.full),
+            ("refused", shell.refused),
+        ];
+        for (reason, count) in of_kernel {
+            exporter.set(&catalogue::RELAY_DROPPED, &[reason], count);
+        }
+        exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);
+        exporter.set(&catalogue::RELAY_TURNS, &[], shell.turns);
+    }
+}
+
+impl Running {
+    /// Carries out an order for the relay; `who` gave it, for the log.
+    pub(super) fn relay(&self, order: &RelayOrder, who: &str) -> Reply {
+        let relays = &self.board.relays;
+        let body = match order {
+            RelayOrder::List { skip } => relays.list(*skip),
+            RelayOrder::Kill { client } => {
+                let killed = relays.kill(*client);
+                if killed == Some(true) {
+                    tracing::info!(%client, "an allocation was ended, asked by {who}");
+                }
+                killed.map(|killed| json!({ "ended": killed }))
+            }
+            RelayOrder::Drain => relays.observed().map(|observed| {
+                tracing::info!("drain of the A/V Edge asked by {who}");
+                relays.announce_drain(&self.board.config.load());
+                json!({ "allocations": observed.allocations })
+            }),
+            RelayOrder::Open => relays.observed().map(|observed| {
+                tracing::info!("the A/V Edge takes allocations again, asked by {who}");
+                relays.open();
+                json!({ "allocations": observed.allocations })
+            }),
+        };
+        match body {
+            Some(body) => Reply { outcome: Outcome::Done, body },
+            None => Reply::not_done(Outcome::Conflict, "this edge has no [[av_listener]]"),
+        }
+    }
+}
+
+fn told(listed: &Listed) -> Value {
+    let ports: Vec<u16> = listed.ports.iter().map(|port| port.port).collect();
+    json!({
+        "client": listed.client.remote.to_string(),
+        "listener": listed.client.listener,
+        "transport": match listed.client.transport {
+            Transport::Udp => "udp",
+            Transport::Stream => "stream",
+        },
+        "relayed_ports": ports,
+        "datagrams_to_peers": listed.traffic.to_peers,
+        "bytes_to_peers": listed.traffic.bytes_to_peers,
+        "datagrams_to_client": listed.traffic.to_client,
+        "bytes_to_client": listed.traffic.bytes_to_client,
+        "ends_in_s": listed.ends_in_s,
+    })
+}

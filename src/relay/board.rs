@@ -1,0 +1,56 @@
+//! What a relay thread has counted, as others may read it.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::edge::av::Counters;
+
+/// What the shell counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Datagrams that came.
+    pub received: u64,
+    /// Datagrams that were longer than a slot.
+    pub oversized: u64,
+    /// Datagrams that the kernel took.
+    pub sent: u64,
+    /// Datagrams lost because a socket's buffer was full.
+    pub full: u64,
+    /// Datagrams that the kernel refused.
+    pub refused: u64,
+    /// Relayed ports that could not be opened.
+    pub unopened: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}
+
+/// How a relay thread was a moment ago.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// What its core has counted.
+    pub core: Counters,
+    /// What its shell has.
+    pub shell: Tally,
+    /// Allocations.
+    pub allocations: usize,
+    /// Ports that are free; `None` where they are shared.
+    pub free_ports: Option<usize>,
+    /// Sockets that are open.
+    pub sockets: usize,
+}
+
+/// Where one thread leaves it, once a second.
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<Observed>);
+
+impl Board {
+    /// Leaves what there is; the thread never waits for a reader.
+    pub(super) fn leave(&self, observed: Observed) {
+        if let Ok(mut held) = self.0.try_lock() {
+            *held = observed;
+        }
+    }
+
+    pub(super) fn read(&self) -> Observed {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,29 @@
+//! The shell of the A/V Edge: threads that move datagrams between the kernel and
+//! [`edge::av`](crate::edge::av), and nothing else.
+//!
+//! ```text
+//!   turn:  wait ─> receive a batch into slots ─> core ─> header written in place ─> send the batch
+//!                        │                        │
+//!                  one socket for each        answers go where their request came from;
+//!                  listener and port          ports are opened and closed as the core says
+//! ```
+//!
+//! One thread owns one core, its sockets and its memory; nobody else waits for it and it waits for
+//! nobody. Orders come by a bounded box with a bell, counters leave once a second. A datagram is
+//! received into a slot, its payload stays where it is, and what goes before it is written into
+//! the room that the slot has there: no packet is copied or costs an allocation.
+
+mod board;
+mod portable;
+#[allow(
+    unsafe_code,
+    reason = "recvmmsg and sendmmsg have no safe form in std, and entries are pushed to a ring by \
+              their user's promise alone"
+)]
+mod ring;
+mod serve;
+mod sockets;
+mod spawn;
+
+pub use board::{Observed, Tally};
+pub use spawn::{Handle, Listed, Listing, Settings, Setup, StartError, spawn};

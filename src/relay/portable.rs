@@ -1,0 +1,218 @@
+//! The datagram path over a readiness poller: a batch from each socket that has something, and one
+//! call for all that leaves by one socket.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use super::ring::slots::{Piece, Slots};
+use super::serve::{Arrived, Change, Served};
+use crate::limits;
+use crate::poll::{Interest, Poller, Ready, Token, Wait};
+use crate::time::{Clock, Now};
+
+/// The bell of the thread's box.
+pub(super) const BELL: Token = Token(u64::MAX - 1);
+
+/// A poller, memory for datagrams, and what waits to be sent.
+pub(super) struct Portable<P> {
+    poller: P,
+    slots: Slots,
+    /// Slots in use, from the first one on.
+    used: usize,
+    waiting: Vec<Piece>,
+    ready: Vec<Ready>,
+    /// Sockets that had more than one turn serves.
+    again: Vec<Token>,
+}
+
+/// Whether the bell was rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    ByBell,
+    Otherwise,
+}
+
+impl<P: Poller> Portable<P> {
+    /// Watches the bell and every socket of `served`.
+    pub(super) fn new(mut poller: P, bell: RawFd, served: &Served) -> io::Result<Self> {
+        poller.add(bell, BELL, Interest::Read)?;
+        let mut plane = Self {
+            poller,
+            slots: Slots::new(),
+            used: 0,
+            waiting: Vec::with_capacity(Slots::COUNT),
+            ready: Vec::new(),
+            again: Vec::new(),
+        };
+        for number in served.sockets.numbers() {
+            plane.watch(served, number)?;
+        }
+        Ok(plane)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.poller.name()
+    }
+
+    fn watch(&mut self, served: &Served, number: u32) -> io::Result<()> {
+        let (Some(fd), Some(token)) = (served.sockets.fd(number), served.sockets.token(number))
+        else {
+            return Ok(());
+        };
+        self.poller.add(fd, token, Interest::Read)
+    }
+
+    /// Waits, serves what came, and sends what that made.
+    pub(super) fn turn(
+        &mut self,
+        wait: Wait,
+        clock: &Clock,
+        served: &mut Served,
+    ) -> io::Result<(Now, Woken)> {
+        let wait = if self.again.is_empty() { wait } else { Wait { at_most_ns: Some(0), ..wait } };
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poller.wait(wait, &mut ready)?;
+        let now = clock.now();
+        let mut woken = Woken::Otherwise;
+        // What was left comes after what is new only in this list, and has its own bound.
+        let left = std::mem::take(&mut self.again);
+        for token in left.into_iter().chain(ready.drain(..).map(|ready| ready.token)) {
+            if token == BELL {
+                woken = Woken::ByBell;
+            } else if let Some(number) = served.sockets.named(token) {
+                self.serve(now, token, number, served)?;
+            }
+        }
+        self.ready = ready;
+        self.settle(served)?;
+        Ok((now, woken))
+    }
+
+    /// Receives from one socket, at most [`limits::RELAY_DATAGRAMS_PER_TURN_MAX`].
+    fn serve(
+        &mut self,
+        now: Now,
+        token: Token,
+        socket: u32,
+        served: &mut Served,
+    ) -> io::Result<()> {
+        let Some(fd) = served.sockets.fd(socket) else { return Ok(()) };
+        let mut asked = limits::RELAY_FIRST_BATCH;
+        let mut came = 0;
+        while came < limits::RELAY_DATAGRAMS_PER_TURN_MAX {
+            if self.used == Slots::COUNT {
+                self.flush(served);
+            }
+            let most = asked.min(Slots::COUNT - self.used);
+            let received = match self.slots.receive(fd, self.used, most) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // An error that the kernel kept for the socket; it is gone with its telling.
+                Err(_) => 0,
+            };
+            let first = self.used;
+            self.used += received;
+            came += received.max(1);
+            for slot in first..first + received {
+                self.judge(now, socket, slot, served)?;
+            }
+            if received > 0 && received < most {
+                return Ok(());
+            }
+            asked = (asked * 4).min(limits::RELAY_BATCH_MAX);
+        }
+        self.again.push(token);
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        now: Now,
+        socket: u32,
+        number: usize,
+        served: &mut Served,
+    ) -> io::Result<()> {
+        let Some(received) = self.slots.received(number) else {
+            served.tally.oversized += 1;
+            return Ok(());
+        };
+        let arrived = Arrived {
+            socket,
+            from: received.from,
+            slot: self.slots.slot_mut(number),
+            number: number as u16,
+            length: received.length,
+        };
+        let piece = served.datagram(now, arrived);
+        self.waiting.extend(piece);
+        if served.has_changes() { self.change(served) } else { Ok(()) }
+    }
+
+    /// Takes notice of sockets that were opened or are to go.
+    fn change(&mut self, served: &mut Served) -> io::Result<()> {
+        // What is under way by a socket leaves before it is closed. Slots stay as they are: some of
+        // this batch have not been looked at.
+        self.send(served);
+        while let Some(change) = served.next_change() {
+            match change {
+                Change::Opened(number) => self.watch(served, number)?,
+                Change::Closing(number) => self.forget(served, number),
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, served: &mut Served, number: u32) {
+        if let (Some(fd), Some(token)) = (served.sockets.fd(number), served.sockets.token(number)) {
+            self.poller.remove(fd, token);
+            served.sockets.close(number);
+            // The port is free from here on, as the core takes it to be. At once: the ring runs no
+            // more than some twenty pieces of work in one call.
+            self.poller.settle();
+        }
+    }
+
+    /// Closes every socket, so that each address is free when the thread has ended.
+    pub(super) fn end(&mut self, served: &mut Served) {
+        self.flush(served);
+        let numbers: Vec<u32> = served.sockets.numbers().collect();
+        for number in numbers {
+            self.forget(served, number);
+        }
+    }
+
+    /// Sends what waits, and what changed meanwhile takes hold.
+    pub(super) fn settle(&mut self, served: &mut Served) -> io::Result<()> {
+        self.flush(served);
+        if served.has_changes() { self.change(served) } else { Ok(()) }
+    }
+
+    /// Sends what waits; its slots are free afterwards.
+    fn flush(&mut self, served: &mut Served) {
+        self.send(served);
+        self.used = 0;
+    }
+
+    fn send(&mut self, served: &mut Served) {
+        // By socket, and within one in the order they came, which is that of their slots.
+        self.waiting.sort_unstable_by_key(|piece| (piece.via, piece.slot));
+        for run in self.waiting.chunk_by(|one, next| one.via == next.via) {
+            let Some(socket) = served.sockets.get(run[0].via) else { continue };
+            if let [piece] = run {
+                match socket.send_to(self.slots.piece(piece), piece.to) {
+                    Ok(_) => served.tally.sent += 1,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        served.tally.full += 1;
+                    }
+                    Err(_) => served.tally.refused += 1,
+                }
+                continue;
+            }
+            let sent = self.slots.send(socket.as_raw_fd(), run);
+            served.tally.sent += sent.sent;
+            served.tally.full += sent.full;
+            served.tally.refused += sent.refused;
+        }
+        self.waiting.clear();
+    }
+}

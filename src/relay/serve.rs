@@ -1,0 +1,201 @@
+//! One thread's core and sockets, and what becomes of each datagram.
+
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use super::board::Tally;
+use super::ring::slots::{HEADROOM_BYTES, Piece};
+use super::sockets::{Sockets, Use};
+use crate::edge::av::{Around, Arrival, Client, Opened, Output, Relay, RelayPort, Step, Transport};
+use crate::time::Now;
+
+/// A core with the sockets it speaks by.
+pub(super) struct Served {
+    pub(super) relay: Relay,
+    pub(super) sockets: Sockets,
+    pub(super) tally: Tally,
+    out: Output,
+    /// The socket of each listener, by its number.
+    listeners: Vec<u32>,
+    /// Sockets that the plane has to take notice of, in order.
+    changes: Vec<Change>,
+}
+
+/// A socket that is new, or is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Opened(u32),
+    /// Open until the plane has forgotten it.
+    Closing(u32),
+}
+
+/// A datagram where it was received.
+pub(super) struct Arrived<'a> {
+    /// Number of the socket.
+    pub(super) socket: u32,
+    pub(super) from: SocketAddr,
+    /// Its slot, whole.
+    pub(super) slot: &'a mut [u8],
+    /// Number of the slot.
+    pub(super) number: u16,
+    /// Bytes of the datagram, behind the headroom.
+    pub(super) length: usize,
+}
+
+/// Where bytes of a slot go, before anything is written to it.
+enum Way {
+    /// The answer, back.
+    Answer,
+    /// The payload, to a peer.
+    Peer { via: u32, to: SocketAddr, start: usize, length: usize },
+    /// The payload, wrapped.
+    Client { client: Client, around: Around, start: usize, length: usize },
+}
+
+impl Served {
+    /// `listeners`: the socket of each listener, by its number.
+    pub(super) fn new(relay: Relay, sockets: Sockets, listeners: Vec<u32>) -> Self {
+        Self {
+            relay,
+            sockets,
+            tally: Tally::default(),
+            out: Output::default(),
+            listeners,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Lets the core judge a datagram; returns what to send. Hot: once per datagram.
+    pub(super) fn datagram(&mut self, now: Now, arrived: Arrived<'_>) -> Option<Piece> {
+        self.tally.received += 1;
+        let Arrived { socket, from, slot, number, length } = arrived;
+        let datagram = &slot[HEADROOM_BYTES..][..length];
+        let step = match self.sockets.of(socket)? {
+            Use::Listener { number, addressed } => {
+                let client = Client { listener: number, transport: Transport::Udp, remote: from };
+                let arrival = Arrival { client, addressed, datagram };
+                self.relay.from_client(now, arrival, &mut self.out)
+            }
+            Use::Port(port) => self.relay.from_peer(now, port, from, datagram, &mut self.out),
+        };
+        let place = |payload: &[u8]| {
+            let start = payload.as_ptr().addr() - datagram.as_ptr().addr();
+            assert!(start + payload.len() <= length, "a payload lies within its datagram");
+            (HEADROOM_BYTES + start, payload.len())
+        };
+        let way = match step {
+            Step::Drop(_) => None,
+            Step::Answer => Some(Way::Answer),
+            Step::Open => {
+                self.open(now);
+                Some(Way::Answer)
+            }
+            Step::ToPeer { port, peer, payload } => {
+                let (start, length) = place(payload);
+                let via = self.sockets.of_port(port);
+                via.map(|via| Way::Peer { via, to: peer, start, length })
+            }
+            Step::ToClient { client, around, payload } => {
+                let (start, length) = place(payload);
+                Some(Way::Client { client, around, start, length })
+            }
+        };
+        self.note_closes();
+        self.write(way?, socket, from, slot, number)
+    }
+
+    /// Writes what goes before and behind into the slot.
+    fn write(
+        &self,
+        way: Way,
+        socket: u32,
+        from: SocketAddr,
+        slot: &mut [u8],
+        number: u16,
+    ) -> Option<Piece> {
+        let piece = |via: u32, to: SocketAddr, start: usize, length: usize| Piece {
+            via,
+            slot: number,
+            start: start as u16,
+            length: length as u16,
+            to,
+        };
+        match way {
+            Way::Answer => {
+                let answer = &self.out.answer;
+                slot[HEADROOM_BYTES..][..answer.len()].copy_from_slice(answer);
+                Some(piece(socket, from, HEADROOM_BYTES, answer.len()))
+            }
+            Way::Peer { via, to, start, length } => Some(piece(via, to, start, length)),
+            Way::Client { client, around, start, length } => {
+                let via = *self.listeners.get(usize::from(client.listener))?;
+                let (head, padding): (&[u8], usize) = match &around {
+                    Around::Channel(header) => (header, 0),
+                    Around::Indication { padding } => (&self.out.head, usize::from(*padding)),
+                    Around::Bare => (&[], 0),
+                };
+                slot[start - head.len()..start].copy_from_slice(head);
+                slot[start + length..][..padding].fill(0);
+                let whole = head.len() + length + padding;
+                Some(piece(via, client.remote, start - head.len(), whole))
+            }
+        }
+    }
+
+    /// Opens what the core asks for, all of it or nothing, and lets it answer.
+    fn open(&mut self, now: Now) {
+        let wanted: SmallVec<[RelayPort; 2]> = SmallVec::from_slice(&self.out.opens);
+        let mut opened: SmallVec<[u32; 2]> = SmallVec::new();
+        for port in wanted {
+            match self.sockets.open_port(port) {
+                Ok(number) => opened.push(number),
+                Err(error) => {
+                    self.tally.unopened += 1;
+                    tracing::debug!(%error, port = port.port, "a relayed port cannot be opened");
+                    for number in opened.drain(..) {
+                        self.sockets.close(number);
+                    }
+                    self.relay.opened(now, Opened::Failed, &mut self.out);
+                    return;
+                }
+            }
+        }
+        self.changes.extend(opened.iter().map(|number| Change::Opened(*number)));
+        self.relay.opened(now, Opened::All, &mut self.out);
+    }
+
+    /// Notes what the core has let go of.
+    fn note_closes(&mut self) {
+        for port in self.out.closes.drain(..) {
+            if let Some(number) = self.sockets.of_port(port) {
+                self.changes.push(Change::Closing(number));
+            }
+        }
+    }
+
+    /// Ends what has run out.
+    pub(super) fn expire(&mut self, now: Now) {
+        if self.relay.next_deadline().is_some_and(|deadline| deadline <= now.monotonic) {
+            self.relay.expire(now, &mut self.out);
+            self.note_closes();
+        }
+    }
+
+    /// Ends one client's allocation; tells whether there was one.
+    pub(super) fn kill(&mut self, client: &Client) -> bool {
+        let killed = self.relay.kill(client, &mut self.out);
+        self.note_closes();
+        killed
+    }
+
+    /// Returns a change that the plane has not seen; what was queued to be sent goes first.
+    pub(super) fn next_change(&mut self) -> Option<Change> {
+        if self.changes.is_empty() { None } else { Some(self.changes.remove(0)) }
+    }
+
+    /// Tells whether the plane has something to take notice of.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+}

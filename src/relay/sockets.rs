@@ -1,0 +1,170 @@
+//! The sockets of one thread, by number and by relayed port.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use slab::Slab;
+
+use crate::edge::av::{RelayPort, RelayedAddress};
+use crate::limits;
+use crate::poll::Token;
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Clients come in by it.
+    Listener {
+        /// Its number.
+        number: u16,
+        /// The address that clients send to: the node's own, or the pool's.
+        addressed: SocketAddr,
+    },
+    /// A relayed port.
+    Port(RelayPort),
+}
+
+/// A socket, as its owner knows it.
+#[derive(Debug)]
+struct Open {
+    socket: UdpSocket,
+    of: Use,
+    generation: u32,
+}
+
+/// All sockets of one thread.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    open: Slab<Open>,
+    /// For each relayed address, the number of each port's socket: a look-up without a hash, for
+    /// 256 KiB an address.
+    ports: Vec<Box<[u32]>>,
+    relayed: Vec<RelayedAddress>,
+    dscp: u8,
+    generation: u32,
+}
+
+/// No socket.
+const NONE: u32 = u32::MAX;
+
+impl Sockets {
+    /// Returns no sockets yet; those of ports will be bound to the addresses of `relayed` and
+    /// marked with `dscp`.
+    pub(super) fn new(relayed: Vec<RelayedAddress>, dscp: u8) -> Self {
+        let ports = relayed.iter().map(|_| vec![NONE; 1 << 16].into()).collect();
+        Self { open: Slab::new(), ports, relayed, dscp, generation: 0 }
+    }
+
+    /// Takes a listener's socket.
+    pub(super) fn listener(
+        &mut self,
+        socket: UdpSocket,
+        number: u16,
+        addressed: SocketAddr,
+    ) -> u32 {
+        self.insert(socket, Use::Listener { number, addressed })
+    }
+
+    /// Opens the socket of a relayed port.
+    ///
+    /// # Errors
+    /// The kernel's: the port is somebody else's, no descriptor is left, the address is not here.
+    pub(super) fn open_port(&mut self, port: RelayPort) -> io::Result<u32> {
+        let address = SocketAddr::new(self.relayed[usize::from(port.address)].bound, port.port);
+        let socket = bind(address, self.dscp)?;
+        let number = self.insert(socket, Use::Port(port));
+        let place = &mut self.ports[usize::from(port.address)][usize::from(port.port)];
+        assert_eq!(*place, NONE, "a port is opened once");
+        *place = number;
+        Ok(number)
+    }
+
+    fn insert(&mut self, socket: UdpSocket, of: Use) -> u32 {
+        self.generation = self.generation.wrapping_add(1) & GENERATION_MAX;
+        let open = Open { socket, of, generation: self.generation };
+        self.open.insert(open) as u32
+    }
+
+    /// Closes a socket that no poller knows any more.
+    pub(super) fn close(&mut self, number: u32) {
+        let Some(Open { of, .. }) = self.open.try_remove(number as usize) else { return };
+        if let Use::Port(port) = of {
+            self.ports[usize::from(port.address)][usize::from(port.port)] = NONE;
+        }
+    }
+
+    /// Returns the socket of a port. Hot: once per datagram to a peer.
+    pub(super) fn of_port(&self, port: RelayPort) -> Option<u32> {
+        let number = self.ports[usize::from(port.address)][usize::from(port.port)];
+        (number != NONE).then_some(number)
+    }
+
+    pub(super) fn of(&self, number: u32) -> Option<Use> {
+        self.open.get(number as usize).map(|open| open.of)
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&UdpSocket> {
+        self.open.get(number as usize).map(|open| &open.socket)
+    }
+
+    pub(super) fn fd(&self, number: u32) -> Option<RawFd> {
+        self.get(number).map(|socket| socket.as_raw_fd())
+    }
+
+    /// Returns how a poller is to name a socket.
+    pub(super) fn token(&self, number: u32) -> Option<Token> {
+        let open = self.open.get(number as usize)?;
+        Some(Token(u64::from(open.generation) << 32 | u64::from(number)))
+    }
+
+    /// Returns the number that a token stands for; `None` once its socket is closed.
+    pub(super) fn named(&self, token: Token) -> Option<u32> {
+        let number = token.0 as u32;
+        (self.token(number) == Some(token)).then_some(number)
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.open.iter().map(|(number, _)| number as u32)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+/// Generations wrap below the tokens that are nobody's.
+const GENERATION_MAX: u32 = 0x7fff_ffff;
+
+/// Makes a socket for datagrams. Nobody else may have the address: a second edge on one machine is
+/// an error, not half of the traffic.
+fn bind(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address(address);
+    let kind = socket2::Type::DGRAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if dscp > 0 {
+        let marks = u32::from(dscp) << 2;
+        if address.is_ipv6() {
+            socket.set_tclass_v6(marks)?;
+        } else {
+            socket.set_tos_v4(marks)?;
+        }
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Makes a socket for clients, with room for a burst of all of them.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn bind_listener(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
+    let socket = bind(address, dscp)?;
+    let options = socket2::SockRef::from(&socket);
+    // The kernel gives what net.core.rmem_max allows.
+    options.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    options.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    Ok(socket)
+}

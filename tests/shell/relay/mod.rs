@@ -1,0 +1,7 @@
+//! The relay's shell over the kernel, by ring and by epoll: what clients and peers of real sockets
+//! see, and that nothing is left behind.
+
+mod hostile;
+mod media;
+mod operating;
+mod turn;

@@ -526,6 +526,13 @@ pub const GATEWAY_RECALL_EACH_MS: u64 = 2;
 pub const GATEWAY_ENDINGS_PER_CHORE_MAX: usize = 2_000;
 /// Outcomes told in one turn; the rest in the next, at once.
 pub const GATEWAY_OUTCOMES_PER_TURN_MAX: usize = 4_096;
+/// Memory in which pages of the store are kept: all of a store of some thousand authorisations.
+pub const GATEWAY_STORE_CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Changes that wait to be written, about 200 bytes each. A disk that commits in 10 ms writes
+/// [`GATEWAY_STORE_BATCH_MAX`] of them in that time.
+pub const GATEWAY_STORE_QUEUE_MAX: usize = 64 * 1024;
+/// Changes written in one transaction.
+pub const GATEWAY_STORE_BATCH_MAX: usize = 1_024;
 
 const _: () = assert!(GATEWAY_SERVER_MS < TIMER_F_MS && XMPP_QUEUE_MS < GATEWAY_SERVER_MS);
 const _: () = assert!(GATEWAY_WAITING_MS + GATEWAY_POLL_MS < XMPP_QUEUE_MS);

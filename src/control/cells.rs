@@ -1,8 +1,12 @@
 //! What the cores of the XMPP roles have counted, as it was at most a second ago: written by their
 //! shards, read by the admin thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
+
+use super::authorisations::Keeper;
 use crate::edge::gateway::counters::Counters as OfGateway;
 use crate::edge::gateway::{Gateway, translate};
 use crate::edge::xmpp_proxy::XmppProxy;
@@ -68,6 +72,7 @@ pub(super) struct GatewayCells {
     links: Cells,
     /// In the order of [`Self::HELD`].
     held: Cells,
+    keeper: ArcSwapOption<Keeper>,
 }
 
 impl GatewayCells {
@@ -80,7 +85,14 @@ impl GatewayCells {
             losses: Cells::new(translate::Loss::ALL.len()),
             links: Cells::new(1),
             held: Cells::new(Self::HELD.len()),
+            keeper: ArcSwapOption::empty(),
         }
+    }
+
+    /// Says who writes to the gateway's store; `None`: nobody, and the last to let go of whoever
+    /// did waits until all is written.
+    pub(super) fn keep_with(&self, keeper: Option<Arc<Keeper>>) {
+        self.keeper.store(keeper);
     }
 
     /// Copies what the core of the calling shard has counted.
@@ -94,6 +106,8 @@ impl GatewayCells {
     pub(super) fn export(&self, exporter: &mut Exporter) {
         self.counted.export(&catalogue::gateway(), exporter);
         self.links.export(&[catalogue::GATEWAY_LINKS], exporter);
+        let unwritten = self.keeper.load().as_ref().map_or(0, |keeper| keeper.failed());
+        exporter.set(&catalogue::GATEWAY_UNWRITTEN, &[], unwritten);
         for (loss, value) in translate::Loss::ALL.iter().zip(self.losses.values()) {
             exporter.set(&catalogue::GATEWAY_LOSSES, &[loss.as_str()], value);
         }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crossbeam::channel;
 use tokio::sync::mpsc;
 
+use super::authorisations::Keeper;
 use super::board::{self, AccessCells, Board};
 use super::keys::Keys;
 use super::roles::Roles;
@@ -33,8 +34,10 @@ pub(super) struct Spawning<'a> {
     pub(super) roles: Roles,
     pub(super) keys: Keys,
     pub(super) ties: Ties,
-    /// What a gateway is to remember, and where it writes what it learns.
-    pub(super) remembered: Option<(Vec<gateway::Authorisation>, shard::Remember)>,
+    /// What the store of a gateway holds.
+    pub(super) remembered: Vec<gateway::Authorisation>,
+    /// Writes to that store.
+    pub(super) keeper: Option<Arc<Keeper>>,
 }
 
 /// The ends of the channels that every shard gets a copy of.
@@ -118,15 +121,18 @@ impl Spawning<'_> {
     }
 
     fn gateway(&mut self, config: &Config, setup: shard::Setup) -> anyhow::Result<Started> {
-        let (remembered, remember) = self.remembered.take().unzip();
         let of_core = gateway::Setup {
-            remembered: remembered.unwrap_or_default(),
+            remembered: std::mem::take(&mut self.remembered),
             seed: self.keys.seed,
             ..gateway_setup(config, self.keys.process)
         };
         let board = Arc::clone(self.board);
         let observe = move |core: &Gateway| board.gateway.publish(core);
         let make = move |snapshot| Gateway::new(of_core, snapshot);
+        let remember = self
+            .keeper
+            .take()
+            .map(|keeper| -> shard::Remember { Box::new(move |changes| keeper.take(changes)) });
         let links = Links { remember, ..self.links(Box::new(observe)) };
         Ok(shard::spawn(setup, links, self.board.clock, make)?)
     }

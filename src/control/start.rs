@@ -13,6 +13,7 @@ use crossbeam::channel;
 use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::authorisations::{Keeper, Store};
 use super::board::{Board, Stage};
 use super::crl;
 use super::keys::Keys;
@@ -23,6 +24,7 @@ use super::{convert, decisions, log, notes, scores};
 use crate::admin::{self, View as _};
 use crate::config::Config;
 use crate::dns::resolver::{self, Asked, Resolver};
+use crate::edge::gateway::Authorisation;
 use crate::edge::{Drain, Note};
 use crate::limits;
 use crate::policy::{self, Snapshot};
@@ -92,6 +94,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     options.discovery_key = keys.process;
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
     let roles = Roles::of(&config)?;
+    let (remembered, keeper) = authorisations(&config, &clock)?;
     raise_descriptors(&config);
     let passed = std::mem::take(&mut options.sockets);
     let (sockets, locks) = listen(&config, &roles, passed)?;
@@ -124,6 +127,7 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         spawn_control(&board, roles.total(), keys.process, &lists, reported)?;
     let (retired, retirees) = channel::unbounded();
     let freeing = super::behind::free_behind(retirees)?;
+    board.gateway.keep_with(keeper.clone());
     board.relays.start(&board.config.load(), &clock, &keys.process)?;
     let mut running = Running {
         board,
@@ -145,7 +149,8 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         roles,
         keys,
         ties: Ties { questions, retired, notes: notes_to, decisions: decisions_to },
-        remembered: None,
+        remembered,
+        keeper,
     };
     // Dropping `running` on an error ends the shards that have been started.
     for (number, listeners) in sockets.into_iter().enumerate() {
@@ -158,6 +163,18 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     running.board.set_stage(Stage::Serving);
     Ok(running)
 }
+
+/// Opens the store of authorisations where a gateway has one; returns what it holds, and who writes
+/// to it.
+fn authorisations(config: &Config, clock: &Clock) -> anyhow::Result<Authorisations> {
+    let store = config.gateway.store.as_ref().filter(|_| config.runs_gateway());
+    let Some(file) = store else { return Ok((Vec::new(), None)) };
+    let (store, remembered) = Store::open(file, clock.now().unix_s)?;
+    let keeper = Keeper::start(store).context("no thread for the store of authorisations")?;
+    Ok((remembered, Some(Arc::new(keeper))))
+}
+
+type Authorisations = (Vec<Authorisation>, Option<Arc<Keeper>>);
 
 impl Running {
     /// Returns where metrics and health are asked, with the ports the kernel chose.
@@ -249,6 +266,7 @@ impl Running {
             // Its panic was told by the hook.
             let _ = thread.join();
         }
+        self.board.gateway.keep_with(None);
         for thread in [self.notes.take(), self.decisions.take(), self.freeing.take()] {
             let _ = thread.map(JoinHandle::join);
         }

@@ -36,10 +36,11 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         while let Some(leg) = self.effects.named.pop() {
             self.want_lists(now, leg);
         }
-        for change in self.effects.authorisations.drain(..) {
+        if !self.effects.authorisations.is_empty() {
             if let Some(remember) = &mut self.links.remember {
-                remember(change);
+                remember(&mut self.effects.authorisations);
             }
+            self.effects.authorisations.clear();
         }
     }
 

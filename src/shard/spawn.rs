@@ -85,8 +85,8 @@ pub struct DecidedOn {
     pub decided: Box<Decided>,
 }
 
-/// Takes a change for the store of authorisations.
-pub type Remember = Box<dyn FnMut(gateway::Change) + Send>;
+/// Takes changes for the store of authorisations, in order.
+pub type Remember = Box<dyn FnMut(&mut Vec<gateway::Change>) + Send>;
 
 /// Looks at a core from its own thread.
 pub type Observe<C> = Box<dyn FnMut(&C) + Send>;

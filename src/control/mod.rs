@@ -11,6 +11,7 @@
 //! [`start`] runs one edge, and several can run in one process; the log, the signals and the panic
 //! hook belong to the process and are set up by `entente run`.
 
+pub mod authorisations;
 mod behind;
 mod board;
 mod certificates;

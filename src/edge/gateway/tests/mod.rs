@@ -1,0 +1,9 @@
+mod chat;
+mod drain;
+mod links;
+mod pager;
+mod refusals;
+mod restart;
+mod subscription;
+mod watch;
+mod world;

@@ -64,8 +64,8 @@ catalogue! {
     /// What the gateway keeps: contacts, dialogs by which users watch contacts and contacts users,
     /// and chats.
     GATEWAY_HELD: Gauge, "entente_gateway_held", ["kind"];
-    /// Authorisations that could not be written to the store, so that they are asked for again after
-    /// a restart.
+    /// Authorisations that could not be written to the store, so that they are asked for again
+    /// after a restart.
     GATEWAY_UNWRITTEN: Counter, "entente_gateway_unwritten_total", [];
     /// What translations between SIP and XMPP left out or made less of, by what it was.
     GATEWAY_LOSSES: Counter, "entente_gateway_losses_total", ["loss"];

@@ -14,6 +14,7 @@
 pub mod authorisations;
 mod behind;
 mod board;
+mod cells;
 mod certificates;
 mod convert;
 mod crl;
@@ -23,6 +24,7 @@ mod diff;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod keys;
 mod limits;
 mod listeners;
 mod log;
@@ -32,6 +34,7 @@ mod relays;
 mod reload;
 mod roles;
 mod scores;
+mod spawn;
 mod start;
 mod steps;
 

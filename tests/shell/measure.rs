@@ -176,7 +176,6 @@ impl Rig {
             notes,
             decisions: None,
             observe: None,
-            remember: None,
         };
         let settings = Settings { coalesce_us, ..Settings::new(0) };
         let core = length.is_measured().then_some(0);

@@ -292,7 +292,6 @@ impl World {
             notes,
             decisions: None,
             observe: None,
-            remember: None,
         };
         let door = ListenerSocket {
             listener: Door,

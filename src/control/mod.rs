@@ -14,6 +14,7 @@
 pub mod authorisations;
 mod behind;
 mod board;
+mod cells;
 mod certificates;
 mod convert;
 mod crl;
@@ -23,7 +24,7 @@ mod diff;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod gateway;
+mod keys;
 mod limits;
 mod listeners;
 mod log;
@@ -33,6 +34,7 @@ mod relays;
 mod reload;
 mod roles;
 mod scores;
+mod spawn;
 mod start;
 mod steps;
 
@@ -40,7 +42,6 @@ pub use behind::behind;
 pub use convert::{identity_plan, rules, tls_plan, trust_sources};
 pub use dialback::dialback_secrets;
 pub use diff::{Difference, Named, Side, difference};
-pub use gateway::gateway_setup;
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use log::Log;
 pub use relays::relay_peers;

@@ -59,12 +59,16 @@ catalogue! {
     XMPP_STREAMS: Gauge, "entente_xmpp_proxy_streams", [];
     /// Bytes of stanzas that wait for a stream to a partner.
     XMPP_QUEUED_BYTES: Gauge, "entente_xmpp_proxy_queued_bytes", [];
-    /// What translations between SIP and XMPP left out, by what it was.
+    /// Links between the gateway and edges that are up.
+    GATEWAY_LINKS: Gauge, "entente_gateway_links", [];
+    /// What the gateway keeps: contacts, dialogs by which users watch contacts and contacts users,
+    /// and chats.
+    GATEWAY_HELD: Gauge, "entente_gateway_held", ["kind"];
+    /// Authorisations that could not be written to the store, so that they are asked for again
+    /// after a restart.
+    GATEWAY_UNWRITTEN: Counter, "entente_gateway_unwritten_total", [];
+    /// What translations between SIP and XMPP left out or made less of, by what it was.
     GATEWAY_LOSSES: Counter, "entente_gateway_losses_total", ["loss"];
-    /// What the XMPP gateway holds: links, contacts, watches, subscriptions, chats.
-    GATEWAY_HELD: Gauge, "entente_gateway_held", ["what"];
-    /// Authorisations that could not be written to the store.
-    GATEWAY_STORE_FAILED: Counter, "entente_gateway_store_failed_total", [];
     /// Connections that exist, by kind; half-open ones are among the accepted.
     CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
     /// Limits of the configuration.
@@ -172,40 +176,29 @@ pub fn of_shard(series: &shard::Series) -> Series {
 /// Returns what the Access Edge counts, in the order of its own names.
 #[must_use]
 pub fn access() -> Vec<Series> {
-    let counters = access::counters::Counters::NAMES.iter().zip(access::counters::Counters::HELP);
-    counters
-        .map(|(name, help)| Series {
-            name: format!("entente_access_{name}_total").into(),
-            kind: Kind::Counter,
-            help: help.trim_ascii(),
-            labels: Cow::Borrowed(&[]),
-        })
-        .collect()
+    use access::counters::Counters;
+    of_core("access", Counters::NAMES, Counters::HELP)
 }
 
-/// Returns the counters of the XMPP proxy, in the order of their values.
+/// Returns what the XMPP proxy counts, in the order of its own names.
 #[must_use]
 pub fn xmpp_proxy() -> Vec<Series> {
-    let counters = xmpp_proxy::counters::Counters::NAMES.iter();
-    counters
-        .zip(xmpp_proxy::counters::Counters::HELP)
-        .map(|(name, help)| Series {
-            name: format!("entente_xmpp_proxy_{name}_total").into(),
-            kind: Kind::Counter,
-            help: help.trim_ascii(),
-            labels: Cow::Borrowed(&[]),
-        })
-        .collect()
+    use xmpp_proxy::counters::Counters;
+    of_core("xmpp_proxy", Counters::NAMES, Counters::HELP)
 }
 
-/// Returns the counters of the XMPP gateway, in the order of their values.
+/// Returns what the gateway counts, in the order of its own names.
 #[must_use]
 pub fn gateway() -> Vec<Series> {
-    let counters = gateway::counters::Counters::NAMES.iter();
+    use gateway::counters::Counters;
+    of_core("gateway", Counters::NAMES, Counters::HELP)
+}
+
+fn of_core(part: &str, names: &[&str], help: &'static [&'static str]) -> Vec<Series> {
+    let counters = names.iter().zip(help);
     counters
-        .zip(gateway::counters::Counters::HELP)
         .map(|(name, help)| Series {
-            name: format!("entente_gateway_{name}_total").into(),
+            name: format!("entente_{part}_{name}_total").into(),
             kind: Kind::Counter,
             help: help.trim_ascii(),
             labels: Cow::Borrowed(&[]),

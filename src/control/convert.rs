@@ -337,6 +337,7 @@ pub fn tls_plan(
                 class: listener.class,
                 identity: config.identities[config.listener_identity(listener)].name.clone(),
             })
+            .chain(super::relays::tls_plan(config))
             .collect(),
         trust: trust_sources(&config.tls.trust),
         internal_trust: trust_sources(config.internal_trust()),

@@ -125,7 +125,8 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let (control, questions) = spawn_control(&board, roles.total(), &lists, reported)?;
     let (retired, retirees) = channel::unbounded();
     let freeing = super::behind::free_behind(retirees)?;
-    board.relays.start(&board.config.load(), &clock, &keys(&board.config.load())?.process)?;
+    let material = published.material.load_full();
+    board.relays.start(&board.config.load(), &material, &clock, &options.discovery_key)?;
     let mut running = Running {
         board,
         published,

@@ -4,8 +4,10 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 
+use super::frames::Left;
 use super::ring::slots::{Piece, Slots};
 use super::serve::{Arrived, Change, Served};
+use super::streams::Named;
 use crate::limits;
 use crate::poll::{Interest, Poller, Ready, Token, Wait};
 use crate::time::{Clock, Now};
@@ -47,6 +49,9 @@ impl<P: Poller> Portable<P> {
         for number in served.sockets.numbers() {
             plane.watch(served, number)?;
         }
+        for (fd, token) in served.streams.doors() {
+            plane.poller.add(fd, token, Interest::Read)?;
+        }
         Ok(plane)
     }
 
@@ -81,10 +86,17 @@ impl<P: Poller> Portable<P> {
                 woken = Woken::ByBell;
             } else if let Some(number) = served.sockets.named(token) {
                 self.serve(now, token, number, served)?;
+            } else if let Some(named) = served.streams.named(token) {
+                if served.stream_ready(now, named) == Left::More {
+                    self.again.push(token);
+                }
+                if served.has_changes() {
+                    self.change(served)?;
+                }
             }
         }
         self.ready = ready;
-        self.settle(served)?;
+        self.settle(now, served)?;
         Ok((now, woken))
     }
 
@@ -157,6 +169,8 @@ impl<P: Poller> Portable<P> {
             match change {
                 Change::Opened(number) => self.watch(served, number)?,
                 Change::Closing(number) => self.forget(served, number),
+                Change::LineOpened(number) => self.watch_line(served, number)?,
+                Change::LineClosing(token) => self.forget_line(served, token),
             }
         }
         Ok(())
@@ -172,6 +186,22 @@ impl<P: Poller> Portable<P> {
         }
     }
 
+    fn watch_line(&mut self, served: &Served, number: u32) -> io::Result<()> {
+        let (Some(fd), Some(token)) = (served.streams.fd(number), served.streams.token(number))
+        else {
+            return Ok(());
+        };
+        self.poller.add(fd, token, Interest::ReadWrite)
+    }
+
+    fn forget_line(&mut self, served: &mut Served, token: Token) {
+        let Some(Named::Line(number)) = served.streams.named(token) else { return };
+        if let Some(fd) = served.streams.fd(number) {
+            self.poller.remove(fd, token);
+            served.line_gone(token);
+        }
+    }
+
     /// Closes every socket, so that each address is free when the thread has ended.
     pub(super) fn end(&mut self, served: &mut Served) {
         self.flush(served);
@@ -179,11 +209,22 @@ impl<P: Poller> Portable<P> {
         for number in numbers {
             self.forget(served, number);
         }
+        for (fd, token) in served.streams.doors() {
+            self.poller.remove(fd, token);
+        }
+        for number in served.streams.numbers() {
+            if let Some(token) = served.streams.token(number) {
+                self.forget_line(served, token);
+            }
+        }
+        self.poller.settle();
+        served.streams.doors.clear();
     }
 
     /// Sends what waits, and what changed meanwhile takes hold.
-    pub(super) fn settle(&mut self, served: &mut Served) -> io::Result<()> {
+    pub(super) fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()> {
         self.flush(served);
+        served.flush_streams(now);
         if served.has_changes() { self.change(served) } else { Ok(()) }
     }
 
@@ -199,13 +240,7 @@ impl<P: Poller> Portable<P> {
         for run in self.waiting.chunk_by(|one, next| one.via == next.via) {
             let Some(socket) = served.sockets.get(run[0].via) else { continue };
             if let [piece] = run {
-                match socket.send_to(self.slots.piece(piece), piece.to) {
-                    Ok(_) => served.tally.sent += 1,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        served.tally.full += 1;
-                    }
-                    Err(_) => served.tally.refused += 1,
-                }
+                served.tally.sent(socket.send_to(self.slots.piece(piece), piece.to));
                 continue;
             }
             let sent = self.slots.send(socket.as_raw_fd(), run);

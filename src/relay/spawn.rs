@@ -12,24 +12,38 @@ use super::board::{Board, Observed};
 use super::portable::{Portable, Woken};
 use super::serve::Served;
 use super::sockets::{self, Sockets};
+use super::streams::{Door, Streams};
 use crate::edge::av::{
     self, Admission, Client, Credentials, Peers, Ports, Quotas, Relay, RelayPort, Traffic,
+    Transport,
 };
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
 use crate::poll::uring::Uring;
 use crate::poll::{Choice, Poller, Wait, Waker};
 use crate::time::{Clock, Monotonic, Now};
+use crate::tls;
 
 /// What a relay thread is made from.
 #[derive(Debug)]
 pub struct Setup {
     /// Its core. A listener whose node has port 0 is told by the port that its socket gets.
     pub core: av::Setup,
-    /// Where the socket of each listener is bound, in the order of the core's listeners.
-    pub listen: Vec<SocketAddr>,
+    /// The socket of each listener, in the order of the core's listeners.
+    pub listen: Vec<Listen>,
     /// Numbers.
     pub settings: Settings,
+}
+
+/// A socket that clients come in by.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// What comes by it.
+    pub transport: Transport,
+    /// How TLS is accepted on its streams; `None`: it is not.
+    pub tls: Option<Arc<tls::Server>>,
 }
 
 /// The numbers a relay thread works by.
@@ -69,7 +83,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { address, error } => {
-                write!(f, "datagrams for {address} cannot be received: {error}")
+                write!(f, "{address} cannot be bound: {error}")
             }
             Self::Thread(error) => write!(f, "the relay's thread cannot start: {error}"),
         }
@@ -105,6 +119,7 @@ pub struct Listing {
 /// What is asked of the thread.
 enum Order {
     Adopt(Box<(Credentials, Peers, Quotas)>),
+    AdoptTls(Vec<Option<Arc<tls::Server>>>),
     Admit(Admission),
     List { skip: usize, most: usize, reply: Sender<Listing> },
     Kill { client: Client, reply: Sender<bool> },
@@ -137,15 +152,35 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let mut sockets = Sockets::new(core.relayed.clone(), settings.dscp);
     let mut numbers = Vec::with_capacity(listen.len());
     let mut listeners = Vec::with_capacity(listen.len());
-    for (place, (address, of)) in listen.iter().zip(&mut core.listeners).enumerate() {
-        let failed = |error| StartError::Bind { address: *address, error };
-        let socket = sockets::bind_listener(*address, settings.dscp).map_err(failed)?;
-        let bound = socket.local_addr().map_err(failed)?;
-        if of.node.port() == 0 {
-            of.node.set_port(bound.port());
-        }
+    let mut doors = Vec::new();
+    for (place, (listen, of)) in listen.into_iter().zip(&mut core.listeners).enumerate() {
+        let address = listen.address;
+        let failed = |error| StartError::Bind { address, error };
+        let addressed = |of: &mut av::Listener, bound: SocketAddr| {
+            if of.node.port() == 0 {
+                of.node.set_port(bound.port());
+            }
+            of.vip.unwrap_or(of.node)
+        };
+        let bound = match listen.transport {
+            Transport::Udp => {
+                let socket = sockets::bind_listener(address, settings.dscp).map_err(failed)?;
+                let bound = socket.local_addr().map_err(failed)?;
+                let addressed = addressed(of, bound);
+                numbers.push(Some(sockets.listener(socket, place as u16, addressed)));
+                bound
+            }
+            Transport::Stream => {
+                let listener = sockets::bind_door(address).map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                let addressed = addressed(of, bound);
+                let server = listen.tls;
+                doors.push(Door { listener, number: place as u16, addressed, server });
+                numbers.push(None);
+                bound
+            }
+        };
         listeners.push(bound);
-        numbers.push(sockets.listener(socket, place as u16, of.vip.unwrap_or(of.node)));
     }
     if let Ports::Shared(ports) = &core.ports {
         let addresses = 0..core.relayed.len() as u8;
@@ -161,7 +196,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let waker = Arc::new(Waker::new().map_err(StartError::Thread)?);
     let board = Arc::new(Board::default());
     let (orders, inbox) = channel::bounded(limits::RELAY_ORDERS_MAX);
-    let served = Served::new(Relay::new(core, clock.now()), sockets, numbers);
+    let served = Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors), numbers);
     let (started, starting) = channel::bounded(1);
     let begin = Begin {
         served,
@@ -202,6 +237,11 @@ impl Handle {
     /// Puts other credentials, peers and quotas in force; allocations stay.
     pub fn adopt(&self, credentials: Credentials, peers: Peers, quotas: Quotas) {
         self.order(Order::Adopt(Box::new((credentials, peers, quotas))));
+    }
+
+    /// Accepts TLS by other material from here on: one for each listener.
+    pub fn adopt_tls(&self, of_listeners: Vec<Option<Arc<tls::Server>>>) {
+        self.order(Order::AdoptTls(of_listeners));
     }
 
     /// Takes new allocations, or no more.
@@ -364,7 +404,7 @@ impl<P: Poller> Worker<P> {
             }
         }
         self.served.expire(now);
-        self.plane.settle(&mut self.served)?;
+        self.plane.settle(now, &mut self.served)?;
         if now.monotonic >= self.published.plus_ms(limits::COUNTERS_PUBLISH_MS) {
             self.publish(now.monotonic);
         }
@@ -376,6 +416,11 @@ impl<P: Poller> Worker<P> {
             Order::Adopt(adopted) => {
                 let (credentials, peers, quotas) = *adopted;
                 self.served.relay.adopt(credentials, peers, quotas);
+            }
+            Order::AdoptTls(of_listeners) => {
+                for door in &mut self.served.streams.doors {
+                    door.server = of_listeners.get(usize::from(door.number)).cloned().flatten();
+                }
             }
             Order::Admit(admission) => self.served.relay.admit(admission),
             Order::List { skip, most, reply } => {
@@ -408,6 +453,7 @@ impl<P: Poller> Worker<P> {
             allocations: self.served.relay.allocations(),
             free_ports: self.served.relay.free_ports(),
             sockets: self.served.sockets.len(),
+            streams: self.served.streams.len(),
         });
     }
 }

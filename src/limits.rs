@@ -307,6 +307,10 @@ pub const TURN_SOURCES: usize = 4_096;
 pub const RELAY_DATAGRAM_BYTES_MAX: usize = 4_096;
 /// Slots that one thread receives into between two flushes, 4.3 KB each.
 pub const RELAY_SLOTS: usize = 256;
+/// Slots that a relay's ring is lent, 4.3 KB each: what comes while a turn is served.
+pub const RELAY_LENT_SLOTS: usize = 1_024;
+/// Batches of [`RELAY_SLOTS`] completions served in one turn of a relay's ring.
+pub const RELAY_BATCHES_PER_TURN: usize = 4;
 /// Datagrams served from one socket in one turn; the rest waits in the socket.
 pub const RELAY_DATAGRAMS_PER_TURN_MAX: usize = 256;
 /// Datagrams asked for in a turn's first call for a socket: a relayed port mostly has one or two.

@@ -466,7 +466,7 @@ mod tests {
     fn the_plan_names_each_listeners_identity() {
         let plan = tls_plan(&fixture("full.toml"), 3, 0, None);
         let names: Vec<_> = plan.listeners.iter().map(|l| l.identity.as_str()).collect();
-        let expected = ["access", "access", "inside", "access", "access", "inside"];
+        let expected = ["access", "access", "inside", "access", "access", "inside", "access"];
         assert_eq!(names, expected);
         assert_eq!(plan.trust, [tls::TrustSource::System]);
         assert_eq!(plan.epoch, 3);

@@ -27,6 +27,9 @@ impl Roles {
         let xmpp_proxy = usize::from(config.runs_xmpp_proxy());
         let access = match config.runs_access_edge() {
             true => shard_count(config)?.min(limits::SHARDS_MAX - xmpp_proxy),
+            // A relay alone: what watches the shards counts on one, and one that nobody connects
+            // to sleeps.
+            false if xmpp_proxy == 0 => 1,
             false => 0,
         };
         Ok(Self { access, xmpp_proxy })

@@ -18,6 +18,8 @@
 
 mod board;
 mod frames;
+mod multishot;
+mod plane;
 mod portable;
 #[allow(
     unsafe_code,

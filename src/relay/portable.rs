@@ -2,18 +2,16 @@
 //! call for all that leaves by one socket.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::RawFd;
 
 use super::frames::Left;
+use super::plane::{BELL, Plane, Woken, send};
 use super::ring::slots::{Piece, Slots};
 use super::serve::{Arrived, Change, Served};
 use super::streams::Named;
 use crate::limits;
 use crate::poll::{Interest, Poller, Ready, Token, Wait};
 use crate::time::{Clock, Now};
-
-/// The bell of the thread's box.
-pub(super) const BELL: Token = Token(u64::MAX - 1);
 
 /// A poller, memory for datagrams, and what waits to be sent.
 pub(super) struct Portable<P> {
@@ -27,20 +25,13 @@ pub(super) struct Portable<P> {
     again: Vec<Token>,
 }
 
-/// Whether the bell was rung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
-    ByBell,
-    Otherwise,
-}
-
 impl<P: Poller> Portable<P> {
     /// Watches the bell and every socket of `served`.
     pub(super) fn new(mut poller: P, bell: RawFd, served: &Served) -> io::Result<Self> {
         poller.add(bell, BELL, Interest::Read)?;
         let mut plane = Self {
             poller,
-            slots: Slots::new(),
+            slots: Slots::new(Slots::COUNT),
             used: 0,
             waiting: Vec::with_capacity(Slots::COUNT),
             ready: Vec::new(),
@@ -55,49 +46,12 @@ impl<P: Poller> Portable<P> {
         Ok(plane)
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.poller.name()
-    }
-
     fn watch(&mut self, served: &Served, number: u32) -> io::Result<()> {
         let (Some(fd), Some(token)) = (served.sockets.fd(number), served.sockets.token(number))
         else {
             return Ok(());
         };
         self.poller.add(fd, token, Interest::Read)
-    }
-
-    /// Waits, serves what came, and sends what that made.
-    pub(super) fn turn(
-        &mut self,
-        wait: Wait,
-        clock: &Clock,
-        served: &mut Served,
-    ) -> io::Result<(Now, Woken)> {
-        let wait = if self.again.is_empty() { wait } else { Wait { at_most_ns: Some(0), ..wait } };
-        let mut ready = std::mem::take(&mut self.ready);
-        self.poller.wait(wait, &mut ready)?;
-        let now = clock.now();
-        let mut woken = Woken::Otherwise;
-        // What was left comes after what is new only in this list, and has its own bound.
-        let left = std::mem::take(&mut self.again);
-        for token in left.into_iter().chain(ready.drain(..).map(|ready| ready.token)) {
-            if token == BELL {
-                woken = Woken::ByBell;
-            } else if let Some(number) = served.sockets.named(token) {
-                self.serve(now, token, number, served)?;
-            } else if let Some(named) = served.streams.named(token) {
-                if served.stream_ready(now, named) == Left::More {
-                    self.again.push(token);
-                }
-                if served.has_changes() {
-                    self.change(served)?;
-                }
-            }
-        }
-        self.ready = ready;
-        self.settle(now, served)?;
-        Ok((now, woken))
     }
 
     /// Receives from one socket, at most [`limits::RELAY_DATAGRAMS_PER_TURN_MAX`].
@@ -202,8 +156,56 @@ impl<P: Poller> Portable<P> {
         }
     }
 
-    /// Closes every socket, so that each address is free when the thread has ended.
-    pub(super) fn end(&mut self, served: &mut Served) {
+    /// Sends what waits; its slots are free afterwards.
+    fn flush(&mut self, served: &mut Served) {
+        self.send(served);
+        self.used = 0;
+    }
+
+    fn send(&mut self, served: &mut Served) {
+        send(&mut self.slots, &mut self.waiting, served);
+    }
+}
+
+impl<P: Poller> Plane for Portable<P> {
+    fn name(&self) -> &'static str {
+        self.poller.name()
+    }
+
+    fn turn(&mut self, wait: Wait, clock: &Clock, served: &mut Served) -> io::Result<(Now, Woken)> {
+        let wait = if self.again.is_empty() { wait } else { Wait { at_most_ns: Some(0), ..wait } };
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poller.wait(wait, &mut ready)?;
+        let now = clock.now();
+        let mut woken = Woken::Otherwise;
+        // What was left comes after what is new only in this list, and has its own bound.
+        let left = std::mem::take(&mut self.again);
+        for token in left.into_iter().chain(ready.drain(..).map(|ready| ready.token)) {
+            if token == BELL {
+                woken = Woken::ByBell;
+            } else if let Some(number) = served.sockets.named(token) {
+                self.serve(now, token, number, served)?;
+            } else if let Some(named) = served.streams.named(token) {
+                if served.stream_ready(now, named) == Left::More {
+                    self.again.push(token);
+                }
+                if served.has_changes() {
+                    self.change(served)?;
+                }
+            }
+        }
+        self.ready = ready;
+        self.settle(now, served)?;
+        Ok((now, woken))
+    }
+
+    fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()> {
+        self.flush(served);
+        served.flush_streams(now);
+        if served.has_changes() { self.change(served) } else { Ok(()) }
+    }
+
+    fn end(&mut self, served: &mut Served) {
         self.flush(served);
         let numbers: Vec<u32> = served.sockets.numbers().collect();
         for number in numbers {
@@ -219,35 +221,5 @@ impl<P: Poller> Portable<P> {
         }
         self.poller.settle();
         served.streams.doors.clear();
-    }
-
-    /// Sends what waits, and what changed meanwhile takes hold.
-    pub(super) fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()> {
-        self.flush(served);
-        served.flush_streams(now);
-        if served.has_changes() { self.change(served) } else { Ok(()) }
-    }
-
-    /// Sends what waits; its slots are free afterwards.
-    fn flush(&mut self, served: &mut Served) {
-        self.send(served);
-        self.used = 0;
-    }
-
-    fn send(&mut self, served: &mut Served) {
-        // By socket, and within one in the order they came, which is that of their slots.
-        self.waiting.sort_unstable_by_key(|piece| (piece.via, piece.slot));
-        for run in self.waiting.chunk_by(|one, next| one.via == next.via) {
-            let Some(socket) = served.sockets.get(run[0].via) else { continue };
-            if let [piece] = run {
-                served.tally.sent(socket.send_to(self.slots.piece(piece), piece.to));
-                continue;
-            }
-            let sent = self.slots.send(socket.as_raw_fd(), run);
-            served.tally.sent += sent.sent;
-            served.tally.full += sent.full;
-            served.tally.refused += sent.refused;
-        }
-        self.waiting.clear();
     }
 }

@@ -138,6 +138,7 @@ impl Served {
         let piece = |via: u32, to: SocketAddr, start: usize, length: usize| Piece {
             via,
             slot: number,
+            order: u32::from(number),
             start: start as u16,
             length: length as u16,
             to,

@@ -9,7 +9,10 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::board::{Board, Observed};
-use super::portable::{Portable, Woken};
+use super::multishot::Multishot;
+use super::plane::{Plane, Woken};
+use super::portable::Portable;
+use super::ring::uring::Ring;
 use super::serve::Served;
 use super::sockets::{self, Sockets};
 use super::streams::{Door, Streams};
@@ -19,8 +22,7 @@ use crate::edge::av::{
 };
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
-use crate::poll::uring::Uring;
-use crate::poll::{Choice, Poller, Wait, Waker};
+use crate::poll::{Choice, Wait, Waker};
 use crate::time::{Clock, Monotonic, Now};
 use crate::tls;
 
@@ -311,19 +313,22 @@ impl Begin {
         let pinned = self.settings.core.map_or(Ok(()), epoll::pin);
         // A ring belongs to the thread that makes it, so it is made here.
         let chosen = self.settings.poller;
+        let bell = self.waker.fd();
         match pinned.and_then(|()| choose(chosen)) {
-            Ok(Chosen::Ring(ring)) => self.run_with(ring),
-            Ok(Chosen::Epoll(epoll)) => self.run_with(epoll),
+            Ok(Chosen::Ring(ring)) => match Multishot::new(ring, bell, &self.served) {
+                Ok(plane) => self.run_with(plane),
+                Err(error) => drop(self.started.send(Err(error))),
+            },
+            Ok(Chosen::Epoll(epoll)) => match Portable::new(epoll, bell, &self.served) {
+                Ok(plane) => self.run_with(plane),
+                Err(error) => drop(self.started.send(Err(error))),
+            },
             Err(error) => drop(self.started.send(Err(error))),
         }
     }
 
-    fn run_with<P: Poller>(self, poller: P) {
+    fn run_with<P: Plane>(self, plane: P) {
         let Self { served, settings, clock, inbox, waker, board, started } = self;
-        let plane = match Portable::new(poller, waker.fd(), &served) {
-            Ok(plane) => plane,
-            Err(error) => return drop(started.send(Err(error))),
-        };
         let _ = started.send(Ok(plane.name()));
         let published = clock.now().monotonic;
         let worker = Worker { plane, served, settings, clock, inbox, waker, board, published };
@@ -332,21 +337,21 @@ impl Begin {
 }
 
 enum Chosen {
-    Ring(Uring),
+    Ring(Ring),
     Epoll(Epoll),
 }
 
 fn choose(choice: Choice) -> io::Result<Chosen> {
     match choice {
         Choice::Epoll => Epoll::new().map(Chosen::Epoll),
-        Choice::IoUring => Uring::new().map(Chosen::Ring),
-        Choice::Auto => Uring::new().map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll)),
+        Choice::IoUring => Ring::new().map(Chosen::Ring),
+        Choice::Auto => Ring::new().map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll)),
     }
 }
 
 /// The thread's loop.
 struct Worker<P> {
-    plane: Portable<P>,
+    plane: P,
     served: Served,
     settings: Settings,
     clock: Clock,
@@ -364,7 +369,7 @@ enum Then {
     End,
 }
 
-impl<P: Poller> Worker<P> {
+impl<P: Plane> Worker<P> {
     fn run(mut self) {
         let mut now = self.clock.now();
         // The one loop without a bound: it is the life of the thread.

@@ -23,8 +23,10 @@ pub(super) struct Stream {
     sealed: Vec<u8>,
     /// Bytes of messages that are not whole.
     open: Vec<u8>,
-    /// What is to be sealed.
-    staged: Vec<u8>,
+    /// A message that is being sealed.
+    message: Vec<u8>,
+    /// One could not be.
+    unsealed: bool,
     /// What is to be written; the first `written` bytes are.
     out: Vec<u8>,
     written: usize,
@@ -78,7 +80,8 @@ impl Stream {
             framing: Framing::Unknown,
             sealed: Vec::new(),
             open: Vec::new(),
-            staged: Vec::new(),
+            message: Vec::new(),
+            unsealed: false,
             out: Vec::new(),
             written: 0,
         }
@@ -197,7 +200,7 @@ impl Stream {
 
     /// Returns bytes that wait to be written.
     pub(super) fn backlog(&self) -> usize {
-        self.staged.len() + self.out.len() - self.written
+        self.out.len() - self.written
     }
 
     /// Stages an answer.
@@ -223,11 +226,14 @@ impl Stream {
         true
     }
 
+    /// Writes a message behind what is to be written.
+    ///
+    /// COMPAT(coturn's clients, 4.6): they take what one record holds for one message, so that a
+    /// second one in it is lost. Each message is a record of its own.
     fn stage(&mut self, kind: FrameKind, parts: &[&[u8]], padding: usize) {
-        let to = match self.layer {
-            Layer::Tls(_) => &mut self.staged,
-            Layer::Plain | Layer::Unknown => &mut self.out,
-        };
+        let is_tls = matches!(self.layer, Layer::Tls(_));
+        let to = if is_tls { &mut self.message } else { &mut self.out };
+        to.truncate(if is_tls { 0 } else { to.len() });
         if self.framing == Framing::Microsoft {
             let length = parts.iter().map(|part| part.len()).sum::<usize>() + padding;
             to.extend_from_slice(&Frame::header(kind, length as u16));
@@ -236,15 +242,15 @@ impl Stream {
             to.extend_from_slice(part);
         }
         to.resize(to.len() + padding, 0);
+        if let Layer::Tls(session) = &mut self.layer {
+            self.unsealed |= session.seal(&self.message, &mut self.out).is_err();
+        }
     }
 
-    /// Seals what is staged and returns what is to be written.
-    pub(super) fn outgoing(&mut self) -> Result<&[u8], Broken> {
-        if let Layer::Tls(session) = &mut self.layer
-            && !self.staged.is_empty()
-        {
-            session.seal(&self.staged, &mut self.out).map_err(|_| Broken::Nonsense)?;
-            self.staged.clear();
+    /// Returns what is to be written.
+    pub(super) fn outgoing(&self) -> Result<&[u8], Broken> {
+        if self.unsealed {
+            return Err(Broken::Nonsense);
         }
         Ok(&self.out[self.written..])
     }

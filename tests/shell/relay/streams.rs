@@ -153,6 +153,27 @@ fn one_on_a_stream_and_one_on_datagrams_reach_each_other_within_the_relay() {
 }
 
 #[test]
+fn two_on_streams_reach_each_other_within_the_relay() {
+    each_poller(|edge| {
+        let (mut one, mut other) = (plain(&edge), plain(&edge));
+        let (of_one, of_other) = (one.allocate(), other.allocate());
+        assert_eq!(one.bind(0x4000, of_other), None);
+        assert_eq!(other.bind(0x4001, of_one), None);
+        for round in 0..20_u8 {
+            for n in 0..10_u8 {
+                one.send_channel(0x4000, &[n; 160]);
+                other.send_channel(0x4001, &[n + round; 171]);
+            }
+            for n in 0..10_u8 {
+                assert_eq!(other.hear_channel(), (0x4001, vec![n; 160]));
+                assert_eq!(one.hear_channel(), (0x4000, vec![n + round; 171]));
+            }
+        }
+        edge.handle.end();
+    });
+}
+
+#[test]
 fn messages_may_come_byte_by_byte_and_many_at_once() {
     each_poller(|edge| {
         let mut client = plain(&edge);

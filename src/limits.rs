@@ -474,6 +474,93 @@ pub const GATEWAY_COMPOSING_IDLE_S: u32 = 15;
 /// An INFO of Lync about typing holds so long; its clients send one every few seconds.
 pub const GATEWAY_KEYBOARD_ACTIVITY_S: u32 = 15;
 
+// The gateway between SIP and XMPP.
+
+/// Gateways that one message may pass, ours among them: two organisations with one each, and one
+/// more behind the second.
+pub const GATEWAY_HOPS_MAX: u32 = 3;
+/// One address of a user, as it is kept; real ones stay below 100 bytes.
+pub const GATEWAY_ADDRESS_BYTES_MAX: usize = 512;
+/// Requests of ours that wait for their answers, some 500 bytes each.
+pub const GATEWAY_CLIENTS_MAX: usize = 16 * 1024;
+/// Those to one next hop for contacts of one domain, so that no partner takes the room of others
+/// when our side is slow ([`IN_FLIGHT_PER_PARTNER_MAX`]).
+pub const GATEWAY_IN_FLIGHT_PER_DOMAIN_MAX: usize = IN_FLIGHT_PER_PARTNER_MAX / 4;
+/// Requests from inside that wait for a stanza to be reported on, about 1 KiB each.
+pub const GATEWAY_SERVERS_MAX: usize = 16 * 1024;
+/// How long they wait: their sender gives up after [`TIMER_F_MS`], and a stanza waits for its
+/// stream for [`XMPP_QUEUE_MS`].
+pub const GATEWAY_SERVER_MS: u64 = 31_000;
+/// Pairs of a user of ours and a contact of whom something is known, about 1 KiB each: 64 MiB.
+pub const GATEWAY_CONTACTS_MAX: usize = 64 * 1024;
+/// Those of one domain of a partner, so that no partner takes the place of all.
+pub const GATEWAY_CONTACTS_PER_DOMAIN_MAX: usize = GATEWAY_CONTACTS_MAX / 2;
+/// Dialogs by which our users watch contacts, about 1 KiB each.
+pub const GATEWAY_WATCHES_MAX: usize = 64 * 1024;
+/// Those of one user and one contact: his devices.
+pub const GATEWAY_WATCHES_PER_CONTACT_MAX: usize = 8;
+/// Dialogs by which contacts watch our users, about 1 KiB each.
+pub const GATEWAY_SUBSCRIPTIONS_MAX: usize = 64 * 1024;
+/// Chat sessions at once, about 1 KiB each without what waits in them.
+pub const GATEWAY_CHATS_MAX: usize = 32 * 1024;
+/// Messages that wait for a chat session to be accepted, up to [`GATEWAY_TEXT_BYTES_MAX`] each.
+pub const GATEWAY_CHAT_WAITING_MAX: usize = 16;
+/// The media lines of a session's description; a device with all media has below 2 KiB.
+pub const GATEWAY_DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
+/// The port in our media line. Nothing listens there and nothing connects: messages pass in the
+/// dialog (wire-protocols A.11).
+pub const GATEWAY_MESSAGE_PORT: u16 = 5060;
+/// Requests that wait for a connection to one next hop.
+pub const GATEWAY_HOP_WAITING_MAX: usize = 1_024;
+/// Stanzas that wait for a link with any edge.
+pub const GATEWAY_WAITING_STANZAS_MAX: usize = 4_096;
+/// Bytes of them.
+pub const GATEWAY_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long: an edge that restarts is back within a few seconds.
+pub const GATEWAY_WAITING_MS: u64 = 10_000;
+/// Links that one stanza is sent by, one after the other, each lost before it was reported on.
+pub const GATEWAY_LINKS_TRIED_MAX: u8 = 4;
+/// Rest of an edge or next hop that was not reached; doubles with each failure.
+pub const GATEWAY_REST_MS: u64 = 1_000;
+/// The longest.
+pub const GATEWAY_REST_MS_MAX: u64 = 30_000;
+/// A subscription without Expires (RFC 3856 section 6.4).
+pub const GATEWAY_SUBSCRIPTION_DEFAULT_S: u32 = 3_600;
+/// The shortest subscription taken, in either direction.
+pub const GATEWAY_SUBSCRIPTION_S_MIN: u32 = 60;
+/// The longest granted to a SIP user; longer ones are shortened.
+pub const GATEWAY_SUBSCRIPTION_S_MAX: u32 = 86_400;
+/// The longest asked for because a server demands it in Min-Expires.
+pub const GATEWAY_EXPIRES_S_MAX: u32 = 604_800;
+/// How long a SIP user's question how a contact is waits for the contact's server.
+pub const GATEWAY_POLL_MS: u64 = 4_000;
+/// A contact is not asked again for the same user within this time.
+pub const GATEWAY_ASK_AGAIN_MS: u64 = 60_000;
+/// Wait before a subscription is tried again; doubles with each failure.
+pub const GATEWAY_RETRY_MS: u64 = 30_000;
+/// The longest.
+pub const GATEWAY_RETRY_MS_MAX: u64 = 3_600_000;
+/// Attempts before a contact's wish, which nobody has granted, is forgotten: about two hours. His
+/// server asks again when he signs in.
+pub const GATEWAY_SUBSCRIBE_TRIES_MAX: u32 = 8;
+/// Over how long the subscriptions of before a restart are made anew, at least.
+pub const GATEWAY_RECALL_MS: u64 = 2_000;
+/// For how many of them there is a longer time: this much for each.
+pub const GATEWAY_RECALL_EACH_MS: u64 = 2;
+/// Dialogs ended in a second when the gateway ends.
+pub const GATEWAY_ENDINGS_PER_CHORE_MAX: usize = 2_000;
+/// Outcomes told in one turn; the rest in the next, at once.
+pub const GATEWAY_OUTCOMES_PER_TURN_MAX: usize = 4_096;
+/// Memory in which pages of the store are kept: all of a store of some thousand authorisations.
+pub const GATEWAY_STORE_CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Changes that wait to be written, about 200 bytes each. A disk that commits in 10 ms writes
+/// [`GATEWAY_STORE_BATCH_MAX`] of them in that time.
+pub const GATEWAY_STORE_QUEUE_MAX: usize = 64 * 1024;
+/// Changes written in one transaction.
+pub const GATEWAY_STORE_BATCH_MAX: usize = 1_024;
+
+const _: () = assert!(GATEWAY_SERVER_MS < TIMER_F_MS && XMPP_QUEUE_MS < GATEWAY_SERVER_MS);
+const _: () = assert!(GATEWAY_WAITING_MS + GATEWAY_POLL_MS < XMPP_QUEUE_MS);
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(
     TCP_KEEP_ALIVE_S + TCP_KEEP_ALIVE_INTERVAL_S * TCP_KEEP_ALIVE_PROBES as u64 <= 85

@@ -158,14 +158,14 @@ impl Handler for Opener {
 pub(crate) fn handshake(options: &Handshakes) -> Result<Report> {
     let common = &options.common;
     let clock = Clock::start();
-    let server = common.pid.map(Tree::of).transpose()?;
+    let server = common.measured.pid.map(Tree::of).transpose()?;
     let mut net = Net::new(1)?;
     let mut opener = Opener::new(common, clock, Then::Close)?;
     let mut progress = Progress::new("handshake");
-    let start_ns = clock.now_ns() + ns_of_seconds(common.warmup);
-    let end_ns = start_ns + ns_of_seconds(common.seconds);
+    let start_ns = clock.now_ns() + ns_of_seconds(common.measured.warmup);
+    let end_ns = start_ns + ns_of_seconds(common.measured.seconds);
     opener.span_ns = (start_ns, end_ns);
-    let mut offer = Offer::new(common.rate, options.window.max(1), clock.now_ns());
+    let mut offer = Offer::new(common.measured.rate, options.window.max(1), clock.now_ns());
     let (mut waiting_ns, mut first) = (0, None);
     loop {
         let now_ns = clock.now_ns();
@@ -185,8 +185,9 @@ pub(crate) fn handshake(options: &Handshakes) -> Result<Report> {
         }
         let ahead_ns = offer.next_due_ns().saturating_sub(now_ns);
         let sleep_ns = if ahead_ns > 0 { ahead_ns.min(SLEEP_NS_MAX) } else { SLEEP_NS_MAX };
-        let work = net.turn(if common.busy { 0 } else { sleep_ns }, &mut opener)? + started;
-        if common.busy && work == 0 {
+        let work =
+            net.turn(if common.measured.busy { 0 } else { sleep_ns }, &mut opener)? + started;
+        if common.measured.busy && work == 0 {
             waiting_ns += clock.now_ns() - now_ns;
         }
         progress.show(now_ns, opener.completed, opener.tally.failed());
@@ -194,13 +195,13 @@ pub(crate) fn handshake(options: &Handshakes) -> Result<Report> {
     let (completed, counters) = (opener.completed, net.counters);
     let last = Odometers::read(clock.now_ns(), waiting_ns, completed, counters, server);
     let memory = server.map(Tree::memory);
-    drain(&mut net, &mut opener, ns_of_seconds(common.timeout))?;
+    drain(&mut net, &mut opener, ns_of_seconds(common.measured.timeout))?;
     if let Some(due) = offer.due_between(start_ns, end_ns) {
         opener.tally.offered = opener.tally.offered.max(due);
     }
     let span = Span::between(&first.unwrap_or(last), &last);
     let suite = opener.suite.take();
-    let mut report = Report::new("handshake", common, &span, &opener.tally, suite);
+    let mut report = Report::new("handshake", common.measured.rate, &span, &opener.tally, suite);
     report.window = options.window;
     report.last_failure = (report.done == 0).then_some(opener.last_failure);
     report.server = memory.map(|memory| Server::of(&span, memory));
@@ -224,7 +225,7 @@ pub(crate) fn idle(options: &Idle) -> Result<Report> {
     let common = &options.common;
     raise_descriptors(options.legs as u64 + SPARE_DESCRIPTORS)?;
     let clock = Clock::start();
-    let server = common.pid.map(Tree::of).transpose()?;
+    let server = common.measured.pid.map(Tree::of).transpose()?;
     let mut net = Net::new(1)?;
     let mut opener = Opener::new(common, clock, Then::Hold)?;
     let mut progress = Progress::new("idle");
@@ -243,7 +244,7 @@ pub(crate) fn idle(options: &Idle) -> Result<Report> {
     opener.tally.done = opener.held as u64;
     let span = Span::between(&start, &last);
     let suite = opener.suite.take();
-    let mut report = Report::new("idle", common, &span, &opener.tally, suite);
+    let mut report = Report::new("idle", common.measured.rate, &span, &opener.tally, suite);
     report.connections = opener.held;
     report.window = options.window;
     report.server = memory.zip(memory_of_first).map(|(memory, before)| {
@@ -265,7 +266,7 @@ fn hold(
 ) -> Result<()> {
     let common = &options.common;
     let deadline_ns = opener.clock.now_ns() + IDLE_OPEN_NS_MAX;
-    let mut offer = Offer::new(common.rate, options.window.max(1), opener.clock.now_ns());
+    let mut offer = Offer::new(common.measured.rate, options.window.max(1), opener.clock.now_ns());
     let failures_max = legs as u64 / 10 + 10;
     while opener.held < legs {
         let now_ns = opener.clock.now_ns();

@@ -1,16 +1,18 @@
-//! Load generator for SIP and XMPP federation edges.
+//! Load generator for federation edges: SIP, XMPP, and the relay of media.
 //!
 //! One thread plays both neighbours of an edge: partner edges that connect to its federation
 //! listener over mutual TLS, and the next hop it connects to; or partners' XMPP servers, and the
-//! gateway behind the proxy. It offers work at a rate that a slow
-//! server cannot hold back, or keeps a window full, and tells what was offered, what was done, how
-//! long it took, and what it cost the process under test. It shares no codec with the server.
+//! gateway behind the proxy; or clients of a TURN relay, and the peers behind it. It offers work
+//! at a rate that a slow server cannot hold back, or keeps a window full, and tells what was
+//! offered, what was done, how long it took, and what it cost the process under test. It shares no
+//! codec with the server.
 
 mod clock;
 mod connections;
 #[cfg(test)]
 mod loopback;
 mod measure;
+mod media;
 mod net;
 mod offer;
 mod options;
@@ -29,7 +31,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::options::{Common, Options, Scenario};
+use crate::options::{Measured, Options, Scenario};
 use crate::report::Report;
 use crate::traffic::Kind;
 
@@ -46,14 +48,14 @@ fn main() -> ExitCode {
 
 /// Returns whether anything was done at all.
 fn run(scenario: &Scenario) -> Result<bool> {
-    let common = common(scenario);
-    if let Some(core) = common.core {
+    let measured = measured(scenario);
+    if let Some(core) = measured.and_then(|measured| measured.core) {
         let mut set = CpuSet::new();
         set.set(core);
         sched_setaffinity(None, &set).with_context(|| format!("core {core}"))?;
     }
     let report = self::scenario(scenario)?;
-    if common.json {
+    if measured.is_some_and(|measured| measured.json) {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print!("{report}");
@@ -70,16 +72,21 @@ fn scenario(scenario: &Scenario) -> Result<Report> {
         Scenario::Idle(options) => connections::idle(options),
         Scenario::Xmpp(options) => xmpp::run("xmpp", options),
         Scenario::Gateway(options) => xmpp::run("gateway", options),
+        Scenario::Media(options) => media::run(options),
+        Scenario::Forwarder(options) => match media::forwarder::run(options)? {},
     }
 }
 
-fn common(scenario: &Scenario) -> &Common {
+/// What does not measure has nothing of the kind.
+fn measured(scenario: &Scenario) -> Option<&Measured> {
     match scenario {
         Scenario::Message(options) | Scenario::Dialog(options) | Scenario::Presence(options) => {
-            &options.common
+            Some(&options.common.measured)
         }
-        Scenario::Handshake(options) => &options.common,
-        Scenario::Idle(options) => &options.common,
-        Scenario::Xmpp(options) | Scenario::Gateway(options) => &options.common,
+        Scenario::Handshake(options) => Some(&options.common.measured),
+        Scenario::Idle(options) => Some(&options.common.measured),
+        Scenario::Xmpp(options) | Scenario::Gateway(options) => Some(&options.common.measured),
+        Scenario::Media(options) => Some(&options.measured),
+        Scenario::Forwarder(_) => None,
     }
 }

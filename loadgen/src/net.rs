@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -61,12 +61,14 @@ pub(crate) enum Role {
     Inner(u32),
     /// The server under test connected to us as to a partner's XMPP server.
     AcceptedStream,
+    /// We are a client of the relay and connected; the number is the caller's own.
+    Client(u32),
 }
 
 impl Role {
-    /// Tells whether the connection carries XMPP, whose elements the handler cuts itself.
-    fn is_xmpp(self) -> bool {
-        matches!(self, Self::Stream(_) | Self::Inner(_) | Self::AcceptedStream)
+    /// Tells whether the handler cuts itself what the connection carries: XMPP, and media.
+    fn is_cut_by_handler(self) -> bool {
+        matches!(self, Self::Stream(_) | Self::Inner(_) | Self::AcceptedStream | Self::Client(_))
     }
 }
 
@@ -123,7 +125,8 @@ pub(crate) trait Handler {
     fn established(&mut self, net: &mut Net, conn: ConnId, role: Role);
     /// One whole message came.
     fn message(&mut self, net: &mut Net, conn: ConnId, message: Message<'_>);
-    /// Bytes of XMPP came, after what was left of those before; returns how many are done with.
+    /// Bytes of XMPP or media came, after what was left of those before; returns how many are
+    /// done with.
     fn elements(&mut self, _net: &mut Net, _conn: ConnId, bytes: &[u8]) -> usize {
         bytes.len()
     }
@@ -471,7 +474,7 @@ impl Net {
             return;
         }
         self.counters.reads += 1;
-        if role.is_xmpp() {
+        if role.is_cut_by_handler() {
             let done = handler.elements(self, id, plain);
             if let (Some(conn), Some(rest)) = (self.conn_mut(id), plain.get(done..)) {
                 conn.plaintext.extend_from_slice(rest);
@@ -584,6 +587,12 @@ impl Net {
     fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.conns.get_mut(id.index as usize)?.as_mut();
         conn.filter(|conn| conn.generation == id.generation)
+    }
+}
+
+impl AsFd for Net {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

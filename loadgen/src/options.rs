@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +34,12 @@ pub(crate) enum Scenario {
     Xmpp(Xmpp),
     /// The same across a gateway: XMPP outside, a SIP next hop inside.
     Gateway(Xmpp),
+    /// Allocations on a TURN relay: flows of ChannelData, allocations that come and go, or
+    /// allocations that are held.
+    Media(Media),
+    /// Not a load but the floor to measure relays against: a relay that answers any Allocate and
+    /// ChannelBind and does nothing else.
+    Forwarder(Forwarder),
 }
 
 /// What is sent.
@@ -67,33 +73,9 @@ pub(crate) enum Inner {
     None,
 }
 
-/// Options of every scenario.
+/// Options of every scenario: how it is run and measured.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Common {
-    /// Federation listener of the edge.
-    #[arg(long, default_value = "127.0.0.1:5061")]
-    pub(crate) edge: SocketAddr,
-    /// Name the edge's certificate must carry, sent as SNI.
-    #[arg(long, default_value = "sip.fabrikam.example")]
-    pub(crate) server_name: String,
-    /// Certificate chain (PEM) of the partner edges.
-    #[arg(long)]
-    pub(crate) cert: PathBuf,
-    /// Its private key (PEM).
-    #[arg(long)]
-    pub(crate) key: PathBuf,
-    /// Trust anchors (PEM) for every peer.
-    #[arg(long)]
-    pub(crate) ca: PathBuf,
-    /// Further partner edges: domain:cert.pem:key.pem. Connections take turns.
-    #[arg(long, value_name = "DOMAIN:CERT:KEY")]
-    pub(crate) partner: Vec<String>,
-    /// SIP domain of the first partner.
-    #[arg(long, default_value = "contoso.example")]
-    pub(crate) from_domain: String,
-    /// Protocol version.
-    #[arg(long, value_enum, default_value = "1.3")]
-    pub(crate) tls: Version,
+pub(crate) struct Measured {
     /// Seconds to measure.
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,
@@ -118,6 +100,38 @@ pub(crate) struct Common {
     /// Report as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of every scenario that goes over mutual TLS.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// See there.
+    #[command(flatten)]
+    pub(crate) measured: Measured,
+    /// Federation listener of the edge.
+    #[arg(long, default_value = "127.0.0.1:5061")]
+    pub(crate) edge: SocketAddr,
+    /// Name the edge's certificate must carry, sent as SNI.
+    #[arg(long, default_value = "sip.fabrikam.example")]
+    pub(crate) server_name: String,
+    /// Certificate chain (PEM) of the partner edges.
+    #[arg(long)]
+    pub(crate) cert: PathBuf,
+    /// Its private key (PEM).
+    #[arg(long)]
+    pub(crate) key: PathBuf,
+    /// Trust anchors (PEM) for every peer.
+    #[arg(long)]
+    pub(crate) ca: PathBuf,
+    /// Further partner edges: domain:cert.pem:key.pem. Connections take turns.
+    #[arg(long, value_name = "DOMAIN:CERT:KEY")]
+    pub(crate) partner: Vec<String>,
+    /// SIP domain of the first partner.
+    #[arg(long, default_value = "contoso.example")]
+    pub(crate) from_domain: String,
+    /// Protocol version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    pub(crate) tls: Version,
     /// Source addresses 127.1.0.1 and up to spread connections over.
     #[arg(long, default_value_t = 0)]
     pub(crate) sources: u16,
@@ -189,7 +203,7 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Returns how many units may be unfinished at once.
     pub(crate) fn window(&self) -> usize {
-        let default = if self.common.rate > 0.0 { 10_000 } else { 256 };
+        let default = if self.common.measured.rate > 0.0 { 10_000 } else { 256 };
         self.window.unwrap_or(default).max(1)
     }
 }
@@ -295,7 +309,188 @@ pub(crate) struct Xmpp {
 impl Xmpp {
     /// Returns how many units may be unfinished at once; a link takes 4,096.
     pub(crate) fn window(&self) -> usize {
-        let default = if self.common.rate > 0.0 { 4_000 } else { 256 };
+        let default = if self.common.measured.rate > 0.0 { 4_000 } else { 256 };
         self.window.unwrap_or(default).clamp(1, 4_000)
     }
+}
+
+/// What is done with allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Work {
+    /// Packets are sent through them; the unit is one packet that crosses the relay one way.
+    Flows,
+    /// They come and go; the unit is one life: the challenge, Allocate, ChannelBind, and Refresh
+    /// with a lifetime of zero.
+    Churn,
+    /// They are held, each with its channel; tells the memory of one.
+    Hold,
+}
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Course {
+    /// From clients to peers, who sink them.
+    Up,
+    /// From peers to clients.
+    Down,
+    /// Both ways, in turn.
+    Both,
+    /// From clients to peers, who send another back for each.
+    Echo,
+}
+
+/// What clients and relay speak over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Transport {
+    /// One datagram each.
+    Udp,
+    /// A connection for each client.
+    Tcp,
+    /// The same, inside TLS.
+    Tls,
+}
+
+/// What a flow looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// 50 packets a second of 160 bytes, one at a time.
+    Audio,
+    /// 30 trains a second, each of 10 packets of 1,200 bytes: 2.9 Mbit/s.
+    Video,
+}
+
+impl Profile {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Audio => 160,
+            Self::Video => 1200,
+        }
+    }
+
+    fn train(self) -> usize {
+        match self {
+            Self::Audio => 1,
+            Self::Video => 10,
+        }
+    }
+
+    fn packets_per_s(self) -> f64 {
+        match self {
+            Self::Audio => 50.0,
+            Self::Video => 300.0,
+        }
+    }
+}
+
+/// Options of `media`. `--rate` is packets a second over all flows, or lives.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Media {
+    /// See there.
+    #[command(flatten)]
+    pub(crate) measured: Measured,
+    /// The relay's listener.
+    #[arg(long, default_value = "127.0.0.1:3478")]
+    pub(crate) relay: SocketAddr,
+    /// What clients speak over.
+    #[arg(long, value_enum, default_value = "udp")]
+    pub(crate) transport: Transport,
+    /// Trust anchors (PEM) for the relay; of `tls`.
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Name the relay's certificate must carry; of `tls`.
+    #[arg(long, default_value = "av.contoso.example")]
+    pub(crate) server_name: String,
+    /// Protocol version; of `tls`.
+    #[arg(long, value_enum, default_value = "1.3")]
+    pub(crate) tls: Version,
+    /// What is done.
+    #[arg(long, value_enum, default_value = "flows")]
+    pub(crate) work: Work,
+    /// Which way packets go.
+    #[arg(long, value_enum, default_value = "up")]
+    pub(crate) way: Course,
+    /// What a flow looks like.
+    #[arg(long, value_enum, default_value = "audio")]
+    pub(crate) profile: Profile,
+    /// Bytes of a packet as the peer sees it; default: the profile's.
+    #[arg(long)]
+    pub(crate) bytes: Option<usize>,
+    /// Packets that are sent at once, by one call where the kernel can; default: the profile's.
+    #[arg(long)]
+    pub(crate) train: Option<usize>,
+    /// Allocations; default: as many as the rate takes at the profile's pace, or 128.
+    #[arg(long)]
+    pub(crate) allocations: Option<usize>,
+    /// Name of the account, and how those of `--users` begin.
+    #[arg(long, default_value = "load")]
+    pub(crate) user: String,
+    /// Password of the account.
+    #[arg(long, default_value = "load", conflicts_with = "secret")]
+    pub(crate) password: String,
+    /// Secret shared with the relay, from which time-limited accounts are made instead.
+    #[arg(long)]
+    pub(crate) secret: Option<String>,
+    /// Accounts that take turns; more than one are numbered.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) users: usize,
+    /// Clients come from the addresses that follow this one.
+    #[arg(long, default_value = "127.32.0.0")]
+    pub(crate) clients: Ipv4Addr,
+    /// The peer of each allocation has one of the addresses that follow this one.
+    #[arg(long, default_value = "127.128.0.0")]
+    pub(crate) peers: Ipv4Addr,
+    /// Unfinished packets or lives at once; default: 128 in a closed loop, unlimited at a rate.
+    #[arg(long)]
+    pub(crate) window: Option<usize>,
+    /// Of held allocations, how many stand before the first look at the memory.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) first: usize,
+    /// Seconds to hold them before the memory is read.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) hold: f64,
+}
+
+impl Media {
+    /// Returns the bytes of a packet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.unwrap_or(self.profile.bytes())
+    }
+
+    /// Returns the packets of a train.
+    pub(crate) fn train(&self) -> usize {
+        self.train.unwrap_or(self.profile.train()).max(1)
+    }
+
+    /// Returns how many allocations there are.
+    pub(crate) fn allocations(&self) -> usize {
+        let rate = self.measured.rate;
+        let default = match self.work {
+            Work::Flows if rate > 0.0 => (rate / self.profile.packets_per_s()).ceil() as usize,
+            _ => 128,
+        };
+        self.allocations.unwrap_or(default).max(1)
+    }
+
+    /// Returns how many packets or lives may be unfinished at once.
+    pub(crate) fn window(&self) -> usize {
+        let default = match self.work {
+            Work::Flows if self.measured.rate > 0.0 => usize::MAX,
+            _ => 128,
+        };
+        self.window.unwrap_or(default).max(1)
+    }
+}
+
+/// Options of `forwarder`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Forwarder {
+    /// Where clients send to.
+    #[arg(long, default_value = "127.0.0.1:3478")]
+    pub(crate) listen: SocketAddr,
+    /// Microseconds to wait for company before what has come is read.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) wait: u64,
+    /// Takes trains as trains and sends them on as trains, where the kernel can.
+    #[arg(long)]
+    pub(crate) trains: bool,
 }

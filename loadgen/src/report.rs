@@ -6,7 +6,6 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::measure::{Quantiles, Span, Tally};
-use crate::options::Common;
 use crate::process::Memory;
 
 /// Share of its core above which the generator, not the server, sets the rate.
@@ -43,6 +42,18 @@ impl Server {
             kib_per_leg: None,
         }
     }
+}
+
+/// What only packets of `media` are asked.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Media {
+    /// Packets that came after one that was sent after them, or after they had been given up.
+    pub(crate) late: u64,
+    /// Packets that came again.
+    pub(crate) again: u64,
+    /// Datagrams that the kernel dropped because the generator did not fetch them in time. They
+    /// are among the lost, and not the relay's fault.
+    pub(crate) generator_dropped: u64,
 }
 
 /// Everything a run found.
@@ -90,6 +101,9 @@ pub(crate) struct Report {
     /// ACKs that reached the next hop; only of `dialog`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) acks: Option<u64>,
+    /// Only of `media`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) media: Option<Media>,
     /// Latency, by kind of transaction.
     pub(crate) latency: Vec<Quantiles>,
     /// The process under test.
@@ -100,7 +114,7 @@ impl Report {
     /// Puts together what every scenario counts.
     pub(crate) fn new(
         scenario: &'static str,
-        common: &Common,
+        rate: f64,
         span: &Span,
         tally: &Tally,
         suite: Option<String>,
@@ -111,7 +125,7 @@ impl Report {
             suite,
             connections: 0,
             window: 0,
-            offered_per_s: common.rate,
+            offered_per_s: rate,
             pack: 1,
             seconds: span.seconds,
             offered: tally.offered,
@@ -127,9 +141,16 @@ impl Report {
             messages_per_read: span.messages_per_read,
             strays: 0,
             acks: None,
+            media: None,
             latency: tally.quantiles(),
             server: None,
         }
+    }
+
+    /// Claims the rate of a run in which the server under test was seen to be the limit.
+    pub(crate) fn claim_rate(&mut self, span: &Span) {
+        self.generator_bound = false;
+        self.per_second = Some(span.completed as f64 / span.seconds);
     }
 }
 
@@ -194,6 +215,10 @@ impl Display for Report {
         if let Some(acks) = self.acks {
             write!(out, ", {acks} ACKs arrived")?;
         }
+        if let Some(media) = &self.media {
+            let Media { late, again, generator_dropped } = media;
+            write!(out, ", {late} late, {again} doubled, {generator_dropped} dropped by us")?;
+        }
         if let Some(server) = &self.server {
             write!(out, "\n  server {:.2} cores", server.cores)?;
             if let Some(cpu) = server.cpu_us_per_unit {
@@ -216,18 +241,12 @@ impl Display for Report {
 mod tests {
     use super::*;
     use crate::measure::Odometers;
-    use clap::Parser;
 
     fn report(busy_ns: u64) -> Report {
-        let command = "entente-loadgen handshake --cert c --key k --ca a";
-        let options = crate::options::Options::parse_from(command.split(' '));
-        let crate::options::Scenario::Handshake(options) = options.scenario else {
-            panic!("another scenario")
-        };
         let start = Odometers::default();
         let end = Odometers { at_ns: 1_000_000, own_ns: busy_ns, completed: 5, ..start };
         let span = Span::between(&start, &end);
-        Report::new("handshake", &options.common, &span, &Tally::default(), None)
+        Report::new("handshake", 0.0, &span, &Tally::default(), None)
     }
 
     #[test]

@@ -103,6 +103,19 @@ pub(crate) fn client(
     Ok(Arc::new(config))
 }
 
+/// The connecting side without a certificate of its own; never resumes.
+pub(crate) fn anonymous_client(
+    version: Version,
+    roots: &RootCertStore,
+) -> Result<Arc<ClientConfig>> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&version.supported())?
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
 /// The accepting side: demands a client certificate, gives no tickets.
 pub(crate) fn server(
     version: Version,

@@ -5,7 +5,7 @@
 //! `schema`; [`reference()`] prints that declaration.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -175,6 +175,12 @@ impl Config {
         !self.gateway_edges.is_empty()
     }
 
+    /// Returns where the gateway of this process takes SIP; empty if none runs.
+    #[must_use]
+    pub fn gateway_listeners(&self) -> &[SocketAddr] {
+        if self.runs_gateway() { &self.gateway.listen } else { &[] }
+    }
+
     /// Tells whether the XMPP proxy runs in this process.
     #[must_use]
     pub fn runs_xmpp_proxy(&self) -> bool {
@@ -196,7 +202,7 @@ impl Config {
         if let Some(HostPort { host, port }) = &self.xmpp.gateway_sip {
             return Some((host.clone(), *port, self.xmpp.gateway_addresses.clone()));
         }
-        let listen = self.gateway.listen.first().filter(|_| self.runs_gateway())?;
+        let listen = self.gateway_listeners().first()?;
         let loopback = if listen.is_ipv6() {
             IpAddr::V6(Ipv6Addr::LOCALHOST)
         } else {

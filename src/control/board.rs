@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::cells::{GatewayCells, XmppProxyCells};
 use super::relays::Relays;
 use super::roles::Roles;
 use super::steps::Steps;
@@ -15,7 +16,6 @@ use crate::admin;
 use crate::config::Config;
 use crate::edge::access::Access;
 use crate::edge::access::counters::{CROSSINGS, Counters, LATENCY_BOUNDS_US, OfCrossing};
-use crate::edge::xmpp_proxy::{self, XmppProxy};
 use crate::metrics::{Buckets, Exporter, catalogue};
 use crate::policy::{RefusalRule, Scores};
 use crate::shard::{self, Fabric};
@@ -81,6 +81,7 @@ pub(super) struct Board {
     pub(super) fabric: Arc<Fabric>,
     pub(super) access: Box<[AccessCells]>,
     pub(super) xmpp_proxy: XmppProxyCells,
+    pub(super) gateway: GatewayCells,
     pub(super) config: ArcSwap<Config>,
     /// How partners under limits behave; the shards write it.
     pub(super) scores: Arc<Scores>,
@@ -146,41 +147,6 @@ impl AccessCells {
     }
 }
 
-/// The counters of the XMPP proxy, as they were at most a second ago.
-pub(super) struct XmppProxyCells {
-    values: Box<[AtomicU64]>,
-    streams: AtomicU64,
-    queued_bytes: AtomicU64,
-}
-
-impl XmppProxyCells {
-    fn new() -> Self {
-        let values = (0..xmpp_proxy::counters::Counters::NAMES.len()).map(|_| AtomicU64::new(0));
-        Self {
-            values: values.collect(),
-            streams: AtomicU64::new(0),
-            queued_bytes: AtomicU64::new(0),
-        }
-    }
-
-    /// Copies what the core of the calling shard has counted.
-    pub(super) fn publish(&self, core: &XmppProxy) {
-        for (cell, value) in self.values.iter().zip(core.counters().values()) {
-            cell.store(value, Ordering::Relaxed);
-        }
-        self.streams.store(core.streams() as u64, Ordering::Relaxed);
-        self.queued_bytes.store(core.queued_bytes() as u64, Ordering::Relaxed);
-    }
-
-    fn export(&self, exporter: &mut Exporter) {
-        for (series, cell) in catalogue::xmpp_proxy().iter().zip(&self.values) {
-            exporter.set(series, &[], cell.load(Ordering::Relaxed));
-        }
-        exporter.set(&catalogue::XMPP_STREAMS, &[], self.streams.load(Ordering::Relaxed));
-        exporter.set(&catalogue::XMPP_QUEUED_BYTES, &[], self.queued_bytes.load(Ordering::Relaxed));
-    }
-}
-
 impl Board {
     pub(super) fn new(
         clock: Clock,
@@ -200,6 +166,7 @@ impl Board {
             started_unix_s: now.unix_s,
             access: roles.access().map(|_| AccessCells::new()).collect(),
             xmpp_proxy: XmppProxyCells::new(),
+            gateway: GatewayCells::new(),
             fabric,
             config: ArcSwap::from_pointee(config),
             scores,
@@ -304,6 +271,7 @@ impl Board {
         self.export_shards(exporter);
         self.export_access(exporter);
         self.xmpp_proxy.export(exporter);
+        self.gateway.export(exporter);
         self.export_control(exporter);
         scores::export(&self.scores, exporter);
         self.export_revocation(exporter);

@@ -9,6 +9,7 @@ use ring::digest::{Context, SHA256};
 use crate::config::lists::{PartnerRow, RowTerms};
 use crate::config::{self, Config};
 use crate::dns::Domain;
+use crate::edge::Class;
 use crate::policy::AnchorSet;
 use crate::{policy, tls};
 
@@ -330,15 +331,7 @@ pub fn tls_plan(
         epoch,
         now_unix_s,
         identities: config.identities.iter().map(identity_plan).collect(),
-        listeners: config
-            .listeners
-            .iter()
-            .map(|listener| tls::ListenerPlan {
-                class: listener.class,
-                identity: config.identities[config.listener_identity(listener)].name.clone(),
-            })
-            .chain(super::relays::tls_plan(config))
-            .collect(),
+        listeners: listener_plans(config),
         trust: trust_sources(&config.tls.trust),
         internal_trust: trust_sources(config.internal_trust()),
         partner_trust: PartnerTrust::of(config).sets,
@@ -348,6 +341,20 @@ pub fn tls_plan(
         min_tls13: config.tls.min_version == config::TlsVersion::Tls13,
         key_log,
     }
+}
+
+/// Returns what TLS knows of listeners: those of the edge, then those of the gateway.
+fn listener_plans(config: &Config) -> Vec<tls::ListenerPlan> {
+    let identity = |index: usize| config.identities[index].name.clone();
+    let of_edge = config.listeners.iter().map(|listener| tls::ListenerPlan {
+        class: listener.class,
+        identity: identity(config.listener_identity(listener)),
+    });
+    let of_gateway = config.gateway_listeners().iter().map(|_| tls::ListenerPlan {
+        class: Class::Internal,
+        identity: identity(config.gateway_identity()),
+    });
+    of_edge.chain(of_gateway).chain(super::relays::tls_plan(config)).collect()
 }
 
 /// Returns one identity as TLS loads it.
@@ -466,8 +473,10 @@ mod tests {
     fn the_plan_names_each_listeners_identity() {
         let plan = tls_plan(&fixture("full.toml"), 3, 0, None);
         let names: Vec<_> = plan.listeners.iter().map(|l| l.identity.as_str()).collect();
-        let expected = ["access", "access", "inside", "access", "access", "inside", "access"];
-        assert_eq!(names, expected);
+        // Those of the edge, then the gateway's own, then the relay's.
+        let of_edge = ["access", "access", "inside", "access", "access", "inside"];
+        let others = ["inside", "access"];
+        assert_eq!(names.split_at(of_edge.len()), (of_edge.as_slice(), others.as_slice()));
         assert_eq!(plan.trust, [tls::TrustSource::System]);
         assert_eq!(plan.epoch, 3);
     }

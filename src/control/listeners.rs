@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::roles::Roles;
-use crate::config::{Config, Listener};
+use crate::config::Config;
+use crate::edge::Class;
 use crate::shard::{self, ListenerPlan, ListenerSocket, Locks};
 
 /// Directories for lock files, the first that can be written to.
@@ -22,14 +23,13 @@ pub(super) fn listen(
 ) -> anyhow::Result<(Vec<Vec<ListenerSocket>>, Locks)> {
     let mut own = Vec::new();
     let mut adopted = Vec::new();
-    for (index, listener) in config.listeners.iter().enumerate() {
+    for (index, plan) in plans(config, roles).into_iter().enumerate() {
         let index = u16::try_from(index).context("more listeners than can be numbered")?;
-        let has_address = |socket: &TcpListener| {
-            socket.local_addr().is_ok_and(|address| address == listener.address)
-        };
+        let has_address =
+            |socket: &TcpListener| socket.local_addr().is_ok_and(|address| address == plan.address);
         match passed.iter().position(has_address) {
-            Some(place) => adopted.push((index, listener, passed.swap_remove(place))),
-            None => own.push((index, plan(listener, roles))),
+            Some(place) => adopted.push((index, plan, passed.swap_remove(place))),
+            None => own.push((index, plan)),
         }
     }
     if let Some(stranger) = passed.first() {
@@ -42,14 +42,13 @@ pub(super) fn listen(
         // Numbered among our own so far; everybody else counts all listeners.
         socket.index = own[usize::from(socket.index)].0;
     }
-    for (index, listener, socket) in adopted {
-        shard::adopt(&socket).with_context(|| format!("socket for {}", listener.address))?;
-        let proxy_from: Arc<[_]> = listener.proxy_protocol_from.as_slice().into();
-        let serving = roles.of_class(listener.class);
-        for of_shard in sockets.iter_mut().take(serving.end).skip(serving.start) {
+    for (index, plan, socket) in adopted {
+        shard::adopt(&socket).with_context(|| format!("socket for {}", plan.address))?;
+        let proxy_from: Arc<[_]> = plan.proxy_from.as_slice().into();
+        for of_shard in sockets.iter_mut().take(plan.shards.end).skip(plan.shards.start) {
             of_shard.push(ListenerSocket {
                 listener: socket.try_clone()?,
-                class: listener.class,
+                class: plan.class,
                 index,
                 proxy_from: Arc::clone(&proxy_from),
             });
@@ -58,13 +57,22 @@ pub(super) fn listen(
     Ok((sockets, locks))
 }
 
-fn plan(listener: &Listener, roles: &Roles) -> ListenerPlan {
-    ListenerPlan {
+/// Returns what is listened on, in the order in which TLS knows it: the listeners of the edge, then
+/// those of the gateway.
+fn plans(config: &Config, roles: &Roles) -> Vec<ListenerPlan> {
+    let of_edge = config.listeners.iter().map(|listener| ListenerPlan {
         address: listener.address,
         class: listener.class,
         proxy_from: listener.proxy_protocol_from.clone(),
         shards: roles.of_class(listener.class),
-    }
+    });
+    let of_gateway = config.gateway_listeners().iter().map(|address| ListenerPlan {
+        address: *address,
+        class: Class::Internal,
+        proxy_from: Vec::new(),
+        shards: roles.gateway(),
+    });
+    of_edge.chain(of_gateway).collect()
 }
 
 fn lock_directory() -> anyhow::Result<&'static Path> {

@@ -11,8 +11,10 @@
 //! [`start`] runs one edge, and several can run in one process; the log, the signals and the panic
 //! hook belong to the process and are set up by `entente run`.
 
+pub mod authorisations;
 mod behind;
 mod board;
+mod cells;
 mod certificates;
 mod convert;
 mod crl;
@@ -22,6 +24,7 @@ mod diff;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod keys;
 mod limits;
 mod listeners;
 mod log;
@@ -31,6 +34,7 @@ mod relays;
 mod reload;
 mod roles;
 mod scores;
+mod spawn;
 mod start;
 mod steps;
 

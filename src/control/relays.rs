@@ -73,7 +73,7 @@ fn identity<'a>(config: &'a Config, listener: &AvListener) -> Option<&'a config:
 }
 
 /// Returns how the relay's listeners that accept TLS are to be built, in their order; behind those
-/// of the shards. Like remote users' their clients show no certificate.
+/// of the edge and of the gateway. Like remote users' their clients show no certificate.
 pub(super) fn tls_plan(config: &Config) -> impl Iterator<Item = tls::ListenerPlan> {
     let identities = config.av_listeners.iter().filter_map(|listener| identity(config, listener));
     identities.map(|identity| tls::ListenerPlan {
@@ -84,7 +84,7 @@ pub(super) fn tls_plan(config: &Config) -> impl Iterator<Item = tls::ListenerPla
 
 /// Returns what was built of [`tls_plan`], one for each listener.
 fn tls_servers(config: &Config, material: &tls::Material) -> Vec<Option<Arc<tls::Server>>> {
-    let mut place = config.listeners.len();
+    let mut place = config.listeners.len() + config.gateway_listeners().len();
     let of_listener = |listener: &AvListener| {
         identity(config, listener).map(|_| {
             place += 1;

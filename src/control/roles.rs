@@ -14,6 +14,7 @@ use crate::limits;
 pub(super) struct Roles {
     access: usize,
     xmpp_proxy: usize,
+    gateway: usize,
 }
 
 impl Roles {
@@ -25,24 +26,26 @@ impl Roles {
         // The proxy's streams and queues are one table: a partner's pace and limits hold over all
         // of them, and one thread moves more stanzas than the largest organisations exchange.
         let xmpp_proxy = usize::from(config.runs_xmpp_proxy());
+        // So is what a gateway knows of contacts, and several gateways may share the work.
+        let gateway = usize::from(config.runs_gateway());
         let access = match config.runs_access_edge() {
-            true => shard_count(config)?.min(limits::SHARDS_MAX - xmpp_proxy),
+            true => shard_count(config)?.min(limits::SHARDS_MAX - xmpp_proxy - gateway),
             // A relay alone: what watches the shards counts on one, and one that nobody connects
             // to sleeps.
-            false if xmpp_proxy == 0 => 1,
+            false if xmpp_proxy + gateway == 0 => 1,
             false => 0,
         };
-        Ok(Self { access, xmpp_proxy })
+        Ok(Self { access, xmpp_proxy, gateway })
     }
 
     /// Returns the numbers of shards in the order of their numbers.
-    pub(super) const fn sizes(&self) -> [usize; 2] {
-        [self.access, self.xmpp_proxy]
+    pub(super) const fn sizes(&self) -> [usize; 3] {
+        [self.access, self.xmpp_proxy, self.gateway]
     }
 
     /// Returns how many shards there are.
     pub(super) const fn total(&self) -> usize {
-        self.access + self.xmpp_proxy
+        self.access + self.xmpp_proxy + self.gateway
     }
 
     /// Returns the shards of the Access Edge.
@@ -55,7 +58,12 @@ impl Roles {
         self.access..self.access + self.xmpp_proxy
     }
 
-    /// Returns the shards that serve listeners of `class`.
+    /// Returns the shard of the gateway, if it runs.
+    pub(super) const fn gateway(&self) -> Range<usize> {
+        self.access + self.xmpp_proxy..self.total()
+    }
+
+    /// Returns the shards that serve an edge's listeners of `class`.
     pub(super) const fn of_class(&self, class: Class) -> Range<usize> {
         match class {
             Class::Federation | Class::RemoteUsers | Class::Internal => self.access(),
@@ -93,11 +101,11 @@ mod tests {
         };
         let load = |name: &str| load(&path(name)).unwrap_or_else(|report| panic!("{report}"));
         let of_xmpp = Roles::of(&load("xmpp.toml")).unwrap();
-        assert_eq!(of_xmpp.sizes(), [0, 1]);
+        assert_eq!((of_xmpp.sizes(), of_xmpp.gateway()), ([0, 1, 1], 1..2));
         assert_eq!(of_xmpp.of_class(Class::XmppLink), 0..1);
         let mut both = load("minimal.toml");
         both.edge.shards = Some(3);
-        assert_eq!(Roles::of(&both).unwrap().sizes(), [3, 0]);
+        assert_eq!(Roles::of(&both).unwrap().sizes(), [3, 0, 0]);
         both.listeners.extend(load("xmpp.toml").listeners);
         let both = Roles::of(&both).unwrap();
         assert_eq!((both.total(), both.xmpp_proxy()), (4, 3..4));

@@ -8,30 +8,30 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use crossbeam::channel;
-use ring::rand::SecureRandom as _;
 use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::board::{self, AccessCells, Board, Stage};
+use super::authorisations::{Keeper, Store};
+use super::board::{Board, Stage};
 use super::crl;
+use super::keys::Keys;
 use super::listeners::listen;
-use super::roles::{Roles, shard_count};
+use super::roles::Roles;
+use super::spawn::{Spawning, Ties};
 use super::{convert, decisions, log, notes, scores};
 use crate::admin::{self, View as _};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::dns::resolver::{self, Asked, Resolver};
-use crate::edge::access::{self, Access, PoolKey, PoolKeys};
-use crate::edge::xmpp_proxy::{self, XmppProxy};
-use crate::edge::{Class, Drain, Note};
+use crate::edge::gateway::Authorisation;
+use crate::edge::{Drain, Note};
 use crate::limits;
 use crate::policy::{self, Snapshot};
 use crate::poll;
-use crate::shard::{self, Budget, Fabric, Links, Published};
+use crate::shard::{self, Budget, Fabric, Published};
 use crate::time::Clock;
 use crate::tls;
-use crate::xmpp::dialback;
 
 /// How often the control thread looks after the shards.
 const TICK: Duration = Duration::from_secs(1);
@@ -89,11 +89,12 @@ impl std::fmt::Debug for Running {
 /// In an operator's words: a contradiction of the policy, a file of TLS, an address that cannot be
 /// listened on. Nothing is left running then.
 pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
-    refuse_what_no_shell_runs(&config)?;
     let clock = Clock::start();
-    options.discovery_key = keys(&config)?.process;
+    let keys = Keys::of(&config)?;
+    options.discovery_key = keys.process;
     let (snapshot, material) = compile(&config, 1, &clock, &options)?;
     let roles = Roles::of(&config)?;
+    let (remembered, keeper) = authorisations(&config, &clock)?;
     raise_descriptors(&config);
     let passed = std::mem::take(&mut options.sockets);
     let (sockets, locks) = listen(&config, &roles, passed)?;
@@ -122,16 +123,18 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     board.decisions.put_in_force(1, &board.config.load_full());
     let (decisions_to, decided) = channel::bounded(decisions::DECISIONS_WAITING_MAX);
     let decisions = decisions::spawn(decided, Arc::clone(&board.decisions), clock)?;
-    let (control, questions) = spawn_control(&board, roles.total(), &lists, reported)?;
+    let (control, questions) =
+        spawn_control(&board, roles.total(), keys.process, &lists, reported)?;
     let (retired, retirees) = channel::unbounded();
     let freeing = super::behind::free_behind(retirees)?;
+    board.gateway.keep_with(keeper.clone());
     let material = published.material.load_full();
-    board.relays.start(&board.config.load(), &material, &clock, &options.discovery_key)?;
+    board.relays.start(&board.config.load(), &material, &clock, &keys.process)?;
     let mut running = Running {
         board,
         published,
         lists,
-        options,
+        options: Options::default(),
         shards: Vec::with_capacity(roles.total()),
         control: Some(control),
         notes,
@@ -140,28 +143,39 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
         admin,
         _locks: locks,
     };
-    let links = Ties { questions, retired, notes: notes_to, decisions: decisions_to };
+    let mut spawning = Spawning {
+        board: &Arc::clone(&running.board),
+        published: &Arc::clone(&running.published),
+        options: &options,
+        roles,
+        keys,
+        ties: Ties { questions, retired, notes: notes_to, decisions: decisions_to },
+        remembered,
+        keeper,
+    };
     // Dropping `running` on an error ends the shards that have been started.
-    running.spawn_shards(&roles, sockets, &links)?;
+    for (number, listeners) in sockets.into_iter().enumerate() {
+        let (thread, poller) = spawning.spawn(number, listeners)?;
+        running.shards.push(thread);
+        running.board.set_poller(poller);
+    }
+    drop(spawning);
+    running.options = options;
     running.board.set_stage(Stage::Serving);
     Ok(running)
 }
 
-/// Refuses a role that can be stated, checked, planned and explained, and that nothing here runs.
-fn refuse_what_no_shell_runs(config: &Config) -> anyhow::Result<()> {
-    if config.runs_gateway() {
-        bail!("this version does not run the XMPP gateway: take [gateway] and its edges out");
-    }
-    Ok(())
+/// Opens the store of authorisations where a gateway has one; returns what it holds, and who writes
+/// to it.
+fn authorisations(config: &Config, clock: &Clock) -> anyhow::Result<Authorisations> {
+    let store = config.gateway.store.as_ref().filter(|_| config.runs_gateway());
+    let Some(file) = store else { return Ok((Vec::new(), None)) };
+    let (store, remembered) = Store::open(file, clock.now().unix_s)?;
+    let keeper = Keeper::start(store).context("no thread for the store of authorisations")?;
+    Ok((remembered, Some(Arc::new(keeper))))
 }
 
-/// The ends of the channels that every shard gets a copy of.
-struct Ties {
-    questions: mpsc::Sender<(u16, crate::dns::Question)>,
-    retired: channel::Sender<Arc<Snapshot>>,
-    notes: channel::Sender<(u16, Note)>,
-    decisions: channel::Sender<shard::DecidedOn>,
-}
+type Authorisations = (Vec<Authorisation>, Option<Arc<Keeper>>);
 
 impl Running {
     /// Returns where metrics and health are asked, with the ports the kernel chose.
@@ -253,114 +267,12 @@ impl Running {
             // Its panic was told by the hook.
             let _ = thread.join();
         }
+        self.board.gateway.keep_with(None);
         for thread in [self.notes.take(), self.decisions.take(), self.freeing.take()] {
             let _ = thread.map(JoinHandle::join);
         }
         result
     }
-
-    fn spawn_shards(
-        &mut self,
-        roles: &Roles,
-        sockets: Vec<Vec<shard::ListenerSocket>>,
-        ties: &Ties,
-    ) -> anyhow::Result<()> {
-        let config = self.board.config.load_full();
-        let keys = keys(&config)?;
-        for (number, listeners) in sockets.into_iter().enumerate() {
-            let started = if roles.xmpp_proxy().contains(&number) {
-                self.spawn_xmpp_proxy(&config, &keys, number, listeners, ties)
-            } else {
-                self.spawn_access(&config, &keys, number, listeners, ties)
-            };
-            let (thread, poller) =
-                started.with_context(|| format!("shard {number} cannot start"))?;
-            self.shards.push(thread);
-            self.board.set_poller(poller);
-        }
-        Ok(())
-    }
-
-    fn spawn_access(
-        &self,
-        config: &Config,
-        keys: &Keys,
-        number: usize,
-        listeners: Vec<shard::ListenerSocket>,
-        ties: &Ties,
-    ) -> anyhow::Result<Started> {
-        let of_core = access_setup(config, keys, number, &self.options)?;
-        let board = Arc::clone(&self.board);
-        let observe = move |core: &Access| {
-            AccessCells::publish(&board.access[number], core);
-        };
-        let body_bytes_max = config.limits.message_bytes;
-        let scores = Arc::clone(&self.board.scores);
-        let make = move |snapshot| {
-            Access::sharing(of_core, snapshot, scores).with_body_bytes_max(body_bytes_max)
-        };
-        let setup = shard_setup(config, number, listeners)?;
-        let links = ties.links(&self.board, &self.published, Box::new(observe));
-        Ok(shard::spawn(setup, links, self.board.clock, make)?)
-    }
-
-    fn spawn_xmpp_proxy(
-        &self,
-        config: &Config,
-        keys: &Keys,
-        number: usize,
-        listeners: Vec<shard::ListenerSocket>,
-        ties: &Ties,
-    ) -> anyhow::Result<Started> {
-        let of_core = xmpp_proxy_setup(config, keys);
-        let board = Arc::clone(&self.board);
-        let observe = move |core: &XmppProxy| board.xmpp_proxy.publish(core);
-        let make = move |snapshot| XmppProxy::new(of_core, snapshot);
-        let setup = shard_setup(config, number, listeners)?;
-        let links = ties.links(&self.board, &self.published, Box::new(observe));
-        Ok(shard::spawn(setup, links, self.board.clock, make)?)
-    }
-}
-
-/// A shard's thread and the name of what it waits by.
-type Started = (JoinHandle<io::Result<()>>, &'static str);
-
-impl Ties {
-    /// Returns what ties one shard to the rest.
-    fn links<C>(
-        &self,
-        board: &Board,
-        published: &Arc<Published>,
-        observe: shard::Observe<C>,
-    ) -> Links<C> {
-        Links {
-            fabric: Arc::clone(&board.fabric),
-            published: Arc::clone(published),
-            retired: self.retired.clone(),
-            questions: self.questions.clone(),
-            notes: self.notes.clone(),
-            decisions: Some(self.decisions.clone()),
-            observe: Some(observe),
-        }
-    }
-}
-
-/// Returns what every shard is, whatever its role.
-fn shard_setup(
-    config: &Config,
-    number: usize,
-    listeners: Vec<shard::ListenerSocket>,
-) -> anyhow::Result<shard::Setup> {
-    Ok(shard::Setup {
-        listeners,
-        core: config.edge.cores.get(number).copied(),
-        poller: match config.edge.poller {
-            config::Poller::Auto => poll::Choice::Auto,
-            config::Poller::IoUring => poll::Choice::IoUring,
-            config::Poller::Epoll => poll::Choice::Epoll,
-        },
-        settings: settings(config, u16::try_from(number)?),
-    })
 }
 
 impl Drop for Running {
@@ -440,93 +352,6 @@ fn budget(config: &Config) -> Budget {
         .with_half_open_per_source(config.limits.half_open_per_source)
 }
 
-fn settings(config: &Config, shard: u16) -> shard::Settings {
-    let edge = &config.edge;
-    let closing_s = edge.drain_timeout_s.saturating_sub(edge.drain_notice_s);
-    shard::Settings {
-        coalesce_us: u32::try_from(edge.coalesce_us).unwrap_or(limits::COALESCE_US_MAX),
-        handshake_ms: config.tls.handshake_timeout_ms,
-        drain_timeout_ms: closing_s * 1000,
-        ..shard::Settings::new(shard)
-    }
-}
-
-/// What is secret: made at the start, or derived from the pool's file.
-struct Keys {
-    process: [u64; 2],
-    seed: u64,
-    dialback: [u8; 32],
-    pool: PoolKeys,
-}
-
-fn keys(config: &Config) -> anyhow::Result<Keys> {
-    let random = ring::rand::SystemRandom::new();
-    let (mut bytes, mut dialback) = ([0_u8; 40], [0_u8; 32]);
-    for part in [bytes.as_mut_slice(), dialback.as_mut_slice()] {
-        random.fill(part).map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
-    }
-    let word = |place: usize| {
-        let mut word = [0_u8; 8];
-        word.copy_from_slice(&bytes[place..place + 8]);
-        u64::from_le_bytes(word)
-    };
-    let pool = match &config.secrets {
-        Some(secrets) => PoolKeys(secrets.0.iter().map(route_key).collect()),
-        None => {
-            let mut key = [0_u8; 16];
-            key.copy_from_slice(&bytes[24..]);
-            PoolKeys::of_one(key)
-        }
-    };
-    Ok(Keys { process: [word(0), word(8)], seed: word(16), dialback, pool })
-}
-
-/// Derives the key of route tokens: one secret, several uses, each with a key of its own.
-fn route_key(secret: &config::Secret) -> PoolKey {
-    let parent = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret.key);
-    let derived = ring::hmac::sign(&parent, b"entente route token 1");
-    let mut key = [0_u8; 16];
-    key.copy_from_slice(&derived.as_ref()[..16]);
-    PoolKey { id: secret.id, key }
-}
-
-fn access_setup(
-    config: &Config,
-    keys: &Keys,
-    shard: usize,
-    options: &Options,
-) -> anyhow::Result<access::Setup> {
-    let shards = shard_count(config)?;
-    Ok(access::Setup {
-        first_generation: 0,
-        shard: u16::try_from(shard)?,
-        shards: u16::try_from(shards)?,
-        transactions: config.limits.transactions / shards,
-        external_port: board::port(config, Class::Federation, 5061),
-        internal_port: board::port(config, Class::Internal, 5061),
-        remote_port: board::port(config, Class::RemoteUsers, 443),
-        process_key: keys.process,
-        pool_keys: keys.pool.clone(),
-        seed: keys.seed.wrapping_add(shard as u64),
-        idle_timeout_ms: config.edge.idle_timeout_s * 1000,
-        ping_interval_ms: config.edge.ping_interval_s * 1000,
-        explain: options.explain,
-    })
-}
-
-fn xmpp_proxy_setup(config: &Config, keys: &Keys) -> xmpp_proxy::Setup {
-    let secrets = super::dialback_secrets(config);
-    let secrets = match secrets.split_first() {
-        Some((first, others)) => {
-            let others: Vec<&[u8]> = others.iter().map(<[u8; 32]>::as_slice).collect();
-            dialback::Secrets::new(first, &others)
-        }
-        // Of an edge that is its pool alone: nobody else has to know its keys.
-        None => dialback::Secrets::new(&keys.dialback, &[]),
-    };
-    xmpp_proxy::Setup { process_key: keys.process, secrets, seed: keys.seed }
-}
-
 type NotesTo = channel::Sender<(u16, Note)>;
 
 fn notes_channel(
@@ -564,13 +389,14 @@ type Questions = mpsc::Sender<(u16, crate::dns::Question)>;
 fn spawn_control(
     board: &Arc<Board>,
     shards: usize,
+    seed: [u64; 2],
     lists: &Arc<crl::Lists>,
     reported: mpsc::Receiver<tls::Point>,
 ) -> anyhow::Result<(Control, Questions)> {
     let settings = resolver_settings(&board.config.load());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let seed = keys(&board.config.load())?.process;
-    let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);
+    // A relay alone has no shard, and a queue wants one place all the same.
+    let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards.max(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let (made, making) = channel::bounded(1);
     let (board, lists) = (Arc::clone(board), Arc::clone(lists));

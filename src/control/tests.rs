@@ -303,12 +303,51 @@ kind = "federated"
 }
 
 #[test]
-fn a_role_that_nothing_runs_is_refused_before_anything_is_opened() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs/xmpp.toml");
-    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
-    assert!(config.runs_gateway());
-    let sentence = start(config, Options::default()).unwrap_err().to_string();
-    assert!(sentence.starts_with("this version does not run the XMPP gateway"), "{sentence}");
+fn a_gateway_links_with_the_proxy_of_its_own_process_and_keeps_its_store() {
+    for poller in [Poller::Epoll, Poller::Auto] {
+        let directory = world(&["sip.contoso.example", "contoso.example"]);
+        let [xmpp, link, sip] = free_ports();
+        let text = text(poller)
+            + &format!(
+                r#"[[listener]]
+address = "127.0.0.1:{xmpp}"
+class = "xmpp"
+[[listener]]
+address = "127.0.0.1:{link}"
+class = "xmpp_link"
+[xmpp]
+gateways = ["sip.contoso.example"]
+[[xmpp_partner]]
+domain = "partner.example"
+kind = "federated"
+[gateway]
+listen = ["127.0.0.1:{sip}"]
+store = "{}/gateway.redb"
+[[gateway_edge]]
+name = "sip.contoso.example"
+port = {link}
+addresses = ["127.0.0.1"]
+[addresses]
+allow_networks = ["127.0.0.0/8"]
+"#,
+                directory.path().display()
+            );
+        let running = start(parse(directory.path(), &text), Options::default()).unwrap();
+        let management = running.management()[0];
+        let links = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            let metrics = ask(management, "/metrics");
+            metrics.contains("entente_gateway_links 1\n")
+                && metrics.contains("entente_xmpp_proxy_links_total 1\n")
+        });
+        assert!(links, "{}", ask(management, "/metrics"));
+        let in_use = start(parse(directory.path(), &text), Options::default()).unwrap_err();
+        assert!(in_use.to_string().contains("in use"), "{in_use}");
+        running.drain_and_wait().unwrap();
+        std::fs::write(directory.path().join("gateway.redb"), "no store at all").unwrap();
+        let damaged = start(parse(directory.path(), &text), Options::default()).unwrap_err();
+        assert!(damaged.to_string().contains("is damaged"), "{damaged}");
+    }
 }
 
 #[test]

@@ -347,6 +347,9 @@ pub struct Effects {
     /// Legs whose peer was found to be a partner whose revocation matters: lists that its chain
     /// lacks are to be fetched. Drained with the commands; a leg is told once in each epoch.
     pub named: Vec<LegId>,
+    /// What the store of authorisations is to write, in order; only of a gateway. Drained with the
+    /// commands.
+    pub authorisations: Vec<gateway::Change>,
     legs: Chunked<Outgoing>,
     dirty: Vec<LegId>,
     /// Buffers that legs have given back, so that a leg with nothing to say holds none and one that

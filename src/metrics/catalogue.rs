@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::edge::{access, xmpp_proxy};
+use crate::edge::{access, gateway, xmpp_proxy};
 use crate::shard;
 
 /// What kind of number a series is.
@@ -59,6 +59,16 @@ catalogue! {
     XMPP_STREAMS: Gauge, "entente_xmpp_proxy_streams", [];
     /// Bytes of stanzas that wait for a stream to a partner.
     XMPP_QUEUED_BYTES: Gauge, "entente_xmpp_proxy_queued_bytes", [];
+    /// Links between the gateway and edges that are up.
+    GATEWAY_LINKS: Gauge, "entente_gateway_links", [];
+    /// What the gateway keeps: contacts, dialogs by which users watch contacts and contacts users,
+    /// and chats.
+    GATEWAY_HELD: Gauge, "entente_gateway_held", ["kind"];
+    /// Authorisations that could not be written to the store, so that they are asked for again
+    /// after a restart.
+    GATEWAY_UNWRITTEN: Counter, "entente_gateway_unwritten_total", [];
+    /// What translations between SIP and XMPP left out or made less of, by what it was.
+    GATEWAY_LOSSES: Counter, "entente_gateway_losses_total", ["loss"];
     /// Connections that exist, by kind; half-open ones are among the accepted.
     CONNECTIONS: Gauge, "entente_shard_connections", ["kind"];
     /// Limits of the configuration.
@@ -170,25 +180,29 @@ pub fn of_shard(series: &shard::Series) -> Series {
 /// Returns what the Access Edge counts, in the order of its own names.
 #[must_use]
 pub fn access() -> Vec<Series> {
-    let counters = access::counters::Counters::NAMES.iter().zip(access::counters::Counters::HELP);
-    counters
-        .map(|(name, help)| Series {
-            name: format!("entente_access_{name}_total").into(),
-            kind: Kind::Counter,
-            help: help.trim_ascii(),
-            labels: Cow::Borrowed(&[]),
-        })
-        .collect()
+    use access::counters::Counters;
+    of_core("access", Counters::NAMES, Counters::HELP)
 }
 
-/// Returns the counters of the XMPP proxy, in the order of their values.
+/// Returns what the XMPP proxy counts, in the order of its own names.
 #[must_use]
 pub fn xmpp_proxy() -> Vec<Series> {
-    let counters = xmpp_proxy::counters::Counters::NAMES.iter();
+    use xmpp_proxy::counters::Counters;
+    of_core("xmpp_proxy", Counters::NAMES, Counters::HELP)
+}
+
+/// Returns what the gateway counts, in the order of its own names.
+#[must_use]
+pub fn gateway() -> Vec<Series> {
+    use gateway::counters::Counters;
+    of_core("gateway", Counters::NAMES, Counters::HELP)
+}
+
+fn of_core(part: &str, names: &[&str], help: &'static [&'static str]) -> Vec<Series> {
+    let counters = names.iter().zip(help);
     counters
-        .zip(xmpp_proxy::counters::Counters::HELP)
         .map(|(name, help)| Series {
-            name: format!("entente_xmpp_proxy_{name}_total").into(),
+            name: format!("entente_{part}_{name}_total").into(),
             kind: Kind::Counter,
             help: help.trim_ascii(),
             labels: Cow::Borrowed(&[]),
@@ -201,6 +215,7 @@ pub fn xmpp_proxy() -> Vec<Series> {
 pub fn all() -> Vec<Series> {
     let mut all = access();
     all.extend(xmpp_proxy());
+    all.extend(gateway());
     shard::Counters::default().visit(|series, _| {
         let series = of_shard(&series);
         // A series is visited once for each of its label values.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::contradiction::{Contradiction, Found};
 use super::domain::DomainTable;
-use super::{AnchorSet, Date, NextHop, Place, Rules, Snapshot};
+use super::{AnchorSet, Date, NextHop, Place, Rules, Snapshot, SourceNetwork};
 use crate::dns::Domain;
 use crate::time::{Monotonic, Now};
 
@@ -48,6 +48,31 @@ impl XmppKind {
     #[must_use]
     pub const fn sees_notes(self) -> bool {
         matches!(self, Self::Federated)
+    }
+
+    /// Returns the `ms-source-type` of what its users send (wire-protocols A.3): an organisation is
+    /// found by DNS as a partner domain is, a service is one server that many rely on.
+    #[must_use]
+    pub const fn source_type(self) -> &'static str {
+        match self {
+            Self::Federated => "AutoFederation",
+            Self::PublicVerified | Self::PublicUnverified => "AuthorizedServer",
+        }
+    }
+
+    /// Returns the network that its users are said to come from.
+    #[must_use]
+    pub const fn source_network(self) -> SourceNetwork {
+        match self {
+            Self::Federated => SourceNetwork::Federation,
+            Self::PublicVerified | Self::PublicUnverified => SourceNetwork::PublicCloud,
+        }
+    }
+
+    /// Tells whether its users are stamped as verified.
+    #[must_use]
+    pub const fn is_verified(self) -> bool {
+        matches!(self, Self::Federated | Self::PublicVerified)
     }
 
     /// Returns what it is called on the link between proxy and gateway, and in the configuration.

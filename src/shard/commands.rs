@@ -36,6 +36,12 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         while let Some(leg) = self.effects.named.pop() {
             self.want_lists(now, leg);
         }
+        if !self.effects.authorisations.is_empty() {
+            if let Some(remember) = &mut self.links.remember {
+                remember(&mut self.effects.authorisations);
+            }
+            self.effects.authorisations.clear();
+        }
     }
 
     fn run_left_commands(&mut self, now: Now) {

@@ -58,7 +58,7 @@ pub use counters::{Count, CounterCells, Counters, Kind, Series};
 pub use fabric::{Budget, Fabric, Published};
 pub use listen::{ListenError, ListenerPlan, ListenerSocket, Locks, adopt, listen};
 pub use network::{Kernel, Network, Stream};
-pub use spawn::{DecidedOn, Links, Observe, Settings, Setup, spawn};
+pub use spawn::{DecidedOn, Links, Observe, Remember, Settings, Setup, spawn};
 
 use accept::Listening;
 use commands::Deferred;

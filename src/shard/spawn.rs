@@ -10,7 +10,7 @@ use super::listen::ListenerSocket;
 use super::network::Kernel;
 use super::{Shard, network};
 use crate::dns::Question;
-use crate::edge::{Core, Decided, Note};
+use crate::edge::{Core, Decided, Note, gateway};
 use crate::limits;
 use crate::policy::Snapshot;
 use crate::poll::epoll::{self, Epoll};
@@ -70,6 +70,8 @@ pub struct Links<C, S = TcpStream> {
     pub decisions: Option<crossbeam::channel::Sender<DecidedOn>>,
     /// Called once a second at most, for what the core counts.
     pub observe: Option<Observe<C>>,
+    /// Takes what the store of authorisations is to write, without waiting for it; of a gateway.
+    pub remember: Option<Remember>,
 }
 
 /// A verdict, with the shard that reached it and when.
@@ -82,6 +84,9 @@ pub struct DecidedOn {
     /// What.
     pub decided: Box<Decided>,
 }
+
+/// Takes changes for the store of authorisations, in order.
+pub type Remember = Box<dyn FnMut(&mut Vec<gateway::Change>) + Send>;
 
 /// Looks at a core from its own thread.
 pub type Observe<C> = Box<dyn FnMut(&C) + Send>;

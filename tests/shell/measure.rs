@@ -176,6 +176,7 @@ impl Rig {
             notes,
             decisions: None,
             observe: None,
+            remember: None,
         };
         let settings = Settings { coalesce_us, ..Settings::new(0) };
         let core = length.is_measured().then_some(0);

@@ -292,6 +292,7 @@ impl World {
             notes,
             decisions: None,
             observe: None,
+            remember: None,
         };
         let door = ListenerSocket {
             listener: Door,

@@ -232,6 +232,7 @@ impl Edge {
                 notes: note.clone(),
                 decisions: None,
                 observe: None,
+                remember: None,
             };
             let seen = seen.clone();
             let make = move |snapshot| Lines::new(shard, seen, snapshot);

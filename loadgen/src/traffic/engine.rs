@@ -175,7 +175,7 @@ impl<'a> Engine<'a> {
     /// Reconnects, and gives up on what has waited too long for its answer.
     pub(crate) fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
         self.connect(net, now_ns)?;
-        let timeout_ns = ns_of_seconds(self.options.common.timeout);
+        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
         for branch in self.slots.select(|slot| slot.sent_ns + timeout_ns < now_ns) {
             self.finish(branch, Err("no answer in time".into()));
         }
@@ -469,7 +469,11 @@ impl<'a> Engine<'a> {
         match role {
             Role::Partner(index) => self.links.get_mut(index as usize),
             Role::Internal(index) => self.internal.get_mut(index as usize),
-            Role::Accepted | Role::Stream(_) | Role::Inner(_) | Role::AcceptedStream => None,
+            Role::Accepted
+            | Role::Stream(_)
+            | Role::Inner(_)
+            | Role::AcceptedStream
+            | Role::Client(_) => None,
         }
     }
 }

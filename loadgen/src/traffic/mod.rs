@@ -84,18 +84,18 @@ pub(crate) fn run(kind: Kind, options: &options::Traffic) -> Result<Report> {
         engine: Engine::new(kind, options, clock)?,
         net: Net::new(options.pack)?,
         clock,
-        busy: common.busy,
+        busy: common.measured.busy,
         waiting_ns: 0,
         housekeeping_ns: 0,
         progress: Progress::new(kind.name()),
-        server: common.pid.map(Tree::of).transpose()?,
+        server: common.measured.pid.map(Tree::of).transpose()?,
     };
     run.engine.open(&mut run.net)?;
     run.prime()?;
 
-    let start_ns = clock.now_ns() + ns_of_seconds(common.warmup);
-    let end_ns = start_ns + ns_of_seconds(common.seconds);
-    let mut offer = Offer::new(common.rate, options.window(), clock.now_ns());
+    let start_ns = clock.now_ns() + ns_of_seconds(common.measured.warmup);
+    let end_ns = start_ns + ns_of_seconds(common.measured.seconds);
+    let mut offer = Offer::new(common.measured.rate, options.window(), clock.now_ns());
     run.engine.measure(start_ns, end_ns);
     run.spin(Some(&mut offer), start_ns)?;
     let first = run.odometers();
@@ -103,7 +103,7 @@ pub(crate) fn run(kind: Kind, options: &options::Traffic) -> Result<Report> {
     let last = run.odometers();
     let suite = run.engine.suite(&run.net);
     let memory = run.server.map(Tree::memory);
-    run.drain(common.timeout)?;
+    run.drain(common.measured.timeout)?;
 
     let engine = &mut run.engine;
     // What was due and never found room was offered all the same.
@@ -111,7 +111,7 @@ pub(crate) fn run(kind: Kind, options: &options::Traffic) -> Result<Report> {
         engine.tally.offered = engine.tally.offered.max(due);
     }
     let span = Span::between(&first, &last);
-    let mut report = Report::new(kind.name(), common, &span, &engine.tally, suite);
+    let mut report = Report::new(kind.name(), common.measured.rate, &span, &engine.tally, suite);
     report.connections = options.connections;
     report.window = options.window();
     report.pack = options.pack;

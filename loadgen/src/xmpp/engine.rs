@@ -197,7 +197,7 @@ impl<'a> Engine<'a> {
     /// Reconnects, and gives up on what has waited too long.
     pub(crate) fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
         self.connect(net, now_ns)?;
-        let timeout_ns = ns_of_seconds(self.options.common.timeout);
+        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
         for mark in self.units.sent_before(now_ns.saturating_sub(timeout_ns)) {
             self.finish(mark, Err("not delivered in time".into()));
         }
@@ -454,7 +454,7 @@ impl Handler for Engine<'_> {
                 stream.established(tls, &mut out);
                 net.send(conn, &out);
             }
-            Role::Partner(_) | Role::Accepted => {}
+            Role::Partner(_) | Role::Accepted | Role::Client(_) => {}
         }
     }
 

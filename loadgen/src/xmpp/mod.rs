@@ -57,11 +57,11 @@ impl<'a> Run<'a> {
             engine: Engine::new(options, clock)?,
             net: Net::new(1)?,
             clock,
-            busy: common.busy,
+            busy: common.measured.busy,
             waiting_ns: 0,
             housekeeping_ns: 0,
             progress: Progress::new(name),
-            server: common.pid.map(Tree::of).transpose()?,
+            server: common.measured.pid.map(Tree::of).transpose()?,
         };
         run.engine.open(&mut run.net)?;
         Ok(run)
@@ -154,16 +154,16 @@ pub(crate) fn run(name: &'static str, options: &options::Xmpp) -> Result<Report>
     run.prime(options.domains)?;
 
     let clock = run.clock;
-    let start_ns = clock.now_ns() + ns_of_seconds(common.warmup);
-    let end_ns = start_ns + ns_of_seconds(common.seconds);
-    let mut offer = Offer::new(common.rate, options.window(), clock.now_ns());
+    let start_ns = clock.now_ns() + ns_of_seconds(common.measured.warmup);
+    let end_ns = start_ns + ns_of_seconds(common.measured.seconds);
+    let mut offer = Offer::new(common.measured.rate, options.window(), clock.now_ns());
     run.engine.measure(start_ns, end_ns);
     run.spin(Some(&mut offer), start_ns)?;
     let first = run.odometers();
     run.spin(Some(&mut offer), end_ns)?;
     let last = run.odometers();
     let memory = run.server.map(Tree::memory);
-    let deadline_ns = clock.now_ns() + ns_of_seconds(common.timeout) + HOUSEKEEPING_NS * 2;
+    let deadline_ns = clock.now_ns() + ns_of_seconds(common.measured.timeout) + HOUSEKEEPING_NS * 2;
     while run.engine.unfinished_measured() > 0 && clock.now_ns() < deadline_ns {
         run.spin(None, clock.now_ns() + SLEEP_NS_MAX)?;
     }
@@ -175,7 +175,7 @@ pub(crate) fn run(name: &'static str, options: &options::Xmpp) -> Result<Report>
     }
     let suite = engine.suite();
     let span = Span::between(&first, &last);
-    let mut report = Report::new(name, common, &span, &engine.tally, suite);
+    let mut report = Report::new(name, common.measured.rate, &span, &engine.tally, suite);
     report.connections = options.domains;
     report.window = options.window();
     report.last_failure = (report.done == 0).then(|| engine.last_failure.clone());
@@ -205,7 +205,7 @@ fn idle(options: &options::Xmpp) -> Result<Report> {
     run.engine.tally.done = held as u64;
     let suite = run.engine.suite();
     let span = Span::between(&start, &last);
-    let mut report = Report::new("xmpp", common, &span, &run.engine.tally, suite);
+    let mut report = Report::new("xmpp", common.measured.rate, &span, &run.engine.tally, suite);
     report.connections = held;
     report.server = memory.zip(memory_of_first).map(|(memory, before)| {
         let grown = memory.pss_kib as f64 - before.pss_kib as f64;

@@ -26,6 +26,11 @@ COMPOSING = """<?xml version="1.0" encoding="UTF-8"?>
 <isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>{state}</state>\
 <contenttype>text/plain</contenttype><refresh>90</refresh></isComposing>"""
 
+DELIVERED = """<?xml version="1.0" encoding="UTF-8"?>
+<imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>{id}</message-id>\
+<datetime>2026-11-29T08:00:01Z</datetime><delivery-notification><status><delivered/></status>\
+</delivery-notification></imdn>"""
+
 
 def tell(saw, **what):
     print(json.dumps({"saw": saw, **{k: v for k, v in what.items() if v is not None}}), flush=True)
@@ -116,6 +121,11 @@ class Agent:
     def text(self, to, text, headers=(), kind="text/plain; charset=UTF-8"):
         self.send("MESSAGE", f"sip:{to}", to, [f"Content-Type: {kind}", *headers], text.encode())
 
+    def cpim(self, to, number, kind, body, more=""):
+        return (f"From: <sip:{self.aor}>\r\nTo: <sip:{to}>\r\nNS: imdn <urn:ietf:params:imdn>\r\n"
+                f"imdn.Message-ID: {number}\r\nDateTime: 2026-11-29T08:00:00Z\r\n{more}\r\n"
+                f"Content-Type: {kind}\r\n\r\n{body}")
+
     def pidf(self):
         show = f'<show xmlns="jabber:client">{self.show}</show>' if self.show else ""
         note = f"<note>{self.note}</note>" if self.note else ""
@@ -145,13 +155,12 @@ class Agent:
             text = command["text"]
             if "imdn" in command:
                 kind = "message/cpim"
-                text = (f"From: <sip:{self.aor}>\r\nTo: <sip:{to}>\r\n"
-                        "NS: imdn <urn:ietf:params:imdn>\r\n"
-                        f"imdn.Message-ID: {command['imdn']}\r\n"
-                        "DateTime: 2026-11-29T08:00:00Z\r\n"
-                        "imdn.Disposition-Notification: positive-delivery\r\n\r\n"
-                        f"Content-Type: text/plain; charset=UTF-8\r\n\r\n{text}")
+                text = self.cpim(to, command["imdn"], "text/plain; charset=UTF-8", text,
+                                 "imdn.Disposition-Notification: positive-delivery\r\n")
             self.text(to, text, headers, kind)
+        elif what == "delivered":
+            self.text(to, self.cpim(to, token(), "message/imdn+xml",
+                                    DELIVERED.format(id=command["id"])), kind="message/cpim")
         elif what == "typing":
             self.text(to, COMPOSING.format(state=command["state"]),
                       kind="application/im-iscomposing+xml")

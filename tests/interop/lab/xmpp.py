@@ -4,7 +4,8 @@ as Google Talk was, and ejabberd."""
 import os
 import shutil
 
-from lab.world import ADDRESS, EDGE, EDGE_EXTERNAL
+from lab import edge
+from lab.world import ADDRESS, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL
 
 HOSTS = {
     "woodgrove": ("ext0", "198.51.100.70"),
@@ -25,6 +26,49 @@ def records(ours=EDGE_EXTERNAL):
 
 
 RECORDS = records()
+
+# How each partner proves itself, as its entry says.
+PARTNERS = {
+    "woodgrove": 'tls = "required"\nsasl = "required"\ndialback = false',
+    "northwind": 'tls = "required"\nsasl = "required"\ndialback = false',
+    "tailspin": 'tls = "required"\nsasl = "not_supported"\ndialback = true',
+    "lucerne": 'tls = "not_supported"\nsasl = "not_supported"\ndialback = true',
+}
+
+
+def configuration(world, partners=PARTNERS, kind="federated", dialect="simple", limits=""):
+    """The edge with XMPP proxy and gateway in one process; `limits` goes into [xmpp]."""
+    entries = "".join(f'[[xmpp_partner]]\ndomain = "{name}.example"\nkind = "{kind}"\n'
+                      f"{PARTNERS[name]}\n\n" for name in partners)
+    text = edge.configuration(world, more=f"""
+[[listener]]
+address = "{EDGE_EXTERNAL}:5269"
+class = "xmpp"
+identity = "external"
+
+[[listener]]
+address = "{EDGE_INTERNAL}:23456"
+class = "xmpp_link"
+identity = "internal"
+
+[xmpp]
+gateways = ["lsedge.contoso.example"]
+{limits}
+
+{entries}
+[gateway]
+listen = ["{EDGE_INTERNAL}:5062"]
+identity = "internal"
+store = "{world.folder}/gateway.redb"
+
+[[gateway_edge]]
+name = "lsedge.contoso.example"
+addresses = ["{EDGE_INTERNAL}"]
+""")
+    text = text.replace(f"addresses = [\"{ADDRESS['pool']}\"]",
+                        f"addresses = [\"{ADDRESS['pool']}\"]\ndialect = \"{dialect}\"")
+    return text.replace('names = ["pool.contoso.example"]',
+                        'names = ["pool.contoso.example", "lsedge.contoso.example"]')
 
 # Prosody's globals cannot be read again, so every choice is made here and not in the file.
 PROSODY = """

@@ -99,7 +99,7 @@ pub enum OfSip {
 fn is_known(child: &Node) -> bool {
     match child.namespace() {
         xmpp::ns::SERVER => matches!(child.name(), "body" | "subject" | "thread" | "error"),
-        ns::CHAT_STATES | ns::RECEIPTS | ns::XHTML_IM | ns::DELAY => true,
+        ns::CHAT_STATES | ns::RECEIPTS | ns::XHTML_IM | ns::DELAY | ns::HOPS => true,
         // Hints and ids for servers and clients of XMPP (XEP-0334, XEP-0359, XEP-0280, XEP-0172).
         "urn:xmpp:hints"
         | "urn:xmpp:sid:0"

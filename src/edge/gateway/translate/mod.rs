@@ -63,6 +63,8 @@ pub mod ns {
     pub const RPID_STATUS: &str = "urn:ietf:params:xml:ns:pidf:status:rpid-status";
     /// The data model that RFC 4480 puts persons in (RFC 4479).
     pub const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
+    /// How many gateways a stanza has passed.
+    pub const HOPS: &str = "urn:entente:gateways:1";
     /// Lync's state of a user.
     pub const LYNC_STATE: &str = "http://schemas.microsoft.com/2006/09/sip/state";
 }

@@ -1,7 +1,7 @@
 //! Presence documents: PIDF (RFC 3863) with the extensions of RFC 8048, RFC 4480 and its drafts,
 //! and Lync's categories.
 
-use super::presence::{Availability, Notes, Presence, Show, aggregate};
+use super::presence::{Availability, BusyAs, Notes, Presence, Show, aggregate};
 use super::text::{language, xml_text};
 use super::{Loss, Losses, Translated, document, ns};
 use crate::limits;
@@ -131,6 +131,17 @@ fn note(node: &Node, losses: &mut Losses) -> Option<Note> {
 /// Source: RFC 8048 section 5.2.
 #[must_use]
 pub fn write(aor: &str, presences: &[Presence], notes: Notes) -> Translated<Vec<u8>> {
+    write_as(aor, presences, notes, BusyAs::Busy)
+}
+
+/// Writes a document in which who is busy looks like `busy`.
+#[must_use]
+pub fn write_as(
+    aor: &str,
+    presences: &[Presence],
+    notes: Notes,
+    busy: BusyAs,
+) -> Translated<Vec<u8>> {
     let mut losses = Losses::NONE;
     let entity = aor.strip_prefix("sip:").unwrap_or(aor);
     let mut root = Node::new("presence", ns::PIDF).with("entity", format!("pres:{entity}"));
@@ -140,10 +151,10 @@ pub fn write(aor: &str, presences: &[Presence], notes: Notes) -> Translated<Vec<
     let closed = [Presence::closed(None)];
     let shown = if presences.is_empty() { &closed } else { presences };
     for (index, presence) in shown.iter().take(limits::GATEWAY_RESOURCES_MAX).enumerate() {
-        root.push(tuple(aor, presence, index, notes, &mut losses));
+        root.push(tuple(aor, presence, index, (notes, busy), &mut losses));
     }
     let whole = aggregate(shown).map(|presence| presence.availability);
-    if let Some(activity) = whole.and_then(activity_of) {
+    if let Some(activity) = whole.and_then(|whole| activity_of(whole, busy)) {
         let activities =
             Node::new("activities", ns::RPID).with_child(Node::new(activity, ns::RPID));
         root.push(Node::new("person", ns::DATA_MODEL).with("id", "p1").with_child(activities));
@@ -151,7 +162,13 @@ pub fn write(aor: &str, presences: &[Presence], notes: Notes) -> Translated<Vec<
     Translated { value: document::write(&root), losses }
 }
 
-fn tuple(aor: &str, presence: &Presence, index: usize, notes: Notes, losses: &mut Losses) -> Node {
+fn tuple(
+    aor: &str,
+    presence: &Presence,
+    index: usize,
+    (notes, busy): (Notes, BusyAs),
+    losses: &mut Losses,
+) -> Node {
     let node = |name: &'static str| Node::new(name, ns::PIDF);
     let mut status = node("status");
     match presence.availability {
@@ -163,7 +180,7 @@ fn tuple(aor: &str, presence: &Presence, index: usize, notes: Notes, losses: &mu
             }
         }
     }
-    if let Some(activity) = activity_of(presence.availability) {
+    if let Some(activity) = activity_of(presence.availability, busy) {
         let activity = Node::new("activity", ns::RPID_STATUS).with_text(activity);
         status.push(Node::new("activities", ns::RPID_STATUS).with_child(activity));
     }
@@ -189,9 +206,9 @@ fn tuple(aor: &str, presence: &Presence, index: usize, notes: Notes, losses: &mu
     tuple
 }
 
-const fn activity_of(availability: Availability) -> Option<&'static str> {
+const fn activity_of(availability: Availability, busy: BusyAs) -> Option<&'static str> {
     match availability {
-        Availability::Open(Show::Busy) => Some("busy"),
+        Availability::Open(Show::Busy) => Some(busy.activity()),
         Availability::Open(Show::Away | Show::ExtendedAway) => Some("away"),
         Availability::Open(Show::Chat | Show::Available) | Availability::Closed => None,
     }

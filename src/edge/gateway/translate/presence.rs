@@ -91,6 +91,27 @@ impl Availability {
     }
 }
 
+/// What a contact who is busy (`dnd`) looks like on the SIP side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BusyAs {
+    /// Busy: messages pass.
+    #[default]
+    Busy,
+    /// Do not disturb: clients hold messages back.
+    DoNotDisturb,
+}
+
+impl BusyAs {
+    /// Returns the activity of RFC 4480.
+    #[must_use]
+    pub const fn activity(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::DoNotDisturb => "do-not-disturb",
+        }
+    }
+}
+
 /// Whether a partner may see the notes of the users (lync-federation 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notes {

@@ -1,0 +1,69 @@
+//! What has to survive a restart: which contact may see which user.
+//!
+//! Dialogs, chats and presence do not: each side says them again. An authorisation is a person's
+//! decision, and nobody says it again unasked; without it every contact would be asked anew.
+
+use crate::limits;
+use crate::xmpp::Jid;
+
+/// Whose presence may be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Our user sees the contact.
+    Outward,
+    /// The contact sees our user.
+    Inward,
+}
+
+/// How far a wish to see somebody has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// There is none.
+    #[default]
+    None,
+    /// The other side was asked.
+    Asked,
+    /// It was granted.
+    Granted,
+}
+
+/// One authorisation, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Authorisation {
+    /// Our user's bare JID.
+    pub ours: String,
+    /// The contact's bare JID.
+    pub theirs: String,
+    /// Who sees whom.
+    pub direction: Direction,
+    /// Asked or granted.
+    pub standing: Standing,
+}
+
+/// What the store is to do. `standing` of what is remembered is never [`Standing::None`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Write it, in place of what was known of the same users and direction.
+    Remember(Authorisation),
+    /// Remove it.
+    Forget {
+        /// Our user's bare JID.
+        ours: String,
+        /// The contact's bare JID.
+        theirs: String,
+        /// Who saw whom.
+        direction: Direction,
+    },
+}
+
+impl Authorisation {
+    /// Returns the addresses, if they are bare addresses of users.
+    pub(super) fn addresses(&self) -> Option<(Jid<'static>, Jid<'static>)> {
+        let read = |text: &str| {
+            let jid = Jid::parse(text).ok()?.into_owned();
+            (jid.is_bare() && jid.local().is_some()).then_some(jid)
+        };
+        let few = self.ours.len().max(self.theirs.len()) <= limits::GATEWAY_ADDRESS_BYTES_MAX;
+        few.then(|| read(&self.ours).zip(read(&self.theirs))).flatten()
+    }
+}

@@ -461,6 +461,9 @@ pub const GATEWAY_HOPS_MAX: u32 = 3;
 pub const GATEWAY_ADDRESS_BYTES_MAX: usize = 512;
 /// Requests of ours that wait for their answers, some 500 bytes each.
 pub const GATEWAY_CLIENTS_MAX: usize = 16 * 1024;
+/// Those to one next hop for contacts of one domain, so that no partner takes the room of others
+/// when our side is slow ([`IN_FLIGHT_PER_PARTNER_MAX`]).
+pub const GATEWAY_IN_FLIGHT_PER_DOMAIN_MAX: usize = IN_FLIGHT_PER_PARTNER_MAX / 4;
 /// Requests from inside that wait for a stanza to be reported on, about 1 KiB each.
 pub const GATEWAY_SERVERS_MAX: usize = 16 * 1024;
 /// How long they wait: their sender gives up after [`TIMER_F_MS`], and a stanza waits for its

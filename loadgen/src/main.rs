@@ -71,7 +71,7 @@ fn scenario(scenario: &Scenario) -> Result<Report> {
         Scenario::Handshake(options) => connections::handshake(options),
         Scenario::Idle(options) => connections::idle(options),
         Scenario::Xmpp(options) => xmpp::run("xmpp", options),
-        Scenario::Gateway(options) => xmpp::run("gateway", options),
+        Scenario::Gateway(options) => xmpp::run("gateway", &options.of_gateway()),
         Scenario::Media(options) => media::run(options),
         Scenario::Forwarder(options) => match media::forwarder::run(options)? {},
     }

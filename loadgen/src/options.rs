@@ -262,9 +262,10 @@ pub(crate) struct Xmpp {
     /// Which way.
     #[arg(long, value_enum, default_value = "in")]
     pub(crate) way: Way,
-    /// What the generator is on the inside.
-    #[arg(long, value_enum, default_value = "link")]
-    pub(crate) inner: Inner,
+    /// What the generator is on the inside; default: a gateway on the link, and of `gateway` the
+    /// SIP next hop.
+    #[arg(long, value_enum)]
+    pub(crate) inner: Option<Inner>,
     /// Where the inside connects to: the link, the component's port, or the SIP listener.
     #[arg(long, default_value = "127.0.0.1:23456")]
     pub(crate) inner_address: SocketAddr,
@@ -307,6 +308,16 @@ pub(crate) struct Xmpp {
 }
 
 impl Xmpp {
+    /// Returns what the generator is on the inside.
+    pub(crate) fn inner(&self) -> Inner {
+        self.inner.unwrap_or(Inner::Link)
+    }
+
+    /// Returns the same options, with the inside of `gateway` where none was said.
+    pub(crate) fn of_gateway(&self) -> Self {
+        Self { inner: Some(self.inner.unwrap_or(Inner::Sip)), ..self.clone() }
+    }
+
     /// Returns how many units may be unfinished at once; a link takes 4,096.
     pub(crate) fn window(&self) -> usize {
         let default = if self.common.measured.rate > 0.0 { 4_000 } else { 256 };

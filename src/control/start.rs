@@ -394,7 +394,8 @@ fn spawn_control(
 ) -> anyhow::Result<(Control, Questions)> {
     let settings = resolver_settings(&board.config.load());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards);
+    // A relay alone has no shard, and a queue wants one place all the same.
+    let (questions, mut asked) = mpsc::channel(limits::QUESTIONS_MAX * shards.max(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let (made, making) = channel::bounded(1);
     let (board, lists) = (Arc::clone(board), Arc::clone(lists));

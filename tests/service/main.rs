@@ -4,6 +4,7 @@
 mod ctl;
 mod decisions;
 mod explain;
+mod relay;
 mod revocation;
 
 use std::fs;

@@ -16,7 +16,8 @@ pub(crate) const CHANNEL: u16 = 0x4000;
 const TRANSPORT_UDP: [u8; 4] = [17, 0, 0, 0];
 /// Time-limited accounts end so long after the start.
 const TIME_LIMITED_S: u64 = 86_400;
-/// Challenges, stale nonces and other servers that one client follows, so that none keeps it busy.
+/// Challenges, stale nonces and other servers that a client follows for one question, so that none
+/// keeps it busy.
 const DETOURS_MAX: u32 = 4;
 
 /// How long a client waits for an answer.
@@ -163,6 +164,11 @@ impl Client {
 
     /// Asks for something else; [`Client::request`] makes the question.
     pub(crate) fn enter(&mut self, stage: Stage) {
+        self.detours = 0;
+        self.ask(stage);
+    }
+
+    fn ask(&mut self, stage: Stage) {
         self.stage = stage;
         self.serial += 1;
         self.sends = 0;
@@ -302,7 +308,7 @@ impl Client {
             return failed;
         }
         self.detours += 1;
-        self.enter(self.stage);
+        self.ask(self.stage);
         Then::Request
     }
 }
@@ -378,6 +384,21 @@ mod tests {
         assert_eq!(answer(&mut client, &mut account, Class::Success, proven), Then::Ready);
         client.enter(Stage::Releasing);
         assert_eq!(answer(&mut client, &mut account, Class::Success, proven), Then::Released);
+    }
+
+    #[test]
+    fn a_renewal_is_of_the_channel_and_of_the_allocation() {
+        let (mut client, mut account) = client();
+        answer(&mut client, &mut account, Class::Error, error(401));
+        answer(&mut client, &mut account, Class::Success, proven);
+        answer(&mut client, &mut account, Class::Success, proven);
+        client.enter(Stage::Rebinding);
+        // The nonce has become stale in the meantime.
+        assert_eq!(answer(&mut client, &mut account, Class::Error, error(438)), Then::Request);
+        assert_eq!(answer(&mut client, &mut account, Class::Success, proven), Then::Request);
+        assert_eq!(client.stage, Stage::Refreshing);
+        assert_eq!(answer(&mut client, &mut account, Class::Success, proven), Then::Renewed);
+        assert_eq!((client.stage, client.again_ns), (Stage::Ready, None));
     }
 
     #[test]

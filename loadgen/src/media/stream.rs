@@ -194,7 +194,7 @@ impl Handler for Inbox {
 
 /// Returns how many bytes the message or ChannelData takes that `bytes` begin with, as far as its
 /// length is there.
-fn frame_bytes(bytes: &[u8]) -> Option<usize> {
+pub(super) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
     let [first, _, l0, l1] = bytes.first_chunk()?;
     let length = usize::from(u16::from_be_bytes([*l0, *l1]));
     match first {

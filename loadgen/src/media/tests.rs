@@ -1,7 +1,8 @@
 //! The scenario against the forwarder, or against one that misbehaves on purpose. What it reports
 //! must be what happened.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -9,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use clap::Parser;
 
 use super::forwarder::Forwarder;
+use super::stream::frame_bytes;
 use super::udp::Port;
 use crate::options::{self, Options, Scenario};
 use crate::report::Report;
@@ -147,6 +149,74 @@ fn a_relay_that_is_not_there_is_said_to_be() {
     let report = silent.run("--work churn --rate 100").unwrap();
     assert_eq!(report.done, 0, "{report}");
     assert_eq!(report.errors["no answer in time"], report.offered, "{report}");
+}
+
+/// TCP before a forwarder: each connection is a client of it.
+struct Streams {
+    inner: SocketAddr,
+    listener: TcpListener,
+    /// With what has come of a frame, and what the stream has not taken.
+    connections: Vec<(TcpStream, UdpSocket, Vec<u8>, Vec<u8>)>,
+}
+
+impl Streams {
+    fn new(inner: SocketAddr) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        (Self { inner, listener, connections: Vec::new() }, address)
+    }
+
+    fn turn(&mut self) {
+        if let Ok((stream, _)) = self.listener.accept() {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket.connect(self.inner).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            self.connections.push((stream, socket, Vec::new(), Vec::new()));
+        }
+        let mut buffer = [0; 4096];
+        for (stream, socket, input, output) in &mut self.connections {
+            if let Ok(count) = stream.read(&mut buffer) {
+                input.extend_from_slice(&buffer[..count]);
+            }
+            while let Some(length) = frame_bytes(input)
+                && input.len() >= length
+            {
+                socket.send(&input[..length]).unwrap();
+                input.drain(..length);
+            }
+            while let Ok(count) = socket.recv(&mut buffer) {
+                output.extend_from_slice(&buffer[..count.next_multiple_of(4)]);
+            }
+            if let Ok(count) = stream.write(output) {
+                output.drain(..count);
+            }
+        }
+    }
+}
+
+#[test]
+fn packets_cross_over_streams() {
+    let server = Server::forwarder(false);
+    let inner = server.address;
+    let before = Server::start(move || Streams::new(inner), Streams::turn);
+    for more in ["--way both --rate 1000", "--way echo --window 8"] {
+        let report = before.run(&format!("--transport tcp --allocations 6 {more}")).unwrap();
+        assert_flawless(&report);
+    }
+    let report = before.run("--transport tcp --work churn --window 3").unwrap();
+    assert!(report.done > 0 && report.errors.is_empty(), "{report}");
+}
+
+#[test]
+fn connections_that_are_refused_are_failures() {
+    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let nobody = Server::start(move || ((), gone), |()| thread::yield_now());
+    let error = nobody.run("--transport tcp --allocations 2").unwrap_err().to_string();
+    assert!(error.contains("0 of 2 allocations") && error.contains("refused"), "{error}");
+    let report = nobody.run("--transport tcp --work churn --rate 100").unwrap();
+    assert_eq!(report.errors["connection refused"], report.offered, "{report}");
 }
 
 /// A forwarder between that keeps packets for itself: every tenth that is not STUN.

@@ -98,7 +98,7 @@ impl<'a> Engine<'a> {
                 Way::In => (0..domains).map(|index| link(Role::Stream(index as u32))).collect(),
                 Way::Out => Vec::new(),
             },
-            inside: link(match options.inner {
+            inside: link(match options.inner() {
                 Inner::Sip => Role::Internal(0),
                 _ => Role::Inner(0),
             }),
@@ -145,7 +145,7 @@ impl<'a> Engine<'a> {
     /// Whether there is a connection on the inside for us to make.
     fn has_inside(&self) -> bool {
         let Engine { options, .. } = self;
-        !matches!((options.inner, options.way), (Inner::Sip, Way::In) | (Inner::None, _))
+        !matches!((options.inner(), options.way), (Inner::Sip, Way::In) | (Inner::None, _))
     }
 
     fn connect(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
@@ -157,13 +157,13 @@ impl<'a> Engine<'a> {
                 config: &self.inner,
                 name: &self.inner_name,
             };
-            let (kind, start) = match self.options.inner {
+            let (kind, start) = match self.options.inner() {
                 Inner::Component => (Kind::Component, Start::Clear),
                 _ => (Kind::Link, Start::Tls),
             };
             let conn = net.connect_with(&target, self.inside.role, start)?;
             self.inside.conn = Some(conn);
-            if self.options.inner != Inner::Sip {
+            if self.options.inner() != Inner::Sip {
                 let ours = match kind {
                     Kind::Component => &self.options.to_domain,
                     _ => &self.options.gateway_name,
@@ -312,7 +312,7 @@ impl<'a> Engine<'a> {
         let bytes = self.options.bytes;
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        if self.options.way == Way::Out && self.options.inner == Inner::Sip {
+        if self.options.way == Way::Out && self.options.inner() == Inner::Sip {
             let sent_by = net.local_address(conn).map(|a| a.to_string()).unwrap_or_default();
             push_message((&inside, &outside), &sent_by, mark, bytes, &mut out);
         } else {
@@ -426,7 +426,7 @@ impl<'a> Engine<'a> {
                 self.links[index].ready = true;
                 self.opening = self.opening.saturating_sub(1);
                 self.held += 1;
-                self.completed += u64::from(self.options.inner == Inner::None);
+                self.completed += u64::from(self.options.inner() == Inner::None);
             }
             Some(Kind::Link | Kind::Component) => self.inside.ready = true,
             Some(Kind::Accepted) | None => {}

@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
 
 /// Runs `xmpp` or `gateway` and reports on it.
 pub(crate) fn run(name: &'static str, options: &options::Xmpp) -> Result<Report> {
-    if options.inner == Inner::None {
+    if options.inner() == Inner::None {
         return idle(options);
     }
     let common = &options.common;

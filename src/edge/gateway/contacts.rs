@@ -156,6 +156,11 @@ impl Contacts {
         self.slots.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.slots.keys()
+    }
+
     pub(super) fn get(&self, key: Key) -> Option<&Contact> {
         self.slots.get(key)
     }

@@ -160,6 +160,10 @@ pub struct Gateway {
     waiting_bytes: usize,
     hops: Vec<Hop>,
     clients: Slots<Client>,
+    /// How many of them there are for each domain of contacts.
+    in_flight: BTreeMap<String, usize>,
+    /// Dialogs whose NOTIFY found no room.
+    starved: VecDeque<Key>,
     servers: Slots<Server>,
     /// Which request waits for what becomes of a stanza.
     by_stanza: BTreeMap<String, Key>,
@@ -222,6 +226,8 @@ impl Gateway {
             waiting_bytes: 0,
             hops: Vec::new(),
             clients: Slots::new(limits::GATEWAY_CLIENTS_MAX),
+            in_flight: BTreeMap::new(),
+            starved: VecDeque::new(),
             servers: Slots::new(limits::GATEWAY_SERVERS_MAX),
             by_stanza: BTreeMap::new(),
             dialogs: BTreeMap::new(),
@@ -337,6 +343,7 @@ impl Gateway {
             self.look_after_edge(now, at, effects);
         }
         self.forget_waiting(now);
+        self.feed_starved(now, effects);
         self.drain_some(now, effects);
         self.chores_at = now.monotonic.plus_ms(limits::XMPP_CHORES_MS);
     }

@@ -21,17 +21,22 @@ pub(super) enum Notifying {
     OnWay,
     /// And what it says is out of date.
     OutOfDate,
+    /// There was no room for it; it has its turn when there is.
+    Starved,
 }
 
 impl Gateway {
     /// Tells a dialog how things are, now or when its last NOTIFY is answered.
     pub(super) fn notify(&mut self, now: Now, key: Key, effects: &mut Effects) {
         let Some(watch) = self.watches.get_mut(key) else { return };
-        if watch.notifying != Notifying::Idle {
-            watch.notifying = Notifying::OutOfDate;
-            return;
+        match watch.notifying {
+            Notifying::Idle => watch.notifying = Notifying::OnWay,
+            Notifying::OnWay => {
+                watch.notifying = Notifying::OutOfDate;
+                return;
+            }
+            Notifying::OutOfDate | Notifying::Starved => return,
         }
-        watch.notifying = Notifying::OnWay;
         let left_s = watch.expires_at.ms_since(now.monotonic) / 1_000;
         let state = match watch.phase {
             Phase::Pending => format!("pending;expires={left_s}"),
@@ -95,10 +100,28 @@ impl Gateway {
             return;
         }
         let Some(watch) = self.watches.get_mut(key) else { return };
+        if matches!(answer, Answer::Local(Local::Full)) {
+            watch.notifying = Notifying::Starved;
+            self.starved.push_back(key);
+            return;
+        }
         let again = watch.notifying == Notifying::OutOfDate;
         watch.notifying = Notifying::Idle;
         if again {
             self.notify(now, key, effects);
+        }
+    }
+
+    /// Gives dialogs their turn whose NOTIFY found no room, in the order in which they came.
+    pub(super) fn feed_starved(&mut self, now: Now, effects: &mut Effects) {
+        let turn = self.starved.len().min(limits::GATEWAY_IN_FLIGHT_PER_DOMAIN_MAX);
+        for _ in 0..turn {
+            let Some(key) = self.starved.pop_front() else { return };
+            let Some(watch) = self.watches.get_mut(key) else { continue };
+            if watch.notifying == Notifying::Starved {
+                watch.notifying = Notifying::Idle;
+                self.notify(now, key, effects);
+            }
         }
     }
 

@@ -150,11 +150,22 @@ impl Gateway {
 
     /// Ends what a contact sees of our user. `true`: it is told when the SIP side has answered.
     fn forget_inward(&mut self, now: Now, key: Key, effects: &mut Effects) -> bool {
+        self.hide(now, key, effects);
         self.authorise(key, Direction::Inward, Standing::None, effects);
-        let Some(contact) = self.contacts.get_mut(key) else { return false };
-        contact.told = Vec::new();
-        let subscription = contact.subscription;
+        let subscription = self.contacts.get(key).and_then(|contact| contact.subscription);
         subscription.is_some_and(|key| self.end_subscription(now, key, effects))
+    }
+
+    /// A contact who does not see our user any more is told that he is not there (RFC 6121 section
+    /// 3.2.4): each resource that he was told of.
+    pub(super) fn hide(&mut self, now: Now, key: Key, effects: &mut Effects) {
+        let Some(contact) = self.contacts.get_mut(key) else { return };
+        let told = std::mem::take(&mut contact.told);
+        for presence in told {
+            if presence.availability != Availability::Closed {
+                self.tell_one(now, key, &Presence::closed(presence.resource), effects);
+            }
+        }
     }
 
     /// A contact's server asks how one of our users is.

@@ -116,7 +116,12 @@ impl Gateway {
             Some(ReceiptPart::Request) => message.receipt = Some(ReceiptPart::Request),
             None => {}
         }
-        let dialect = self.dialect(sender.to.domain());
+        let chat = self.contacts.find(&sender.to, &sender.from).and_then(|contact| contact.chat);
+        // Whoever has begun a session is answered in it, however his server speaks otherwise.
+        let dialect = match chat {
+            Some(_) => Dialect::Lync,
+            None => self.dialect(sender.to.domain()),
+        };
         if message.words.is_some() {
             match dialect {
                 Dialect::Lync => self.say_in_session(now, message, sender.clone(), effects),

@@ -209,11 +209,9 @@ impl Gateway {
     fn refused_by_user(&mut self, now: Now, key: Key, effects: &mut Effects) {
         let Some(subscription) = self.remove_subscription(key) else { return };
         let contact = subscription.contact;
+        self.hide(now, contact, effects);
         self.authorise(contact, Direction::Inward, Standing::None, effects);
         self.say_subscription(now, contact, "unsubscribed", effects);
-        if let Some(held) = self.contacts.get_mut(contact) {
-            held.told = Vec::new();
-        }
         self.tidy(contact);
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Client {
     /// Where it was written to, and so the only leg that may answer.
     pub(super) leg: Option<LegId>,
     method: &'static str,
+    /// The domain of the contact for whom it was sent.
+    theirs: String,
     purpose: Purpose,
     timer: Option<TimerId>,
     invite: Option<Box<Invite>>,
@@ -150,13 +152,20 @@ impl Gateway {
             self.concluded.push_back((purpose, Local::Unreachable));
             return;
         };
+        let theirs = contact_domain(&head.from);
+        let of_domain = self.in_flight.get(&theirs).copied().unwrap_or(0);
         let Some(hop) = self.hops.get_mut(at) else { return };
-        if hop.in_flight >= limits::IN_FLIGHT_PER_PARTNER_MAX || self.clients.is_full() {
+        if hop.in_flight >= limits::IN_FLIGHT_PER_PARTNER_MAX
+            || of_domain >= limits::GATEWAY_IN_FLIGHT_PER_DOMAIN_MAX
+            || self.clients.is_full()
+        {
             self.counters.refused_by_limit += 1;
             self.concluded.push_back((purpose, Local::Full));
             return;
         }
-        let client = Client { hop: at, leg: None, method, purpose, timer: None, invite: None };
+        *self.in_flight.entry(theirs.clone()).or_default() += 1;
+        let client =
+            Client { hop: at, leg: None, method, theirs, purpose, timer: None, invite: None };
         let Some(key) = self.clients.insert(client) else { return };
         hop.in_flight += 1;
         let via = self.via(key);
@@ -202,6 +211,12 @@ impl Gateway {
         if let Some(hop) = self.hops.get_mut(client.hop) {
             assert!(hop.in_flight > 0, "a request is counted until its end");
             hop.in_flight -= 1;
+        }
+        if let Some(in_flight) = self.in_flight.get_mut(&client.theirs) {
+            *in_flight -= 1;
+            if *in_flight == 0 {
+                self.in_flight.remove(&client.theirs);
+            }
         }
         Some(client)
     }
@@ -391,4 +406,11 @@ impl Gateway {
         let head = dialog.next();
         self.ask(now, &domain, "BYE", head, Rest::default(), Purpose::Nothing, effects);
     }
+}
+
+/// Returns the domain of whoever a request of ours is from.
+fn contact_domain(from: &str) -> String {
+    let address = NameAddr::parse(from.as_bytes()).ok();
+    let uri = address.and_then(|address| super::dialog::text(address.uri));
+    uri.map(|uri| super::judge::host_of(&uri)).unwrap_or_default()
 }

@@ -53,10 +53,10 @@ def partner(world):
                     "fabrikam")
 
 
-def pool(world, edge=f"sip:{EDGE_INTERNAL}:5061;transport=tls"):
+def pool(world, edge=f"sip:{EDGE_INTERNAL}:5061;transport=tls", name="pool", patience_ms=8000):
     """Contoso's next hop: Kamailio with the edge as its only way out."""
-    return kamailio(world, "pool", "pool", "contoso.example", "pool.contoso.example", "pool",
-                    extra=(f'EDGE="{edge}"',))
+    return kamailio(world, name, "pool", "contoso.example", "pool.contoso.example", "pool",
+                    extra=(f'EDGE="{edge}"', f"FR_TIMER={patience_ms}"))
 
 
 class Sipp:

@@ -4,7 +4,8 @@
 
 Commands and events are JSON objects, one a line. A command has `do`: `say` (to, text, imdn),
 `typing` (to, state), `watch` (to, expires), `unwatch` (to), `policy` (answer: approve, pending or
-deny), `publish` (basic, show, note), `delivered` (to, id), `unregister`. An event has `saw`:
+deny), `publish` (basic, show, note), `delivered` (to, id), `register`,
+`unregister`, `mute` (answers nothing from now on). An event has `saw`:
 `answer` (method, status, to), `message` (sender, text, type, trust, composing, imdn, id),
 `subscribe` (sender, expires), `notify` (sender, state, reason, basic, note, body), and what else
 came as `request`.
@@ -96,6 +97,7 @@ class Agent:
         self.watching = {}  # whom: Dialog of ours
         self.watchers = {}  # call-id: Dialog of theirs
         self.policy, self.basic, self.show, self.note = "approve", "open", None, None
+        self.mute = False
 
     # ---- requests ----
 
@@ -177,8 +179,10 @@ class Agent:
             self.show, self.note = command.get("show"), command.get("note")
             for dialog in self.watchers.values():
                 self.notify(dialog, "active;expires=3600")
-        elif what == "unregister":
-            self.register(0)
+        elif what in ("register", "unregister"):
+            self.register(3600 if what == "register" else 0)
+        elif what == "mute":
+            self.mute = True
 
     def decide(self, dialog):
         if self.policy == "approve":
@@ -302,7 +306,7 @@ class Agent:
                     message = Headers(data)
                     if message.start.startswith("SIP/2.0"):
                         self.response(message)
-                    else:
+                    elif not self.mute:
                         self.request(message, sender)
             if sys.stdin in ready:
                 piece = sys.stdin.buffer.raw.read(65536)

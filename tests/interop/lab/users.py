@@ -18,7 +18,7 @@ class User:
         self.mark = 0
 
     def do(self, what, **how):
-        """Gives one command. What is awaited from now on happened after it."""
+        """Gives one command. What is awaited without a `since` from now on happened after it."""
         self.mark = len(self.events())
         try:
             self.process.child.stdin.write(json.dumps({"do": what, **how}).encode() + b"\n")
@@ -32,8 +32,12 @@ class User:
         lines = self.process.text().splitlines()
         return [json.loads(line) for line in lines if line.startswith('{"saw"')]
 
-    def saw(self, kind, seconds=5.0, since=0, **what):
-        """Waits until an event of `kind` holds all of `what`; a value may be a predicate."""
+    def saw(self, kind, seconds=5.0, since=None, **what):
+        """Waits until an event of `kind` holds all of `what`; a value may be a predicate.
+
+        `since`: a count of events; without it those since this user's last command count.
+        """
+        since = self.mark if since is None else since
         def fits(event):
             return event["saw"] == kind and all(
                 test(event.get(name)) if callable(test) else event.get(name) == test

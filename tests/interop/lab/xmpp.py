@@ -36,10 +36,12 @@ PARTNERS = {
 }
 
 
-def configuration(world, partners=PARTNERS, kind="federated", dialect="simple", limits=""):
-    """The edge with XMPP proxy and gateway in one process; `limits` goes into [xmpp]."""
+def configuration(world, partners=PARTNERS, kind="federated", dialect="simple", limits="",
+                  gateway=""):
+    """The edge with XMPP proxy and gateway in one process; `limits` goes into [xmpp], `gateway`
+    into [gateway]."""
     entries = "".join(f'[[xmpp_partner]]\ndomain = "{name}.example"\nkind = "{kind}"\n'
-                      f"{PARTNERS[name]}\n\n" for name in partners)
+                      f"{partners[name]}\n\n" for name in partners)
     text = edge.configuration(world, more=f"""
 [[listener]]
 address = "{EDGE_EXTERNAL}:5269"
@@ -60,6 +62,7 @@ gateways = ["lsedge.contoso.example"]
 listen = ["{EDGE_INTERNAL}:5062"]
 identity = "internal"
 store = "{world.folder}/gateway.redb"
+{gateway}
 
 [[gateway_edge]]
 name = "lsedge.contoso.example"
@@ -79,7 +82,7 @@ pidfile = "{home}/pid"
 log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = "{log}" }} }}
 interfaces = {{ "{address}" }}
 local_interfaces = {{ "{address}" }}
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "posix"{dialback} }}
+modules_enabled = {{ "roster", "offline", "saslauth", "tls", "disco", "ping", "posix"{dialback} }}
 modules_disabled = {{ {disabled} }}
 authentication = "internal_plain"
 storage = "internal"

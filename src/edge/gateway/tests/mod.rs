@@ -1,9 +1,12 @@
 mod chat;
 mod drain;
+mod hostile;
 mod links;
 mod pager;
 mod refusals;
 mod restart;
+mod simulation;
 mod subscription;
+mod through;
 mod watch;
 mod world;

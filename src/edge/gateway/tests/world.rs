@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dns::{Domain, Question};
-use crate::edge::gateway::authorisation::Direction;
+use crate::edge::gateway::authorisation::{Direction, Standing};
 use crate::edge::gateway::{Authorisation, Change, EdgeAddress, Gateway, Setup};
 use crate::edge::xmpp_link::{EdgeEnd, FromGateway, Origin, Outgoing, Proof};
 use crate::edge::{
@@ -77,7 +77,7 @@ pub(super) fn two_edges() -> Setup {
     setup
 }
 
-fn names(host: &str) -> Arc<PeerNames> {
+pub(super) fn names(host: &str) -> Arc<PeerNames> {
     Arc::new(PeerNames {
         dns_names: vec![domain(host)],
         sip_domains: Vec::new(),
@@ -369,6 +369,11 @@ impl World {
         self.run();
     }
 
+    /// A connection that the gateway has opened to a next hop.
+    pub(super) fn own_sip_leg(&self) -> Option<LegId> {
+        self.sip.keys().copied().find(|leg| *leg != self.pool)
+    }
+
     pub(super) fn drain(&mut self, stage: Drain) {
         self.gateway.drain(self.now, stage, &mut self.effects);
         self.run();
@@ -524,4 +529,44 @@ pub(super) fn message(from: &str, to: &str, text: &str) -> String {
 
 pub(super) fn chat(from: &str, to: &str, id: &str, content: &str) -> String {
     format!("<message from='{from}' to='{to}' id='{id}' type='chat'>{content}</message>")
+}
+
+/// What must hold between calls, whatever happened.
+impl Gateway {
+    pub(super) fn check(&self) {
+        let [_, watches, subscriptions, chats] = self.held();
+        assert_eq!(self.dialogs.len(), watches + subscriptions + chats, "a tag for each dialog");
+        let in_flight: usize = self.in_flight.values().sum();
+        assert_eq!(in_flight, self.clients.len());
+        assert!(self.by_stanza.len() <= self.servers.len());
+        let (mut watched, mut subscribed) = (0, 0);
+        for key in self.contacts.keys() {
+            let contact = self.contacts.get(key).expect("a key of its own");
+            watched += contact.watches.len();
+            subscribed += usize::from(contact.subscription.is_some());
+            for watch in &contact.watches {
+                assert_eq!(self.watches.get(*watch).map(|watch| watch.contact), Some(key));
+            }
+            if let Some(chat) = contact.chat {
+                assert_eq!(self.chats.get(chat).map(|chat| chat.contact), Some(key));
+            }
+        }
+        assert_eq!((watched, subscribed), (watches, subscriptions), "each has its contact");
+    }
+
+    /// How many authorisations there are, and contacts with any.
+    pub(super) fn authorisations(&self) -> usize {
+        let held = self.contacts.keys().into_iter().filter_map(|key| self.contacts.get(key));
+        held.map(|contact| {
+            usize::from(contact.outward != Standing::None)
+                + usize::from(contact.inward != Standing::None)
+        })
+        .sum()
+    }
+
+    pub(super) fn contacts_authorised(&self) -> usize {
+        let held = self.contacts.keys().into_iter().filter_map(|key| self.contacts.get(key));
+        held.filter(|contact| contact.outward != Standing::None || contact.inward != Standing::None)
+            .count()
+    }
 }

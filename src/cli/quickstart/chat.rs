@@ -1,5 +1,5 @@
-//! What alice and carol do, who has her account on an XMPP server: the gateway speaks SIP to one and
-//! XMPP to the other.
+//! What alice and carol do, who has her account on an XMPP server: the gateway speaks SIP to one
+//! and XMPP to the other.
 
 use anyhow::{Context, bail, ensure};
 

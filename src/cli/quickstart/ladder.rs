@@ -219,8 +219,8 @@ impl Canvas {
     }
 }
 
-/// Tells whether the two are one message seen at two places; no element of a stream is, for there is
-/// one XMPP server in each act.
+/// Tells whether the two are one message seen at two places; no element of a stream is, for there
+/// is one XMPP server in each act.
 fn is_same(a: &Passed, b: &Passed) -> bool {
     let (Some(a), Some(b)) = (a.sip(), b.sip()) else { return false };
     a.status() == b.status() && a.method() == b.method() && a.transaction() == b.transaction()

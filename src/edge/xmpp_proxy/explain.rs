@@ -4,8 +4,9 @@ use super::XmppProxy;
 use super::stream::Pair;
 use crate::edge::xmpp_link::{Origin, Proof};
 use crate::edge::{Effects, LegId, Severity};
+use crate::limits;
 use crate::policy::{Place, XmppKey};
-use crate::xmpp::Stanza;
+use crate::xmpp::{Element, ns};
 
 impl XmppProxy {
     fn explains(&self) -> bool {
@@ -26,14 +27,15 @@ impl XmppProxy {
     pub(super) fn explain_in(
         &mut self,
         leg: LegId,
-        kind: Stanza,
+        stanza: &Element<'_>,
         (partner, origin): (XmppKey, &Origin),
         effects: &mut Effects,
     ) {
         if self.explains() {
             let (who, proof) = (self.listed(partner), in_words(origin.proof));
+            let (what, body) = (stanza.name(), self.body_of(stanza));
             let sentence =
-                format!("{} forwarded, XMPP partner to inside: {who}, by {proof}", kind.as_str());
+                format!("{what} forwarded, XMPP partner to inside: {who}, by {proof}{body}");
             self.tell_permit(leg, sentence, effects);
         }
     }
@@ -42,16 +44,28 @@ impl XmppProxy {
     pub(super) fn explain_out(
         &mut self,
         leg: LegId,
-        kind: Option<Stanza>,
+        stanza: &Element<'_>,
         partner: XmppKey,
         effects: &mut Effects,
     ) {
         if self.explains() {
             let who = self.listed(partner);
-            let what = kind.map_or("stanza", Stanza::as_str);
-            let sentence = format!("{what} forwarded, inside to XMPP partner: {who}");
+            let (what, body) = (stanza.name(), self.body_of(stanza));
+            let sentence = format!("{what} forwarded, inside to XMPP partner: {who}{body}");
             self.tell_permit(leg, sentence, effects);
         }
+    }
+
+    /// Returns what people wrote, where the configuration lets it be logged.
+    fn body_of(&self, stanza: &Element<'_>) -> String {
+        if !self.snapshot.rules().xmpp.log_bodies {
+            return String::new();
+        }
+        let Some(body) = stanza.child("body", ns::SERVER) else { return String::new() };
+        let body = body.text();
+        let body: String = body.chars().take(limits::XMPP_LOGGED_BODY_CHARS_MAX).collect();
+        // Quoted, because a line feed in it would look like another line of the log.
+        format!(": {body:?}")
     }
 
     fn listed(&self, key: XmppKey) -> String {

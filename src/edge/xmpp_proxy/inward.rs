@@ -91,7 +91,7 @@ impl XmppProxy {
                 };
                 *counter += 1;
                 let partner = pair.permit.partner();
-                self.explain_in(stream.leg, kind, (partner, &origin), effects);
+                self.explain_in(stream.leg, element, (partner, &origin), effects);
                 Ok(())
             }
             Err((error, _)) => {

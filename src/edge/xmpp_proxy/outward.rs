@@ -58,7 +58,7 @@ impl XmppProxy {
         *counter += 1;
         let mut bytes = Vec::with_capacity(element.raw().len());
         element.write_with(&[("xmlns:entente", None), ("entente:n", None)], &mut bytes);
-        self.explain_out(link, element.stanza(), partner, effects);
+        self.explain_out(link, element, partner, effects);
         self.send_out(now, &ours, &theirs, Some((link, number)), bytes.into(), effects);
     }
 

@@ -36,8 +36,15 @@ fn a_partner_comes_in_by_starttls_and_certificate() {
 #[test]
 fn what_passes_is_explained_where_that_was_asked_for() {
     let explaining = Setup { explain: true, ..Setup::single([3, 5], SECRET) };
-    for (setup, told) in [(Setup::single([3, 5], SECRET), 0), (explaining, 1)] {
-        let mut world = World::of(Arc::new(snapshot(rules(), 1)), setup);
+    let mut with_bodies = rules();
+    with_bodies.xmpp.log_bodies = true;
+    for (rules, setup, told, body) in [
+        (rules(), Setup::single([3, 5], SECRET), 0, ""),
+        (rules(), explaining.clone(), 1, ""),
+        (with_bodies.clone(), Setup::single([3, 5], SECRET), 0, ""),
+        (with_bodies, explaining, 1, ": \"Hi\""),
+    ] {
+        let mut world = World::of(Arc::new(snapshot(rules, 1)), setup);
         let mut gateway = world.gateway("gw1.contoso.example");
         let leg = world.tls_server(&["fabrikam.example"]);
         world.say(leg, &header("fabrikam.example", "contoso.example"));
@@ -47,9 +54,11 @@ fn what_passes_is_explained_where_that_was_asked_for() {
         world.say(leg, &message("john@fabrikam.example/x", "kim@contoso.example", "m1"));
         world.exchange(&mut gateway);
         let sentences: Vec<_> = world.notes.iter().map(|note| note.sentence.as_str()).collect();
-        let expected = "message forwarded, XMPP partner to inside: listed partner domain \
-                        fabrikam.example, public_unverified (xmpp_partner[0]), by its certificate";
-        assert_eq!(sentences, vec![expected; told]);
+        let expected = format!(
+            "message forwarded, XMPP partner to inside: listed partner domain fabrikam.example, \
+             public_unverified (xmpp_partner[0]), by its certificate{body}"
+        );
+        assert_eq!(sentences, vec![expected.as_str(); told]);
     }
 }
 

@@ -307,6 +307,10 @@ pub const TURN_SOURCES: usize = 4_096;
 pub const RELAY_DATAGRAM_BYTES_MAX: usize = 4_096;
 /// Slots that one thread receives into between two flushes, 4.3 KB each.
 pub const RELAY_SLOTS: usize = 256;
+/// Slots that a relay's ring is lent, 4.3 KB each: what comes while a turn is served.
+pub const RELAY_LENT_SLOTS: usize = 1_024;
+/// Batches of [`RELAY_SLOTS`] completions served in one turn of a relay's ring.
+pub const RELAY_BATCHES_PER_TURN: usize = 4;
 /// Datagrams served from one socket in one turn; the rest waits in the socket.
 pub const RELAY_DATAGRAMS_PER_TURN_MAX: usize = 256;
 /// Datagrams asked for in a turn's first call for a socket: a relayed port mostly has one or two.
@@ -315,6 +319,24 @@ pub const RELAY_FIRST_BATCH: usize = 4;
 pub const RELAY_BATCH_MAX: usize = 64;
 /// Bytes a listener's socket may hold each way; 20 ms of 150,000 packets a second.
 pub const RELAY_LISTENER_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// A message on a client's stream: channel data of a datagram that no path carries whole, and room
+/// for any request. A longer one ends the stream.
+pub const RELAY_STREAM_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that wait for one stream to be written: a quarter of a second of video. What a peer sends
+/// beyond is lost, as it would be on a full link.
+pub const RELAY_STREAM_OUT_BYTES_MAX: usize = 128 * 1024;
+/// Streams of one relay thread, a descriptor and about 1 KB each (12 KB with TLS).
+pub const RELAY_STREAMS_MAX: usize = 8_192;
+/// Streams that the kernel accepts ahead of us; two turns' worth of a storm.
+pub const RELAY_STREAM_BACKLOG: i32 = 1_024;
+/// Streams without an allocation at once: strangers hold no more than these.
+pub const RELAY_STREAMS_UNPROVEN_MAX: usize = 1_024;
+/// Those of one source network.
+pub const RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX: u16 = 128;
+/// How long a stream may be without an allocation: a handshake and two requests over a bad link.
+pub const RELAY_STREAM_UNPROVEN_MS: u64 = 30_000;
+/// Streams looked at in one turn for whether their time is over.
+pub const RELAY_STREAMS_SWEPT_PER_TURN: usize = 128;
 /// Orders that wait for a relay thread; who has more waits for a turn.
 pub const RELAY_ORDERS_MAX: usize = 16;
 /// Allocations told at once to an operator, about 150 bytes each: listing takes time from media.

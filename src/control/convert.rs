@@ -354,7 +354,7 @@ fn listener_plans(config: &Config) -> Vec<tls::ListenerPlan> {
         class: Class::Internal,
         identity: identity(config.gateway_identity()),
     });
-    of_edge.chain(of_gateway).collect()
+    of_edge.chain(of_gateway).chain(super::relays::tls_plan(config)).collect()
 }
 
 /// Returns one identity as TLS loads it.
@@ -473,9 +473,10 @@ mod tests {
     fn the_plan_names_each_listeners_identity() {
         let plan = tls_plan(&fixture("full.toml"), 3, 0, None);
         let names: Vec<_> = plan.listeners.iter().map(|l| l.identity.as_str()).collect();
-        // Those of the edge, then the gateway's own.
+        // Those of the edge, then the gateway's own, then the relay's.
         let of_edge = ["access", "access", "inside", "access", "access", "inside"];
-        assert_eq!(names.split_at(of_edge.len()), (of_edge.as_slice(), ["inside"].as_slice()));
+        let others = ["inside", "access"];
+        assert_eq!(names.split_at(of_edge.len()), (of_edge.as_slice(), others.as_slice()));
         assert_eq!(plan.trust, [tls::TrustSource::System]);
         assert_eq!(plan.epoch, 3);
     }

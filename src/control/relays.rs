@@ -11,6 +11,7 @@ use super::convert;
 use super::start::Running;
 use crate::admin::{Outcome, RelayOrder, Reply};
 use crate::config::{self, AvListener, Config};
+use crate::edge::Class;
 use crate::edge::av::{
     self, Admission, Client, Credentials, Dropped, Listener, MrasKey, Peers, Ports, Quotas,
     RelayedAddress, Secret, Transport,
@@ -19,6 +20,7 @@ use crate::metrics::{Exporter, catalogue};
 use crate::poll::Choice;
 use crate::relay::{self, Handle, Listed, Listing, Observed};
 use crate::time::Clock;
+use crate::tls;
 
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
@@ -27,7 +29,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Relays(Mutex<Option<Arc<Handle>>>);
 
-fn setup(config: &Config, seed: &[u64; 2]) -> relay::Setup {
+fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::Setup {
     let av = &config.av;
     let core = av::Setup {
         realm: realm(config),
@@ -50,8 +52,46 @@ fn setup(config: &Config, seed: &[u64; 2]) -> relay::Setup {
         company_us: av.coalesce_us as u32,
         dscp: av.dscp,
     };
-    let listen = config.av_listeners.iter().map(|listener| listener.address).collect();
-    relay::Setup { core, listen, settings }
+    let tls = tls_servers(config, material);
+    let listen = config.av_listeners.iter().zip(tls).map(|(listener, tls)| relay::Listen {
+        address: listener.address,
+        transport: listener.transport,
+        tls,
+    });
+    relay::Setup { core, listen: listen.collect(), settings }
+}
+
+/// Returns the identity that a listener shows to TLS; `None` where it accepts none.
+fn identity<'a>(config: &'a Config, listener: &AvListener) -> Option<&'a config::Identity> {
+    if listener.transport == Transport::Udp {
+        return None;
+    }
+    match &listener.identity {
+        Some(name) => config.identities.iter().find(|identity| identity.name == *name),
+        None => config.identities.first(),
+    }
+}
+
+/// Returns how the relay's listeners that accept TLS are to be built, in their order; behind those
+/// of the edge and of the gateway. Like remote users' their clients show no certificate.
+pub(super) fn tls_plan(config: &Config) -> impl Iterator<Item = tls::ListenerPlan> {
+    let identities = config.av_listeners.iter().filter_map(|listener| identity(config, listener));
+    identities.map(|identity| tls::ListenerPlan {
+        class: Class::RemoteUsers,
+        identity: identity.name.clone(),
+    })
+}
+
+/// Returns what was built of [`tls_plan`], one for each listener.
+fn tls_servers(config: &Config, material: &tls::Material) -> Vec<Option<Arc<tls::Server>>> {
+    let mut place = config.listeners.len() + config.gateway_listeners().len();
+    let of_listener = |listener: &AvListener| {
+        identity(config, listener).map(|_| {
+            place += 1;
+            Arc::clone(material.server(Class::RemoteUsers, place - 1))
+        })
+    };
+    config.av_listeners.iter().map(of_listener).collect()
 }
 
 fn listener(listener: &AvListener) -> Listener {
@@ -138,13 +178,14 @@ impl Relays {
     pub(super) fn start(
         &self,
         config: &Config,
+        material: &tls::Material,
         clock: &Clock,
         seed: &[u64; 2],
     ) -> anyhow::Result<()> {
         if config.av_listeners.is_empty() {
             return Ok(());
         }
-        let handle = relay::spawn(setup(config, seed), *clock);
+        let handle = relay::spawn(setup(config, material, seed), *clock);
         let handle = handle.context("the A/V Edge cannot start")?;
         let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
         let (listeners, path) = (listeners.join(", "), handle.poller());
@@ -162,8 +203,9 @@ impl Relays {
     }
 
     /// Puts what a reload may change in force; allocations stay.
-    pub(super) fn adopt(&self, config: &Config) {
+    pub(super) fn adopt(&self, config: &Config, material: &tls::Material) {
         if let Some(handle) = self.handle() {
+            handle.adopt_tls(tls_servers(config, material));
             handle.adopt(credentials(config), relay_peers(config), quotas(config));
         }
     }
@@ -253,7 +295,7 @@ impl Relays {
 
     pub(super) fn export(&self, exporter: &mut Exporter) {
         let Some(observed) = self.observed() else { return };
-        let Observed { core, shell, allocations, free_ports, .. } = observed;
+        let Observed { core, shell, allocations, free_ports, streams, .. } = observed;
         exporter.set(&catalogue::RELAY_ALLOCATIONS, &[], allocations as u64);
         if let Some(free) = free_ports {
             exporter.set(&catalogue::RELAY_FREE_PORTS, &[], free as u64);
@@ -282,6 +324,8 @@ impl Relays {
         }
         exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);
         exporter.set(&catalogue::RELAY_TURNS, &[], shell.turns);
+        exporter.set(&catalogue::RELAY_STREAMS, &[], streams as u64);
+        exporter.set(&catalogue::RELAY_STREAMS_REFUSED, &[], shell.streams_refused);
     }
 }
 

@@ -81,7 +81,7 @@ impl Running {
         self.lists.put_in_force(&material, &config);
         self.publish_policy(epoch, &config, snapshot);
         self.board.certificates.store(Arc::new(super::certificates(&material)));
-        self.board.relays.adopt(&config);
+        self.board.relays.adopt(&config, &material);
         self.board.config.store(config);
     }
 

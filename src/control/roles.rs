@@ -30,6 +30,9 @@ impl Roles {
         let gateway = usize::from(config.runs_gateway());
         let access = match config.runs_access_edge() {
             true => shard_count(config)?.min(limits::SHARDS_MAX - xmpp_proxy - gateway),
+            // A relay alone: what watches the shards counts on one, and one that nobody connects
+            // to sleeps.
+            false if xmpp_proxy + gateway == 0 => 1,
             false => 0,
         };
         Ok(Self { access, xmpp_proxy, gateway })

@@ -128,7 +128,8 @@ pub fn start(config: Config, mut options: Options) -> anyhow::Result<Running> {
     let (retired, retirees) = channel::unbounded();
     let freeing = super::behind::free_behind(retirees)?;
     board.gateway.keep_with(keeper.clone());
-    board.relays.start(&board.config.load(), &clock, &keys.process)?;
+    let material = published.material.load_full();
+    board.relays.start(&board.config.load(), &material, &clock, &keys.process)?;
     let mut running = Running {
         board,
         published,

@@ -349,3 +349,42 @@ allow_networks = ["127.0.0.0/8"]
         assert!(damaged.to_string().contains("is damaged"), "{damaged}");
     }
 }
+
+#[test]
+fn a_relay_alone_starts_is_told_of_reloads_and_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    drop(socket);
+    let text = format!(
+        "[edge]\nexternal_fqdn = \"sip.contoso.example\"\ndomains = [\"contoso.example\"]\n\
+         drain_notice_s = 0\ndrain_timeout_s = 5\n\
+         [management]\nlisten = [\"127.0.0.1:0\"]\n\
+         [[av_listener]]\naddress = \"{address}\"\n\
+         [[av_listener]]\naddress = \"{address}\"\ntransport = \"tcp\"\n\
+         [av]\nrelayed = [\"127.0.0.9\"]\nsecrets = \"turn-secrets.txt\"\n"
+    );
+    std::fs::write(directory.path().join("turn-secrets.txt"), "a-secret-of-enough-length").unwrap();
+    let path = directory.path().join("e.toml");
+    std::fs::write(&path, &text).unwrap();
+    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
+    let running = start(config, Options::default()).unwrap();
+    let management = running.management()[0];
+    let told = format!("\"{address}\"");
+    assert!(ask(management, "/status").contains(&told));
+    assert!(ask(management, "/metrics").contains("entente_relay_allocations 0\n"));
+    drop(TcpStream::connect(address).unwrap());
+    let mut reloads = Reloads::new(path.clone());
+    std::fs::write(&path, format!("{text}allocations = 7\n")).unwrap();
+    assert_eq!(reloads.reload(&running, None, "a test").outcome, Outcome::Done);
+    std::fs::write(&path, format!("{text}ports_first = 40000\n")).unwrap();
+    let refused = reloads.reload(&running, None, "a test");
+    assert_eq!(refused.outcome, Outcome::Refused);
+    assert!(refused.body["error"].as_str().unwrap().contains("av.ports_first"));
+    let list = crate::admin::Command::Relay(crate::admin::RelayOrder::List { skip: 0 });
+    let listed = reloads.carry_out(&running, &list, "a test");
+    assert_eq!(listed.body["allocations"], 0);
+    running.drain_and_wait().unwrap();
+    std::net::UdpSocket::bind(address).expect("its socket is closed");
+    assert!(closes(address));
+}

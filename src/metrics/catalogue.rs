@@ -128,6 +128,10 @@ catalogue! {
     RELAY_DROPPED: Counter, "entente_relay_dropped_total", ["reason"];
     /// Relayed ports that could not be opened.
     RELAY_UNOPENED: Counter, "entente_relay_ports_unopened_total", [];
+    /// Streams of the relay's clients.
+    RELAY_STREAMS: Gauge, "entente_relay_streams", [];
+    /// Streams of the relay that were closed at once, because there were too many.
+    RELAY_STREAMS_REFUSED: Counter, "entente_relay_streams_refused_total", [];
     /// Turns of the relay's loop.
     RELAY_TURNS: Counter, "entente_relay_turns_total", [];
     /// Lines of the log that were sampled away above a rate.

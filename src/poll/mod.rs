@@ -130,7 +130,7 @@ fn ready(token: Token, bits: u32) -> Ready {
 }
 
 /// Returns the kernel's poll bits for `interest`.
-fn bits(interest: Interest) -> u32 {
+pub(crate) fn bits(interest: Interest) -> u32 {
     #[allow(clippy::cast_sign_loss, reason = "bits from a header that declares them signed")]
     match interest {
         Interest::Read => (libc::EPOLLIN | libc::EPOLLRDHUP) as u32,

@@ -74,35 +74,6 @@ impl Uring {
         unsafe { self.ring.submission().push(entry) }.map_err(|_| io::ErrorKind::OutOfMemory.into())
     }
 
-    fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        let entered = match wait {
-            Wait { at_most_ns: Some(0), .. } => self.ring.submit(),
-            Wait { at_most_ns: None, coalesce_us: 0 } => self.ring.submit_and_wait(1),
-            Wait { at_most_ns, coalesce_us } => {
-                // An hour stands for ever: the minimum wait needs a time-out beside it.
-                let ns = at_most_ns.unwrap_or(3_600_000_000_000);
-                let at_most = types::Timespec::new()
-                    .sec(ns / 1_000_000_000)
-                    .nsec((ns % 1_000_000_000) as u32);
-                let args = types::SubmitArgs::new().timespec(&at_most);
-                if coalesce_us == 0 {
-                    self.ring.submitter().submit_with_args(1, &args)
-                } else {
-                    let args = args.min_wait_usec(coalesce_us);
-                    self.ring.submitter().submit_with_args(COALESCE_EVENTS, &args)
-                }
-            }
-        };
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // A signal; the time passed; completions wait in the kernel and come out below.
-                Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
-    }
-
     /// Takes what has completed; those whose poll has ended go to `ended`.
     fn reap(&mut self, into: &mut Vec<Ready>, ended: &mut Vec<Token>) {
         for completion in self.ring.completion() {
@@ -156,7 +127,7 @@ impl Poller for Uring {
     }
 
     fn wait(&mut self, wait: Wait, into: &mut Vec<Ready>) -> io::Result<()> {
-        self.enter(wait)?;
+        enter(&self.ring, wait)?;
         let mut ended = Vec::new();
         self.reap(into, &mut ended);
         for token in ended {
@@ -169,5 +140,37 @@ impl Poller for Uring {
 
     fn name(&self) -> &'static str {
         "io_uring"
+    }
+}
+
+/// Submits what was pushed to `ring`, and waits as `wait` says.
+///
+/// # Errors
+/// The kernel's; a signal and the end of the time are none.
+pub(crate) fn enter(ring: &IoUring, wait: Wait) -> io::Result<()> {
+    let entered = match wait {
+        Wait { at_most_ns: Some(0), .. } => ring.submit(),
+        Wait { at_most_ns: None, coalesce_us: 0 } => ring.submit_and_wait(1),
+        Wait { at_most_ns, coalesce_us } => {
+            // An hour stands for ever: the minimum wait needs a time-out beside it.
+            let ns = at_most_ns.unwrap_or(3_600_000_000_000);
+            let at_most =
+                types::Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32);
+            let args = types::SubmitArgs::new().timespec(&at_most);
+            if coalesce_us == 0 {
+                ring.submitter().submit_with_args(1, &args)
+            } else {
+                let args = args.min_wait_usec(coalesce_us);
+                ring.submitter().submit_with_args(COALESCE_EVENTS, &args)
+            }
+        }
+    };
+    match entered {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            // A signal; the time passed; completions wait in the kernel and come out below.
+            Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(error),
+        },
     }
 }

@@ -1,5 +1,6 @@
 //! What a relay thread has counted, as others may read it.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::edge::av::Counters;
@@ -21,6 +22,19 @@ pub struct Tally {
     pub unopened: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// Streams that were closed at once: too many, or no descriptor was left.
+    pub streams_refused: u64,
+}
+
+impl Tally {
+    /// Counts what became of one datagram.
+    pub(super) fn sent(&mut self, result: io::Result<usize>) {
+        match result {
+            Ok(_) => self.sent += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full += 1,
+            Err(_) => self.refused += 1,
+        }
+    }
 }
 
 /// How a relay thread was a moment ago.
@@ -34,8 +48,10 @@ pub struct Observed {
     pub allocations: usize,
     /// Ports that are free; `None` where they are shared.
     pub free_ports: Option<usize>,
-    /// Sockets that are open.
+    /// Sockets of datagrams that are open.
     pub sockets: usize,
+    /// Streams of clients.
+    pub streams: usize,
 }
 
 /// Where one thread leaves it, once a second.

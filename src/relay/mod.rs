@@ -8,12 +8,18 @@
 //!                  listener and port          ports are opened and closed as the core says
 //! ```
 //!
+//! Clients on streams are served by the same thread: their bytes pass the layers that their first
+//! ones tell of, and their messages go to the core one by one.
+//!
 //! One thread owns one core, its sockets and its memory; nobody else waits for it and it waits for
 //! nobody. Orders come by a bounded box with a bell, counters leave once a second. A datagram is
 //! received into a slot, its payload stays where it is, and what goes before it is written into
 //! the room that the slot has there: no packet is copied or costs an allocation.
 
 mod board;
+mod frames;
+mod multishot;
+mod plane;
 mod portable;
 #[allow(
     unsafe_code,
@@ -24,6 +30,8 @@ mod ring;
 mod serve;
 mod sockets;
 mod spawn;
+mod stream;
+mod streams;
 
 pub use board::{Observed, Tally};
-pub use spawn::{Handle, Listed, Listing, Settings, Setup, StartError, spawn};
+pub use spawn::{Handle, Listed, Listen, Listing, Settings, Setup, StartError, spawn};

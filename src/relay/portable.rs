@@ -2,16 +2,16 @@
 //! call for all that leaves by one socket.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::RawFd;
 
+use super::frames::Left;
+use super::plane::{BELL, Plane, Woken, send};
 use super::ring::slots::{Piece, Slots};
 use super::serve::{Arrived, Change, Served};
+use super::streams::Named;
 use crate::limits;
 use crate::poll::{Interest, Poller, Ready, Token, Wait};
 use crate::time::{Clock, Now};
-
-/// The bell of the thread's box.
-pub(super) const BELL: Token = Token(u64::MAX - 1);
 
 /// A poller, memory for datagrams, and what waits to be sent.
 pub(super) struct Portable<P> {
@@ -25,20 +25,13 @@ pub(super) struct Portable<P> {
     again: Vec<Token>,
 }
 
-/// Whether the bell was rung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
-    ByBell,
-    Otherwise,
-}
-
 impl<P: Poller> Portable<P> {
     /// Watches the bell and every socket of `served`.
     pub(super) fn new(mut poller: P, bell: RawFd, served: &Served) -> io::Result<Self> {
         poller.add(bell, BELL, Interest::Read)?;
         let mut plane = Self {
             poller,
-            slots: Slots::new(),
+            slots: Slots::new(Slots::COUNT),
             used: 0,
             waiting: Vec::with_capacity(Slots::COUNT),
             ready: Vec::new(),
@@ -47,11 +40,10 @@ impl<P: Poller> Portable<P> {
         for number in served.sockets.numbers() {
             plane.watch(served, number)?;
         }
+        for (fd, token) in served.streams.doors() {
+            plane.poller.add(fd, token, Interest::Read)?;
+        }
         Ok(plane)
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        self.poller.name()
     }
 
     fn watch(&mut self, served: &Served, number: u32) -> io::Result<()> {
@@ -60,32 +52,6 @@ impl<P: Poller> Portable<P> {
             return Ok(());
         };
         self.poller.add(fd, token, Interest::Read)
-    }
-
-    /// Waits, serves what came, and sends what that made.
-    pub(super) fn turn(
-        &mut self,
-        wait: Wait,
-        clock: &Clock,
-        served: &mut Served,
-    ) -> io::Result<(Now, Woken)> {
-        let wait = if self.again.is_empty() { wait } else { Wait { at_most_ns: Some(0), ..wait } };
-        let mut ready = std::mem::take(&mut self.ready);
-        self.poller.wait(wait, &mut ready)?;
-        let now = clock.now();
-        let mut woken = Woken::Otherwise;
-        // What was left comes after what is new only in this list, and has its own bound.
-        let left = std::mem::take(&mut self.again);
-        for token in left.into_iter().chain(ready.drain(..).map(|ready| ready.token)) {
-            if token == BELL {
-                woken = Woken::ByBell;
-            } else if let Some(number) = served.sockets.named(token) {
-                self.serve(now, token, number, served)?;
-            }
-        }
-        self.ready = ready;
-        self.settle(served)?;
-        Ok((now, woken))
     }
 
     /// Receives from one socket, at most [`limits::RELAY_DATAGRAMS_PER_TURN_MAX`].
@@ -157,6 +123,8 @@ impl<P: Poller> Portable<P> {
             match change {
                 Change::Opened(number) => self.watch(served, number)?,
                 Change::Closing(number) => self.forget(served, number),
+                Change::LineOpened(number) => self.watch_line(served, number)?,
+                Change::LineClosing(token) => self.forget_line(served, token),
             }
         }
         Ok(())
@@ -172,19 +140,20 @@ impl<P: Poller> Portable<P> {
         }
     }
 
-    /// Closes every socket, so that each address is free when the thread has ended.
-    pub(super) fn end(&mut self, served: &mut Served) {
-        self.flush(served);
-        let numbers: Vec<u32> = served.sockets.numbers().collect();
-        for number in numbers {
-            self.forget(served, number);
-        }
+    fn watch_line(&mut self, served: &Served, number: u32) -> io::Result<()> {
+        let (Some(fd), Some(token)) = (served.streams.fd(number), served.streams.token(number))
+        else {
+            return Ok(());
+        };
+        self.poller.add(fd, token, Interest::ReadWrite)
     }
 
-    /// Sends what waits, and what changed meanwhile takes hold.
-    pub(super) fn settle(&mut self, served: &mut Served) -> io::Result<()> {
-        self.flush(served);
-        if served.has_changes() { self.change(served) } else { Ok(()) }
+    fn forget_line(&mut self, served: &mut Served, token: Token) {
+        let Some(Named::Line(number)) = served.streams.named(token) else { return };
+        if let Some(fd) = served.streams.fd(number) {
+            self.poller.remove(fd, token);
+            served.line_gone(token);
+        }
     }
 
     /// Sends what waits; its slots are free afterwards.
@@ -194,25 +163,63 @@ impl<P: Poller> Portable<P> {
     }
 
     fn send(&mut self, served: &mut Served) {
-        // By socket, and within one in the order they came, which is that of their slots.
-        self.waiting.sort_unstable_by_key(|piece| (piece.via, piece.slot));
-        for run in self.waiting.chunk_by(|one, next| one.via == next.via) {
-            let Some(socket) = served.sockets.get(run[0].via) else { continue };
-            if let [piece] = run {
-                match socket.send_to(self.slots.piece(piece), piece.to) {
-                    Ok(_) => served.tally.sent += 1,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        served.tally.full += 1;
-                    }
-                    Err(_) => served.tally.refused += 1,
+        send(&mut self.slots, &mut self.waiting, served);
+    }
+}
+
+impl<P: Poller> Plane for Portable<P> {
+    fn name(&self) -> &'static str {
+        self.poller.name()
+    }
+
+    fn turn(&mut self, wait: Wait, clock: &Clock, served: &mut Served) -> io::Result<(Now, Woken)> {
+        let wait = if self.again.is_empty() { wait } else { Wait { at_most_ns: Some(0), ..wait } };
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poller.wait(wait, &mut ready)?;
+        let now = clock.now();
+        let mut woken = Woken::Otherwise;
+        // What was left comes after what is new only in this list, and has its own bound.
+        let left = std::mem::take(&mut self.again);
+        for token in left.into_iter().chain(ready.drain(..).map(|ready| ready.token)) {
+            if token == BELL {
+                woken = Woken::ByBell;
+            } else if let Some(number) = served.sockets.named(token) {
+                self.serve(now, token, number, served)?;
+            } else if let Some(named) = served.streams.named(token) {
+                if served.stream_ready(now, named) == Left::More {
+                    self.again.push(token);
                 }
-                continue;
+                if served.has_changes() {
+                    self.change(served)?;
+                }
             }
-            let sent = self.slots.send(socket.as_raw_fd(), run);
-            served.tally.sent += sent.sent;
-            served.tally.full += sent.full;
-            served.tally.refused += sent.refused;
         }
-        self.waiting.clear();
+        self.ready = ready;
+        self.settle(now, served)?;
+        Ok((now, woken))
+    }
+
+    fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()> {
+        self.flush(served);
+        served.flush_streams(now);
+        if served.has_changes() { self.change(served) } else { Ok(()) }
+    }
+
+    fn end(&mut self, served: &mut Served) {
+        self.flush(served);
+        let numbers: Vec<u32> = served.sockets.numbers().collect();
+        for number in numbers {
+            self.forget(served, number);
+        }
+        for (fd, token) in served.streams.doors() {
+            self.poller.remove(fd, token);
+        }
+        for number in served.streams.numbers() {
+            if let Some(token) = served.streams.token(number) {
+                self.forget_line(served, token);
+            }
+        }
+        self.poller.settle();
+        served.streams.doors.clear();
     }
 }

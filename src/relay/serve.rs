@@ -5,21 +5,31 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::board::Tally;
+use super::frames::READ_BYTES;
 use super::ring::slots::{HEADROOM_BYTES, Piece};
 use super::sockets::{Sockets, Use};
+use super::streams::Streams;
 use crate::edge::av::{Around, Arrival, Client, Opened, Output, Relay, RelayPort, Step, Transport};
+use crate::poll::Token;
 use crate::time::Now;
 
 /// A core with the sockets it speaks by.
 pub(super) struct Served {
     pub(super) relay: Relay,
     pub(super) sockets: Sockets,
+    pub(super) streams: Streams,
     pub(super) tally: Tally,
-    out: Output,
-    /// The socket of each listener, by its number.
-    listeners: Vec<u32>,
+    pub(super) out: Output,
+    /// The datagram socket of each listener, by its number; `None` where streams come in.
+    pub(super) listeners: Vec<Option<u32>>,
     /// Sockets that the plane has to take notice of, in order.
-    changes: Vec<Change>,
+    pub(super) changes: Vec<Change>,
+    /// What streams are read into.
+    pub(super) buffer: Box<[u8]>,
+    /// A datagram made of a stream's message.
+    pub(super) wrapped: Vec<u8>,
+    /// State of the bytes in hellos that encrypt nothing.
+    pub(super) hellos: u64,
 }
 
 /// A socket that is new, or is to go.
@@ -28,6 +38,8 @@ pub(super) enum Change {
     Opened(u32),
     /// Open until the plane has forgotten it.
     Closing(u32),
+    LineOpened(u32),
+    LineClosing(Token),
 }
 
 /// A datagram where it was received.
@@ -54,15 +66,24 @@ enum Way {
 }
 
 impl Served {
-    /// `listeners`: the socket of each listener, by its number.
-    pub(super) fn new(relay: Relay, sockets: Sockets, listeners: Vec<u32>) -> Self {
+    /// `listeners`: the datagram socket of each listener, by its number.
+    pub(super) fn new(
+        relay: Relay,
+        sockets: Sockets,
+        streams: Streams,
+        listeners: Vec<Option<u32>>,
+    ) -> Self {
         Self {
             relay,
             sockets,
+            streams,
             tally: Tally::default(),
             out: Output::default(),
             listeners,
             changes: Vec::new(),
+            buffer: vec![0; READ_BYTES].into(),
+            wrapped: Vec::new(),
+            hellos: 1,
         }
     }
 
@@ -107,7 +128,7 @@ impl Served {
 
     /// Writes what goes before and behind into the slot.
     fn write(
-        &self,
+        &mut self,
         way: Way,
         socket: u32,
         from: SocketAddr,
@@ -117,6 +138,7 @@ impl Served {
         let piece = |via: u32, to: SocketAddr, start: usize, length: usize| Piece {
             via,
             slot: number,
+            order: u32::from(number),
             start: start as u16,
             length: length as u16,
             to,
@@ -129,7 +151,11 @@ impl Served {
             }
             Way::Peer { via, to, start, length } => Some(piece(via, to, start, length)),
             Way::Client { client, around, start, length } => {
-                let via = *self.listeners.get(usize::from(client.listener))?;
+                if client.transport == Transport::Stream {
+                    self.deliver(&client, around, &slot[start..][..length]);
+                    return None;
+                }
+                let via = (*self.listeners.get(usize::from(client.listener))?)?;
                 let (head, padding): (&[u8], usize) = match &around {
                     Around::Channel(header) => (header, 0),
                     Around::Indication { padding } => (&self.out.head, usize::from(*padding)),
@@ -144,7 +170,7 @@ impl Served {
     }
 
     /// Opens what the core asks for, all of it or nothing, and lets it answer.
-    fn open(&mut self, now: Now) {
+    pub(super) fn open(&mut self, now: Now) {
         let wanted: SmallVec<[RelayPort; 2]> = SmallVec::from_slice(&self.out.opens);
         let mut opened: SmallVec<[u32; 2]> = SmallVec::new();
         for port in wanted {
@@ -166,7 +192,7 @@ impl Served {
     }
 
     /// Notes what the core has let go of.
-    fn note_closes(&mut self) {
+    pub(super) fn note_closes(&mut self) {
         for port in self.out.closes.drain(..) {
             if let Some(number) = self.sockets.of_port(port) {
                 self.changes.push(Change::Closing(number));

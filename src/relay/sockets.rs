@@ -1,7 +1,7 @@
 //! The sockets of one thread, by number and by relayed port.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
@@ -132,8 +132,8 @@ impl Sockets {
     }
 }
 
-/// Generations wrap below the tokens that are nobody's.
-const GENERATION_MAX: u32 = 0x7fff_ffff;
+/// Generations wrap below the tokens of streams.
+const GENERATION_MAX: u32 = 0x1fff_ffff;
 
 /// Makes a socket for datagrams. Nobody else may have the address: a second edge on one machine is
 /// an error, not half of the traffic.
@@ -167,4 +167,22 @@ pub(super) fn bind_listener(address: SocketAddr, dscp: u8) -> io::Result<UdpSock
     options.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
     options.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
     Ok(socket)
+}
+
+/// Makes a socket that streams are accepted by. Nobody else may have the address.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn bind_door(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let kind = socket2::Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
+    // Connections of a process before this one, which linger, do not keep it from starting.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(limits::RELAY_STREAM_BACKLOG)?;
+    Ok(socket.into())
 }

@@ -9,27 +9,43 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::board::{Board, Observed};
-use super::portable::{Portable, Woken};
+use super::multishot::Multishot;
+use super::plane::{Plane, Woken};
+use super::portable::Portable;
+use super::ring::uring::Ring;
 use super::serve::Served;
 use super::sockets::{self, Sockets};
+use super::streams::{Door, Streams};
 use crate::edge::av::{
     self, Admission, Client, Credentials, Peers, Ports, Quotas, Relay, RelayPort, Traffic,
+    Transport,
 };
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
-use crate::poll::uring::Uring;
-use crate::poll::{Choice, Poller, Wait, Waker};
+use crate::poll::{Choice, Wait, Waker};
 use crate::time::{Clock, Monotonic, Now};
+use crate::tls;
 
 /// What a relay thread is made from.
 #[derive(Debug)]
 pub struct Setup {
     /// Its core. A listener whose node has port 0 is told by the port that its socket gets.
     pub core: av::Setup,
-    /// Where the socket of each listener is bound, in the order of the core's listeners.
-    pub listen: Vec<SocketAddr>,
+    /// The socket of each listener, in the order of the core's listeners.
+    pub listen: Vec<Listen>,
     /// Numbers.
     pub settings: Settings,
+}
+
+/// A socket that clients come in by.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// What comes by it.
+    pub transport: Transport,
+    /// How TLS is accepted on its streams; `None`: it is not.
+    pub tls: Option<Arc<tls::Server>>,
 }
 
 /// The numbers a relay thread works by.
@@ -69,7 +85,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { address, error } => {
-                write!(f, "datagrams for {address} cannot be received: {error}")
+                write!(f, "{address} cannot be bound: {error}")
             }
             Self::Thread(error) => write!(f, "the relay's thread cannot start: {error}"),
         }
@@ -105,6 +121,7 @@ pub struct Listing {
 /// What is asked of the thread.
 enum Order {
     Adopt(Box<(Credentials, Peers, Quotas)>),
+    AdoptTls(Vec<Option<Arc<tls::Server>>>),
     Admit(Admission),
     List { skip: usize, most: usize, reply: Sender<Listing> },
     Kill { client: Client, reply: Sender<bool> },
@@ -137,15 +154,35 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let mut sockets = Sockets::new(core.relayed.clone(), settings.dscp);
     let mut numbers = Vec::with_capacity(listen.len());
     let mut listeners = Vec::with_capacity(listen.len());
-    for (place, (address, of)) in listen.iter().zip(&mut core.listeners).enumerate() {
-        let failed = |error| StartError::Bind { address: *address, error };
-        let socket = sockets::bind_listener(*address, settings.dscp).map_err(failed)?;
-        let bound = socket.local_addr().map_err(failed)?;
-        if of.node.port() == 0 {
-            of.node.set_port(bound.port());
-        }
+    let mut doors = Vec::new();
+    for (place, (listen, of)) in listen.into_iter().zip(&mut core.listeners).enumerate() {
+        let address = listen.address;
+        let failed = |error| StartError::Bind { address, error };
+        let addressed = |of: &mut av::Listener, bound: SocketAddr| {
+            if of.node.port() == 0 {
+                of.node.set_port(bound.port());
+            }
+            of.vip.unwrap_or(of.node)
+        };
+        let bound = match listen.transport {
+            Transport::Udp => {
+                let socket = sockets::bind_listener(address, settings.dscp).map_err(failed)?;
+                let bound = socket.local_addr().map_err(failed)?;
+                let addressed = addressed(of, bound);
+                numbers.push(Some(sockets.listener(socket, place as u16, addressed)));
+                bound
+            }
+            Transport::Stream => {
+                let listener = sockets::bind_door(address).map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                let addressed = addressed(of, bound);
+                let server = listen.tls;
+                doors.push(Door { listener, number: place as u16, addressed, server });
+                numbers.push(None);
+                bound
+            }
+        };
         listeners.push(bound);
-        numbers.push(sockets.listener(socket, place as u16, of.vip.unwrap_or(of.node)));
     }
     if let Ports::Shared(ports) = &core.ports {
         let addresses = 0..core.relayed.len() as u8;
@@ -161,7 +198,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let waker = Arc::new(Waker::new().map_err(StartError::Thread)?);
     let board = Arc::new(Board::default());
     let (orders, inbox) = channel::bounded(limits::RELAY_ORDERS_MAX);
-    let served = Served::new(Relay::new(core, clock.now()), sockets, numbers);
+    let served = Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors), numbers);
     let (started, starting) = channel::bounded(1);
     let begin = Begin {
         served,
@@ -202,6 +239,11 @@ impl Handle {
     /// Puts other credentials, peers and quotas in force; allocations stay.
     pub fn adopt(&self, credentials: Credentials, peers: Peers, quotas: Quotas) {
         self.order(Order::Adopt(Box::new((credentials, peers, quotas))));
+    }
+
+    /// Accepts TLS by other material from here on: one for each listener.
+    pub fn adopt_tls(&self, of_listeners: Vec<Option<Arc<tls::Server>>>) {
+        self.order(Order::AdoptTls(of_listeners));
     }
 
     /// Takes new allocations, or no more.
@@ -271,19 +313,22 @@ impl Begin {
         let pinned = self.settings.core.map_or(Ok(()), epoll::pin);
         // A ring belongs to the thread that makes it, so it is made here.
         let chosen = self.settings.poller;
+        let bell = self.waker.fd();
         match pinned.and_then(|()| choose(chosen)) {
-            Ok(Chosen::Ring(ring)) => self.run_with(ring),
-            Ok(Chosen::Epoll(epoll)) => self.run_with(epoll),
+            Ok(Chosen::Ring(ring)) => match Multishot::new(ring, bell, &self.served) {
+                Ok(plane) => self.run_with(plane),
+                Err(error) => drop(self.started.send(Err(error))),
+            },
+            Ok(Chosen::Epoll(epoll)) => match Portable::new(epoll, bell, &self.served) {
+                Ok(plane) => self.run_with(plane),
+                Err(error) => drop(self.started.send(Err(error))),
+            },
             Err(error) => drop(self.started.send(Err(error))),
         }
     }
 
-    fn run_with<P: Poller>(self, poller: P) {
+    fn run_with<P: Plane>(self, plane: P) {
         let Self { served, settings, clock, inbox, waker, board, started } = self;
-        let plane = match Portable::new(poller, waker.fd(), &served) {
-            Ok(plane) => plane,
-            Err(error) => return drop(started.send(Err(error))),
-        };
         let _ = started.send(Ok(plane.name()));
         let published = clock.now().monotonic;
         let worker = Worker { plane, served, settings, clock, inbox, waker, board, published };
@@ -292,21 +337,21 @@ impl Begin {
 }
 
 enum Chosen {
-    Ring(Uring),
+    Ring(Ring),
     Epoll(Epoll),
 }
 
 fn choose(choice: Choice) -> io::Result<Chosen> {
     match choice {
         Choice::Epoll => Epoll::new().map(Chosen::Epoll),
-        Choice::IoUring => Uring::new().map(Chosen::Ring),
-        Choice::Auto => Uring::new().map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll)),
+        Choice::IoUring => Ring::new().map(Chosen::Ring),
+        Choice::Auto => Ring::new().map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll)),
     }
 }
 
 /// The thread's loop.
 struct Worker<P> {
-    plane: Portable<P>,
+    plane: P,
     served: Served,
     settings: Settings,
     clock: Clock,
@@ -324,7 +369,7 @@ enum Then {
     End,
 }
 
-impl<P: Poller> Worker<P> {
+impl<P: Plane> Worker<P> {
     fn run(mut self) {
         let mut now = self.clock.now();
         // The one loop without a bound: it is the life of the thread.
@@ -364,7 +409,7 @@ impl<P: Poller> Worker<P> {
             }
         }
         self.served.expire(now);
-        self.plane.settle(&mut self.served)?;
+        self.plane.settle(now, &mut self.served)?;
         if now.monotonic >= self.published.plus_ms(limits::COUNTERS_PUBLISH_MS) {
             self.publish(now.monotonic);
         }
@@ -376,6 +421,11 @@ impl<P: Poller> Worker<P> {
             Order::Adopt(adopted) => {
                 let (credentials, peers, quotas) = *adopted;
                 self.served.relay.adopt(credentials, peers, quotas);
+            }
+            Order::AdoptTls(of_listeners) => {
+                for door in &mut self.served.streams.doors {
+                    door.server = of_listeners.get(usize::from(door.number)).cloned().flatten();
+                }
             }
             Order::Admit(admission) => self.served.relay.admit(admission),
             Order::List { skip, most, reply } => {
@@ -408,6 +458,7 @@ impl<P: Poller> Worker<P> {
             allocations: self.served.relay.allocations(),
             free_ports: self.served.relay.free_ports(),
             sockets: self.served.sockets.len(),
+            streams: self.served.streams.len(),
         });
     }
 }

@@ -5,6 +5,7 @@ mod chains;
 mod files;
 mod pki;
 mod revocation;
+mod xmpp;
 
 use rustls::version::{TLS12, TLS13};
 
@@ -17,13 +18,16 @@ use pki::{Authority, Leaf, Site, domain};
 
 const WHOLE: usize = usize::MAX;
 
-/// The place of each class in the plan of [`Site::new`].
+/// The place of each class in the plan of [`Site::new`]; those of XMPP in that of
+/// [`Site::with_xmpp`].
 const fn listener(class: Class) -> usize {
     match class {
         Class::Federation => 0,
         Class::RemoteUsers => 1,
         Class::Internal => 2,
-        Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => panic!("not in this plan"),
+        Class::Xmpp => 3,
+        Class::XmppDirectTls => 4,
+        Class::XmppLink => 5,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finder, paths};
+use crate::edge::av::Transport;
 use crate::limits;
 
 /// Notes every contradiction of `[av]` and `[[av_listener]]`.
@@ -18,7 +19,7 @@ pub(super) fn find(finder: &mut Finder<'_>) {
 
 fn listeners(finder: &mut Finder<'_>) {
     let config = finder.config;
-    let mut addresses: Vec<(String, SocketAddr)> = Vec::new();
+    let mut addresses: Vec<(String, String)> = Vec::new();
     for (place, listener) in config.av_listeners.iter().enumerate() {
         let path = format!("av_listener[{place}]");
         let key = format!("{path}.address");
@@ -34,12 +35,18 @@ fn listeners(finder: &mut Finder<'_>) {
                 finder.beside(&key, "where clients come in");
             }
         }
+        let named = |name: &String| config.identities.iter().any(|known| known.name == *name);
+        if let Some(name) = listener.identity.as_ref().filter(|name| !named(name)) {
+            let message = format!("there is no identity `{name}`");
+            finder.at(&format!("{path}.identity"), message, "unknown identity");
+        }
         if listener.vip.is_some() && listener.vip == Some(listener.node.unwrap_or(listener.address))
         {
             let message = "clients of the pool would be sent to where they came";
             finder.at(&format!("{path}.vip"), message, "this is the node as well");
         }
-        addresses.push((key, listener.address));
+        let transport = if listener.transport == Transport::Udp { "udp" } else { "tcp" };
+        addresses.push((key, format!("{} ({transport})", listener.address)));
     }
     finder.no_repetition(&addresses, "address");
 }
@@ -84,7 +91,7 @@ fn ports(finder: &mut Finder<'_>) {
         av.relayed.contains(&address.ip()) && (shared || ranged)
     };
     for (place, listener) in config.av_listeners.iter().enumerate() {
-        if relays_there(listener.address) {
+        if listener.transport == Transport::Udp && relays_there(listener.address) {
             let message = format!("{} is a relayed port too", listener.address);
             finder.at(&format!("av_listener[{place}].address"), message, "taken");
             finder.beside("av.relayed", "relayed here");

@@ -17,9 +17,11 @@ use crate::config::section::{
     Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
 };
 use crate::config::shape::{
-    Shape, address, domain, integer, list, microseconds, network, one_of, path, socket_address,
+    Shape, address, domain, integer, label, list, microseconds, network, one_of, path,
+    socket_address,
 };
 use crate::dns::Domain;
+use crate::edge::av::Transport;
 use crate::plan::Side;
 
 section! {
@@ -141,13 +143,27 @@ section! {
 }
 
 section! {
-    /// A place where clients of the A/V Edge come in, by datagrams.
+    /// A place where clients of the A/V Edge come in.
     AvListener = "av_listener", repeated: true {
         /// Address and port to bind. Answers leave from it, so it is no wildcard.
         address: SocketAddr = socket_address(1), required, Restart {
             beyond: "unset or a wildcard: refused; in use by another process: no start",
             example: "\"192.0.2.12:3478\"",
             see: ["av_listener.node"],
+        }
+        /// Datagrams, or streams: TURN over TCP and over TLS, and frames of the Microsoft dialect
+        /// behind its own hello, told apart by their first bytes.
+        transport: Transport = one_of(&[("udp", Transport::Udp), ("tcp", Transport::Stream)]),
+            default("\"udp\""), Restart {
+            beyond: "tcp: at most 8192 streams, 1024 of them without an allocation yet",
+            example: "\"tcp\"",
+            see: ["av_listener.identity"],
+        }
+        /// Name of the identity shown to TLS, on streams.
+        identity: String = label(), optional, NewConnections {
+            beyond: "unset: the first identity of the file; without any: TLS is not accepted",
+            example: "\"access\"",
+            see: ["identity.name", "av_listener.transport"],
         }
         /// The side that clients are on.
         side: Side = one_of(&[("external", Side::External), ("internal", Side::Internal)]),

@@ -86,3 +86,12 @@ fn the_pools_address_is_not_the_nodes() {
     let message = "`node` is of another family than `address`";
     assert_eq!(one(&node), triple(message, "of the other family", ""));
 }
+
+#[test]
+fn an_identity_is_one_of_the_file() {
+    let stream = format!("{RELAY}{}transport = \"tcp\"\n", listener("192.0.2.11:443"));
+    let unknown = format!("{stream}identity = \"other\"\n");
+    assert_eq!(one(&unknown), triple("there is no identity `other`", "unknown identity", ""));
+    let text = format!("{LEAST}{stream}{}", listener("192.0.2.11:443"));
+    assert!(parse(Path::new("e.toml"), &text).is_ok(), "datagrams and streams on one port");
+}

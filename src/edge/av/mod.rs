@@ -397,6 +397,19 @@ impl Relay {
         }
     }
 
+    /// Serves what a frame says is data and no message, whatever it begins with.
+    pub fn from_client_data<'a>(
+        &mut self,
+        now: Now,
+        arrival: Arrival<'a>,
+        out: &mut Output,
+    ) -> Step<'a> {
+        match self.data(now.monotonic, &arrival.client, arrival.datagram) {
+            Ok(step) => self.within(now.monotonic, step, out),
+            Err(dropped) => self.dropped(dropped),
+        }
+    }
+
     /// Serves a datagram that came from `peer` to a relayed port. Hot: bench `av/peer_data`.
     pub fn from_peer<'a>(
         &mut self,
@@ -429,6 +442,12 @@ impl Relay {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
         [self.wheel.next_deadline(), self.reservations.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Tells whether a client has an allocation.
+    #[must_use]
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.table.of_client(client).is_some()
     }
 
     /// A client that came by a stream is gone, and its allocation with it.

@@ -22,6 +22,7 @@ use super::{DialogOf, Gateway};
 use crate::edge::Effects;
 use crate::limits;
 use crate::time::Now;
+use crate::xmpp::StanzaError;
 
 /// A chat session.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Chat {
     pub(super) form: TextForm,
     /// Whether the other side was told that the contact types.
     pub(super) they_type: States,
+    /// Whether the contact has left although his words still wait for the session.
+    pub(super) leaving: Leaving,
     timer: Option<TimerId>,
 }
 
@@ -51,6 +54,13 @@ pub(super) enum Phase {
     Accepted,
     /// Messages pass.
     Up,
+}
+
+/// See [`Chat::leaving`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    No,
+    Yes,
 }
 
 /// A message on its way in a session.
@@ -73,6 +83,7 @@ impl Chat {
             first_text: None,
             form: TextForm::Plain,
             they_type: States::Unknown,
+            leaving: Leaving::No,
             timer: None,
         }
     }
@@ -117,9 +128,17 @@ impl Gateway {
         }
     }
 
-    /// Takes a session away; nothing is said about it.
-    pub(super) fn remove_chat(&mut self, now: Now, key: Key) -> Option<Chat> {
-        let chat = self.chats.remove(key)?;
+    /// Takes a session away; nothing is said about it, but to whose words were waiting for it.
+    pub(super) fn remove_chat(
+        &mut self,
+        now: Now,
+        key: Key,
+        effects: &mut Effects,
+    ) -> Option<Chat> {
+        let mut chat = self.chats.remove(key)?;
+        for (_, sender) in std::mem::take(&mut chat.waiting) {
+            self.refuse_stanza(now, &sender, StanzaError::RemoteServerTimeout, effects);
+        }
         self.timers.stop(chat.timer);
         self.dialogs.remove(&chat.dialog.our_tag);
         if let Some(contact) = self.contacts.get_mut(chat.contact)
@@ -136,10 +155,10 @@ impl Gateway {
         if let Some(Chat { phase: Phase::Inviting, dialog, .. }) = self.chats.get(key) {
             let dialog = dialog.clone();
             self.abandon(now, key, &dialog, effects);
-            self.remove_chat(now, key);
+            self.remove_chat(now, key, effects);
             return;
         }
-        let Some(mut chat) = self.remove_chat(now, key) else { return };
+        let Some(mut chat) = self.remove_chat(now, key, effects) else { return };
         let head = chat.dialog.next();
         let purpose = Purpose::Nothing;
         self.ask(now, &chat.domain, "BYE", head, Rest::default(), purpose, effects);

@@ -204,7 +204,7 @@ impl Gateway {
         effects: &mut Effects,
     ) {
         self.reply(leg, message, 200, "OK", "", effects);
-        let Some(chat) = self.remove_chat(now, key) else { return };
+        let Some(chat) = self.remove_chat(now, key, effects) else { return };
         // A session that another one has taken the place of ends without a word.
         let other = self.contacts.get(chat.contact).is_some_and(|contact| contact.chat.is_some());
         if !other {

@@ -1,7 +1,7 @@
 //! Chat sessions as contacts begin, use and end them.
 
 use super::Gateway;
-use super::chat::{Chat, InSession, Phase, offer_of};
+use super::chat::{Chat, InSession, Leaving, Phase, offer_of};
 use super::contacts::States;
 use super::dialog::{Dialog, Rest};
 use super::pager::Wish;
@@ -36,6 +36,7 @@ impl Gateway {
         match phase {
             Some((key, Phase::Inviting)) => {
                 let Some(chat) = self.chats.get_mut(key) else { return };
+                chat.leaving = Leaving::No;
                 if chat.waiting.len() < limits::GATEWAY_CHAT_WAITING_MAX {
                     chat.waiting.push_back((message, sender));
                 } else {
@@ -106,7 +107,7 @@ impl Gateway {
             _ => None,
         };
         let Some(message) = accepted else {
-            self.remove_chat(now, key);
+            self.remove_chat(now, key, effects);
             let error = answer.error();
             self.count(error.losses);
             for (_, sender) in waiting {
@@ -120,12 +121,16 @@ impl Gateway {
             chat.form = offer.form;
         }
         let (dialog, domain) = (chat.dialog.clone(), chat.domain.clone());
+        let leaving = chat.leaving;
         let cseq = message.cseq().map_or(1, |cseq| cseq.number);
         let leg = self.open_leg(&domain);
         self.acknowledge(leg, &dialog, cseq, effects);
         self.chat_used(now, key);
         for (message, sender) in waiting {
             self.send_in_session(now, key, message, sender, 0, effects);
+        }
+        if leaving == Leaving::Yes {
+            self.end_chat(now, key, effects);
         }
     }
 
@@ -177,7 +182,7 @@ impl Gateway {
         let error = answer.error();
         match (answer, answer.status()) {
             (Answer::Response(_), 481) => {
-                self.remove_chat(now, key);
+                self.remove_chat(now, key, effects);
                 if sent.tries == 0 {
                     return self.say_again(now, sent, effects);
                 }
@@ -237,10 +242,15 @@ impl Gateway {
             self.lost(Loss::ChatState);
             return;
         };
+        let Some(chat) = self.chats.get_mut(key) else { return };
         let Some(typing) = state.typing() else {
+            // What he has said before he left is still to be delivered.
+            if chat.phase == Phase::Inviting && !chat.waiting.is_empty() {
+                chat.leaving = Leaving::Yes;
+                return;
+            }
             return self.end_chat(now, key, effects);
         };
-        let Some(chat) = self.chats.get_mut(key) else { return };
         let active = matches!(typing, Typing::Active { .. });
         // A peer that knows of nobody typing need not be told that nobody does.
         if chat.phase == Phase::Inviting || (!active && chat.they_type == States::Unknown) {

@@ -162,7 +162,7 @@ impl Gateway {
         self.counters.messages_to_xmpp += 1;
         let tag = match server {
             Some(server) => {
-                self.is_stanza(server, stanza.attribute("id").unwrap_or(&id));
+                self.is_stanza(server, stanza.attribute("id").unwrap_or(&id), to);
                 Tag::Answer(server)
             }
             None => Tag::Nothing,

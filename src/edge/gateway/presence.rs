@@ -4,7 +4,6 @@ use super::authorisation::{Direction, Standing};
 use super::links::Tag;
 use super::slots::Key;
 use super::stanzas::Sender;
-use super::subscription::Wanted;
 use super::translate::Presence;
 use super::translate::fault::read_error;
 use super::translate::presence::{Availability, Notes};
@@ -183,16 +182,23 @@ impl Gateway {
         }
     }
 
-    /// A contact that nothing is known of. His server says by the probe that he may see our user,
-    /// which another gateway may have seen granted; the SIP side decides.
+    /// A contact that nothing is known of. His server says by the probe that he may see our user
+    /// (RFC 6121 section 4.3), which another gateway may have seen granted before it died: so he is
+    /// subscribed for, and the SIP side decides.
+    ///
+    /// Of a stranger's contact only the history says whether he may, and it is not here; to answer
+    /// `unsubscribed` would end at his server what our user may have granted. Nothing is said until
+    /// our user watches him again.
     fn probed_by_stranger(&mut self, now: Now, sender: &Sender, effects: &mut Effects) {
+        let known = self.contacts.find(&sender.to, &sender.from);
+        let added = known.is_some_and(|contact| contact.outward != Standing::None);
         let has_way = self.next_hop(sender.to.domain()).is_some();
-        if !sender.partner.may_begin() || !has_way {
+        if !(sender.partner.may_begin() || added) || !has_way {
             self.counters.refused_unasked += 1;
-            return self.answer_presence(now, sender, "unsubscribed", effects);
+            return;
         }
         if let Some(key) = self.contact(&sender.to, &sender.from, sender.partner) {
-            self.watch_for(now, key, Wanted::Once, effects);
+            self.subscribe_to_sip(now, key, effects);
             self.tidy(key);
         }
     }
@@ -254,7 +260,8 @@ impl Gateway {
         self.send(now, &from, &to, &stanza.value, Tag::Nothing, effects);
     }
 
-    /// A contact's server says that he is not there, or has no server any more.
+    /// A contact's server says that he is no more, or an edge that his server is not reached, which
+    /// changes nothing of what was granted: it may be back tomorrow.
     pub(super) fn contact_gone(
         &mut self,
         now: Now,
@@ -262,10 +269,7 @@ impl Gateway {
         error: &ReceivedStanzaError,
         effects: &mut Effects,
     ) {
-        let gone = matches!(
-            error.condition,
-            StanzaError::Gone | StanzaError::ItemNotFound | StanzaError::RemoteServerNotFound
-        );
+        let gone = matches!(error.condition, StanzaError::Gone | StanzaError::ItemNotFound);
         if self.contacts.get(key).is_none() {
             return;
         }

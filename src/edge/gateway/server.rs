@@ -9,7 +9,7 @@ use crate::edge::{Effects, Kind, LegId};
 use crate::limits;
 use crate::sip::{Message, reply};
 use crate::time::Now;
-use crate::xmpp::{ReceivedStanzaError, StanzaError};
+use crate::xmpp::{Jid, ReceivedStanzaError, StanzaError};
 
 /// A request that is not answered.
 #[derive(Debug)]
@@ -18,7 +18,8 @@ pub(super) struct Server {
     /// The header fields that an answer copies.
     lines: Box<[u8]>,
     addressed: Addressed,
-    stanza_id: Option<String>,
+    /// Under which id its stanza may fail, and in whose word.
+    stanza: Option<(String, Jid<'static>)>,
     timer: Option<TimerId>,
     stage: Stage,
 }
@@ -65,7 +66,7 @@ impl Gateway {
         let tag = self.unguessable();
         let lines = copied(message, &tag);
         let server =
-            Server { leg, lines, addressed, stanza_id: None, timer: None, stage: Stage::Sent };
+            Server { leg, lines, addressed, stanza: None, timer: None, stage: Stage::Sent };
         let Some(key) = self.servers.insert(server) else {
             self.counters.refused_by_limit += 1;
             let lines = "Retry-After: 10\r\n";
@@ -80,11 +81,11 @@ impl Gateway {
     }
 
     /// Says by which stanza a request will be known if the contact answers with an error.
-    pub(super) fn is_stanza(&mut self, key: Key, id: &str) {
+    pub(super) fn is_stanza(&mut self, key: Key, id: &str, to: &Jid<'_>) {
         if let Some(server) = self.servers.get_mut(key)
             && !self.by_stanza.contains_key(id)
         {
-            server.stanza_id = Some(id.to_owned());
+            server.stanza = Some((id.to_owned(), to.bare().into_owned()));
             self.by_stanza.insert(id.to_owned(), key);
         }
     }
@@ -100,7 +101,7 @@ impl Gateway {
     ) {
         let Some(server) = self.servers.remove(key) else { return };
         self.timers.stop(server.timer);
-        if let Some(id) = &server.stanza_id {
+        if let Some((id, _)) = &server.stanza {
             self.by_stanza.remove(id);
         }
         self.write_answer(server.leg, &server.lines, (status, reason), answering, effects);
@@ -148,7 +149,7 @@ impl Gateway {
             Settled::Taken => {
                 let grace = self.setup.error_grace_ms;
                 let Some(server) = self.servers.get_mut(key) else { return };
-                if grace == 0 || server.stanza_id.is_none() {
+                if grace == 0 || server.stanza.is_none() {
                     return self.answer(key, 200, "OK", Answering::default(), effects);
                 }
                 server.stage = Stage::Taken;
@@ -162,14 +163,20 @@ impl Gateway {
         }
     }
 
-    /// A contact answers a stanza with an error. Returns whether a request was waiting for it.
+    /// A contact answers a stanza with an error. Returns whether a request was waiting for it: one
+    /// whose stanza went to him, whoever else may know its id.
     pub(super) fn failed(
         &mut self,
         id: &str,
+        from: &Jid<'_>,
         error: &ReceivedStanzaError,
         effects: &mut Effects,
     ) -> bool {
         let Some(key) = self.by_stanza.get(id).copied() else { return false };
+        let stanza = self.servers.get(key).and_then(|server| server.stanza.as_ref());
+        if stanza.is_none_or(|(_, to)| to.bare() != from.bare()) {
+            return false;
+        }
         self.counters.errors_in_time += 1;
         self.refuse_with(key, error, effects);
         true

@@ -191,7 +191,8 @@ impl Gateway {
     fn message_failed(&mut self, stanza: &Node, sender: &Sender, effects: &mut Effects) {
         let error = read_error(stanza);
         let in_time = sender.id.as_deref().zip(error.as_ref());
-        let in_time = in_time.is_some_and(|(id, error)| self.failed(id, error, effects));
+        let in_time =
+            in_time.is_some_and(|(id, error)| self.failed(id, &sender.from, error, effects));
         self.counters.errors_late += u64::from(!in_time);
     }
 

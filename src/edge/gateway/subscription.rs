@@ -27,20 +27,10 @@ pub(super) struct Subscription {
     pub(super) contact: Key,
     pub(super) dialog: Dialog,
     domain: String,
-    wanted: Wanted,
     phase: Phase,
     expires_s: u32,
     failures: u32,
     timer: Option<TimerId>,
-}
-
-/// What it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// For as long as the contact wants.
-    Lasting,
-    /// To know once how our user is.
-    Once,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,36 +49,20 @@ const ACCEPT: &str = "Event: presence\r\n\
 impl Gateway {
     /// Subscribes to one of our users for a contact, unless that is done already.
     pub(super) fn subscribe_to_sip(&mut self, now: Now, contact: Key, effects: &mut Effects) {
-        self.watch_for(now, contact, Wanted::Lasting, effects);
-    }
-
-    pub(super) fn watch_for(
-        &mut self,
-        now: Now,
-        contact: Key,
-        wanted: Wanted,
-        effects: &mut Effects,
-    ) {
         let fresh = self.fresh_dialog(contact);
         let Some(held) = self.contacts.get_mut(contact) else { return };
         if held.subscription.is_some() {
             return;
         }
         let Some(dialog) = fresh else { return };
-        let expires_s = match wanted {
-            // A tenth more than the time after which it is refreshed.
-            Wanted::Lasting => {
-                let refresh_s = self.setup.subscription_refresh_s;
-                refresh_s.saturating_add(refresh_s / 10)
-            }
-            Wanted::Once => 0,
-        };
+        // A tenth more than the time after which it is refreshed.
+        let refresh_s = self.setup.subscription_refresh_s;
+        let expires_s = refresh_s.saturating_add(refresh_s / 10);
         let tag = dialog.our_tag.clone();
         let subscription = Subscription {
             contact,
             dialog,
             domain: held.ours.domain().to_owned(),
-            wanted,
             phase: Phase::Asking,
             expires_s,
             failures: 0,
@@ -153,14 +127,9 @@ impl Gateway {
         {
             subscription.dialog.answered(message);
             subscription.phase = Phase::Lasting;
-            let wait_ms = match subscription.wanted {
-                Wanted::Once => limits::TIMER_F_MS,
-                Wanted::Lasting => {
-                    let asked_s = subscription.expires_s;
-                    let granted_s = seconds(message, HeaderName::Expires).unwrap_or(asked_s);
-                    refresh_ms(granted_s.min(asked_s), jitter)
-                }
-            };
+            let asked_s = subscription.expires_s;
+            let granted_s = seconds(message, HeaderName::Expires).unwrap_or(asked_s);
+            let wait_ms = refresh_ms(granted_s.min(asked_s), jitter);
             return self.subscription_waits(now, key, wait_ms);
         }
         match SubscribeFailed::of_status(answer.status()) {
@@ -169,7 +138,6 @@ impl Gateway {
                 let Some(subscription) = self.subscriptions.get_mut(key) else { return };
                 if let Answer::Response(message) = answer
                     && let Some(min_s) = seconds(message, HeaderName::MinExpires)
-                    && subscription.wanted == Wanted::Lasting
                 {
                     let asked_s = subscription.expires_s;
                     subscription.expires_s = min_s.clamp(asked_s, limits::GATEWAY_EXPIRES_S_MAX);
@@ -188,16 +156,12 @@ impl Gateway {
         let Some(subscription) = self.subscriptions.get_mut(key) else { return };
         subscription.failures = subscription.failures.saturating_add(1);
         subscription.phase = Phase::Resting;
-        let (failures, wanted) = (subscription.failures, subscription.wanted);
-        let contact = subscription.contact;
-        let asked = self.contacts.get(contact).is_some_and(|c| c.inward == Standing::Asked);
-        let gives_up = asked && failures >= limits::GATEWAY_SUBSCRIBE_TRIES_MAX;
-        if wanted == Wanted::Once || gives_up {
+        let (failures, contact) = (subscription.failures, subscription.contact);
+        let granted = self.contacts.get(contact).is_some_and(|c| c.inward == Standing::Granted);
+        if !granted && failures >= limits::GATEWAY_SUBSCRIBE_TRIES_MAX {
             self.remove_subscription(key);
-            if gives_up {
-                // The contact's server asks again when he signs in.
-                self.authorise(contact, Direction::Inward, Standing::None, effects);
-            }
+            // The contact's server asks again when he signs in.
+            self.authorise(contact, Direction::Inward, Standing::None, effects);
             return self.tidy(contact);
         }
         let doubled = wait_ms.saturating_mul(1 << failures.min(8)) / 2;
@@ -237,7 +201,7 @@ impl Gateway {
     /// Ends a subscription. `false`: there is none that has begun.
     pub(super) fn end_subscription(&mut self, now: Now, key: Key, effects: &mut Effects) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(key) else { return false };
-        if subscription.phase != Phase::Lasting || subscription.wanted == Wanted::Once {
+        if subscription.phase != Phase::Lasting {
             self.remove_subscription(key);
             return false;
         }
@@ -250,10 +214,9 @@ impl Gateway {
 
     /// Ends a subscription because the gateway ends: its answer says nothing to anybody.
     pub(super) fn leave_subscription(&mut self, now: Now, key: Key, effects: &mut Effects) {
-        let lasting = |s: &Subscription| s.phase == Phase::Lasting && s.wanted == Wanted::Lasting;
         let Some(mut subscription) = self.remove_subscription(key) else { return };
         let Some(contact) = self.contacts.get(subscription.contact) else { return };
-        if !lasting(&subscription) {
+        if subscription.phase != Phase::Lasting {
             return;
         }
         let lines = format!("{}{ACCEPT}Expires: 0\r\n", self.own_lines(contact.kind, 1));
@@ -266,14 +229,9 @@ impl Gateway {
     pub(super) fn subscription_due(&mut self, now: Now, key: Key, effects: &mut Effects) {
         let Some(subscription) = self.subscriptions.get_mut(key) else { return };
         subscription.timer = None;
-        let (contact, phase, wanted) =
-            (subscription.contact, subscription.phase, subscription.wanted);
-        match (phase, wanted) {
-            (Phase::Lasting, Wanted::Once) => {
-                self.remove_subscription(key);
-                self.tidy(contact);
-            }
-            (Phase::Lasting, Wanted::Lasting) => {
+        let contact = subscription.contact;
+        match subscription.phase {
+            Phase::Lasting => {
                 self.counters.refreshes += 1;
                 // Whoever is there no more must not be subscribed for for ever (RFC 8048 section
                 // 7); the error that his server sends ends it.
@@ -286,7 +244,7 @@ impl Gateway {
                 }
                 self.write_subscribe(now, key, effects);
             }
-            (Phase::Resting, _) => {
+            Phase::Resting => {
                 let Some(dialog) = self.fresh_dialog(contact) else { return };
                 let Some(subscription) = self.subscriptions.get_mut(key) else { return };
                 let old = std::mem::replace(&mut subscription.dialog, dialog);
@@ -296,7 +254,7 @@ impl Gateway {
                 self.dialogs.insert(tag, DialogOf::Subscription(key));
                 self.write_subscribe(now, key, effects);
             }
-            (Phase::Asking | Phase::Ending, _) => {}
+            Phase::Asking | Phase::Ending => {}
         }
     }
 
@@ -321,17 +279,14 @@ impl Gateway {
         }
         let Some(state) = state else { return };
         let Some(subscription) = self.subscriptions.get_mut(key) else { return };
-        let (contact, phase, wanted) =
-            (subscription.contact, subscription.phase, subscription.wanted);
+        let (contact, phase) = (subscription.contact, subscription.phase);
         let presences = self.presences_of(message);
         let shows = !matches!(state, SubscriptionState::Pending) && phase != Phase::Ending;
         if matches!(state, SubscriptionState::Active { .. }) && phase != Phase::Ending {
             if let Some(subscription) = self.subscriptions.get_mut(key) {
                 subscription.failures = 0;
             }
-            if wanted == Wanted::Lasting {
-                self.visible(now, contact, effects);
-            }
+            self.visible(now, contact, effects);
         }
         if shows && let Some(presences) = presences {
             self.show_to_contact(now, contact, presences, effects);
@@ -344,18 +299,12 @@ impl Gateway {
     }
 
     fn terminated(&mut self, now: Now, key: Key, why: Termination, effects: &mut Effects) {
-        let wanted = self.subscriptions.get(key).map(|subscription| subscription.wanted);
-        match (why, wanted) {
-            (Termination::Rejected | Termination::NoResource, _) => {
+        match why {
+            Termination::Rejected | Termination::NoResource => {
                 self.refused_by_user(now, key, effects);
             }
-            (_, Some(Wanted::Once) | None) => {
-                if let Some(subscription) = self.remove_subscription(key) {
-                    self.tidy(subscription.contact);
-                }
-            }
-            (Termination::Resubscribe, _) => self.rest(now, key, 1_000, effects),
-            (Termination::ResubscribeLater { retry_after_s }, _) => {
+            Termination::Resubscribe => self.rest(now, key, 1_000, effects),
+            Termination::ResubscribeLater { retry_after_s } => {
                 let after_s = retry_after_s.map_or(limits::GATEWAY_RETRY_MS / 1_000, u64::from);
                 let after_ms = (after_s * 1_000).clamp(1_000, limits::GATEWAY_RETRY_MS_MAX);
                 self.rest(now, key, after_ms, effects);

@@ -6,3 +6,4 @@
 
 mod name;
 pub(super) mod slots;
+pub(super) mod uring;

@@ -20,6 +20,13 @@ pub(super) struct Name([u8; NAME_BYTES]);
 impl Name {
     pub(super) const EMPTY: Self = Self([0; NAME_BYTES]);
 
+    /// Returns the name at the start of `bytes`, which are as many at least.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut name = Self::EMPTY;
+        name.0.copy_from_slice(&bytes[..NAME_BYTES]);
+        name
+    }
+
     /// Writes `address`, and returns how many bytes of it count.
     pub(super) fn write(&mut self, address: SocketAddr) -> u32 {
         let bytes = &mut self.0;

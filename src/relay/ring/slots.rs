@@ -90,6 +90,8 @@ pub(in crate::relay) struct Piece {
     pub(in crate::relay) via: u32,
     /// Which slot.
     pub(in crate::relay) slot: u16,
+    /// When it came, among those that are sent together.
+    pub(in crate::relay) order: u32,
     /// First byte in the slot.
     pub(in crate::relay) start: u16,
     /// Bytes.
@@ -110,13 +112,18 @@ pub(in crate::relay) struct Sent {
 }
 
 impl Slots {
-    /// How many there are.
+    /// How many are received into, or sent, between two flushes.
     pub(in crate::relay) const COUNT: usize = limits::RELAY_SLOTS;
 
-    /// Makes the slots of one thread.
-    pub(in crate::relay) fn new() -> Self {
-        let bytes = vec![0; Self::COUNT * STRIDE_BYTES].into();
+    /// Makes `count` slots.
+    pub(in crate::relay) fn new(count: usize) -> Self {
+        let bytes = vec![0; count * STRIDE_BYTES].into();
         Self { bytes, came: Calls::new(), goes: Calls::new() }
+    }
+
+    /// Returns the room of a slot that is lent with `before` bytes of its headroom.
+    pub(super) fn lent_room(&mut self, slot: usize, before: usize) -> &mut [u8] {
+        &mut self.slot_mut(slot)[HEADROOM_BYTES - before..STRIDE_BYTES - TAIL_BYTES]
     }
 
     /// Returns all of a slot: headroom, datagram and tail.
@@ -235,7 +242,7 @@ mod tests {
     fn what_one_end_sends_the_other_receives() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (ours, theirs) = (socket(address), socket(address));
-            let mut slots = Slots::new();
+            let mut slots = Slots::new(Slots::COUNT);
             let nothing = slots.receive(ours.as_raw_fd(), 0, 4).unwrap_err();
             assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
             for n in 0..6_u8 {
@@ -255,6 +262,7 @@ mod tests {
                 slot[HEADROOM_BYTES - 1] = 0xaa;
                 pieces.push(Piece {
                     via: 0,
+                    order: 0,
                     slot: 10 + n as u16,
                     start: HEADROOM_BYTES as u16 - 1,
                     length: n as u16 * 100 + 1,
@@ -275,7 +283,7 @@ mod tests {
     #[test]
     fn a_datagram_longer_than_a_slot_is_told_and_touches_no_other() {
         let (ours, theirs) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
-        let mut slots = Slots::new();
+        let mut slots = Slots::new(Slots::COUNT);
         slots.slot_mut(1).fill(7);
         let to = ours.local_addr().unwrap();
         theirs.send_to(&vec![1; limits::RELAY_DATAGRAM_BYTES_MAX + 1], to).unwrap();
@@ -290,10 +298,10 @@ mod tests {
     #[test]
     fn one_that_cannot_be_sent_does_not_keep_the_others() {
         let (ours, theirs) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
-        let mut slots = Slots::new();
+        let mut slots = Slots::new(Slots::COUNT);
         let good = theirs.local_addr().unwrap();
         let bad: SocketAddr = "[::1]:9".parse().unwrap();
-        let piece = |slot, to| Piece { via: 0, slot, start: 0, length: 10, to };
+        let piece = |slot, to| Piece { via: 0, slot, order: 0, start: 0, length: 10, to };
         let pieces = [piece(0, good), piece(1, bad), piece(2, good)];
         let sent = slots.send(ours.as_raw_fd(), &pieces);
         assert_eq!(sent, Sent { sent: 2, full: 0, refused: 1 });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CrlIssuingDistributionPoint, CrlScope, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    KeyIdMethod, KeyPair, OtherNameValue, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -21,6 +21,9 @@ pub(super) const NOW_UNIX_S: u64 = 1_790_000_000;
 pub(super) fn domain(text: &str) -> Domain {
     Domain::parse(text.as_bytes()).unwrap()
 }
+
+/// id-on-xmppAddr (RFC 6120 section 13.7.1.4).
+const XMPP_ADDRESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 8, 5];
 
 /// A certificate authority.
 pub(super) struct Authority {
@@ -43,6 +46,8 @@ pub(super) struct Leaf {
     pub(super) rsa: bool,
     /// Where the list of its issuer is.
     pub(super) points: Vec<&'static str>,
+    /// Domains as id-on-xmppAddr.
+    pub(super) xmpp_addresses: Vec<&'static str>,
 }
 
 impl Leaf {
@@ -83,6 +88,11 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         let uris = leaf.uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap()));
         params.subject_alt_names.extend(uris);
+        let xmpp = leaf.xmpp_addresses.iter().map(|address| {
+            let value = OtherNameValue::Utf8String((*address).to_owned());
+            SanType::OtherName((XMPP_ADDRESS.to_vec(), value))
+        });
+        params.subject_alt_names.extend(xmpp);
         let common_name = leaf.common_name.unwrap_or("A peer");
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages.clone_from(&leaf.purposes);
@@ -200,6 +210,15 @@ impl Site {
             site.plan.trust.push(TrustSource::File(path));
         }
         site
+    }
+
+    /// The same with a listener of each class of XMPP, and `gateway` as who may use the link.
+    pub(super) fn with_xmpp(mut self, gateway: &str) -> Self {
+        for class in [Class::Xmpp, Class::XmppDirectTls, Class::XmppLink] {
+            self.plan.listeners.push(ListenerPlan { class, identity: "access".to_owned() });
+        }
+        self.plan.gateway_names = vec![domain(gateway)];
+        self
     }
 
     pub(super) fn file(&self, name: &str, text: &str) -> PathBuf {

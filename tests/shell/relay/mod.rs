@@ -4,4 +4,5 @@
 mod hostile;
 mod media;
 mod operating;
+mod streams;
 mod turn;

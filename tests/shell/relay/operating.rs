@@ -134,9 +134,14 @@ fn an_address_that_is_taken_is_told() {
         seed: 1,
     };
     let settings = entente::relay::Settings::default();
-    let setup = entente::relay::Setup { core, listen: vec![edge.server], settings };
+    let listen = entente::relay::Listen {
+        address: edge.server,
+        transport: entente::edge::av::Transport::Udp,
+        tls: None,
+    };
+    let setup = entente::relay::Setup { core, listen: vec![listen], settings };
     let error = entente::relay::spawn(setup, entente::time::Clock::start()).unwrap_err();
     assert!(matches!(&error, StartError::Bind { address, .. } if *address == edge.server));
-    assert!(error.to_string().starts_with(&format!("datagrams for {}", edge.server)));
+    assert!(error.to_string().starts_with(&format!("{} cannot be bound", edge.server)));
     edge.handle.end();
 }

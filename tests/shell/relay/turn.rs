@@ -2,25 +2,27 @@
 //! tests beside each other do not meet.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use entente::edge::av::{
-    Credentials, Listener, Peers, Ports, Quotas, RelayedAddress, Secret, Setup,
+    Credentials, Listener, MrasKey, Peers, Ports, Quotas, RelayedAddress, Secret, Setup, Transport,
 };
 use entente::poll::Choice;
-use entente::relay::{self, Handle, Settings};
+use entente::relay::{self, Handle, Listen, Settings};
 use entente::stun::{
     AttributeType, Builder, ChannelData, ChannelNumber, Class, Key, Message, Method, Proof,
     TransactionId, Type,
 };
 use entente::time::Clock;
+use entente::tls;
 
 pub(crate) const REALM: &str = "contoso.example";
 pub(crate) const USER: &str = "9999999999:alice";
 pub(crate) const SECRET: &[u8] = b"shared";
 /// Nobody waits longer for a datagram that has to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing has to come.
 const SILENCE: Duration = Duration::from_millis(150);
 
@@ -32,6 +34,7 @@ pub(crate) struct Wanted {
     pub(crate) ports: Ports,
     pub(crate) quotas: Quotas,
     pub(crate) vip: Option<SocketAddr>,
+    pub(crate) tls: Option<Arc<tls::Server>>,
 }
 
 impl Wanted {
@@ -39,15 +42,17 @@ impl Wanted {
         let ports = Ports::Range { first: 50_000, count: 200 };
         // No test but the one of the rate is to meet it.
         let quotas = Quotas { allocation_kbit_s: 1_000_000, ..Quotas::default() };
-        Self { poller, ports, quotas, vip: None }
+        Self { poller, ports, quotas, vip: None, tls: None }
     }
 }
 
 /// A running relay and where it is.
 pub(crate) struct Edge {
     pub(crate) handle: Handle,
-    /// Where clients come in.
+    /// Where clients come in by datagrams.
     pub(crate) server: SocketAddr,
+    /// Where they come in by streams.
+    pub(crate) door: SocketAddr,
     /// Where relayed ports are.
     pub(crate) relayed: IpAddr,
 }
@@ -55,7 +60,7 @@ pub(crate) struct Edge {
 static RELAYS: AtomicU8 = AtomicU8::new(1);
 
 pub(crate) fn credentials() -> Credentials {
-    Credentials { rest: vec![Secret::new(SECRET)], mras: Vec::new() }
+    Credentials { rest: vec![Secret::new(SECRET)], mras: vec![MrasKey::new(SECRET)] }
 }
 
 pub(crate) fn peers() -> Peers {
@@ -71,7 +76,7 @@ impl Edge {
             realm: REALM.to_owned(),
             relayed: vec![RelayedAddress { bound: relayed, public: relayed }],
             ports: wanted.ports,
-            listeners: vec![Listener { node, vip: wanted.vip }],
+            listeners: vec![Listener { node, vip: wanted.vip }, Listener { node, vip: wanted.vip }],
             credentials: credentials(),
             nonce_keys: vec![[1; 32]],
             peers: peers(),
@@ -79,10 +84,12 @@ impl Edge {
             seed: u64::from(number),
         };
         let settings = Settings { poller: wanted.poller, ..Settings::default() };
-        let setup = relay::Setup { core, listen: vec![node], settings };
+        let listen = |transport, tls| Listen { address: node, transport, tls };
+        let listen = vec![listen(Transport::Udp, None), listen(Transport::Stream, wanted.tls)];
+        let setup = relay::Setup { core, listen, settings };
         let handle = relay::spawn(setup, Clock::start()).expect("the relay starts");
-        let server = handle.listeners()[0];
-        Self { handle, server, relayed }
+        let (server, door) = (handle.listeners()[0], handle.listeners()[1]);
+        Self { handle, server, door, relayed }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -124,10 +131,43 @@ pub(crate) fn hears_nothing(socket: &UdpSocket) -> bool {
     silent
 }
 
-/// A client of a relay.
-pub(crate) struct Client {
-    pub(crate) socket: UdpSocket,
+/// How a client's messages travel.
+pub(crate) trait Wire {
+    /// Sends one message or one datagram's worth of channel data.
+    fn say(&self, message: &[u8]);
+    /// Receives one.
+    fn hear(&self) -> Vec<u8>;
+}
+
+/// Datagrams to and from one address.
+pub(crate) struct Datagrams {
+    socket: UdpSocket,
     server: SocketAddr,
+}
+
+impl std::ops::Deref for Datagrams {
+    type Target = UdpSocket;
+
+    fn deref(&self) -> &UdpSocket {
+        &self.socket
+    }
+}
+
+impl Wire for Datagrams {
+    fn say(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.server).unwrap();
+    }
+
+    fn hear(&self) -> Vec<u8> {
+        let (datagram, from) = hear(&self.socket);
+        assert_eq!(from, self.server, "replies come from where requests went");
+        datagram
+    }
+}
+
+/// A client of a relay.
+pub(crate) struct Client<W = Datagrams> {
+    pub(crate) socket: W,
     nonce: Vec<u8>,
     ids: u64,
 }
@@ -147,18 +187,21 @@ impl Answer {
 
 impl Client {
     pub(crate) fn at(server: SocketAddr) -> Self {
-        Self { socket: socket("127.0.0.1:0"), server, nonce: Vec::new(), ids: 0 }
+        Self::by(Datagrams { socket: socket("127.0.0.1:0"), server })
+    }
+}
+
+impl<W: Wire> Client<W> {
+    pub(crate) const fn by(socket: W) -> Self {
+        Self { socket, nonce: Vec::new(), ids: 0 }
     }
 
-    pub(crate) fn say(&self, datagram: &[u8]) {
-        self.socket.send_to(datagram, self.server).unwrap();
+    pub(crate) fn say(&self, message: &[u8]) {
+        self.socket.say(message);
     }
 
-    /// Receives what the relay sent; everything comes from the address that was addressed.
     pub(crate) fn hear(&self) -> Vec<u8> {
-        let (datagram, from) = hear(&self.socket);
-        assert_eq!(from, self.server, "replies come from where requests went");
-        datagram
+        self.socket.hear()
     }
 
     pub(crate) fn id(&mut self) -> TransactionId {

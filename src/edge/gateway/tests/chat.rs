@@ -148,6 +148,30 @@ fn without_a_provisional_answer_the_cancel_waits_for_one() {
 }
 
 #[test]
+fn who_leaves_before_the_session_stands_is_heard_all_the_same() {
+    let mut world = World::new();
+    world.stanza(&from_john("m1", "<body>Hi</body>"));
+    let invite = world.hears_begin("INVITE ");
+    world.stanza(&from_john("s", "<gone xmlns='http://jabber.org/protocol/chatstates'/>"));
+    world.nothing_more();
+    world.answer(&invite, "200 OK", "Contact: <sip:fe1>\r\n", SDP);
+    world.hears_begin("ACK ");
+    assert_eq!(body(&world.hears_begin("MESSAGE ").text), "Hi");
+    world.hears_begin("BYE ");
+    world.nothing_more();
+}
+
+#[test]
+fn words_that_wait_when_the_gateway_ends_are_not_lost_unsaid() {
+    let mut world = World::new();
+    world.stanza(&from_john("m1", "<body>Hi</body>"));
+    world.hears_begin("INVITE ");
+    world.drain(crate::edge::Drain::Closing);
+    world.pass(0);
+    assert!(world.sees().contains("remote-server-timeout"));
+}
+
+#[test]
 fn a_session_that_the_other_side_has_forgotten_is_begun_anew() {
     let mut world = World::new();
     let (_, first) = begun_by_john(&mut world);

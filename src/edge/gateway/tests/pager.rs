@@ -28,6 +28,12 @@ fn s4_an_error_of_the_contacts_server_is_the_answer() {
     let mut world = World::new();
     world.sip(&message(KIM, JOHN, "Hello"));
     let id = attribute(&world.sees(), "id");
+    // Nobody else can say that John is not there.
+    world.stanza(&format!(
+        "<message from='eve@public.example' to='kim@simple.example' id='{id}' type='error'>\
+         <error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
+    world.nothing_more();
     world.stanza(&format!(
         "<message from='john@fabrikam.example' to='kim@simple.example' id='{id}' type='error'>\
          <error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\

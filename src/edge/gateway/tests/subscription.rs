@@ -183,18 +183,49 @@ fn s4_2_3_unsubscribe_ends_the_dialog_and_is_confirmed_after_it() {
 }
 
 #[test]
-fn s7_a_probe_of_nobody_known_asks_once() {
+fn when_another_gateway_has_died_a_probe_is_enough_to_go_on() {
     let mut world = World::new();
     world.stanza(&presence("probe"));
     let subscribe = world.hears_begin("SUBSCRIBE ");
-    assert_eq!(header(&subscribe.text, "Expires"), "0");
-    world.answer(&subscribe, "200 OK", "Expires: 0\r\nContact: <sip:fe1>\r\n", "");
-    let state = "terminated;reason=timeout";
-    world.sip(&notify(&subscribe.text, 1, state, &document(&tuple("a", "open"))));
+    world.answer(&subscribe, "200 OK", "Expires: 3600\r\nContact: <sip:fe1>\r\n", "");
+    world.sip(&notify(&subscribe.text, 1, "active", &document(&tuple("a", "open"))));
     world.hears_begin("SIP/2.0 200 OK");
-    assert!(world.sees().contains("from='kim@contoso.example/a'"));
+    let shown = world.sees();
+    assert!(shown.contains("from='kim@contoso.example/a'"), "nobody is asked again: {shown}");
     world.nothing_more();
-    assert_eq!((world.gateway.held(), world.store.len()), ([0; 4], 0));
+    assert_eq!(world.store.len(), 1, "and it is known from here on");
+    // Where our side knows better, the contact's server hears of it.
+    world.stanza(&presence("probe").replace("john", "jim"));
+    world.sees_nothing();
+    let subscribe = world.hears_begin("SUBSCRIBE ");
+    world.answer(&subscribe, "403 Forbidden", "", "");
+    assert_eq!(attribute(&world.sees(), "type"), "unsubscribed");
+}
+
+#[test]
+fn a_server_that_is_not_reached_ends_nothing_and_a_contact_that_is_gone_does() {
+    use crate::xmpp::StanzaError;
+    let mut world = World::new();
+    granted(&mut world);
+    // Our user watches the contact too, so that a refresh asks whether he is still there.
+    let lines = "Event: presence\r\nContact: <sip:fe1>\r\nExpires: 36000\r\n";
+    let john = "<sip:john@fabrikam.example>";
+    world.sip(&request("SUBSCRIBE", "sip:kim@contoso.example", john, lines, ""));
+    world.stanza(&presence("subscribed"));
+    world.said.clear();
+    world.stanzas.clear();
+    world.edges[0].conduct = Conduct::Bounces(StanzaError::RemoteServerNotFound);
+    world.pass(3_300_000);
+    assert_eq!(attribute(&world.sees(), "type"), "probe");
+    assert_eq!(world.store.len(), 2, "what was granted stays");
+    world.edges[0].conduct = Conduct::Takes;
+    world.said.clear();
+    world.stanza(
+        "<presence from='john@fabrikam.example' to='kim@contoso.example' type='error'>\
+         <error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+         </error></presence>",
+    );
+    assert_eq!(world.store.len(), 1, "he is not subscribed for any more");
 }
 
 #[test]
@@ -203,10 +234,9 @@ fn strangers_may_not_see_our_users_unasked() {
     let ask = |kind: &str| {
         format!("<presence from='eve@public.example' to='kim@contoso.example' type='{kind}'/>")
     };
-    for kind in ["subscribe", "probe"] {
-        world.stanza(&ask(kind));
-        assert_eq!(attribute(&world.sees(), "type"), "unsubscribed", "{kind}");
-    }
+    world.stanza(&ask("subscribe"));
+    assert_eq!(attribute(&world.sees(), "type"), "unsubscribed");
+    world.stanza(&ask("probe"));
     world.nothing_more();
     assert_eq!(world.gateway.counters().refused_unasked, 2);
     // Once our user has added her, she may.

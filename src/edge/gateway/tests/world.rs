@@ -413,24 +413,17 @@ impl World {
 
     /// A partner's stanza comes by the first edge.
     pub(super) fn stanza(&mut self, text: &str) {
-        self.stanza_of(text, None);
+        self.at_once(&[text.to_owned()]);
     }
 
-    fn stanza_of(&mut self, text: &str, kind: Option<XmppKind>) {
-        let theirs = attribute(text, "from");
-        let theirs = theirs.split('@').next_back().unwrap_or_default();
-        let partner = domain(theirs.split('/').next().unwrap_or_default());
-        let kind = kind.unwrap_or(match partner.as_str() {
-            "public.example" => XmppKind::PublicUnverified,
-            "verified.example" => XmppKind::PublicVerified,
-            _ => XmppKind::Federated,
-        });
-        let origin = Origin { partner, kind, proof: Proof::External };
-        let outgoing =
-            with_element(text, |element| Outgoing::of(element, &origin).expect("no forged marks"));
+    /// Several come in one turn.
+    pub(super) fn at_once(&mut self, texts: &[String]) {
+        let outgoing: Vec<Outgoing> = texts.iter().map(|text| of_partner(text)).collect();
         let edge = self.edges.first_mut().expect("a link");
         let (leg, mut out) = (edge.leg, Vec::new());
-        edge.end.send(outgoing, &mut out).expect("the window is open");
+        for outgoing in outgoing {
+            edge.end.send(outgoing, &mut out).expect("the window is open");
+        }
         self.feed(leg, &out);
         self.run();
     }
@@ -442,13 +435,31 @@ impl World {
     }
 
     pub(super) fn nothing_more(&self) {
-        assert!(self.stanzas.is_empty(), "{:?}", self.stanzas);
+        self.sees_nothing();
         self.nothing_more_said();
+    }
+
+    pub(super) fn sees_nothing(&self) {
+        assert!(self.stanzas.is_empty(), "{:?}", self.stanzas);
     }
 
     pub(super) fn nothing_more_said(&self) {
         assert!(self.said.is_empty(), "{:?}", self.said);
     }
+}
+
+/// Returns a stanza as an edge passes it on.
+fn of_partner(text: &str) -> Outgoing {
+    let theirs = attribute(text, "from");
+    let theirs = theirs.split('@').next_back().unwrap_or_default();
+    let partner = domain(theirs.split('/').next().unwrap_or_default());
+    let kind = match partner.as_str() {
+        "public.example" => XmppKind::PublicUnverified,
+        "verified.example" => XmppKind::PublicVerified,
+        _ => XmppKind::Federated,
+    };
+    let origin = Origin { partner, kind, proof: Proof::External };
+    with_element(text, |element| Outgoing::of(element, &origin).expect("no forged marks"))
 }
 
 fn with_element<R>(text: &str, work: impl FnOnce(&crate::xmpp::Element<'_>) -> R) -> R {

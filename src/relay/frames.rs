@@ -1,0 +1,213 @@
+//! What becomes of streams and of the messages on them.
+
+use std::io;
+
+use super::serve::{Change, Served};
+use super::streams::Named;
+use crate::edge::av::{Around, Arrival, Client, Step, Transport};
+use crate::limits;
+use crate::poll::Token;
+use crate::stun::ms::FrameKind;
+use crate::time::Now;
+
+/// Whether something may be left that no poller will tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    More,
+}
+
+/// Bytes of one read.
+pub(super) const READ_BYTES: usize = 16 * 1024;
+/// Reads of one stream in one turn.
+const READS_PER_TURN: usize = limits::READ_BYTES_PER_TURN_MAX / READ_BYTES;
+
+impl Served {
+    /// Serves a door or a stream that became ready.
+    pub(super) fn stream_ready(&mut self, now: Now, named: Named) -> Left {
+        match named {
+            Named::Door(place) => self.accept(now, place),
+            Named::Line(number) => {
+                // Whatever it was, there may be room to write.
+                self.streams.touch(number);
+                self.read(now, number)
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now, door: usize) -> Left {
+        for _ in 0..limits::ACCEPTS_PER_TURN_MAX {
+            match self.streams.accept(door, now.monotonic) {
+                Ok(Some(number)) => self.changes.push(Change::LineOpened(number)),
+                Ok(None) => self.tally.streams_refused += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Left::Nothing,
+                // No descriptor or a connection that is gone; the next one that comes is told.
+                Err(_) => {
+                    self.tally.streams_refused += 1;
+                    return Left::Nothing;
+                }
+            }
+        }
+        Left::More
+    }
+
+    fn read(&mut self, now: Now, number: u32) -> Left {
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let read = self.streams.read(number, &mut buffer);
+            let taken = match read {
+                Ok(bytes) => {
+                    let random = random(&mut self.hellos);
+                    let input = buffer.get_mut(..bytes).unwrap_or_default();
+                    Some(self.streams.take(number, input, || random).is_ok())
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Err(_) => Some(false),
+            };
+            self.buffer = buffer;
+            match taken {
+                None => return Left::Nothing,
+                // What came before the end counts still.
+                Some(whole) => {
+                    let framed = self.messages(now, number);
+                    if !whole || !framed {
+                        self.close(number);
+                        return Left::Nothing;
+                    }
+                }
+            }
+        }
+        Left::More
+    }
+
+    /// Serves every whole message that came on a stream; tells whether it may go on.
+    fn messages(&mut self, now: Now, number: u32) -> bool {
+        let Some(line) = self.streams.get_mut(number) else { return true };
+        let (client, addressed) = (line.client, line.addressed);
+        let came = line.stream.came();
+        let mut at = 0;
+        let mut framed = true;
+        // Bound: a message has four bytes at least, and less than one was left of the last read.
+        for _ in 0..=came.len() / 4 {
+            let Some(line) = self.streams.get_mut(number) else { break };
+            match line.stream.next(&came, at) {
+                Ok(Some(cut)) => {
+                    let datagram = &came[cut.start..][..cut.length];
+                    let arrival = Arrival { client, addressed, datagram };
+                    self.message(now, number, cut.kind, arrival);
+                    at = cut.next;
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    framed = false;
+                    break;
+                }
+            }
+        }
+        if let Some(line) = self.streams.get_mut(number) {
+            line.stream.keep(came, at);
+        }
+        framed
+    }
+
+    fn message(&mut self, now: Now, number: u32, kind: Option<FrameKind>, arrival: Arrival<'_>) {
+        self.tally.received += 1;
+        let client = arrival.client;
+        let step = match kind {
+            Some(FrameKind::Data) => self.relay.from_client_data(now, arrival, &mut self.out),
+            Some(FrameKind::Control) | None => self.relay.from_client(now, arrival, &mut self.out),
+        };
+        match step {
+            Step::Drop(_) => {}
+            Step::Answer => self.answer(number, &client),
+            Step::Open => {
+                self.open(now);
+                self.answer(number, &client);
+            }
+            Step::ToPeer { port, peer, payload } => {
+                let socket = self.sockets.of_port(port).and_then(|via| self.sockets.get(via));
+                if let Some(socket) = socket {
+                    self.tally.sent(socket.send_to(payload, peer));
+                }
+            }
+            Step::ToClient { client, around, payload } => self.deliver(&client, around, payload),
+        }
+        self.note_closes();
+    }
+
+    fn answer(&mut self, number: u32, client: &Client) {
+        if self.relay.has_allocation(client) {
+            self.streams.proven(number);
+        }
+        if let Some(line) = self.streams.get_mut(number) {
+            line.stream.answer(&self.out.answer);
+            self.streams.touch(number);
+        }
+    }
+
+    /// Gives a client what is for it, wherever the payload lies.
+    pub(super) fn deliver(&mut self, client: &Client, around: Around, payload: &[u8]) {
+        if client.transport == Transport::Stream {
+            let Some((number, line)) = self.streams.of_client(client) else { return };
+            if line.stream.deliver(&around, &self.out.head, payload) {
+                self.tally.sent += 1;
+                self.streams.touch(number);
+            } else {
+                self.tally.full += 1;
+            }
+            return;
+        }
+        let via = self.listeners.get(usize::from(client.listener)).copied().flatten();
+        let Some(socket) = via.and_then(|via| self.sockets.get(via)) else { return };
+        self.wrapped.clear();
+        let padding = match &around {
+            Around::Channel(header) => {
+                self.wrapped.extend_from_slice(header);
+                0
+            }
+            Around::Indication { padding } => {
+                self.wrapped.extend_from_slice(&self.out.head);
+                usize::from(*padding)
+            }
+            Around::Bare => 0,
+        };
+        self.wrapped.extend_from_slice(payload);
+        self.wrapped.resize(self.wrapped.len() + padding, 0);
+        self.tally.sent(socket.send_to(&self.wrapped, client.remote));
+    }
+
+    /// Lets the plane close a stream.
+    pub(super) fn close(&mut self, number: u32) {
+        if let Some(token) = self.streams.token(number) {
+            self.changes.push(Change::LineClosing(token));
+        }
+    }
+
+    /// Ends a stream that no poller knows any more, and the allocation of its client.
+    pub(super) fn line_gone(&mut self, token: Token) {
+        let Some(Named::Line(number)) = self.streams.named(token) else { return };
+        if let Some(client) = self.streams.close(number) {
+            self.relay.client_gone(&client, &mut self.out);
+            self.note_closes();
+        }
+    }
+
+    /// Writes what streams have staged, and looks after those whose time is over.
+    pub(super) fn flush_streams(&mut self, now: Now) {
+        let relay = &self.relay;
+        let over = self.streams.sweep(now.monotonic, |client| relay.has_allocation(client));
+        for number in over.into_iter().chain(self.streams.flush()) {
+            self.close(number);
+        }
+    }
+}
+
+/// Returns bytes for a hello that encrypts nothing: they only have to differ.
+fn random(hellos: &mut u64) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for chunk in bytes.chunks_exact_mut(8) {
+        *hellos = hellos.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        chunk.copy_from_slice(&(*hellos >> 7).to_be_bytes());
+    }
+    bytes
+}

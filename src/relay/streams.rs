@@ -1,0 +1,287 @@
+//! The streams of one thread: accepted, named, swept and closed.
+//!
+//! They share the thread with datagrams, not a plane of their own: an allocation lives on one
+//! thread, and a frame handed to another costs a wake-up (some 20 us) where serving it here costs
+//! one or two. Their share of a turn is bounded as that of a socket is, handshakes above all.
+
+use std::hash::BuildHasher as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::stream::{Broken, Stream};
+use crate::edge::av::{Client, Transport};
+use crate::limits;
+use crate::poll::Token;
+use crate::time::Monotonic;
+use crate::tls::Server;
+
+/// A door for streams.
+pub(super) struct Door {
+    pub(super) listener: TcpListener,
+    /// Its number among the core's listeners.
+    pub(super) number: u16,
+    pub(super) addressed: SocketAddr,
+    /// How TLS is accepted here.
+    pub(super) server: Option<Arc<Server>>,
+}
+
+/// A stream with its socket.
+pub(super) struct Line {
+    pub(super) socket: TcpStream,
+    pub(super) client: Client,
+    pub(super) addressed: SocketAddr,
+    pub(super) stream: Stream,
+    door: u16,
+    generation: u32,
+    since: Monotonic,
+    /// Whether it counts as one without an allocation.
+    unproven: bool,
+    dirty: bool,
+}
+
+/// All streams of one thread.
+pub(super) struct Streams {
+    pub(super) doors: Vec<Door>,
+    lines: Slab<Line>,
+    by_client: HashMap<Client, u32, RandomState>,
+    /// Streams without an allocation, in all and by a hash of their network.
+    unproven: usize,
+    unproven_from: Box<[u16]>,
+    dirty: Vec<u32>,
+    generation: u32,
+    swept: usize,
+    key: RandomState,
+}
+
+/// What a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    Door(usize),
+    Line(u32),
+}
+
+/// Tokens of streams and of doors; those of datagram sockets have neither bit.
+const LINE: u64 = 1 << 63;
+const DOOR: u64 = 1 << 62;
+const GENERATION_MAX: u32 = 0x1fff_ffff;
+
+impl Streams {
+    pub(super) fn new(doors: Vec<Door>) -> Self {
+        Self {
+            doors,
+            lines: Slab::new(),
+            by_client: HashMap::default(),
+            unproven: 0,
+            unproven_from: vec![0; limits::TURN_SOURCES].into(),
+            dirty: Vec::new(),
+            generation: 0,
+            swept: 0,
+            key: RandomState::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Returns what to poll for new streams.
+    pub(super) fn doors(&self) -> impl Iterator<Item = (RawFd, Token)> {
+        let token = |place: usize| Token(DOOR | place as u64);
+        self.doors
+            .iter()
+            .enumerate()
+            .map(move |(place, door)| (door.listener.as_raw_fd(), token(place)))
+    }
+
+    pub(super) fn named(&self, token: Token) -> Option<Named> {
+        if token.0 & LINE != 0 {
+            let number = token.0 as u32;
+            return (self.token(number) == Some(token)).then_some(Named::Line(number));
+        }
+        let place = (token.0 & !DOOR) as usize;
+        (token.0 & DOOR != 0 && place < self.doors.len()).then_some(Named::Door(place))
+    }
+
+    pub(super) fn token(&self, number: u32) -> Option<Token> {
+        let line = self.lines.get(number as usize)?;
+        Some(Token(LINE | u64::from(line.generation) << 32 | u64::from(number)))
+    }
+
+    pub(super) fn fd(&self, number: u32) -> Option<RawFd> {
+        self.lines.get(number as usize).map(|line| line.socket.as_raw_fd())
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Line> {
+        self.lines.get_mut(number as usize)
+    }
+
+    /// Returns the stream of a client.
+    pub(super) fn of_client(&mut self, client: &Client) -> Option<(u32, &mut Line)> {
+        let number = *self.by_client.get(client)?;
+        self.lines.get_mut(number as usize).map(|line| (number, line))
+    }
+
+    /// Accepts one stream; `Ok(None)`: it was more than there may be, and is closed again.
+    ///
+    /// # Errors
+    /// The kernel's; `WouldBlock` when nobody waits.
+    pub(super) fn accept(&mut self, door: usize, now: Monotonic) -> io::Result<Option<u32>> {
+        let Door { listener, number, addressed, .. } = &self.doors[door];
+        let (socket, remote) = listener.accept()?;
+        let client = Client { listener: *number, transport: Transport::Stream, remote };
+        let addressed = *addressed;
+        let place = self.network(remote.ip());
+        let too_many = self.lines.len() >= limits::RELAY_STREAMS_MAX
+            || self.unproven >= limits::RELAY_STREAMS_UNPROVEN_MAX
+            || self.unproven_from[place] >= limits::RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX
+            || self.by_client.contains_key(&client);
+        if too_many {
+            return Ok(None);
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        self.generation = self.generation.wrapping_add(1) & GENERATION_MAX;
+        let line = Line {
+            socket,
+            client,
+            addressed,
+            stream: Stream::new(),
+            door: door as u16,
+            generation: self.generation,
+            since: now,
+            unproven: true,
+            dirty: false,
+        };
+        self.unproven += 1;
+        self.unproven_from[place] += 1;
+        let number = self.lines.insert(line) as u32;
+        self.by_client.insert(client, number);
+        Ok(Some(number))
+    }
+
+    /// Reads once; returns how many bytes came.
+    ///
+    /// # Errors
+    /// The kernel's; `WouldBlock` when nothing is there, `UnexpectedEof` at the end.
+    pub(super) fn read(&mut self, number: u32, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.lines.get_mut(number as usize).ok_or(io::ErrorKind::NotFound)?;
+        match line.socket.read(buffer)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => Ok(bytes),
+        }
+    }
+
+    /// Lets the layers of a stream have what was read.
+    pub(super) fn take(
+        &mut self,
+        number: u32,
+        input: &mut [u8],
+        random: impl FnOnce() -> [u8; 32],
+    ) -> Result<(), Broken> {
+        let Some(line) = self.lines.get_mut(number as usize) else { return Ok(()) };
+        let server = self.doors[usize::from(line.door)].server.as_ref();
+        let taken = line.stream.take(input, server, random);
+        self.touch(number);
+        taken
+    }
+
+    /// Notes that something of a stream may have to be written.
+    pub(super) fn touch(&mut self, number: u32) {
+        if let Some(line) = self.lines.get_mut(number as usize)
+            && !line.dirty
+        {
+            line.dirty = true;
+            self.dirty.push(number);
+        }
+    }
+
+    /// Notes that the client of a stream has an allocation.
+    pub(super) fn proven(&mut self, number: u32) {
+        let Some(line) = self.lines.get_mut(number as usize) else { return };
+        if std::mem::take(&mut line.unproven) {
+            let remote = line.client.remote.ip();
+            self.unproven -= 1;
+            let place = self.network(remote);
+            self.unproven_from[place] -= 1;
+        }
+    }
+
+    /// Writes what is staged; returns streams that are broken.
+    pub(super) fn flush(&mut self) -> Vec<u32> {
+        let mut broken = Vec::new();
+        for number in std::mem::take(&mut self.dirty) {
+            let Some(line) = self.lines.get_mut(number as usize) else { continue };
+            line.dirty = false;
+            if line.write().is_err() {
+                broken.push(number);
+            }
+        }
+        broken
+    }
+
+    /// Looks at some streams, in turn, and returns those whose time without an allocation is over.
+    pub(super) fn sweep(
+        &mut self,
+        now: Monotonic,
+        has_allocation: impl Fn(&Client) -> bool,
+    ) -> Vec<u32> {
+        let mut over = Vec::new();
+        let end = self.lines.capacity();
+        for _ in 0..limits::RELAY_STREAMS_SWEPT_PER_TURN.min(end) {
+            self.swept = (self.swept + 1) % end;
+            let Some(line) = self.lines.get_mut(self.swept) else { continue };
+            if has_allocation(&line.client) {
+                line.since = now;
+            } else if now >= line.since.plus_ms(limits::RELAY_STREAM_UNPROVEN_MS) {
+                over.push(self.swept as u32);
+            }
+        }
+        over
+    }
+
+    /// Closes a stream that no poller knows any more; returns whose it was.
+    pub(super) fn close(&mut self, number: u32) -> Option<Client> {
+        self.proven(number);
+        let line = self.lines.try_remove(number as usize)?;
+        self.by_client.remove(&line.client);
+        Some(line.client)
+    }
+
+    pub(super) fn numbers(&self) -> Vec<u32> {
+        self.lines.iter().map(|(number, _)| number as u32).collect()
+    }
+
+    /// Returns the cell that a network's streams are counted in.
+    fn network(&self, ip: IpAddr) -> usize {
+        let network = match ip.to_canonical() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
+            IpAddr::V6(ip) => (ip.to_bits() >> 80) as u64 | 1 << 63,
+        };
+        self.key.hash_one(network) as usize % self.unproven_from.len()
+    }
+}
+
+impl Line {
+    /// Writes as much as the kernel takes.
+    fn write(&mut self) -> Result<(), Broken> {
+        // Bound: every pass writes a byte at least, of a bounded backlog.
+        loop {
+            let outgoing = self.stream.outgoing()?;
+            if outgoing.is_empty() {
+                return Ok(());
+            }
+            match self.socket.write(outgoing) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(bytes) => self.stream.wrote(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(Broken::Closed),
+            }
+        }
+    }
+}

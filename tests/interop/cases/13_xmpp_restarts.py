@@ -4,7 +4,7 @@ import signal
 import time
 
 from lab import edge, peers, users, xmpp
-from lab.world import Failed, expect, wait_until
+from lab.world import EDGE_EXTERNAL, EDGE_INTERNAL, Failed, expect, wait_until
 
 POLLERS = 1
 HOSTS, RECORDS = xmpp.HOSTS.items(), xmpp.RECORDS
@@ -126,6 +126,10 @@ def the_edge(case):
     with world.check("while the edge is away, each side's server says so"):
         case.edge.signal(signal.SIGKILL)
         case.edge.wait(5)
+        # What is written to a connection whose end is not known yet is lost, whoever writes.
+        for where, address in (("pool", EDGE_INTERNAL), ("woodgrove", EDGE_EXTERNAL)):
+            wait_until(f"{where} to notice", lambda w=where, a=address: not world.run(
+                w, ["ss", "-Htn", "state", "established", "dst", a]).stdout, 5)
         alice.do("say", to=carol.jid, text="nobody carries this")
         alice.saw("answer", 20, method="MESSAGE", status=lambda status: status >= 400)
         carol.do("say", to=alice.aor, text="nor this")

@@ -103,11 +103,11 @@ level = "info"
 """
 
 
-def start(world, number=1, key_log=False, text=None, **how):
+def start(world, number=1, key_log=False, text=None, listens=None, **how):
     """Starts an edge, or Kamailio in its place, and waits until it serves.
 
     `key_log`: TLS secrets go to keys.txt, for a capture; `text` is the whole configuration, `how`
-    is for `configuration` otherwise.
+    is for `configuration` otherwise; `listens` is the address and port that show it serves.
     """
     if world.stand_in:
         return _stand_in(world)
@@ -117,7 +117,7 @@ def start(world, number=1, key_log=False, text=None, **how):
     if key_log:
         argv += ["--key-log", f"{world.folder}/keys.txt"]
     process = world.spawn(EDGE, name, argv, env={"RUST_BACKTRACE": "1"})
-    world.wait_listening(EDGE, INTERNAL[number], 5061, process)
+    world.wait_listening(EDGE, *(listens or (INTERNAL[number], 5061)), process)
     address, port = management_address(number).split(":")
     world.wait_listening(EDGE, address, int(port), process)
     return process
@@ -187,7 +187,7 @@ def note_series(world, body):
 
 def note_last_series(world):
     """Notes the samples of edges that still run."""
-    for number in (1, 2):
+    for number in (1, 2, 3):
         status, body = management(world, "/metrics", number, check=False)
         if status == 200:
             note_series(world, body)

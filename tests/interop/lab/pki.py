@@ -7,7 +7,7 @@ from lab.world import sh
 LEAVES = {
     # name: (authority, names). Real edges carry a serverAuth and clientAuth certificate.
     "edge-external": ("ca", ["sip.contoso.example", "contoso.example"]),
-    "edge-internal": ("ca", ["lsedge.contoso.example", "edge1.contoso.example"]),
+    "edge-internal": ("ca", [f"{name}.contoso.example" for name in ("lsedge", "edge1", "edge2")]),
     "pool": ("ca", ["pool.contoso.example"]),
     "fabrikam": ("ca", ["sip.fabrikam.example", "fabrikam.example"]),
     "litware": ("ca", ["sip.litware.example", "litware.example"]),

@@ -92,6 +92,7 @@ s2s_require_encryption = {encrypted}
 s2s_secure_auth = {secure}
 s2s_timeout = 8
 s2s_close_timeout = 2
+smacks_s2s_resend = true
 limits = {{}}
 dialback_secret = "{domain} secret"
 unbound = {{ resolvconf = true, hoststxt = false }}
@@ -161,7 +162,8 @@ def prosody(world, where, way, users, domain=None, papers=None):
     certificate = "woodgrove" if way == "clear" else papers
     text = PROSODY.format(
         pki=world.pki, home=home, log=f"{world.folder}/{domain}.log", address=ADDRESS[where],
-        dialback="" if way == "external" else ', "dialback"',
+        # One server acknowledges what it has taken (XEP-0198), the others do not.
+        dialback=', "smacks"' if way == "external" else ', "dialback"',
         disabled={"external": '"dialback"', "dialback": '"s2s_auth_certs"',
                   "clear": '"s2s_auth_certs", "tls"'}[way],
         encrypted="true" if way == "external" else "false",

@@ -6,10 +6,17 @@
 //!  partner ── TLS 5061 ──> shard ─> proxy_protocol ─> tls ─> sip ─> edge::access ─> policy ─> dns
 //!                            ^                                          │ permit
 //!                            └────────── staged, sealed, one write <────┘ ──> shard ──> next hop
+//!
+//!  XMPP partner ── TLS 5269 ──> shard ─> tls ─> xmpp ─> edge::xmpp_proxy ─> policy ─> dns
+//!                                                             │ edge::xmpp_link, TLS 23456
+//!                next hop <── SIP, TLS <── shard <── edge::gateway
 //! ```
 //!
 //! Between XMPP servers the grammar is [`xmpp`] in place of [`sip`]: streams that are cut into
-//! stanzas, rather than messages. Media is datagrams: [`stun`] in place of [`sip`], and
+//! stanzas, rather than messages. [`edge::xmpp_proxy`] speaks to partners' servers, and
+//! [`edge::gateway`], in the same process or on a server inside, translates between the two; what
+//! [`edge::access`] gets for an XMPP partner it hands to the gateway as to a next hop. Each role
+//! has shards of its own. Media is datagrams: [`stun`] in place of [`sip`], and
 //! [`edge::av`] in place of [`edge::access`], run by [`relay`] in place of [`shard`].
 //!
 //! One contract holds for every core: bytes in by `feed`, time in by `expire`, the next moment it

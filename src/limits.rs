@@ -430,6 +430,8 @@ pub const XMPP_SASL_FAILURES_MAX: u8 = 3;
 pub const XMPP_LINK_KEEP_ALIVE_MS: u64 = 30_000;
 /// Refusals told in a second; the rest are only counted.
 pub const XMPP_NOTES_PER_S_MAX: u32 = 32;
+/// Characters of a message in the log, where bodies are logged at all; they wait in memory for it.
+pub const XMPP_LOGGED_BODY_CHARS_MAX: usize = 1_024;
 
 // Translation between SIP and XMPP.
 

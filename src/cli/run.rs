@@ -84,13 +84,15 @@ async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result
         ..Options::default()
     };
     let node = config.node().to_string();
-    let listeners: Vec<String> = config.listeners.iter().map(|l| l.address.to_string()).collect();
+    let roles = control::running_roles(&config).join(", ");
+    let listeners: Vec<String> =
+        control::listening(&config).iter().map(ToString::to_string).collect();
     let listeners = listeners.join(", ");
     let running = control::start(config, options)?;
     running.tell_panics();
     let management: Vec<String> = running.management().iter().map(ToString::to_string).collect();
     let (management, poller) = (management.join(", "), running.poller());
-    tracing::info!(node, listeners, management, poller, "the edge serves");
+    tracing::info!(node, roles, listeners, management, poller, "the edge serves");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut watchdog = tokio::time::interval(every.unwrap_or(Duration::from_secs(3600)));

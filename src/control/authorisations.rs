@@ -296,8 +296,9 @@ fn whole(file: &Path) -> Result<(), String> {
     }
     let of_last = if last == 0 { 0 } else { of_header + last };
     let pages = 1 + full * (of_header + most) + of_last;
-    if bytes < pages.saturating_mul(page) {
-        return Err(format!("it has {bytes} bytes and should have {}", pages * page));
+    let expected = pages.saturating_mul(page);
+    if bytes < expected {
+        return Err(format!("it has {bytes} bytes and should have {expected}"));
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use arc_swap::ArcSwap;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::cells::{GatewayCells, XmppProxyCells};
+use super::listeners::listening;
 use super::relays::Relays;
-use super::roles::Roles;
+use super::roles::{Roles, running_roles};
 use super::steps::Steps;
 use super::{crl, decisions, process, scores};
 use crate::admin;
@@ -455,7 +456,7 @@ impl admin::View for Board {
                 "until_unix_s": unconfirmed.until_unix_s,
             })
         });
-        let listeners: Vec<_> = config.listeners.iter().map(|l| l.address.to_string()).collect();
+        let listeners: Vec<_> = listening(&config).iter().map(ToString::to_string).collect();
         serde_json::json!({
             "node": config.node().as_str(),
             "external_fqdn": config.edge.external_fqdn.as_str(),
@@ -469,6 +470,7 @@ impl admin::View for Board {
             "shards": self.fabric.shards(),
             "poller": self.poller(),
             "connections": { "accepted": accepted, "outgoing": outgoing, "half_open": half_open },
+            "roles": running_roles(&config),
             "listeners": listeners,
             "partners": listed_partners(&config),
             "certificates": certificates,

@@ -1,6 +1,6 @@
 //! Where connections are accepted: sockets of our own, or those the service manager passes.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +73,16 @@ fn plans(config: &Config, roles: &Roles) -> Vec<ListenerPlan> {
         shards: roles.gateway(),
     });
     of_edge.chain(of_gateway).collect()
+}
+
+/// Returns every address that a process with this configuration serves: those of the edge, then
+/// those of the gateway, then those of the A/V Edge.
+#[must_use]
+pub fn listening(config: &Config) -> Vec<SocketAddr> {
+    let of_edge = config.listeners.iter().map(|listener| listener.address);
+    let of_gateway = config.gateway_listeners().iter().copied();
+    let of_relay = config.av_listeners.iter().map(|listener| listener.address);
+    of_edge.chain(of_gateway).chain(of_relay).collect()
 }
 
 fn lock_directory() -> anyhow::Result<&'static Path> {

@@ -43,10 +43,11 @@ pub use convert::{identity_plan, rules, tls_plan, trust_sources};
 pub use dialback::dialback_secrets;
 pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
+pub use listeners::listening;
 pub use log::Log;
 pub use relays::relay_peers;
 pub use reload::Reloads;
-pub use roles::shard_count;
+pub use roles::{running_roles, shard_count};
 pub use start::{Options, Running, descriptors, policy, resolver_settings, start};
 
 use certificates::certificates;

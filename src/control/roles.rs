@@ -72,6 +72,18 @@ impl Roles {
     }
 }
 
+/// Returns the roles that a process with this configuration runs, as metrics name them.
+#[must_use]
+pub fn running_roles(config: &Config) -> Vec<&'static str> {
+    let roles = [
+        ("access", config.runs_access_edge()),
+        ("xmpp_proxy", config.runs_xmpp_proxy()),
+        ("gateway", config.runs_gateway()),
+        ("av", !config.av_listeners.is_empty()),
+    ];
+    roles.into_iter().filter(|(_, runs)| *runs).map(|(name, _)| name).collect()
+}
+
 /// Returns how many shards the Access Edge of this configuration has on this host.
 ///
 /// # Errors
@@ -103,6 +115,11 @@ mod tests {
         let of_xmpp = Roles::of(&load("xmpp.toml")).unwrap();
         assert_eq!((of_xmpp.sizes(), of_xmpp.gateway()), ([0, 1, 1], 1..2));
         assert_eq!(of_xmpp.of_class(Class::XmppLink), 0..1);
+        assert_eq!(running_roles(&load("xmpp.toml")), ["xmpp_proxy", "gateway"]);
+        assert_eq!(running_roles(&load("full.toml")), ["access", "xmpp_proxy", "gateway", "av"]);
+        let served = super::super::listening(&load("xmpp.toml"));
+        let served: Vec<String> = served.iter().map(ToString::to_string).collect();
+        assert_eq!(served, ["192.0.2.10:5269", "10.0.0.10:23456", "10.0.0.10:5061"]);
         let mut both = load("minimal.toml");
         both.edge.shards = Some(3);
         assert_eq!(Roles::of(&both).unwrap().sizes(), [3, 0, 0]);

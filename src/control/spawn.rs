@@ -112,6 +112,7 @@ impl Spawning<'_> {
             process_key: self.keys.process,
             secrets: self.keys.dialback.clone(),
             seed: self.keys.seed,
+            explain: self.options.explain,
         };
         let board = Arc::clone(self.board);
         let observe = move |core: &XmppProxy| board.xmpp_proxy.publish(core);

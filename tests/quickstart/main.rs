@@ -41,9 +41,35 @@ fn assert_every_step_is_ok(output: &Output) {
         assert!(!step["messages"].as_array().unwrap().is_empty(), "{step:#}");
         assert!(!step["decisions"].as_array().unwrap().is_empty(), "unexplained: {step:#}");
     }
+    assert_steps_of_xmpp(steps);
     assert_eq!(summary["ok"], true);
     assert_eq!(summary["steps"], steps.len());
     assert!(output.status.success());
+}
+
+/// The partner that speaks XMPP comes in and is answered, and a stranger is told why it is not.
+fn assert_steps_of_xmpp(steps: &[Value]) {
+    let find = |part: &str| {
+        let has = |step: &&Value| step["title"].as_str().unwrap().contains(part);
+        steps.iter().find(has).unwrap_or_else(|| panic!("no step is about {part}"))
+    };
+    let said = |step: &Value| {
+        let decisions = step["decisions"].as_array().unwrap().iter();
+        decisions.map(|d| d["sentence"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("\n")
+    };
+    let whats = |step: &Value| {
+        let messages = step["messages"].as_array().unwrap().iter();
+        messages.map(|m| m["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let comes = find("carol@adatum.example writes to alice");
+    assert!(said(comes).contains("listed partner domain adatum.example, federated"), "{comes:#}");
+    assert!(whats(comes).contains(&"INVITE".to_owned()), "{comes:#}");
+    let answered = find("alice answers carol");
+    assert!(whats(answered).contains(&"auth EXTERNAL".to_owned()), "{answered:#}");
+    assert_eq!(whats(answered).last().map(String::as_str), Some("200 OK"), "{answered:#}");
+    let stranger = find("tailspin.example, an XMPP server nobody listed");
+    assert_eq!(whats(stranger), ["stream", "policy-violation"], "{stranger:#}");
+    assert!(said(stranger).contains("no XMPP partner is listed"), "{stranger:#}");
 }
 
 #[test]
@@ -64,6 +90,7 @@ fn output_that_is_no_terminal_has_neither_colours_nor_progress() {
     assert!(!text.contains('\x1b') && output.stderr.is_empty());
     assert!(text.contains("├─ MESSAGE ───────────┼─────────────────────┼────────────────────>│"));
     assert!(text.contains("<─ 403 "));
+    assert!(text.contains("├─ auth EXTERNAL ────>│"), "{text}");
 }
 
 #[test]

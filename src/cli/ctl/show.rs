@@ -45,6 +45,7 @@ fn status_at(status: &Value, now_unix_s: u64) -> String {
         "connections",
         &format!("{accepted} accepted, {outgoing} outgoing, {half_open} half-open"),
     );
+    line("roles", &words(&status["roles"]).join(", "));
     line("shards", &format!("{} ({})", status["shards"], word(&status["poller"])));
     line("listeners", &words(&status["listeners"]).join(", "));
     line("partners", &format!("{} listed", status["partners"]));
@@ -156,7 +157,7 @@ mod tests {
             "node": "edge1.contoso.example", "external_fqdn": "sip.contoso.example",
             "version": "0.1.0", "stage": "serving", "not_ready": [], "epoch": 3,
             "started_unix_s": 1_000, "configuration": "/etc/entente/entente.toml",
-            "shards": 2, "poller": "io_uring",
+            "roles": ["access", "gateway"], "shards": 2, "poller": "io_uring",
             "connections": { "accepted": 12, "outgoing": 4, "half_open": 0 },
             "listeners": ["192.0.2.10:5061"], "partners": 2,
             "certificates": [{ "identity": "access", "not_after_unix_s": 180_000 }],
@@ -183,6 +184,7 @@ up           1 h 40 min
 epoch        3 of /etc/entente/entente.toml
 unconfirmed  epoch 3: rolled back in 5 min 0 s unless confirmed
 connections  12 accepted, 4 outgoing, 0 half-open
+roles        access, gateway
 shards       2 (io_uring)
 listeners    192.0.2.10:5061
 partners     2 listed

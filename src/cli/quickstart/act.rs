@@ -8,6 +8,10 @@ pub(super) const ALICE: usize = 0;
 pub(super) const BOB: usize = 1;
 /// The place of the server that litware sends from.
 pub(super) const LITWARE: usize = 2;
+/// The place of adatum's XMPP server.
+pub(super) const ADATUM: usize = 3;
+/// The place of tailspin's XMPP server.
+pub(super) const TAILSPIN: usize = 4;
 
 /// One thing somebody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +42,26 @@ pub(super) enum Act {
     BlockedAtFabrikam,
     /// alice writes to the blocked organisation.
     BlockedFromInside,
+    /// An XMPP partner's server opens a stream.
+    XmppStream,
+    /// Its user writes to alice.
+    XmppMessage,
+    /// alice answers.
+    XmppAnswer,
+    /// alice subscribes to the XMPP user's presence, who lets her.
+    XmppWatch,
+    /// That user's presence changes.
+    XmppPresence,
+    /// And he subscribes to hers.
+    XmppWatched,
+    /// alice's presence changes.
+    XmppPresenceBack,
+    /// An XMPP server that nobody has listed opens a stream.
+    XmppStranger,
 }
 
 /// Every act, in order.
-pub(super) const ACTS: [Act; 13] = [
+pub(super) const ACTS: [Act; 21] = [
     Act::MessageThere,
     Act::MessageBack,
     Act::Subscribe,
@@ -55,6 +75,14 @@ pub(super) const ACTS: [Act; 13] = [
     Act::BlockedAtContoso,
     Act::BlockedAtFabrikam,
     Act::BlockedFromInside,
+    Act::XmppStream,
+    Act::XmppMessage,
+    Act::XmppAnswer,
+    Act::XmppWatch,
+    Act::XmppPresence,
+    Act::XmppWatched,
+    Act::XmppPresenceBack,
+    Act::XmppStranger,
 ];
 
 impl Act {
@@ -74,6 +102,14 @@ impl Act {
             Self::BlockedAtContoso => "mallory@litware.example, blocked, writes to alice",
             Self::BlockedAtFabrikam => "mallory@litware.example, blocked, writes to bob",
             Self::BlockedFromInside => "alice writes to mallory@litware.example, blocked",
+            Self::XmppStream => "adatum.example, an XMPP partner, opens a stream to contoso",
+            Self::XmppMessage => "carol@adatum.example writes to alice by XMPP",
+            Self::XmppAnswer => "alice answers carol",
+            Self::XmppWatch => "alice subscribes to carol's presence, and carol lets her",
+            Self::XmppPresence => "carol's presence changes",
+            Self::XmppWatched => "carol subscribes to alice's presence, and alice lets her",
+            Self::XmppPresenceBack => "alice's presence changes",
+            Self::XmppStranger => "tailspin.example, an XMPP server nobody listed, opens a stream",
         }
     }
 
@@ -92,6 +128,14 @@ impl Act {
             Self::BlockedAtContoso | Self::BlockedAtFabrikam | Self::BlockedFromInside => {
                 "the edge answers 403 and nothing reaches the other side"
             }
+            Self::XmppStream => "both sides prove their domains by certificate, over STARTTLS",
+            Self::XmppMessage => "the gateway invites alice to a session and the message arrives",
+            Self::XmppAnswer => "carol gets the message, and alice 200 once carol's server took it",
+            Self::XmppWatch => "carol is asked, and what she shows is notified to alice",
+            Self::XmppPresence => "NOTIFY says that carol is away, and her note",
+            Self::XmppWatched => "alice's pool is asked, and what it notifies is shown to carol",
+            Self::XmppPresenceBack => "carol sees that alice is gone",
+            Self::XmppStranger => "the stream ends with policy-violation before anything else",
         }
     }
 
@@ -104,6 +148,16 @@ impl Act {
             Self::BlockedAtContoso => vec![pool("litware edge", LITWARE), contoso],
             Self::BlockedAtFabrikam => vec![pool("litware edge", LITWARE), fabrikam],
             Self::BlockedFromInside => vec![pool("alice's pool", ALICE), contoso],
+            Self::XmppStranger => vec![pool("tailspin server", TAILSPIN), contoso],
+            Self::XmppStream
+            | Self::XmppMessage
+            | Self::XmppAnswer
+            | Self::XmppWatch
+            | Self::XmppPresence
+            | Self::XmppWatched
+            | Self::XmppPresenceBack => {
+                vec![pool("alice's pool", ALICE), contoso, pool("adatum server", ADATUM)]
+            }
             _ => vec![pool("alice's pool", ALICE), contoso, fabrikam, pool("bob's pool", BOB)],
         })
     }

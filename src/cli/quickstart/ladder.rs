@@ -4,8 +4,9 @@
 //! What was sent at one end and received at the other passed both edges; what only one end saw was
 //! taken, or made, by the edge next to it.
 
+use super::event::{Event, Passed, Way};
 use super::message::{self, Message};
-use super::next_hop::{Event, Way};
+use crate::xmpp::{Node, ns};
 
 /// Distance between two lifelines, in characters.
 const PITCH: usize = 22;
@@ -83,14 +84,18 @@ pub(super) enum Kind {
     Request,
     /// It answers, with this status.
     Response(u16),
+    /// An element of a stream.
+    Element,
+    /// An element that says what is wrong.
+    Error,
 }
 
 impl Kind {
     fn tone(self) -> Option<Tone> {
         match self {
-            Self::Request | Self::Response(..200) => None,
+            Self::Request | Self::Element | Self::Response(..200) => None,
             Self::Response(200..300) => Some(Tone::Good),
-            Self::Response(_) => Some(Tone::Bad),
+            Self::Response(_) | Self::Error => Some(Tone::Bad),
         }
     }
 }
@@ -109,7 +114,7 @@ impl Columns {
                         let same = other.way == Way::Received
                             && other.party != event.party
                             && !matched[place]
-                            && is_same(&other.message, &event.message);
+                            && is_same(&other.what, &event.what);
                         same.then(|| self.of_party(other.party).map(|column| (place, column)))?
                     });
                     if let Some((place, _)) = reached {
@@ -120,7 +125,7 @@ impl Columns {
                 Way::Received if matched[at] => continue,
                 Way::Received => (self.edge_beside(own), own),
             };
-            let (what, kind) = label(&event.message);
+            let (what, kind) = label(&event.what);
             arrows.push(Arrow { from, to, what, kind });
         }
         arrows
@@ -214,13 +219,37 @@ impl Canvas {
     }
 }
 
-/// Tells whether the two are one message seen at two places.
-fn is_same(a: &Message, b: &Message) -> bool {
+/// Tells whether the two are one message seen at two places; no element of a stream is, for there
+/// is one XMPP server in each act.
+fn is_same(a: &Passed, b: &Passed) -> bool {
+    let (Some(a), Some(b)) = (a.sip(), b.sip()) else { return false };
     a.status() == b.status() && a.method() == b.method() && a.transaction() == b.transaction()
 }
 
 /// Returns what is written on the arrow of a message.
-fn label(message: &Message) -> (String, Kind) {
+fn label(what: &Passed) -> (String, Kind) {
+    match what {
+        Passed::Sip(message) => label_of_message(message),
+        Passed::Xmpp(node) => label_of_element(node),
+    }
+}
+
+/// An error is named by its condition, presence by its type, and SASL by its mechanism.
+fn label_of_element(node: &Node) -> (String, Kind) {
+    if node.is("error", ns::STREAMS) || node.attribute("type") == Some("error") {
+        let error = node.child("error", ns::SERVER).unwrap_or(node);
+        let condition = error.children().next().map_or("error", Node::name);
+        return (condition.to_owned(), Kind::Error);
+    }
+    let label = match (node.name(), node.attribute("type")) {
+        ("presence", Some(kind)) => kind.to_owned(),
+        ("auth", _) => "auth EXTERNAL".to_owned(),
+        (name, _) => name.to_owned(),
+    };
+    (label, Kind::Element)
+}
+
+fn label_of_message(message: &Message) -> (String, Kind) {
     let in_dialog = message.header("To").and_then(message::tag).is_some();
     match message.status() {
         Some(status) => {
@@ -256,7 +285,7 @@ mod tests {
     }
 
     fn event(party: usize, way: Way, message: &Message) -> Event {
-        Event { party, way, message: message.clone() }
+        Event { party, way, what: Passed::Sip(message.clone()) }
     }
 
     #[test]
@@ -301,6 +330,26 @@ mod tests {
                 "         │                     │                     │                     │",
             ]
         );
+    }
+
+    #[test]
+    fn elements_of_a_stream_stop_at_the_edge_and_errors_are_named_by_their_condition() {
+        let mut columns = columns();
+        columns.0.truncate(2);
+        let stream = Node::new("stream", ns::STREAMS);
+        let condition = Node::new("policy-violation", ns::STREAM_ERRORS);
+        let refused = Node::new("error", ns::STREAMS).with_child(condition);
+        let presence = Node::new("presence", ns::SERVER).with("type", "subscribe");
+        let sent = [(Way::Sent, stream), (Way::Received, refused), (Way::Received, presence)];
+        let events = sent.map(|(way, node)| Event { party: 0, way, what: Passed::Xmpp(node) });
+        let arrows = columns.arrows(&events);
+        let seen: Vec<_> = arrows.iter().map(|a| (a.from, a.what.as_str(), a.kind)).collect();
+        let expected = [
+            (0, "stream", Kind::Element),
+            (1, "policy-violation", Kind::Error),
+            (1, "subscribe", Kind::Element),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]

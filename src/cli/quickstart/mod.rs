@@ -3,7 +3,8 @@
 //!
 //! Everything is made for the run and lives on loopback addresses: a certificate authority, a name
 //! server, two edges as [`crate::control`] starts them from configuration files, a small SIP server
-//! behind each, and a third organisation that both have blocked.
+//! behind each, a third organisation that both have blocked, and an XMPP server that one of the two
+//! talks to, through the XMPP proxy and the gateway beside its Access Edge.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -20,24 +21,33 @@ use crate::control::{self, Options, Running};
 use crate::time::{Clock, Monotonic};
 
 mod act;
+mod chat;
+mod dialog;
+mod event;
 mod ladder;
 mod message;
 mod next_hop;
 mod report;
 mod story;
 mod world;
+mod xmpp_server;
 
-use act::{ACTS, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE};
+use act::{ACTS, ADATUM, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE, TAILSPIN};
+use event::Event;
 use ladder::Paint;
-use next_hop::{Event, NextHop, Party};
+use next_hop::{NextHop, Party};
 use report::{Format, Progress, Reporter};
-use story::{Side, Story};
-use world::{Authority, Listing, Organisation, Scratch};
+use story::{Side, Story, WithCarol};
+use world::{Authority, Listing, Organisation, Scratch, XmppPartner};
+use xmpp_server::{XmppParty, XmppServer};
 
 /// The run without what `--keep` adds.
 const RUN_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long the edges may take to stop; they have nothing left to finish.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long gateway and proxy may take to find each other.
+const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+const LINK_POLL: Duration = Duration::from_millis(5);
 /// Explanations of one edge that may wait to be read; a step makes a handful.
 const NOTES_QUEUE: usize = 4096;
 
@@ -121,15 +131,18 @@ impl World {
         reporter: &mut Reporter,
     ) -> anyhow::Result<Self> {
         reporter.progress("making certificates and names");
-        let contoso = Organisation::found("alice", "contoso.example", 10)?;
+        let contoso = Organisation::found("alice", "contoso.example", 10)?.with_xmpp(10)?;
         let fabrikam = Organisation::found("bob", "fabrikam.example", 20)?;
         let litware = Organisation::found("mallory", "litware.example", 30)?;
+        let adatum = XmppPartner::found("carol", "adatum.example", 40)?;
         let authority = Authority::create(scratch)?;
-        let dns = world::serve_names(&[&contoso, &fabrikam, &litware]).await?;
+        let dns = world::serve_names(&[&contoso, &fabrikam, &litware], &[&adatum]).await?;
         reporter.progress("starting two edges");
         let poller = if args.epoll { "epoll" } else { "auto" };
         let blocked = litware.domain.as_str();
-        let files = world::Files { scratch, authority: &authority, blocked, dns, poller };
+        let xmpp_partner = adatum.domain.as_str();
+        let authority = &authority;
+        let files = world::Files { scratch, authority, blocked, xmpp_partner, dns, poller };
         let file = files.configure(&contoso, &fabrikam, Listing::Domain)?;
         let (contoso_side, contoso_edge) = start_edge(CONTOSO_EDGE, &contoso, file).await?;
         let file = files.configure(&fabrikam, &contoso, Listing::Server)?;
@@ -138,17 +151,27 @@ impl World {
         reporter.progress("connecting the servers behind them");
         let (events, received) = mpsc::unbounded_channel();
         let pool = |place, own: &Organisation| {
-            let party = party(&authority, place, &own.pool_fqdn, &own.user, own.pool)?;
+            let party = party(authority, place, &own.pool_fqdn, &own.user, own.pool)?;
             anyhow::Ok((party, own.pool, own.internal, own.internal_fqdn.clone(), events.clone()))
         };
         let litware_to = |edge: &Organisation| {
             // Both connections of litware come from its one address; only one of them listens.
             let own = SocketAddr::new(litware.external.ip(), 0);
-            let party = party(&authority, LITWARE, &litware.edge_fqdn, &litware.user, own)?;
+            let party = party(authority, LITWARE, &litware.edge_fqdn, &litware.user, own)?;
             anyhow::Ok((party, own, edge.external, edge.edge_fqdn.clone(), events.clone()))
         };
+        let mut alice = connect(pool(ALICE, &contoso)?).await?;
+        let xmpp = contoso.xmpp.context("contoso speaks XMPP")?;
+        alice.connect_beside(xmpp.gateway, &contoso.internal_fqdn).await?;
+        let speaker = |place, partner: &XmppPartner| {
+            xmpp_party(authority, place, partner, (&contoso.domain, xmpp.proxy), events.clone())
+        };
+        let tailspin = XmppPartner::found("mallory", "tailspin.example", 50)?;
+        let listener = TcpListener::bind(adatum.server).await;
+        let listener = listener.with_context(|| format!("listening on {}", adatum.server))?;
+        await_link(&contoso_side).await?;
         let story = Story {
-            alice: connect(pool(ALICE, &contoso)?).await?,
+            alice,
             bob: connect(pool(BOB, &fabrikam)?).await?,
             litware_to_contoso: connect(litware_to(&contoso)?).await?,
             litware_to_fabrikam: connect(litware_to(&fabrikam)?).await?,
@@ -158,6 +181,9 @@ impl World {
             seen: Vec::new(),
             subscription: None,
             session: None,
+            adatum: XmppServer::start(speaker(ADATUM, &adatum)?, listener),
+            tailspin: speaker(TAILSPIN, &tailspin)?,
+            with_carol: WithCarol::default(),
         };
         Ok(Self { story, edges: vec![contoso_edge, fabrikam_edge] })
     }
@@ -232,6 +258,30 @@ fn party(
     let (client, server) = authority.mutual_tls(fqdn)?;
     let (fqdn, user, address) = (fqdn.to_owned(), user.to_owned(), own.ip());
     Ok(Party { place, fqdn, user, address, client, server })
+}
+
+fn xmpp_party(
+    authority: &Authority,
+    place: usize,
+    partner: &XmppPartner,
+    (peer, edge): (&str, SocketAddr),
+    events: mpsc::UnboundedSender<Event>,
+) -> anyhow::Result<XmppParty> {
+    let (client, server) = authority.mutual_tls(&partner.domain)?;
+    let (domain, user) = (partner.domain.clone(), partner.user.clone());
+    let (address, peer) = (partner.server.ip(), peer.to_owned());
+    Ok(XmppParty { place, domain, user, address, peer, edge, client, server, events })
+}
+
+/// Waits until the gateway and the proxy of an edge have found each other, which both tell.
+async fn await_link(side: &Side) -> anyhow::Result<()> {
+    let linked = async {
+        while !side.notes.try_iter().any(|(_, note)| note.sentence.ends_with("is linked")) {
+            tokio::time::sleep(LINK_POLL).await;
+        }
+    };
+    let linked = tokio::time::timeout(LINK_TIMEOUT, linked).await;
+    linked.map_err(|_| anyhow!("gateway and XMPP proxy are not linked in {LINK_TIMEOUT:?}"))
 }
 
 /// Lets a server listen and connect to its edge.

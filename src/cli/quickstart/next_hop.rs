@@ -17,6 +17,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::dialog::Dialog;
+use super::event::{Event, Passed, Way};
 use super::message::{self, Message};
 
 /// How long a connection may take to come up and a request to be answered.
@@ -25,26 +27,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const OUT_QUEUE: usize = 64;
 /// Bytes one connection may send without completing a message.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
-
-/// Whether a message was sent or received by the party that tells of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// It left the party.
-    Sent,
-    /// It reached the party.
-    Received,
-}
-
-/// A message as one of the parties saw it.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    /// Which party, by its place in the ladder.
-    pub(super) party: usize,
-    /// Which way it went.
-    pub(super) way: Way,
-    /// The message.
-    pub(super) message: Message,
-}
 
 /// Who a party is and how it proves it.
 pub(super) struct Party {
@@ -66,6 +48,8 @@ pub(super) struct Party {
 pub(super) struct NextHop {
     shared: Arc<Shared>,
     out: mpsc::Sender<Vec<u8>>,
+    /// What a SIP URI of a server beside the edge begins with, and the connection to it.
+    beside: Option<(String, mpsc::Sender<Vec<u8>>)>,
 }
 
 struct Shared {
@@ -77,72 +61,6 @@ struct Shared {
     /// Dialogs that were begun from the other side, by Call-ID.
     begun: Mutex<BTreeMap<String, Dialog>>,
     serial: AtomicU32,
-}
-
-/// The far end of one's own dialog, as RFC 3261 section 12.1 defines its state.
-#[derive(Clone, Debug)]
-pub(super) struct Dialog {
-    call_id: String,
-    local: String,
-    remote: String,
-    target: String,
-    routes: Vec<String>,
-    sequence: u32,
-}
-
-impl Dialog {
-    /// Returns the dialog that `response` gives the sender of `request`.
-    pub(super) fn of_caller(request: &Message, response: &Message) -> anyhow::Result<Self> {
-        let mut routes: Vec<_> =
-            response.list("Record-Route").into_iter().map(str::to_owned).collect();
-        routes.reverse();
-        Self::new(request, response, "From", "To", response, routes)
-    }
-
-    /// Returns the dialog that `response` gives its sender.
-    pub(super) fn of_callee(request: &Message, response: &Message) -> anyhow::Result<Self> {
-        let routes = request.list("Record-Route").into_iter().map(str::to_owned).collect();
-        Self::new(request, response, "To", "From", request, routes)
-    }
-
-    fn new(
-        request: &Message,
-        response: &Message,
-        local: &str,
-        remote: &str,
-        target: &Message,
-        routes: Vec<String>,
-    ) -> anyhow::Result<Self> {
-        let owned = |name: &str| {
-            let value =
-                response.header(name).with_context(|| format!("a response without {name}"))?;
-            anyhow::Ok(value.to_owned())
-        };
-        let contact = target.header("Contact").context("a dialog without a Contact")?;
-        let sequence = request.header("CSeq").and_then(|c| c.split(' ').next()?.parse().ok());
-        Ok(Self {
-            call_id: owned("Call-ID")?,
-            local: owned(local)?,
-            remote: owned(remote)?,
-            target: message::uri(contact).to_owned(),
-            routes,
-            sequence: sequence.unwrap_or(1),
-        })
-    }
-
-    /// Begins a request inside the dialog; an ACK repeats the number of its INVITE.
-    pub(super) fn request(&mut self, method: &str) -> Message {
-        self.sequence += u32::from(method != "ACK");
-        let mut request = Message::request(method, &self.target);
-        for route in &self.routes {
-            request.add("Route", route);
-        }
-        request.add("From", &self.local);
-        request.add("To", &self.remote);
-        request.add("Call-ID", &self.call_id);
-        request.add("CSeq", &format!("{} {method}", self.sequence));
-        request
-    }
 }
 
 impl NextHop {
@@ -165,7 +83,18 @@ impl NextHop {
         });
         tokio::spawn(Arc::clone(&shared).accept(listener));
         let out = shared.connect(edge, edge_fqdn).await?;
-        Ok(Self { shared, out })
+        Ok(Self { shared, out, beside: None })
+    }
+
+    /// Connects to another server inside, which gets the requests whose URI names it.
+    pub(super) async fn connect_beside(
+        &mut self,
+        server: SocketAddr,
+        fqdn: &str,
+    ) -> anyhow::Result<()> {
+        let out = self.shared.connect(server, fqdn).await?;
+        self.beside = Some((format!("sip:{fqdn}:{}", server.port()), out));
+        Ok(())
     }
 
     /// Returns the address of the party's user.
@@ -219,8 +148,11 @@ impl NextHop {
 
     async fn write(&self, request: Message) -> anyhow::Result<()> {
         let bytes = request.write();
+        let uri = request.start.split(' ').nth(1).unwrap_or_default();
+        let named = self.beside.as_ref().filter(|(prefix, _)| uri.starts_with(prefix.as_str()));
+        let out = named.map_or(&self.out, |(_, out)| out);
         self.shared.tell(Way::Sent, request);
-        self.out.send(bytes).await.map_err(|_| anyhow!("the connection to the edge is closed"))
+        out.send(bytes).await.map_err(|_| anyhow!("the connection to the edge is closed"))
     }
 }
 
@@ -232,7 +164,8 @@ impl Shared {
 
     fn tell(&self, way: Way, message: Message) {
         // Nobody listens any more when the story has ended.
-        let _ = self.events.send(Event { party: self.party.place, way, message });
+        let what = Passed::Sip(message);
+        let _ = self.events.send(Event { party: self.party.place, way, what });
     }
 
     /// Adds what every request carries and returns its branch.
@@ -450,7 +383,8 @@ mod tests {
         assert_eq!(bob.send(bye).await.unwrap().status(), Some(200));
 
         let mut told = Vec::new();
-        while let Ok(Event { party, way, message }) = seen.try_recv() {
+        while let Ok(Event { party, way, what }) = seen.try_recv() {
+            let Passed::Sip(message) = what else { continue };
             told.push((party, way, message.start.split(' ').take(2).collect::<Vec<_>>().join(" ")));
         }
         let received = |p: usize| told.iter().filter(move |t| t.0 == p && t.1 == Way::Received);

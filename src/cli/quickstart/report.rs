@@ -229,9 +229,9 @@ mod tests {
     #[test]
     fn the_summary_names_the_steps_that_failed() {
         let text = summary_text(&[2, 10], 1234, Paint::Plain);
-        assert_eq!(text, "2 of 13 steps failed: 2, 10 (1.23 s).\n");
+        assert_eq!(text, "2 of 21 steps failed: 2, 10 (1.23 s).\n");
         let text = summary_text(&[], 90, Paint::Plain);
-        assert_eq!(text, "All 13 steps did what they should (0.09 s).\n");
+        assert_eq!(text, "All 21 steps did what they should (0.09 s).\n");
     }
 
     #[test]

@@ -9,9 +9,12 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::act::{ALICE, Act, BOB, CONTOSO_EDGE, LITWARE};
+use super::dialog::Dialog;
+use super::event::{Event, Passed, Way};
 use super::ladder::{Arrow, Kind};
 use super::message::{self, Message};
-use super::next_hop::{self, Dialog, Event, NextHop, Way};
+use super::next_hop::{self, NextHop};
+use super::xmpp_server::{XmppParty, XmppServer};
 use crate::edge::{Note, Severity};
 use crate::time::Clock;
 
@@ -86,12 +89,31 @@ pub(super) struct Story {
     pub(super) subscription: Option<(Dialog, Dialog)>,
     /// Both ends of the conversation.
     pub(super) session: Option<(Dialog, Dialog)>,
+    /// carol's server.
+    pub(super) adatum: XmppServer,
+    /// A server that nobody has listed.
+    pub(super) tailspin: XmppParty,
+    /// What there is between alice and carol.
+    pub(super) with_carol: WithCarol,
+}
+
+/// alice's ends of what there is between her and carol; the gateway has the others.
+#[derive(Default)]
+pub(super) struct WithCarol {
+    /// The session that the gateway began for carol.
+    pub(super) chat: Option<Dialog>,
+    /// The subscription that the gateway began for carol.
+    pub(super) watcher: Option<Dialog>,
 }
 
 impl Story {
     /// Performs one act and judges it.
     pub(super) async fn perform(&mut self, act: Act) -> Step {
         self.seen.clear();
+        for side in &self.sides {
+            // What is left of the act before explains nothing of this one.
+            side.notes.try_iter().for_each(drop);
+        }
         let start = self.clock.now().monotonic;
         let outcome = self.act(act).await;
         let took_ms = self.clock.now().monotonic.ms_since(start);
@@ -119,6 +141,7 @@ impl Story {
             Act::BlockedAtContoso => self.blocked(LITWARE, ALICE).await,
             Act::BlockedAtFabrikam => self.blocked(LITWARE, BOB).await,
             Act::BlockedFromInside => self.blocked(ALICE, LITWARE).await,
+            _ => self.act_by_xmpp(act).await,
         }
     }
 
@@ -233,10 +256,15 @@ impl Story {
         request.set_body("text/plain; charset=UTF-8", "Let me in.");
         let response = sender.send(request).await?;
         expect_status(&response, 403)?;
+        self.nobody_was_asked()
+    }
+
+    /// Checks that no request has reached anybody.
+    pub(super) fn nobody_was_asked(&mut self) -> anyhow::Result<()> {
         self.drain_events();
-        let leaked =
-            self.seen.iter().any(|e| e.way == Way::Received && e.message.status().is_none());
-        ensure!(!leaked, "the refused message was delivered all the same");
+        let is_request = |what: &Passed| what.sip().is_some_and(|m| m.status().is_none());
+        let leaked = self.seen.iter().any(|e| e.way == Way::Received && is_request(&e.what));
+        ensure!(!leaked, "what was refused was delivered all the same");
         Ok(())
     }
 
@@ -250,27 +278,44 @@ impl Story {
         self.bob.take_begun(call_id).context("bob's pool has no dialog of that Call-ID")
     }
 
-    fn drain_events(&mut self) {
+    pub(super) fn drain_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.seen.push(event);
         }
     }
 
     async fn await_ack(&mut self) -> anyhow::Result<()> {
+        let is_ack =
+            |what: &Passed| what.sip().is_some_and(|message| message.start.starts_with("ACK "));
+        self.await_arrival(BOB, "the ACK", is_ack).await?;
+        Ok(())
+    }
+
+    /// Waits until a party has received what is meant in this act, and returns it.
+    pub(super) async fn await_arrival(
+        &mut self,
+        party: usize,
+        what: &str,
+        is_it: impl Fn(&Passed) -> bool,
+    ) -> anyhow::Result<Passed> {
+        let arrived = |event: &Event| {
+            event.party == party && event.way == Way::Received && is_it(&event.what)
+        };
+        if let Some(event) = self.seen.iter().find(|event| arrived(event)) {
+            return Ok(event.what.clone());
+        }
         let arrival = async {
             while let Some(event) = self.events.recv().await {
-                let arrived = event.party == BOB
-                    && event.way == Way::Received
-                    && event.message.start.starts_with("ACK ");
+                let found = arrived(&event).then(|| event.what.clone());
                 self.seen.push(event);
-                if arrived {
-                    return;
+                if found.is_some() {
+                    return found;
                 }
             }
+            None
         };
-        timeout(ARRIVAL_TIMEOUT, arrival)
-            .await
-            .with_context(|| format!("the ACK did not reach bob's pool in {ARRIVAL_TIMEOUT:?}"))
+        let arrival = timeout(ARRIVAL_TIMEOUT, arrival).await.ok().flatten();
+        arrival.with_context(|| format!("{what} did not arrive in {ARRIVAL_TIMEOUT:?}"))
     }
 
     /// Finds what a party received in this step.
@@ -281,9 +326,10 @@ impl Story {
         is_it: impl Fn(&Message) -> bool,
     ) -> anyhow::Result<Message> {
         self.drain_events();
-        let mut received = self.seen.iter().filter(|e| e.party == party && e.way == Way::Received);
-        let found = received.find(|event| is_it(&event.message));
-        Ok(found.with_context(|| format!("{what} did not arrive"))?.message.clone())
+        let received = self.seen.iter().filter(|e| e.party == party && e.way == Way::Received);
+        let mut received = received.filter_map(|event| event.what.sip());
+        let found = received.find(|message| is_it(message));
+        Ok(found.with_context(|| format!("{what} did not arrive"))?.clone())
     }
 
     /// Checks that the peer's pool received `request` through both edges, unharmed and vouched for.
@@ -362,7 +408,7 @@ fn along_the_way(decisions: Vec<Decision>, arrows: &[Arrow]) -> Vec<Decision> {
     ordered
 }
 
-fn expect_status(response: &Message, expected: u16) -> anyhow::Result<()> {
+pub(super) fn expect_status(response: &Message, expected: u16) -> anyhow::Result<()> {
     let status = response.status().unwrap_or_default();
     let diagnostics = ["ms-diagnostics", "ms-diagnostics-public"]
         .into_iter()
@@ -382,10 +428,15 @@ const KEYBOARD: &str = "<?xml version=\"1.0\"?><KeyboardActivity><status status=
     </KeyboardActivity>";
 
 fn presence(user: &str, activity: &str) -> String {
+    presence_document(user, "open", activity)
+}
+
+/// Returns PIDF (RFC 3863) that says whether a user is there, and a note.
+pub(super) fn presence_document(user: &str, basic: &str, note: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
          <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:{user}\">\
-         <tuple id=\"q\"><status><basic>open</basic></status><note>{activity}</note></tuple>\
+         <tuple id=\"q\"><status><basic>{basic}</basic></status><note>{note}</note></tuple>\
          </presence>"
     )
 }

@@ -175,6 +175,40 @@ pub(super) struct Organisation {
     pub(super) pool: SocketAddr,
     /// Where metrics and health are.
     pub(super) management: SocketAddr,
+    /// Where XMPP is spoken, if it is.
+    pub(super) xmpp: Option<Xmpp>,
+}
+
+/// Where an edge speaks XMPP.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Xmpp {
+    /// Where partners open streams.
+    pub(super) proxy: SocketAddr,
+    /// Where the gateway links with the proxy.
+    link: SocketAddr,
+    /// Where the gateway takes SIP.
+    pub(super) gateway: SocketAddr,
+}
+
+/// A partner that speaks XMPP alone.
+pub(super) struct XmppPartner {
+    /// Its domain.
+    pub(super) domain: String,
+    /// Its one user.
+    pub(super) user: String,
+    /// Where its server is.
+    pub(super) server: SocketAddr,
+}
+
+impl XmppPartner {
+    /// Gives `user@domain` the address 127.0.`network`.1.
+    pub(super) fn found(user: &str, domain: &str, network: u8) -> anyhow::Result<Self> {
+        Ok(Self {
+            domain: domain.to_owned(),
+            user: format!("{user}@{domain}"),
+            server: free_address(Ipv4Addr::new(127, 0, network, 1), 5269)?,
+        })
+    }
 }
 
 impl Organisation {
@@ -191,31 +225,58 @@ impl Organisation {
             internal: at(2, 5061)?,
             pool: at(3, 5061)?,
             management: at(1, 9464)?,
+            xmpp: None,
         })
     }
 
-    fn zone(&self) -> anyhow::Result<(Name, InMemoryZoneHandler<TokioRuntimeProvider>)> {
-        let origin = Name::from_ascii(format!("{}.", self.domain))?;
-        let under = |label: &str| Name::from_ascii(format!("{label}.{}.", self.domain));
-        let mut zone =
-            InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
-        let mut add = |name: Name, data: RData| {
-            zone.upsert_mut(Record::from_rdata(name, RECORD_TTL_S, data), 1);
-        };
-        let day = 86_400;
-        let soa = SOA::new(under("ns")?, under("hostmaster")?, 1, day, 7200, day, RECORD_TTL_S);
-        add(origin.clone(), RData::SOA(soa));
-        let srv = SRV::new(10, 10, self.external.port(), under("sip")?);
-        add(under("_sipfederationtls._tcp")?, RData::SRV(srv));
-        for (label, address) in
-            [("sip", self.external), ("lsedge", self.internal), ("pool", self.pool)]
-        {
-            if let IpAddr::V4(v4) = address.ip() {
-                add(under(label)?, RData::A(A(v4)));
-            }
-        }
-        Ok((origin, zone))
+    /// Lets the organisation's edge speak XMPP too.
+    pub(super) fn with_xmpp(self, network: u8) -> anyhow::Result<Self> {
+        let at = |host, port| free_address(Ipv4Addr::new(127, 0, network, host), port);
+        let (proxy, link, gateway) = (at(1, 5269)?, at(2, 23_456)?, at(4, 5061)?);
+        Ok(Self { xmpp: Some(Xmpp { proxy, link, gateway }), ..self })
     }
+
+    fn zone(&self) -> anyhow::Result<Zone> {
+        let mut hosts =
+            vec![("sip", self.external), ("lsedge", self.internal), ("pool", self.pool)];
+        let mut services = vec![("_sipfederationtls._tcp", "sip", self.external)];
+        if let Some(xmpp) = self.xmpp {
+            hosts.push(("xmpp", xmpp.proxy));
+            services.push((XMPP_SERVICE, "xmpp", xmpp.proxy));
+        }
+        zone(&self.domain, &services, &hosts)
+    }
+}
+
+/// The service of an XMPP server for others.
+const XMPP_SERVICE: &str = "_xmpp-server._tcp";
+
+type Zone = (Name, InMemoryZoneHandler<TokioRuntimeProvider>);
+
+/// Returns a zone with an SRV record for each service and an address record for each host.
+fn zone(
+    domain: &str,
+    services: &[(&str, &str, SocketAddr)],
+    hosts: &[(&str, SocketAddr)],
+) -> anyhow::Result<Zone> {
+    let origin = Name::from_ascii(format!("{domain}."))?;
+    let under = |label: &str| Name::from_ascii(format!("{label}.{domain}."));
+    let mut zone = InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
+    let mut add = |name: Name, data: RData| {
+        zone.upsert_mut(Record::from_rdata(name, RECORD_TTL_S, data), 1);
+    };
+    let day = 86_400;
+    let soa = SOA::new(under("ns")?, under("hostmaster")?, 1, day, 7200, day, RECORD_TTL_S);
+    add(origin.clone(), RData::SOA(soa));
+    for (service, host, address) in services {
+        add(under(service)?, RData::SRV(SRV::new(10, 10, address.port(), under(host)?)));
+    }
+    for (label, address) in hosts {
+        if let IpAddr::V4(v4) = address.ip() {
+            add(under(label)?, RData::A(A(v4)));
+        }
+    }
+    Ok((origin, zone))
 }
 
 /// What the configuration files of all edges share.
@@ -226,6 +287,8 @@ pub(super) struct Files<'a> {
     pub(super) authority: &'a Authority,
     /// The domain that nobody talks to.
     pub(super) blocked: &'a str,
+    /// The domain that contoso talks to by XMPP.
+    pub(super) xmpp_partner: &'a str,
     /// The name server.
     pub(super) dns: SocketAddr,
     /// How the edges wait.
@@ -241,7 +304,7 @@ impl Files<'_> {
         partner: &Organisation,
         listing: Listing,
     ) -> anyhow::Result<PathBuf> {
-        let Self { scratch, authority, blocked, dns, poller } = self;
+        let Self { scratch, authority, blocked, dns, poller, .. } = self;
         let Organisation { domain, edge_fqdn, internal_fqdn, pool_fqdn, .. } = own;
         let Organisation { external, internal, pool, management, .. } = own;
         let node = format!("edge1.{domain}");
@@ -290,7 +353,7 @@ key = "{internal_fqdn}.key"
 trust = ["ca.pem"]
 
 [internal]
-names = ["{pool_fqdn}"]
+names = ["{pool_fqdn}", "{internal_fqdn}"]
 
 [[next_hop]]
 name = "{pool_fqdn}"
@@ -326,15 +389,73 @@ allow = ["127.0.0.1/32"]
             pool_address = pool.ip(),
             partner_domain = partner.domain,
         );
+        let text = text + &self.xmpp(own)?;
         scratch.write(&format!("{domain}.toml"), &text)
     }
 }
 
-/// Answers for the organisations' zones on a loopback port of its own.
-pub(super) async fn serve_names(organisations: &[&Organisation]) -> anyhow::Result<SocketAddr> {
+impl Files<'_> {
+    /// Issues the certificate for `own`'s XMPP domain, and returns what its configuration says of
+    /// XMPP: proxy and gateway run beside the Access Edge, in its process.
+    fn xmpp(&self, own: &Organisation) -> anyhow::Result<String> {
+        let Some(Xmpp { proxy, link, gateway }) = own.xmpp else { return Ok(String::new()) };
+        let Organisation { domain, internal_fqdn, .. } = own;
+        self.authority.issue_files(self.scratch, domain, &[domain])?;
+        Ok(format!(
+            r#"
+[[listener]]
+address = "{proxy}"
+class = "xmpp"
+identity = "xmpp"
+
+[[listener]]
+address = "{link}"
+class = "xmpp_link"
+identity = "internal"
+
+[[identity]]
+name = "xmpp"
+certificate = "{domain}.pem"
+key = "{domain}.key"
+
+[xmpp]
+gateways = ["{internal_fqdn}"]
+
+[[xmpp_partner]]
+domain = "{partner}"
+kind = "federated"
+dialback = false
+
+[gateway]
+listen = ["{gateway}"]
+identity = "internal"
+store = "gateway.redb"
+
+[[gateway_edge]]
+name = "{internal_fqdn}"
+port = {link_port}
+addresses = ["{link_address}"]
+"#,
+            partner = self.xmpp_partner,
+            link_port = link.port(),
+            link_address = link.ip(),
+        ))
+    }
+}
+
+/// Answers for the organisations' zones, and those of XMPP partners, on a loopback port of its own.
+pub(super) async fn serve_names(
+    organisations: &[&Organisation],
+    partners: &[&XmppPartner],
+) -> anyhow::Result<SocketAddr> {
     let mut catalog = Catalog::new();
-    for organisation in organisations {
-        let (origin, zone) = organisation.zone()?;
+    let of_organisations = organisations.iter().map(|organisation| organisation.zone());
+    let of_partners = partners.iter().map(|partner| {
+        let services = [(XMPP_SERVICE, "xmpp", partner.server)];
+        zone(&partner.domain, &services, &[("xmpp", partner.server)])
+    });
+    for made in of_organisations.chain(of_partners) {
+        let (origin, zone) = made?;
         catalog.upsert(origin.into(), vec![Arc::new(zone)]);
     }
     let mut server = Server::new(catalog);
@@ -368,7 +489,8 @@ mod tests {
 
         let contoso = Organisation::found("alice", "contoso.example", 10).unwrap();
         let litware = Organisation::found("mallory", "litware.example", 30).unwrap();
-        let dns = serve_names(&[&contoso, &litware]).await.unwrap();
+        let adatum = XmppPartner::found("carol", "adatum.example", 40).unwrap();
+        let dns = serve_names(&[&contoso, &litware], &[&adatum]).await.unwrap();
         let mut udp = ConnectionConfig::udp();
         udp.port = dns.port();
         let mut server = NameServerConfig::udp(dns.ip());
@@ -380,6 +502,8 @@ mod tests {
         let data: Vec<_> = srv.answers().iter().map(|record| record.data.to_string()).collect();
         let port = contoso.external.port();
         assert_eq!(data, [format!("10 10 {port} sip.contoso.example.")]);
+        let srv = resolver.srv_lookup("_xmpp-server._tcp.adatum.example.").await.unwrap();
+        assert_eq!(srv.answers().len(), 1);
         let a = resolver.ipv4_lookup("sip.litware.example.").await.unwrap();
         assert_eq!(a.answers()[0].data.to_string(), "127.0.30.1");
         assert!(resolver.ipv4_lookup("sip.fabrikam.example.").await.is_err());
@@ -390,19 +514,27 @@ mod tests {
         let scratch = Scratch::create().unwrap();
         let authority = Authority::create(&scratch).unwrap();
         let contoso = Organisation::found("alice", "contoso.example", 10).unwrap();
+        let contoso = contoso.with_xmpp(10).unwrap();
         let fabrikam = Organisation::found("bob", "fabrikam.example", 20).unwrap();
         let dns = SocketAddr::from(([127, 0, 53, 1], 5353));
         let blocked = "litware.example";
-        let files =
-            Files { scratch: &scratch, authority: &authority, blocked, dns, poller: "epoll" };
-        for (own, partner, listing) in
-            [(&contoso, &fabrikam, Listing::Domain), (&fabrikam, &contoso, Listing::Server)]
+        let files = Files {
+            scratch: &scratch,
+            authority: &authority,
+            blocked,
+            xmpp_partner: "adatum.example",
+            dns,
+            poller: "epoll",
+        };
+        for (own, partner, listing, listeners) in
+            [(&contoso, &fabrikam, Listing::Domain, 4), (&fabrikam, &contoso, Listing::Server, 2)]
         {
             let file = files.configure(own, partner, listing).unwrap();
             let config = crate::config::load(&file).unwrap();
             assert_eq!(config.partners[0].domain.to_string(), partner.domain);
             assert_eq!(config.blocked[0].domain.to_string(), blocked);
-            assert_eq!(config.listeners.len(), 2);
+            assert_eq!(config.listeners.len(), listeners);
+            assert_eq!(config.runs_gateway(), own.xmpp.is_some());
         }
     }
 

@@ -132,7 +132,7 @@ impl Gateway {
             ours: contact.ours.clone(),
             theirs: contact.theirs.clone(),
             kind: contact.kind,
-            hops: hops_of_header(message) + 1,
+            hops: hops_of_header(message).saturating_add(1),
         })
     }
 

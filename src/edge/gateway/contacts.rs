@@ -42,6 +42,9 @@ pub(super) struct Contact {
     timer: Option<TimerId>,
 }
 
+// What [`limits::GATEWAY_CONTACTS_MAX`] counts on: the addresses' own text comes to it.
+const _: () = assert!(size_of::<Contact>() <= 512);
+
 /// What was said lately between the two.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Talk {

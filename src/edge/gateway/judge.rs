@@ -76,7 +76,7 @@ impl Gateway {
 
     /// Finds the two ends of a request from inside that is in no dialog.
     pub(super) fn parties(&mut self, now: Now, message: &Message<'_>) -> Result<Parties, Refused> {
-        let hops = hops_of_header(message) + 1;
+        let hops = hops_of_header(message).saturating_add(1);
         if hops > limits::GATEWAY_HOPS_MAX {
             self.counters.refused_loop += 1;
             let sentence = "the request has passed too many gateways";
@@ -175,7 +175,7 @@ impl Gateway {
 pub(super) fn hops_of_header(message: &Message<'_>) -> u32 {
     let field = message.find(HOPS_HEADER);
     let text = field.and_then(|field| std::str::from_utf8(field.value).ok());
-    text.map_or(0, |text| text.trim().parse().unwrap_or(limits::GATEWAY_HOPS_MAX))
+    text.map_or(0, |text| text.trim().parse().unwrap_or(u32::MAX))
 }
 
 /// Returns how many gateways a stanza has passed.
@@ -184,7 +184,7 @@ pub(super) fn hops_of_stanza(stanza: &Node) -> u32 {
     let number = child.and_then(|child| child.attribute("n"));
     match child {
         None => 0,
-        Some(_) => number.and_then(|n| n.parse().ok()).unwrap_or(limits::GATEWAY_HOPS_MAX),
+        Some(_) => number.and_then(|n| n.parse().ok()).unwrap_or(u32::MAX),
     }
 }
 

@@ -54,7 +54,7 @@ impl Gateway {
             id: stanza.attribute("id").map(str::to_owned),
             kind: MessageType::of_stanza(stanza),
             partner: origin.kind,
-            hops: hops_of_stanza(stanza) + 1,
+            hops: hops_of_stanza(stanza).saturating_add(1),
         };
         match stanza.name() {
             "message" => self.message_from_xmpp(now, stanza, sender, effects),

@@ -33,6 +33,9 @@ pub(super) struct Subscription {
     timer: Option<TimerId>,
 }
 
+// What [`limits::GATEWAY_SUBSCRIPTIONS_MAX`] counts on: the text of the dialog comes to it.
+const _: () = assert!(size_of::<Subscription>() <= 512);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Asking,
@@ -139,8 +142,8 @@ impl Gateway {
                 if let Answer::Response(message) = answer
                     && let Some(min_s) = seconds(message, HeaderName::MinExpires)
                 {
-                    let asked_s = subscription.expires_s;
-                    subscription.expires_s = min_s.clamp(asked_s, limits::GATEWAY_EXPIRES_S_MAX);
+                    let demanded_s = min_s.min(limits::GATEWAY_EXPIRES_S_MAX);
+                    subscription.expires_s = subscription.expires_s.max(demanded_s);
                 }
                 // At once, but not for ever.
                 let wait_ms = if subscription.failures < 2 { 0 } else { limits::GATEWAY_RETRY_MS };

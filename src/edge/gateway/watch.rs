@@ -33,6 +33,9 @@ pub(super) struct Watch {
     timer: Option<TimerId>,
 }
 
+// What [`limits::GATEWAY_WATCHES_MAX`] counts on: the text of the dialog comes to it.
+const _: () = assert!(size_of::<Watch>() <= 512);
+
 /// How far a dialog has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {

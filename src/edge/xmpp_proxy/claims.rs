@@ -200,7 +200,7 @@ impl XmppProxy {
         if stream.cover == Cover::Clear {
             effects.commands.push(Command::Admitted { leg: stream.leg });
         }
-        self.authenticated(stream, pair);
+        self.authenticated(stream, pair, effects);
     }
 
     /// A partner's server asks whether a key is ours: we are the authoritative server.

@@ -90,6 +90,8 @@ impl XmppProxy {
                     Stanza::Iq => &mut self.counters.queries_in,
                 };
                 *counter += 1;
+                let partner = pair.permit.partner();
+                self.explain_in(stream.leg, element, (partner, &origin), effects);
                 Ok(())
             }
             Err((error, _)) => {

@@ -16,6 +16,7 @@ mod chores;
 mod claims;
 pub mod counters;
 mod delivery;
+mod explain;
 mod initiating;
 mod inward;
 mod links;
@@ -56,6 +57,8 @@ pub struct Setup {
     pub secrets: dialback::Secrets,
     /// Seed of the generator that orders targets and spreads attempts.
     pub seed: u64,
+    /// Leaves a note for every stanza that passes.
+    pub explain: bool,
 }
 
 impl Setup {
@@ -64,7 +67,8 @@ impl Setup {
     /// Both secrets are the caller's, and as secret as what it does with the proxy demands.
     #[must_use]
     pub fn single(process_key: [u64; 2], secret: &[u8]) -> Self {
-        Self { process_key, secrets: dialback::Secrets::new(secret, &[]), seed: process_key[0] }
+        let secrets = dialback::Secrets::new(secret, &[]);
+        Self { process_key, secrets, seed: process_key[0], explain: false }
     }
 }
 

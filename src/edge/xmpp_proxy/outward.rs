@@ -3,8 +3,8 @@
 use super::XmppProxy;
 use crate::dns::Domain;
 use crate::edge::{Effects, LegId};
-use crate::policy::XmppRefusal;
 use crate::policy::users::Role;
+use crate::policy::{XmppKey, XmppRefusal};
 use crate::time::Now;
 use crate::xmpp::{Element, Jid, Stanza, StanzaError};
 
@@ -31,8 +31,8 @@ impl XmppProxy {
                 return self.bounce_as(link, number, StanzaError::JidMalformed, why);
             }
         };
-        let (ours, theirs) = match self.permitted_route(now, &from, &to) {
-            Ok(pair) => pair,
+        let (ours, theirs, partner) = match self.permitted_route(now, &from, &to) {
+            Ok(permitted) => permitted,
             Err(refusal) => {
                 self.counters.refused_by_policy += 1;
                 let (ours, theirs) = (from.domain(), to.domain());
@@ -58,6 +58,7 @@ impl XmppProxy {
         *counter += 1;
         let mut bytes = Vec::with_capacity(element.raw().len());
         element.write_with(&[("xmlns:entente", None), ("entente:n", None)], &mut bytes);
+        self.explain_out(link, element, partner, effects);
         self.send_out(now, &ours, &theirs, Some((link, number)), bytes.into(), effects);
     }
 
@@ -67,12 +68,12 @@ impl XmppProxy {
         now: Now,
         from: &Jid<'_>,
         to: &Jid<'_>,
-    ) -> Result<(Domain, Domain), XmppRefusal> {
+    ) -> Result<(Domain, Domain, XmppKey), XmppRefusal> {
         let route = self.routes.find(from.domain(), to.domain());
         if let Some(route) = route.and_then(|at| self.routes.get(at)) {
             let permit = route.permit;
             if permit.epoch() == self.snapshot.epoch && now.monotonic < permit.valid_until() {
-                return Ok((route.ours.clone(), route.theirs.clone()));
+                return Ok((route.ours.clone(), route.theirs.clone(), permit.partner()));
             }
         }
         let (ours, theirs) = (from.to_domain(), to.to_domain());
@@ -82,6 +83,6 @@ impl XmppProxy {
         {
             route.permit = permit;
         }
-        Ok((ours, theirs))
+        Ok((ours, theirs, permit.partner()))
     }
 }

@@ -305,7 +305,8 @@ impl XmppProxy {
         sasl_external::write_success(&mut out);
         self.stage(stream.leg, &out, effects);
         self.counters.authenticated_external += 1;
-        self.authenticated(stream, Pair { ours, theirs, proof: Proof::External, permit });
+        let pair = Pair { ours, theirs, proof: Proof::External, permit };
+        self.authenticated(stream, pair, effects);
         stream.restart();
         Ok(())
     }
@@ -330,7 +331,8 @@ impl XmppProxy {
 
     /// From here on the peer may send stanzas for `pair`; it is reachable, so what waits for it is
     /// tried at once.
-    pub(super) fn authenticated(&mut self, stream: &mut Stream, pair: Pair) {
+    pub(super) fn authenticated(&mut self, stream: &mut Stream, pair: Pair, effects: &mut Effects) {
+        self.explain_proof(stream.leg, &pair, effects);
         let stanza_bytes = self.snapshot.xmpp_limits().stanza_bytes;
         stream.reader.set_bounds(Bounds::authenticated(stanza_bytes));
         stream.partner = Some(pair.permit.partner());

@@ -87,11 +87,16 @@ fn what_has_passed_too_many_gateways_is_a_loop() {
     assert!(stanza.contains("<gateways xmlns='urn:entente:gateways:1' n='3'/>"), "{stanza}");
     world.pass(250);
     world.hears_begin("SIP/2.0 200");
-    let text = request("MESSAGE", KIM, JOHN, &lines.replace('2', "3"), "Hello");
-    assert!(status(&mut world, &text).starts_with("SIP/2.0 482 "));
+    for many in ["3", "4294967295", "99999999999", "-1", "x"] {
+        let text = request("MESSAGE", KIM, JOHN, &lines.replace('2', many), "Hello");
+        assert!(status(&mut world, &text).starts_with("SIP/2.0 482 "), "{many}");
+    }
     let marked = "<body>Hi</body><gateways xmlns='urn:entente:gateways:1' n='3'/>";
-    world.stanza(&chat("john@fabrikam.example/x", "kim@simple.example", "m1", marked));
-    assert!(world.sees().contains("not-acceptable"));
+    for many in ["'3'", "'4294967295'", "'z'"] {
+        let marked = marked.replace("'3'", many);
+        world.stanza(&chat("john@fabrikam.example/x", "kim@simple.example", "m1", &marked));
+        assert!(world.sees().contains("not-acceptable"), "{many}");
+    }
     let marked = marked.replace("'3'", "'1'");
     world.stanza(&chat("john@fabrikam.example/x", "kim@simple.example", "m2", &marked));
     let request = world.hears_begin("MESSAGE ");

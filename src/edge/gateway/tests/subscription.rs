@@ -1,6 +1,7 @@
 //! RFC 8048: contacts watch our users.
 
 use super::world::*;
+use crate::edge::gateway::Setup;
 
 const PIDF: &str = "Content-Type: application/pidf+xml\r\n";
 
@@ -125,6 +126,24 @@ fn s4_2_2_423_and_481_are_tried_again_in_a_dialog_of_their_own() {
     world.answer(&third, "481 Nope", "", "");
     world.pass(1_000);
     world.nothing_more();
+}
+
+#[test]
+fn a_demand_for_longer_subscriptions_never_makes_them_shorter() {
+    let long = Setup { subscription_refresh_s: 604_800, ..setup() };
+    let mut world = World::of(long);
+    for demanded in ["1", "604800", "4294967295", "x"] {
+        world.stanza(&presence("subscribe"));
+        let first = world.hears_begin("SUBSCRIBE ");
+        assert_eq!(header(&first.text, "Expires"), "665280");
+        let lines = format!("Min-Expires: {demanded}\r\n");
+        world.answer(&first, "423 Interval Too Brief", &lines, "");
+        world.pass(1_000);
+        let second = world.hears_begin("SUBSCRIBE ");
+        assert_eq!(header(&second.text, "Expires"), "665280", "{demanded}");
+        world.answer(&second, "403 Forbidden", "", "");
+        world.sees();
+    }
 }
 
 #[test]

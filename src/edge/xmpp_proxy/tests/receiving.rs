@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use super::world::*;
 use crate::edge::xmpp_link::Proof;
+use crate::edge::xmpp_proxy::Setup;
 use crate::policy::XmppKind;
 
 #[test]
@@ -28,6 +31,35 @@ fn a_partner_comes_in_by_starttls_and_certificate() {
     assert_eq!(origin.partner, domain("fabrikam.example"));
     assert_eq!((origin.kind, origin.proof), (XmppKind::PublicUnverified, Proof::External));
     assert_eq!(world.proxy.counters().messages_in, 1);
+}
+
+#[test]
+fn what_passes_is_explained_where_that_was_asked_for() {
+    let explaining = Setup { explain: true, ..Setup::single([3, 5], SECRET) };
+    let mut with_bodies = rules();
+    with_bodies.xmpp.log_bodies = true;
+    for (rules, setup, told, body) in [
+        (rules(), Setup::single([3, 5], SECRET), 0, ""),
+        (rules(), explaining.clone(), 1, ""),
+        (with_bodies.clone(), Setup::single([3, 5], SECRET), 0, ""),
+        (with_bodies, explaining, 1, ": \"Hi\""),
+    ] {
+        let mut world = World::of(Arc::new(snapshot(rules, 1)), setup);
+        let mut gateway = world.gateway("gw1.contoso.example");
+        let leg = world.tls_server(&["fabrikam.example"]);
+        world.say(leg, &header("fabrikam.example", "contoso.example"));
+        world.say(leg, AUTH);
+        world.say(leg, &header("fabrikam.example", "contoso.example"));
+        world.notes.clear();
+        world.say(leg, &message("john@fabrikam.example/x", "kim@contoso.example", "m1"));
+        world.exchange(&mut gateway);
+        let sentences: Vec<_> = world.notes.iter().map(|note| note.sentence.as_str()).collect();
+        let expected = format!(
+            "message forwarded, XMPP partner to inside: listed partner domain fabrikam.example, \
+             public_unverified (xmpp_partner[0]), by its certificate{body}"
+        );
+        assert_eq!(sentences, vec![expected.as_str(); told]);
+    }
 }
 
 #[test]

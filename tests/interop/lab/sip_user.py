@@ -104,7 +104,8 @@ class Agent:
     def send(self, method, uri, to, headers=(), body=b"", dialog=None, tag=None):
         branch = f"z9hG4bK{token()}"
         if dialog is not None:
-            dialog.cseq += 1
+            # An ACK has the number of its INVITE (RFC 3261 section 13.2.2.4).
+            dialog.cseq += method != "ACK"
             identity = [f"From: {dialog.local}", f"To: {dialog.remote}",
                         f"Call-ID: {dialog.call_id}", f"CSeq: {dialog.cseq} {method}",
                         *[f"Route: {route}" for route in dialog.routes]]
@@ -116,7 +117,8 @@ class Agent:
                  "Max-Forwards: 70", *identity, f"Contact: {self.contact}", *headers,
                  f"Content-Length: {len(body)}"]
         data = (CRLF.join(lines) + CRLF * 2).encode() + body
-        self.pending[branch] = [data, method, to, time.monotonic() + 0.5, 6]
+        if method != "ACK":
+            self.pending[branch] = [data, method, to, time.monotonic() + 0.5, 6]
         self.socket.sendto(data, self.registrar)
         return Headers(data)
 
@@ -199,7 +201,7 @@ class Agent:
 
     # ---- what comes ----
 
-    def respond(self, message, status, reason, headers=(), sender=None, tag=None):
+    def respond(self, message, status, reason, headers=(), sender=None, tag=None, body=b""):
         lines = [f"SIP/2.0 {status} {reason}", *[f"Via: {v}" for v in message.all("via")],
                  *[f"Record-Route: {v}" for v in message.all("record-route")],
                  f"From: {message.get('from')}"]
@@ -208,8 +210,8 @@ class Agent:
             to += f";tag={tag or token()}"
         lines += [f"To: {to}", f"Call-ID: {message.get('call-id')}",
                   f"CSeq: {message.get('cseq')}", f"Contact: {self.contact}", *headers,
-                  "Content-Length: 0"]
-        data = (CRLF.join(lines) + CRLF * 2).encode()
+                  f"Content-Length: {len(body)}"]
+        data = (CRLF.join(lines) + CRLF * 2).encode() + body
         branch = re.search(r"branch=([^;,\s]+)", message.get("via") or "")
         self.answered[(branch and branch.group(1), message.start.split()[0])] = data
         self.socket.sendto(data, sender)
@@ -279,7 +281,9 @@ class Agent:
             entry[4] = 0
             return
         del self.pending[branch.group(1)]
-        _, method, to, _, _ = entry
+        data, method, to, _, _ = entry
+        if method == "INVITE":
+            self.invite_answered(message, status, to, Headers(data))
         dialog = self.watching.get(to)
         if method == "SUBSCRIBE" and dialog is not None:
             if status < 300 and dialog.remote is None:
@@ -289,6 +293,9 @@ class Agent:
             elif status >= 300:
                 self.watching.pop(to, None)
         tell("answer", method=method, status=status, to=to)
+
+    def invite_answered(self, message, status, to, sent):
+        """This kind of agent begins no sessions."""
 
     def run(self):
         self.register()
@@ -318,4 +325,5 @@ class Agent:
                     self.obey(json.loads(line))
 
 
-Agent(*sys.argv[1:]).run()
+if __name__ == "__main__":
+    Agent(*sys.argv[1:]).run()

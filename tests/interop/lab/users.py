@@ -78,11 +78,11 @@ def xmpp_user(world, server, name):
 
 
 def sip_user(world, name, where="pool-users", registrar="pool", domain="contoso.example",
-             port=5080):
-    """Registers a SIP user agent with its organisation."""
+             port=5080, kind="sip_user"):
+    """Registers a SIP user agent with its organisation; `kind` is its script."""
     aor = f"{name}@{domain}"
     user = _start(world, where, f"{name}-{where}-{len(world.processes)}", [
-        PYTHON, os.path.join(INTEROP, "lab", "sip_user.py"), aor, ADDRESS[where], str(port),
+        PYTHON, os.path.join(INTEROP, "lab", f"{kind}.py"), aor, ADDRESS[where], str(port),
         ADDRESS[registrar]])
     user.saw("answer", 5, method="REGISTER", status=200)
     user.aor = aor

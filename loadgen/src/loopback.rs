@@ -223,10 +223,22 @@ fn idle_connections_stand_until_the_end() {
 
 /// XMPP streams of the generator's partners straight to its own server of partners.
 fn run_xmpp(more: &str) -> Report {
+    run_streams("xmpp", more)
+}
+
+fn run_streams(scenario: &str, more: &str) -> Report {
     let edge = free_address();
     let more = format!("--server-name sip.contoso.example --listen {edge} {more}");
     let pki = Pki::new();
-    pki.run(&pki, edge, "xmpp", &more)
+    pki.run(&pki, edge, scenario, &more)
+}
+
+#[test]
+fn a_gateway_has_a_sip_next_hop_inside_unless_told_otherwise() {
+    // The inside of `xmpp` would be a link, which nobody offers here.
+    let report = run_streams("gateway", "--domains 3 --window 8");
+    assert_flawless(&report);
+    assert_eq!((report.scenario, report.connections), ("gateway", 3), "{report}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub use log::Log;
 pub use relays::relay_peers;
 pub use reload::Reloads;
 pub use roles::{running_roles, shard_count};
-pub use start::{Options, Running, policy, resolver_settings, start};
+pub use start::{Options, Running, descriptors, policy, resolver_settings, start};
 
 use certificates::certificates;
 

@@ -16,6 +16,7 @@ use crate::edge::av::{
     self, Admission, Client, Credentials, Dropped, Listener, MrasKey, Peers, Ports, Quotas,
     RelayedAddress, Secret, Transport,
 };
+use crate::limits;
 use crate::metrics::{Exporter, catalogue};
 use crate::poll::Choice;
 use crate::relay::{self, Handle, Listed, Listing, Observed};
@@ -121,6 +122,21 @@ fn ports(config: &Config) -> Ports {
     } else {
         Ports::Shared(av.shared_ports.clone())
     }
+}
+
+/// Returns how many descriptors the relay may use: a port for each allocation, streams, doors.
+pub(super) fn descriptors(config: &Config) -> usize {
+    let av = &config.av;
+    if config.av_listeners.is_empty() {
+        return 0;
+    }
+    let relayed = match av.shared_ports.len() {
+        0 => usize::from(av.ports_count).min(av.allocations),
+        shared => shared,
+    };
+    let streams = config.av_listeners.iter().any(|of| of.transport == Transport::Stream);
+    let streams = if streams { limits::RELAY_STREAMS_MAX.min(av.allocations) } else { 0 };
+    relayed * av.relayed.len() + streams + config.av_listeners.len()
 }
 
 /// Returns whom the relay believes.

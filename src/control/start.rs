@@ -331,9 +331,16 @@ pub(super) fn compile_policy(
         .with_directory(Arc::clone(&config.directory)))
 }
 
+/// Returns how many descriptors the limits of `config` amount to.
+#[must_use]
+pub fn descriptors(config: &Config) -> u64 {
+    let relay = super::relays::descriptors(config);
+    (config.limits.connections + relay + limits::OTHER_DESCRIPTORS) as u64
+}
+
 /// Asks for as many descriptors as the limits amount to; fewer only make accepting pause earlier.
 fn raise_descriptors(config: &Config) {
-    let needed = (config.limits.connections + limits::OTHER_DESCRIPTORS) as u64;
+    let needed = descriptors(config);
     match poll::epoll::raise_descriptors(needed) {
         Ok(allowed) if allowed < needed => tracing::warn!(
             allowed,

@@ -34,6 +34,9 @@ const ANSWER_BYTES: u64 = 1024;
 /// 2025-01-01, before which this program did not exist.
 const PROGRAM_EXISTS_UNIX_S: u64 = 1_735_689_600;
 
+/// An allocation with its places in the tables, as its budget is (`av.allocations`).
+const ALLOCATION_BYTES: u64 = 2 * 1024;
+
 /// What services that keep the clock leave behind while they run.
 const CLOCK_KEEPERS: [&str; 5] =
     ["/run/chrony", "/run/chronyd.pid", "/run/ntpd.pid", "/run/ntpsec", "/run/openntpd.pid"];
@@ -56,6 +59,7 @@ impl Checker<'_> {
         self.ports();
         self.decision_log();
         self.readiness();
+        self.relayed();
         self.available_memory();
         self.descriptors();
         self.cores();
@@ -75,31 +79,36 @@ impl Checker<'_> {
             .map(|(index, address)| (format!("management.listen[{index}]"), *address))
             .filter(|(_, address)| address.port() != 0);
         for (key, address) in listeners.into_iter().chain(management) {
-            let Err(error) = TcpListener::bind(address) else { continue };
-            let (code, sentence, advice) = match error.kind() {
-                ErrorKind::AddrInUse => (
-                    "port-in-use",
-                    format!("{address} is in use"),
-                    "stop who has it (ss -ltnp), or say --running if that is this edge",
-                ),
-                ErrorKind::AddrNotAvailable => (
-                    "address-not-local",
-                    format!("{address} is no address of this host"),
-                    "correct it, or give the interface that address (ip addr)",
-                ),
-                ErrorKind::PermissionDenied => (
-                    "port-not-permitted",
-                    format!("this user may not listen on {address}"),
-                    "give the service CAP_NET_BIND_SERVICE, as its unit does",
-                ),
-                _ => (
-                    "port-unusable",
-                    format!("{address} cannot be listened on: {error}"),
-                    "correct it",
-                ),
-            };
-            self.at(&key, Severity::Error, code, sentence, advice);
+            if let Err(error) = TcpListener::bind(address) {
+                self.unusable(&key, address, &error);
+            }
         }
+        self.relay_listeners();
+    }
+
+    /// Notes that the address at `key` cannot be bound.
+    pub(super) fn unusable(&mut self, key: &str, address: SocketAddr, error: &std::io::Error) {
+        let (code, sentence, advice) = match error.kind() {
+            ErrorKind::AddrInUse => (
+                "port-in-use",
+                format!("{address} is in use"),
+                "stop who has it (ss -ltnup), or say --running if that is this edge",
+            ),
+            ErrorKind::AddrNotAvailable => (
+                "address-not-local",
+                format!("{} is no address of this host", address.ip()),
+                "correct it, or give the interface that address (ip addr)",
+            ),
+            ErrorKind::PermissionDenied => (
+                "port-not-permitted",
+                format!("this user may not listen on {address}"),
+                "give the service CAP_NET_BIND_SERVICE, as its unit does",
+            ),
+            _ => {
+                ("port-unusable", format!("{address} cannot be listened on: {error}"), "correct it")
+            }
+        };
+        self.at(key, Severity::Error, code, sentence, advice);
     }
 
     /// Tries what the edge will do with the decision log, and leaves nothing behind.
@@ -172,7 +181,7 @@ impl Checker<'_> {
     fn descriptors(&mut self) {
         let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let Some(most) = descriptor_limit(&text) else { return };
-        let needed = (self.config.limits.connections + limits::OTHER_DESCRIPTORS) as u64;
+        let needed = control::descriptors(self.config);
         if needed > most {
             self.at(
                 "limits.connections",
@@ -255,6 +264,7 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
         row("users addressed by partners under limits", limits::SCORES as u64, users_bytes(config)),
         row("users with a policy of their own", config.directory.len() as u64, USER_BYTES),
         row("answers of DNS remembered", per_shard(limits::DNS_ANSWERS_MAX), ANSWER_BYTES),
+        row("allocations of the relay", allocations(config), ALLOCATION_BYTES),
         row("read buffers", per_shard(1), limits::READ_BYTES_PER_TURN_MAX as u64),
         row(
             "listed and blocked domains, while reloading",
@@ -264,6 +274,11 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
         row("certificates on revocation lists", limits::CRL_REVOKED_MAX as u64, REVOKED_BYTES),
         row("revocation lists on their way", fetching, 2 * config.tls.revocation_list_bytes as u64),
     ]
+}
+
+/// Returns how many allocations the relay may have; none where it does not run.
+fn allocations(config: &Config) -> u64 {
+    if config.av_listeners.is_empty() { 0 } else { config.av.allocations as u64 }
 }
 
 /// Returns the bytes that are left, and who says so.

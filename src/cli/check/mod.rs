@@ -25,6 +25,7 @@ mod planned;
 mod policy;
 mod pool;
 mod published;
+mod relay;
 mod xmpp;
 
 /// Arguments of `entente check`.

@@ -25,7 +25,7 @@ LEAVES = {
     "hoster": ("ca", ["sipfed.hoster.example"]),
     # Servers of XMPP domains, each with what RFC 6120 section 13.7.1.2 wants: the domain itself.
     "contoso-xmpp": ("ca", ["contoso.example", "sip.contoso.example"]),
-    "gateway": ("ca", ["gw.contoso.example"]),
+    "gateway": ("ca", ["gw.contoso.example", "gw2.contoso.example"]),
     "woodgrove": ("ca", ["woodgrove.example"]),
     "northwind": ("ca", ["northwind.example"]),
     # Proves itself by dialback alone, since nobody trusts who signed this.

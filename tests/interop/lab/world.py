@@ -167,6 +167,7 @@ class World:
             f"host-record=edge2.contoso.example,{SECOND_INTERNAL}",
             f"host-record=lsedge.contoso.example,{EDGE_INTERNAL}",
             f"host-record=gw.contoso.example,{EDGE_INTERNAL}",
+            f"host-record=gw2.contoso.example,{SECOND_INTERNAL}",
             f"host-record=pool.contoso.example,{ADDRESS['pool']}",
         ]
         for host in ("pool", "pool-users"):

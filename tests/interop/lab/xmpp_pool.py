@@ -1,11 +1,12 @@
-"""A pool of two edges that are XMPP proxies alone, and a gateway alone on the inside."""
+"""A pool of two edges that are XMPP proxies alone, and one or two gateways on the inside."""
 
 from lab import edge, xmpp
-from lab.world import ADDRESS, EDGE_INTERNAL, PUBLIC_DNS, SECOND_EXTERNAL
+from lab.world import ADDRESS, EDGE_INTERNAL, PUBLIC_DNS, SECOND_EXTERNAL, SECOND_INTERNAL
 
-# Its number, after those of the edges, and where it takes SIP.
-GATEWAY = 3
+# Their numbers, after those of the edges, and where they take SIP.
+GATEWAY, SECOND_GATEWAY = 3, 4
 GATEWAY_SIP = (EDGE_INTERNAL, 5062)
+SECOND_GATEWAY_SIP = (SECOND_INTERNAL, 5062)
 SECRET = "0123456789abcdef" * 4
 
 
@@ -74,18 +75,20 @@ class = "xmpp_link"
 identity = "internal"
 
 [xmpp]
-gateways = ["gw.contoso.example"]
+gateways = ["gw.contoso.example", "gw2.contoso.example"]
 """
     return edge.start(world, number, text=text, listens=(edge.INTERNAL[number], 23456))
 
 
-def gateway(world):
-    """Starts the gateway, linked with both edges."""
-    text = _common(world, "gw", GATEWAY, "gateway") + f"""
+def gateway(world, number=GATEWAY, edges=(1, 2)):
+    """Starts a gateway, linked with the edges."""
+    listens = GATEWAY_SIP if number == GATEWAY else SECOND_GATEWAY_SIP
+    node = "gw" if number == GATEWAY else "gw2"
+    text = _common(world, node, number, "gateway") + f"""
 [gateway]
-listen = ["{GATEWAY_SIP[0]}:{GATEWAY_SIP[1]}"]
+listen = ["{listens[0]}:{listens[1]}"]
 identity = "internal"
-store = "{world.folder}/gateway.redb"
+store = "{world.folder}/{node}.redb"
 
 [[next_hop]]
 name = "pool.contoso.example"
@@ -94,7 +97,7 @@ addresses = ["{ADDRESS['pool']}"]
 dialect = "simple"
 """ + "".join(f"""
 [[gateway_edge]]
-name = "edge{number}.contoso.example"
-addresses = ["{edge.INTERNAL[number]}"]
-""" for number in (1, 2))
-    return edge.start(world, GATEWAY, text=text, listens=GATEWAY_SIP)
+name = "edge{one}.contoso.example"
+addresses = ["{edge.INTERNAL[one]}"]
+""" for one in edges)
+    return edge.start(world, number, text=text, listens=listens)

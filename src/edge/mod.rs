@@ -15,8 +15,10 @@ use crate::time::{Monotonic, Now};
 
 pub mod access;
 pub mod av;
+mod counted;
 mod decided;
 pub mod gateway;
+mod spread;
 pub mod xmpp_link;
 pub mod xmpp_proxy;
 

@@ -1,25 +1,6 @@
 //! What the Access Edge counts. Plain numbers; the shard copies them out once a second.
 
-macro_rules! counters {
-    ($($(#[doc = $help:literal])+ $name:ident),* $(,)?) => {
-        /// Counters of one shard's Access Edge, in the order of [`Counters::NAMES`].
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[doc = $help])+ pub $name: u64),* }
-
-        impl Counters {
-            /// Names of the fields, for the metrics catalogue.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
-            /// What each of them counts, in the same order.
-            pub const HELP: &'static [&'static str] = &[$(concat!($($help),+)),*];
-
-            /// Returns the values in the order of [`Counters::NAMES`].
-            #[must_use]
-            pub fn values(&self) -> [u64; Self::NAMES.len()] {
-                [$(self.$name),*]
-            }
-        }
-    };
-}
+use crate::edge::counted::counters;
 
 /// Ways of a request across the border, as [`Latency`] tells them apart.
 pub const CROSSINGS: [&str; 5] = [
@@ -68,6 +49,8 @@ impl Latency {
 }
 
 counters! {
+    /// Counters of one shard's Access Edge, in the order of [`Counters::NAMES`].
+    Counters:
     /// Requests received from partners.
     requests_from_partners,
     /// Requests received from next hops.

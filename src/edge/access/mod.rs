@@ -63,6 +63,7 @@ use self::sign_in::SignIns;
 use self::told::Told;
 use self::toll::Arrival;
 use self::transaction::Slots;
+use super::spread::Spread;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
     Note, Opened, OutletId, Severity, SlotRef,
@@ -155,7 +156,7 @@ pub struct Access {
     scores: Arc<Scores>,
     held: Held,
     sign_ins: SignIns,
-    rng: u64,
+    rng: Spread,
     draining: Option<Drain>,
     decisions: u64,
     /// Messages that pass leave a note too.
@@ -218,7 +219,7 @@ impl Access {
             scores,
             held: Held::default(),
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
-            rng: setup.seed | 1,
+            rng: Spread::new(setup.seed),
             draining: None,
             decisions: told::first_decision(setup.process_key),
             explains: setup.explain || snapshot.telling().permits,
@@ -429,12 +430,8 @@ impl Access {
         (self.setup.shard as u64) << 48 | (self.decisions & 0xffff_ffff_ffff)
     }
 
-    /// xorshift64*: orders targets; nothing depends on it being hard to guess.
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng >> 12;
-        self.rng ^= self.rng << 25;
-        self.rng ^= self.rng >> 27;
-        self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    const fn random(&mut self) -> u64 {
+        self.rng.draw()
     }
 
     fn has_chores(&self) -> bool {

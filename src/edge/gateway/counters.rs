@@ -1,29 +1,11 @@
 //! What the gateway counts. Plain numbers; the shard copies them out once a second.
 
 use super::translate::{Loss, Losses};
-
-macro_rules! counters {
-    ($($(#[doc = $help:literal])+ $name:ident),* $(,)?) => {
-        /// Counters of one gateway, in the order of [`Counters::NAMES`].
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[doc = $help])+ pub $name: u64),* }
-
-        impl Counters {
-            /// Names of the fields, for the metrics catalogue.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
-            /// What each of them counts, in the same order.
-            pub const HELP: &'static [&'static str] = &[$(concat!($($help),+)),*];
-
-            /// Returns the values in the order of [`Counters::NAMES`].
-            #[must_use]
-            pub fn values(&self) -> [u64; Self::NAMES.len()] {
-                [$(self.$name),*]
-            }
-        }
-    };
-}
+use crate::edge::counted::counters;
 
 counters! {
+    /// Counters of one gateway, in the order of [`Counters::NAMES`].
+    Counters:
     /// Messages of SIP users handed to an edge.
     messages_to_xmpp,
     /// Messages of XMPP contacts sent to a next hop.

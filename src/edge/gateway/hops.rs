@@ -6,7 +6,8 @@ use super::Gateway;
 use super::peers::Held;
 use super::slots::Key;
 use super::uac::Local;
-use crate::dns::{Domain, Question, Want};
+use super::whereabouts::Whereabouts;
+use crate::dns::{Domain, Question};
 use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Effects, Kind, LegId, OutletId, Severity,
 };
@@ -121,35 +122,21 @@ impl Gateway {
     }
 
     fn pursue_hop(&mut self, now: Now, at: usize, effects: &mut Effects) {
-        let Some(hop) = self.hops.get_mut(at) else { return };
+        let Some(hop) = self.hops.get(at) else { return };
         let (name, port) = (hop.name.clone(), hop.port);
         let mut listed = self.snapshot.next_hops().iter();
         let listed = listed.find(|listed| listed.name == name && listed.port == port);
         let Some(listed) = listed else { return self.fail_hop(at) };
-        let mut addresses: Vec<_> = listed.addresses.iter().map(|ip| (*ip, port).into()).collect();
-        if addresses.is_empty() {
-            let question = Question::Host { fqdn: name.clone(), port };
-            let answer = match self.dns.want(now, &question) {
-                Want::Known(answer) => answer,
-                asked => {
-                    if matches!(asked, Want::Ask) {
-                        effects.commands.push(Command::Ask(question.clone()));
-                    }
-                    hop.standing = Standing::Resolving(question);
-                    return;
-                }
-            };
-            let targets = answer.outcome.iter().flatten();
-            addresses = targets
-                .flat_map(|target| target.addresses.iter().map(|ip| (*ip, target.port).into()))
-                .collect();
-        }
+        let stated = listed.addresses.clone();
+        let addresses = match self.whereabouts(now, (&name, port), &stated, effects) {
+            Whereabouts::Known(addresses) => addresses,
+            Whereabouts::Asked(question) => return self.set_hop(at, Standing::Resolving(question)),
+        };
         if addresses.is_empty() {
             return self.hop_rests(now, at, "its name has no address", effects);
         }
-        self.outlets = self.outlets.wrapping_add(1);
-        let outlet = OutletId { index: self.outlets, generation: 1 };
-        hop.standing = Standing::Connecting(outlet);
+        let outlet = self.next_outlet();
+        self.set_hop(at, Standing::Connecting(outlet));
         effects.commands.push(Command::Connect(Connect {
             outlet,
             class: Class::Internal,
@@ -158,6 +145,12 @@ impl Gateway {
             addresses,
             anchors: None,
         }));
+    }
+
+    fn set_hop(&mut self, at: usize, standing: Standing) {
+        if let Some(hop) = self.hops.get_mut(at) {
+            hop.standing = standing;
+        }
     }
 
     pub(super) fn hops_resolved(&mut self, now: Now, asked: &Question, effects: &mut Effects) {

@@ -5,8 +5,9 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::peers::Held;
+use super::whereabouts::Whereabouts;
 use super::{EdgeAddress, Gateway, Settled};
-use crate::dns::{Domain, Question, Want};
+use crate::dns::{Domain, Question};
 use crate::edge::gateway::slots::Key;
 use crate::edge::xmpp_link::{FromEdge, GatewayEnd, LinkFault};
 use crate::edge::{
@@ -128,34 +129,20 @@ impl Gateway {
         if self.is_closing() {
             return;
         }
-        let Some(edge) = self.edges.get_mut(at) else { return };
+        let Some(edge) = self.edges.get(at) else { return };
         let address = edge.at.clone();
-        let mut addresses: Vec<_> =
-            address.addresses.iter().map(|ip| (*ip, address.port).into()).collect();
-        if addresses.is_empty() {
-            let question = Question::Host { fqdn: address.name.clone(), port: address.port };
-            let answer = match self.dns.want(now, &question) {
-                Want::Known(answer) => answer,
-                asked => {
-                    if matches!(asked, Want::Ask) {
-                        effects.commands.push(Command::Ask(question.clone()));
-                    }
-                    edge.standing = Standing::Resolving(question);
-                    return;
-                }
-            };
-            let targets = answer.outcome.iter().flatten();
-            addresses = targets
-                .flat_map(|target| target.addresses.iter().map(|ip| (*ip, target.port).into()))
-                .collect();
-        }
+        let of_edge = (&address.name, address.port);
+        let addresses = match self.whereabouts(now, of_edge, &address.addresses, effects) {
+            Whereabouts::Known(addresses) => addresses,
+            Whereabouts::Asked(question) => {
+                return self.set_edge(at, Standing::Resolving(question));
+            }
+        };
         if addresses.is_empty() {
             return self.edge_rests(now, at, "its name has no address", effects);
         }
         let outlet = self.next_outlet();
-        if let Some(edge) = self.edges.get_mut(at) {
-            edge.standing = Standing::Connecting(outlet);
-        }
+        self.set_edge(at, Standing::Connecting(outlet));
         effects.commands.push(Command::Connect(Connect {
             outlet,
             class: Class::XmppLink,
@@ -164,6 +151,12 @@ impl Gateway {
             addresses,
             anchors: None,
         }));
+    }
+
+    fn set_edge(&mut self, at: usize, standing: Standing) {
+        if let Some(edge) = self.edges.get_mut(at) {
+            edge.standing = standing;
+        }
     }
 
     fn edge_rests(&mut self, now: Now, at: usize, why: &str, effects: &mut Effects) {
@@ -333,7 +326,7 @@ impl Gateway {
             let sentence = format!("the link with the edge {} is gone", edge.at.name);
             self.note(Some(leg), Severity::Warn, sentence, effects);
         } else {
-            self.edge_rests(now, at, "the stream did not come up", effects);
+            self.edge_rests(now, at, "its stream has ended", effects);
         }
         for stanza in linked.end.into_unreported() {
             self.counters.sent_again += 1;

@@ -52,6 +52,7 @@ pub mod translate;
 mod uac;
 mod uas;
 mod watch;
+mod whereabouts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
@@ -76,6 +77,7 @@ use self::translate::Losses;
 pub use self::translate::presence::BusyAs;
 use self::uac::{Client, Local, Purpose};
 use self::watch::Watch;
+use super::spread::Spread;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
     Note, Opened, OutletId, Severity,
@@ -178,7 +180,7 @@ pub struct Gateway {
     counters: Counters,
     losses: LossCounters,
     table: Option<Box<HeaderTable>>,
-    rng: u64,
+    rng: Spread,
     numbers: u64,
     decisions: u64,
     outlets: u32,
@@ -217,7 +219,7 @@ impl Gateway {
         let mut gateway = Self {
             edges: setup.edges.iter().cloned().map(Edge::new).collect(),
             dns: dns::Cache::new([k0 ^ 0x6777_646e, k1]),
-            rng: setup.seed | 1,
+            rng: Spread::new(setup.seed),
             numbers: 0,
             decisions: keyed(setup.process_key, b"decision", 0),
             snapshot,
@@ -302,12 +304,8 @@ impl Gateway {
         decision
     }
 
-    /// xorshift64*: spreads what comes back in time; nothing depends on it being hard to guess.
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng >> 12;
-        self.rng ^= self.rng << 25;
-        self.rng ^= self.rng >> 27;
-        self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    const fn random(&mut self) -> u64 {
+        self.rng.draw()
     }
 
     /// Returns text that nobody can guess: a tag, a Call-ID, the id of a stanza.

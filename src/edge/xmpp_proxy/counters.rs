@@ -1,27 +1,10 @@
 //! What the XMPP proxy counts. Plain numbers; the shard copies them out once a second.
 
-macro_rules! counters {
-    ($($(#[doc = $help:literal])+ $name:ident),* $(,)?) => {
-        /// Counters of one XMPP proxy, in the order of [`Counters::NAMES`].
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[doc = $help])+ pub $name: u64),* }
-
-        impl Counters {
-            /// Names of the fields, for the metrics catalogue.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
-            /// What each of them counts, in the same order.
-            pub const HELP: &'static [&'static str] = &[$(concat!($($help),+)),*];
-
-            /// Returns the values in the order of [`Counters::NAMES`].
-            #[must_use]
-            pub fn values(&self) -> [u64; Self::NAMES.len()] {
-                [$(self.$name),*]
-            }
-        }
-    };
-}
+use crate::edge::counted::counters;
 
 counters! {
+    /// Counters of one XMPP proxy, in the order of [`Counters::NAMES`].
+    Counters:
     /// Connections accepted from XMPP servers.
     streams_accepted,
     /// Connections to XMPP servers asked for.

@@ -38,6 +38,7 @@ use self::counters::Counters;
 use self::delivery::Report;
 use self::route::Routes;
 use self::stream::{End, Held, Legs, Side, State, Stream};
+use super::spread::Spread;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
     Mail, Note, Opened, OutletId, Secured, Severity,
@@ -83,7 +84,7 @@ pub struct XmppProxy {
     dns: dns::Cache,
     accounts: Accounts,
     counters: Counters,
-    rng: u64,
+    rng: Spread,
     ids: u64,
     decisions: u64,
     outlets: u32,
@@ -110,7 +111,7 @@ impl XmppProxy {
             routes: Routes::default(),
             claims: Vec::new(),
             counters: Counters::default(),
-            rng: setup.seed | 1,
+            rng: Spread::new(setup.seed),
             ids: 0,
             decisions: keyed(setup.process_key, b"decision", 0),
             outlets: 0,
@@ -174,13 +175,8 @@ impl XmppProxy {
         decision
     }
 
-    /// xorshift64*: orders targets and spreads attempts; nothing depends on it being hard to
-    /// guess.
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng >> 12;
-        self.rng ^= self.rng << 25;
-        self.rng ^= self.rng >> 27;
-        self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    const fn random(&mut self) -> u64 {
+        self.rng.draw()
     }
 
     /// Returns the id of a stream, which no peer can guess (RFC 6120 section 4.7.3).

@@ -1,5 +1,5 @@
-//! How cores count: plain numbers with a name and a sentence each, which the shard copies out once a
-//! second and the metrics catalogue is made from.
+//! How cores count: plain numbers with a name and a sentence each, which the shard copies out once
+//! a second and the metrics catalogue is made from.
 
 /// Makes a struct of counters: its own sentence and name, then one sentence and name for each.
 macro_rules! counters {

@@ -3,7 +3,7 @@
 //!
 //! Edges choose the gateway of a pair by it, for stanzas and for requests of own users; gateways
 //! choose the edge, and know by it whether a pair is theirs. It is no secret and need not be one:
-//! who falls where is the operator's to see (`entente explain`), and a partner's domains are listed.
+//! who falls where is the operator's to see (`entente explain`), and partners' domains are listed.
 
 use std::hash::Hasher;
 

@@ -474,8 +474,8 @@ impl Snapshot {
         holds.then_some(partner.prefer)
     }
 
-    /// Returns the places of the gateways in [`Snapshot::next_hops`] in the order in which they have
-    /// a pair of domains: the first one that is there has it.
+    /// Returns the places of the gateways in [`Snapshot::next_hops`] in the order in which they
+    /// have a pair of domains: the first one that is there has it.
     #[must_use]
     pub fn gateways_of(&self, ours: &Domain, theirs: &Domain) -> SmallVec<[usize; 4]> {
         let mut places: SmallVec<[usize; 4]> = self.gateway_hops().collect();

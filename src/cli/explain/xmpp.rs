@@ -261,8 +261,8 @@ impl Case<'_> {
         steps
     }
 
-    /// Returns the names of the gateways, that of the pair first: those that take SIP, or where only
-    /// stanzas pass here those that may link.
+    /// Returns the names of the gateways, that of the pair first: those that take SIP, or where
+    /// only stanzas pass here those that may link.
     fn gateways(&self) -> Vec<String> {
         let (ours, theirs) = (&self.ours.domain, &self.theirs.domain);
         let hops = self.snapshot.gateways_of(ours, theirs);

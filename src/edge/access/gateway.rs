@@ -4,7 +4,7 @@
 //! Of several gateways the one that the pair of domains falls to is taken, by the hash that the
 //! XMPP proxy chooses by ([`crate::policy::rendezvous`]); one that cannot be reached is passed over
 //! until a connection to it is open again. The gateway knows better who is linked, and hands over
-//! what reached it by mistake, so that both ways agree even while this edge has not noticed a death.
+//! what reached it by mistake: both ways agree even while this edge has not noticed a death.
 //!
 //! The edge pushes no Record-Route here: gateway and next hop are both inside and reach each other,
 //! so what follows in a dialog does not come this way again, and a dialog stays on the side where

@@ -366,8 +366,8 @@ impl Outlets {
         held.failures == 0 || held.outlets.iter().any(open)
     }
 
-    /// A peer that was not reached has shown itself: it may be tried at once. It counts as not there
-    /// until a connection to it is open.
+    /// A peer that was not reached has shown itself: it may be tried at once. It counts as not
+    /// there until a connection to it is open.
     pub(crate) fn shown(&mut self, now: Now, key: GroupKey) {
         let Some(&id) = self.by_key.get(&key) else { return };
         let group = self.get_mut(id);

@@ -175,8 +175,8 @@ impl Gateway {
             && !self.clients.is_full()
     }
 
-    /// Takes a place for a request to a next hop, for contacts of `theirs`; `invite`: what an INVITE
-    /// begins with. `None`: there is none.
+    /// Takes a place for a request to a next hop, for contacts of `theirs`; `invite`: what an
+    /// INVITE begins with. `None`: there is none.
     pub(super) fn reserve(
         &mut self,
         now: Now,

@@ -37,8 +37,8 @@
 //!    bounces it. So a stanza may come twice across the loss of a link, and is never lost unsaid.
 //! 7. White space keeps a silent link open.
 //! 8. A gateway that says `gateways='told'` is told the names of the gateways that are linked with
-//!    the edge, itself among them: once it is up, and whenever they change. The edge gives each pair
-//!    of domains to one of them ([`crate::policy::rendezvous`]), so each knows which pairs it has.
+//!    the edge, itself among them: once it is up, and whenever they change. The edge gives each
+//!    pair of domains to one of them ([`crate::policy::rendezvous`]), so each knows its pairs.
 
 mod edge;
 mod gateway;

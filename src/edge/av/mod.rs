@@ -12,7 +12,9 @@
 //! permissions.
 
 mod allocation;
+mod another;
 mod bucket;
+mod chunks;
 mod credential;
 mod gate;
 mod microsoft;
@@ -20,6 +22,7 @@ mod nonce;
 mod ports;
 mod request;
 mod table;
+mod train;
 mod wheel;
 
 use std::net::{IpAddr, SocketAddr};
@@ -33,9 +36,11 @@ use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, Family, Protocol, ms};
 use crate::stun::{SecurityFeatures, TransactionId};
 use crate::time::{Monotonic, Now};
 
+pub use another::Another;
 pub use credential::{Credentials, MrasKey, Secret, Token};
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::Opened;
+pub use train::{Carried, Toward, Train};
 
 use allocation::{Allocation, Spoken};
 use bucket::Bucket;

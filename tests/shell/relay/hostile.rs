@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use entente::edge::av::{Dropped, Ports, Quotas};
 use entente::limits;
-use entente::stun::{Builder, Class, Method, TransactionId, Type};
+use entente::stun::{AttributeType, Builder, Class, Method, TransactionId, Type};
 
 use super::turn::{Edge, POLLERS, Wanted, each_poller, hear, hears_nothing, peer, socket};
 use crate::world::eventually;

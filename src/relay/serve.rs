@@ -132,8 +132,8 @@ impl Served {
         self.write(way?, socket, from, slot, number)
     }
 
-    /// Lets the core judge a train at once; `None` where its datagrams have to be judged one by one.
-    /// Hot: once per train.
+    /// Lets the core judge a train at once; `None` where its datagrams have to be judged one by
+    /// one. Hot: once per train.
     pub(super) fn train(&mut self, now: Now, arrived: &Arrived<'_>, segment: u16) -> Option<Piece> {
         let &Arrived { socket, from, ref slot, number, length } = arrived;
         let bytes = &slot[HEADROOM_BYTES..][..length];

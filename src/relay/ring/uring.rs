@@ -56,7 +56,8 @@ pub(in crate::relay) struct Ring {
     ring: IoUring,
     slots: Slots,
     lent: Lent,
-    /// Says how much room name and control message have; read by the kernel when a receive is armed.
+    /// Says how much room name and control message have; read by the kernel when a receive is
+    /// armed.
     header: Box<libc::msghdr>,
     armed: HashMap<Token, Armed, RandomState>,
     /// Operations whose last completion has not come.

@@ -7,7 +7,6 @@ ways at once; the calls by UDP, TCP and TLS are held at the same time.
 from lab import edge, relay, users
 from lab.world import EDGE_EXTERNAL, EDGE_INTERNAL, expect, wait_until
 
-SECONDS = 10
 STAND_IN = False
 # How each side reaches its listener, whose name is what its certificate is checked for.
 WAYS = {

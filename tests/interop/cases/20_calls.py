@@ -14,9 +14,8 @@ import time
 
 from lab import edge, fabrikam, peers, relay, users
 from lab.world import (ADDRESS, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP, SECOND_EXTERNAL,
-                       SECOND_INTERNAL, expect, sh, wait_until)
+                       SECOND_INTERNAL, expect, ip, wait_until)
 
-SECONDS = 14
 STAND_IN = False
 FAR = "far"
 ADDRESS[FAR] = "198.51.100.70"
@@ -30,14 +29,13 @@ class Line:
     """The line to the remote user's host."""
 
     def __init__(self, world):
-        sh("ip", "netns", "add", FAR)
+        ip(f"netns add {FAR}")
         self.process = world.spawn(EDGE, "shuttle", [
             sys.executable, f"{INTEROP}/lab/shuttle.py", "", "p-far", FAR, "eth0"],
             ready="READY", stdin=subprocess.PIPE)
-        sh("ip", "link", "set", "p-far", "master", "ext0", "up")
-        sh("ip", "-n", FAR, "addr", "add", f"{ADDRESS[FAR]}/24", "dev", "eth0")
-        for device in ("eth0", "lo"):
-            sh("ip", "-n", FAR, "link", "set", device, "up")
+        ip("link set p-far master ext0 up")
+        ip(f"addr add {ADDRESS[FAR]}/24 dev eth0", "link set eth0 up", "link set lo up",
+           where=FAR)
         self.times = 0
 
     def set(self, **how):

@@ -12,7 +12,6 @@ import subprocess
 from lab import edge, relay, users
 from lab.world import EDGE_EXTERNAL, INTEROP, expect, wait_until
 
-SECONDS = 10
 STAND_IN = False
 BROWSER_SECONDS = 25
 # By address: the browser looks up no names in a world without an Internet.

@@ -4,7 +4,7 @@
 """
 
 from lab import edge, peers, relay
-from lab.world import ADDRESS, PUBLIC_DNS, sh
+from lab.world import ADDRESS, PUBLIC_DNS, ip
 
 INSIDE = "fabrikam-inside"
 EDGE_INTERNAL = "192.0.2.20"
@@ -79,15 +79,11 @@ level = "info"
 
 def start(world):
     """Wires the inside, starts pool and edge; returns the edge's process."""
-    sh("ip", "netns", "add", INSIDE)
-    sh("ip", "-n", "partner", "link", "add", "inner", "type", "veth", "peer", "name", "eth0",
-       "netns", INSIDE)
-    for where, device, address in (("partner", "inner", EDGE_INTERNAL),
-                                   (INSIDE, "eth0", ADDRESS[INSIDE])):
-        sh("ip", "-n", where, "addr", "add", f"{address}/24", "dev", device)
-        sh("ip", "-n", where, "link", "set", device, "up")
-    sh("ip", "-n", INSIDE, "link", "set", "lo", "up")
-    sh("ip", "-n", INSIDE, "route", "add", "default", "via", EDGE_INTERNAL)
+    ip(f"netns add {INSIDE}")
+    ip(f"link add inner type veth peer name eth0 netns {INSIDE}",
+       f"addr add {EDGE_INTERNAL}/24 dev inner", "link set inner up", where="partner")
+    ip(f"addr add {ADDRESS[INSIDE]}/24 dev eth0", "link set eth0 up", "link set lo up",
+       f"route add default via {EDGE_INTERNAL}", where=INSIDE)
     world.name_server(INSIDE, ["127.0.0.53"], [
         f"host-record=edge1.fabrikam.example,{EDGE_INTERNAL}",
         f"host-record=lsedge.fabrikam.example,{EDGE_INTERNAL}",

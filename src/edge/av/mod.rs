@@ -13,296 +13,42 @@
 
 mod allocation;
 mod bucket;
+mod counters;
 mod credential;
+mod data;
 mod gate;
 mod microsoft;
 mod nonce;
 mod ports;
 mod request;
+mod setup;
+mod step;
 mod table;
 mod wheel;
 
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::quality::RandomState;
-use ipnet::IpNet;
 
 use crate::limits;
-use crate::policy::{AddressRefusal, AddressRule, address};
-use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, Family, Protocol, ms};
-use crate::stun::{SecurityFeatures, TransactionId};
+use crate::policy::AddressRefusal;
+use crate::stun::{Family, Protocol, SecurityFeatures, TransactionId, ms};
 use crate::time::{Monotonic, Now};
 
+pub use counters::{Admission, Counters, Traffic};
 pub use credential::{Credentials, MrasKey, Secret, Token};
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::Opened;
+pub use setup::{Listener, Peers, Quotas, Setup};
+pub use step::{Around, Arrival, Client, Dropped, Output, Step, Transport};
 
-use allocation::{Allocation, Spoken};
+use allocation::Allocation;
 use bucket::Bucket;
 use gate::Gate;
 use nonce::Nonces;
 use ports::{Pool, Reservations};
 use table::{Holding, Table};
 use wheel::Wheel;
-
-/// What a relay is made from.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Where usernames are known; at most [`limits::TURN_REALM_BYTES_MAX`] bytes.
-    pub realm: String,
-    /// Addresses that clients get ports of, at most one of each family.
-    pub relayed: Vec<RelayedAddress>,
-    /// The ports of each of them.
-    pub ports: Ports,
-    /// This node's own address for clients of each listener, by its number.
-    pub listeners: Vec<Listener>,
-    /// Whom to believe.
-    pub credentials: Credentials,
-    /// Keys of nonces, the newest first, the same on all edges of the pool.
-    pub nonce_keys: Vec<[u8; 32]>,
-    /// Which peers there may be.
-    pub peers: Peers,
-    /// How much of everything.
-    pub quotas: Quotas,
-    /// Seed of port numbers and tokens.
-    pub seed: u64,
-}
-
-/// Where clients come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// The address of this node that clients are sent to.
-    pub node: SocketAddr,
-    /// The address that clients of the whole pool are told, if a balancer has one.
-    pub vip: Option<SocketAddr>,
-}
-
-/// Which peers there may be: the common address rule, and what belongs to the pool.
-#[derive(Clone, Debug, Default)]
-pub struct Peers {
-    /// The rule; its own addresses are those of every listener of this edge.
-    pub rule: AddressRule,
-    /// Networks of the inside that may be peers: users in the office.
-    pub internal: Vec<IpNet>,
-}
-
-impl Peers {
-    /// Judges the address of a peer that is no relayed one and returns it in the form to send to.
-    ///
-    /// # Errors
-    /// [`AddressRefusal`].
-    pub fn judge(&self, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
-        let ip = ip.to_canonical();
-        // What may be reached for somebody outside is never this edge itself, in whatever network
-        // that is allowed it lies.
-        let carried = address::carried(ip);
-        let own = |own: &&IpAddr| [ip, carried].contains(&own.to_canonical());
-        if let Some(own) = self.rule.own.iter().find(own) {
-            return Err(AddressRefusal::OwnListener(*own));
-        }
-        address::permitted(&self.rule, &self.internal, ip)
-    }
-}
-
-/// How much of everything there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quotas {
-    /// Allocations in all.
-    pub allocations: usize,
-    /// Allocations of one user.
-    pub allocations_per_user: u32,
-    /// Kilobits a second of one allocation, both ways together.
-    pub allocation_kbit_s: u32,
-}
-
-impl Default for Quotas {
-    /// The product's own rate for a port (lync-federation 6.9).
-    fn default() -> Self {
-        Self { allocations: 50_000, allocations_per_user: 32, allocation_kbit_s: 3_000 }
-    }
-}
-
-/// Who a datagram or frame came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Client {
-    /// Number of the listener.
-    pub listener: u16,
-    /// What it came by.
-    pub transport: Transport,
-    /// Its address as we see it.
-    pub remote: SocketAddr,
-}
-
-/// What a client's datagrams come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A stream, with or without TLS.
-    Stream,
-}
-
-/// A datagram that came from a client.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
-    /// From whom.
-    pub client: Client,
-    /// The address it was sent to: the node's own, or the pool's.
-    pub addressed: SocketAddr,
-    /// What; one message where it came by a stream.
-    pub datagram: &'a [u8],
-}
-
-/// What to do with a datagram. Whatever borrows is sent before the next call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
-    /// Nothing; it was counted.
-    Drop(Dropped),
-    /// Send [`Output::answer`] back the way the datagram came.
-    Answer,
-    /// Open sockets for [`Output::opens`], then call [`Relay::opened`].
-    Open,
-    /// Send `payload` from a relayed port to a peer.
-    ToPeer {
-        /// From where.
-        port: RelayPort,
-        /// To whom.
-        peer: SocketAddr,
-        /// What.
-        payload: &'a [u8],
-    },
-    /// Send to a client: what `around` says, with the payload within.
-    ToClient {
-        /// To whom.
-        client: Client,
-        /// What goes before and behind.
-        around: Around,
-        /// What.
-        payload: &'a [u8],
-    },
-}
-
-/// How a payload is wrapped for a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Around {
-    /// These four bytes go before it; on a stream, zeros up to a multiple of four go behind.
-    Channel([u8; CHANNEL_HEADER_BYTES]),
-    /// [`Output::head`] goes before it and this many zeros behind.
-    Indication {
-        /// Zeros.
-        padding: u8,
-    },
-    /// Nothing: the client has named this peer. On a stream a frame header goes before it.
-    Bare,
-}
-
-/// Why a datagram went nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Dropped {
-    /// It is no message of any kind known here.
-    Malformed,
-    /// Its sender has no allocation.
-    NoAllocation,
-    /// Its channel is not bound.
-    NoChannel,
-    /// The peer is not permitted, or is nobody's.
-    NoPermission,
-    /// The peer is one that the address rule refuses.
-    PeerRefused,
-    /// The allocation has used up its rate.
-    Bandwidth,
-    /// An answer would have been one too many.
-    AnswerRate,
-    /// An indication or response that nobody waits for.
-    Unexpected,
-}
-
-impl Dropped {
-    /// Every reason, in order, for the metrics.
-    pub const ALL: [Self; 8] = [
-        Self::Malformed,
-        Self::NoAllocation,
-        Self::NoChannel,
-        Self::NoPermission,
-        Self::PeerRefused,
-        Self::Bandwidth,
-        Self::AnswerRate,
-        Self::Unexpected,
-    ];
-
-    /// Returns its label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::NoAllocation => "no_allocation",
-            Self::NoChannel => "no_channel",
-            Self::NoPermission => "no_permission",
-            Self::PeerRefused => "peer_refused",
-            Self::Bandwidth => "bandwidth",
-            Self::AnswerRate => "answer_rate",
-            Self::Unexpected => "unexpected",
-        }
-    }
-}
-
-/// What a relay writes for its shell; owned by the shell, used again and again.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// An answer, or empty.
-    pub answer: Vec<u8>,
-    /// What goes before an indication's payload.
-    pub head: Vec<u8>,
-    /// Ports to open.
-    pub opens: Vec<RelayPort>,
-    /// Ports to close, from any call.
-    pub closes: Vec<RelayPort>,
-}
-
-/// Datagrams and bytes of one allocation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Datagrams to peers.
-    pub to_peers: u64,
-    /// Their payload in bytes.
-    pub bytes_to_peers: u64,
-    /// Datagrams to the client.
-    pub to_client: u64,
-    /// Their payload in bytes.
-    pub bytes_to_client: u64,
-}
-
-/// What one relay has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Everything that was relayed.
-    pub traffic: Traffic,
-    /// Of it, what went from client to client within the relay.
-    pub within: u64,
-    /// What went nowhere, in the order of [`Dropped::ALL`].
-    pub dropped: [u64; Dropped::ALL.len()],
-    /// Allocations made.
-    pub allocations: u64,
-    /// Of them, in the Microsoft dialect.
-    pub ms_allocations: u64,
-    /// Allocations that ran out.
-    pub expired: u64,
-    /// Errors answered, by number 300 to 599, counted as a whole.
-    pub errors: u64,
-}
-
-/// Whether new allocations are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes.
-    #[default]
-    Open,
-    /// No: the edge drains. Clients are sent to another edge, where one is named.
-    Draining {
-        /// Whom to try instead.
-        alternate: Option<SocketAddr>,
-    },
-}
 
 /// One thread's relay.
 #[derive(Debug)]
@@ -518,103 +264,6 @@ impl Relay {
         self.setup.peers.judge(ip)
     }
 
-    /// Data, to the peer of its channel; without any header, to the peer that a client of the
-    /// Microsoft dialect has named.
-    fn data<'a>(
-        &mut self,
-        now: Monotonic,
-        client: &Client,
-        datagram: &'a [u8],
-    ) -> Result<Step<'a>, Dropped> {
-        let index = self.table.of_client(client).ok_or(Dropped::NoAllocation)?;
-        let allocation = self.table.get(index).ok_or(Dropped::NoAllocation)?;
-        let (peer, payload) = match &allocation.spoken {
-            Spoken::Rfc { .. } => {
-                let data = ChannelData::read(datagram).ok_or(Dropped::Malformed)?;
-                let peer = allocation.peer(now, data.channel).ok_or(Dropped::NoChannel)?;
-                (peer, data.payload)
-            }
-            Spoken::Ms { active, .. } => (active.ok_or(Dropped::Malformed)?, datagram),
-        };
-        self.send_to_peer(now, index, peer, payload)
-    }
-
-    /// Sends data of allocation `index` to a peer that it may talk to.
-    fn send_to_peer<'a>(
-        &mut self,
-        now: Monotonic,
-        index: u32,
-        peer: SocketAddr,
-        payload: &'a [u8],
-    ) -> Result<Step<'a>, Dropped> {
-        let allocation = self.table.get_mut(index).ok_or(Dropped::NoAllocation)?;
-        if !allocation.permits(now, peer.ip()) {
-            return Err(Dropped::NoPermission);
-        }
-        let port = allocation.port_towards(&self.families, peer.ip());
-        let port = port.ok_or(Dropped::NoPermission)?;
-        if !allocation.bandwidth.take(now, payload.len() as u64) {
-            return Err(Dropped::Bandwidth);
-        }
-        allocation.traffic.to_peers += 1;
-        allocation.traffic.bytes_to_peers += payload.len() as u64;
-        self.counters.traffic.to_peers += 1;
-        self.counters.traffic.bytes_to_peers += payload.len() as u64;
-        Ok(Step::ToPeer { port, peer, payload })
-    }
-
-    /// Takes the short way where the peer is one of our own relayed addresses.
-    fn within<'a>(&mut self, now: Monotonic, step: Step<'a>, out: &mut Output) -> Step<'a> {
-        let Step::ToPeer { port, peer, payload } = step else { return step };
-        let place = self.setup.relayed.iter().position(|relayed| relayed.public == peer.ip());
-        let Some(place) = place else { return step };
-        let theirs = RelayPort { address: place as u8, port: peer.port() };
-        let from = SocketAddr::new(self.setup.relayed[usize::from(port.address)].public, port.port);
-        self.counters.within += 1;
-        self.send_to_client(now, theirs, from, payload, out)
-            .unwrap_or_else(|dropped| self.dropped(dropped))
-    }
-
-    fn send_to_client<'a>(
-        &mut self,
-        now: Monotonic,
-        port: RelayPort,
-        peer: SocketAddr,
-        payload: &'a [u8],
-        out: &mut Output,
-    ) -> Result<Step<'a>, Dropped> {
-        let index = self.table.of_peer(port, peer, self.holding).ok_or(Dropped::NoPermission)?;
-        let allocation = self.table.get_mut(index).ok_or(Dropped::NoPermission)?;
-        if !allocation.permits(now, peer.ip()) {
-            return Err(Dropped::NoPermission);
-        }
-        if !allocation.bandwidth.take(now, payload.len() as u64) {
-            return Err(Dropped::Bandwidth);
-        }
-        let length = u16::try_from(payload.len()).map_err(|_| Dropped::Malformed)?;
-        allocation.traffic.to_client += 1;
-        allocation.traffic.bytes_to_client += payload.len() as u64;
-        self.counters.traffic.to_client += 1;
-        self.counters.traffic.bytes_to_client += payload.len() as u64;
-        let client = allocation.client;
-        let around = match &allocation.spoken {
-            Spoken::Rfc { .. } => match allocation.channel(now, peer) {
-                Some(channel) => Around::Channel(ChannelData::header(channel, length)),
-                None => {
-                    let id = random_id(&mut self.rng);
-                    request::data_indication(&mut out.head, TransactionId(id), peer, length)
-                }
-            },
-            Spoken::Ms { active: Some(active), .. } if *active == peer => Around::Bare,
-            Spoken::Ms { connection, .. } => {
-                let id = random_id(&mut self.rng);
-                let id = ms::TransactionId(id);
-                microsoft::data_indication(&mut out.head, id, connection, peer, length)
-            }
-        };
-        Ok(Step::ToClient { client, around, payload })
-    }
-
     /// Takes an allocation out and gives back what it had.
     fn end(&mut self, index: u32, out: &mut Output) {
         let Some(allocation) = self.table.remove(index) else { return };
@@ -631,36 +280,6 @@ impl Relay {
         }
     }
 
-    /// Permits `ip` for `index`, once the rule has.
-    fn permit(&mut self, now: Monotonic, index: u32, ip: IpAddr) -> Result<(), Dropped> {
-        let allocation = self.table.get_mut(index).ok_or(Dropped::NoAllocation)?;
-        allocation.permit(now, ip).map_err(|_| Dropped::NoPermission)
-    }
-
-    /// On shared ports, makes `peer` belong to `index` alone.
-    fn own(&mut self, now: Monotonic, index: u32, peer: SocketAddr) -> Result<(), NotOwned> {
-        if self.holding == Holding::Alone {
-            return Ok(());
-        }
-        let allocation = self.table.get(index).ok_or(NotOwned::ByAnother)?;
-        let port = allocation.port_towards(&self.families, peer.ip());
-        let port = port.ok_or(NotOwned::ByAnother)?;
-        if allocation.owned.contains(&(port, peer)) {
-            return Ok(());
-        }
-        if allocation.owned.len() == limits::TURN_CHANNELS_MAX {
-            self.table.disown_unpermitted(index, now);
-        }
-        if self.table.get(index).is_none_or(|a| a.owned.len() == limits::TURN_CHANNELS_MAX) {
-            return Err(NotOwned::Full);
-        }
-        self.table.own(port, peer, index).map_err(|_| NotOwned::ByAnother)?;
-        if let Some(allocation) = self.table.get_mut(index) {
-            allocation.owned.push((port, peer));
-        }
-        Ok(())
-    }
-
     const fn dropped<'a>(&mut self, dropped: Dropped) -> Step<'a> {
         self.counters.dropped[dropped as usize] += 1;
         Step::Drop(dropped)
@@ -671,13 +290,6 @@ impl Relay {
         // What a video's first frame brings at once may pass.
         Bucket::new(bytes_s, bytes_s / 2, now)
     }
-}
-
-/// Why a peer on a shared port is not this allocation's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NotOwned {
-    ByAnother,
-    Full,
 }
 
 /// Returns bytes that need be different, not secret.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::*;
 use crate::stun::{
-    AttributeType, Builder, ChannelNumber, Class, Key, Message, Method, TransactionId, Type,
+    AttributeType, Builder, ChannelData, ChannelNumber, Class, Key, Message, Method, TransactionId,
+    Type,
 };
 
 pub(super) const REALM: &str = "contoso.example";

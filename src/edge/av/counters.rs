@@ -1,0 +1,50 @@
+//! What is counted, and whether more may come.
+
+use std::net::SocketAddr;
+
+use super::step::Dropped;
+
+/// Datagrams and bytes of one allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams to peers.
+    pub to_peers: u64,
+    /// Their payload in bytes.
+    pub bytes_to_peers: u64,
+    /// Datagrams to the client.
+    pub to_client: u64,
+    /// Their payload in bytes.
+    pub bytes_to_client: u64,
+}
+
+/// What one relay has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Everything that was relayed.
+    pub traffic: Traffic,
+    /// Of it, what went from client to client within the relay.
+    pub within: u64,
+    /// What went nowhere, in the order of [`Dropped::ALL`].
+    pub dropped: [u64; Dropped::ALL.len()],
+    /// Allocations made.
+    pub allocations: u64,
+    /// Of them, in the Microsoft dialect.
+    pub ms_allocations: u64,
+    /// Allocations that ran out.
+    pub expired: u64,
+    /// Errors answered, by number 300 to 599, counted as a whole.
+    pub errors: u64,
+}
+
+/// Whether new allocations are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    #[default]
+    Open,
+    /// No: the edge drains. Clients are sent to another edge, where one is named.
+    Draining {
+        /// Whom to try instead.
+        alternate: Option<SocketAddr>,
+    },
+}

@@ -1,0 +1,198 @@
+//! Allocate (RFC 8656 section 7): who may have an address, and which.
+
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use super::refresh::lifetime;
+use super::{Proven, Refused};
+use crate::edge::av::allocation::{Allocation, Spoken};
+use crate::edge::av::ports::{RelayPort, Reservation, Wanted};
+use crate::edge::av::{
+    Admission, Answering, Arrival, Output, Pending, Relay, Step, next, random_id,
+};
+use crate::limits;
+use crate::stun::{AttributeType, Family, Message};
+use crate::time::{Monotonic, Now};
+
+const UDP: u8 = 17;
+
+/// The relayed ports of an allocation, and the token of the port that was reserved beside it.
+type TakenPorts = (SmallVec<[RelayPort; 2]>, Option<[u8; 8]>);
+
+impl Relay {
+    /// RFC 8656 section 7.2.
+    pub(super) fn allocate<'a>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        proven: &Proven<'_>,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Refused> {
+        let message = proven.message;
+        if let Some(index) = self.table.of_client(&arrival.client) {
+            return self.allocated_before(now, index, proven, out);
+        }
+        self.admitted(arrival, proven.user)?;
+        let transport = message.attribute(AttributeType::REQUESTED_TRANSPORT);
+        match transport.map(|transport| transport.value) {
+            Some([UDP, ..]) => {}
+            Some(_) => return Err(442.into()),
+            None => return Err(400.into()),
+        }
+        let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user)?;
+        let spoken =
+            Spoken::Rfc { key: proven.key.clone(), born: message.transaction(), hash: proven.hash };
+        let bandwidth = self.bandwidth(now.monotonic);
+        let allocation =
+            Allocation::new(arrival.client, spoken, proven.username, proven.user, ports, bandwidth);
+        let pending = Pending {
+            allocation,
+            lifetime_s: lifetime(message),
+            reserved,
+            request: Answering::Rfc(message.transaction()),
+        };
+        Ok(self.make(now, pending, out))
+    }
+
+    /// A second request of the same client: the same one again, or a mistake.
+    fn allocated_before<'a>(
+        &self,
+        now: Now,
+        index: u32,
+        proven: &Proven<'_>,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Refused> {
+        let Some(allocation) = self.table.get(index) else { return Err(437.into()) };
+        let Spoken::Rfc { born, .. } = &allocation.spoken else { return Err(437.into()) };
+        if *born != proven.message.transaction() {
+            return Err(437.into());
+        }
+        let left = allocation.until.ms_since(now.monotonic) / 1_000;
+        self.write_allocated(allocation, *born, left as u32, None, out);
+        Ok(Step::Answer)
+    }
+
+    /// Judges whether a client may have one allocation more, here.
+    pub(in crate::edge::av) fn may_allocate(
+        &self,
+        arrival: &Arrival<'_>,
+        user: u64,
+    ) -> Result<(), (u16, Option<SocketAddr>)> {
+        let listener = self.setup.listeners.get(usize::from(arrival.client.listener));
+        if let Admission::Draining { alternate } = self.admission {
+            return Err((if alternate.is_some() { 300 } else { 508 }, alternate));
+        }
+        if let Some(listener) = listener
+            && listener.vip == Some(arrival.addressed)
+        {
+            return Err((300, Some(listener.node)));
+        }
+        if self.table.of_user(user) >= self.setup.quotas.allocations_per_user {
+            return Err((486, None));
+        }
+        if self.table.len() >= self.setup.quotas.allocations {
+            return Err((508, None));
+        }
+        Ok(())
+    }
+
+    fn admitted(&self, arrival: &Arrival<'_>, user: u64) -> Result<(), Refused> {
+        self.may_allocate(arrival, user).map_err(|refused| match refused {
+            (300, Some(server)) => Refused::Alternate(server),
+            (number, _) => number.into(),
+        })
+    }
+
+    /// Takes the ports that a request wants.
+    fn take_ports(
+        &mut self,
+        now: Monotonic,
+        message: Message<'_>,
+        user: u64,
+    ) -> Result<TakenPorts, Refused> {
+        let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
+        let token = value(AttributeType::RESERVATION_TOKEN);
+        let even = value(AttributeType::EVEN_PORT);
+        let family = value(AttributeType::REQUESTED_ADDRESS_FAMILY);
+        let additional = value(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
+        if let Some(token) = token {
+            // The token says it all (RFC 8656 section 7.2, steps 6 and 8).
+            if even.is_some() || family.is_some() || additional.is_some() {
+                return Err(400.into());
+            }
+            let port = self.reservations.claim(token, user).ok_or(508_u16)?;
+            return Ok((SmallVec::from_slice(&[port]), None));
+        }
+        let families = families(family, additional)?;
+        let wanted = match even {
+            None => Wanted::Any,
+            Some([bits, ..]) if bits & 0x80 != 0 => Wanted::EvenWithNext,
+            Some([_, ..]) => Wanted::Even,
+            Some([]) => return Err(400.into()),
+        };
+        // A second address goes with any port; nothing is kept beside two (section 7.2, step 9).
+        if families.len() > 1 && wanted == Wanted::EvenWithNext {
+            return Err(400.into());
+        }
+        let mut ports = SmallVec::new();
+        for family in families {
+            match self.take_port(family, wanted) {
+                Ok(port) => ports.push(port),
+                // One family is better than none where the second was only asked for.
+                Err(_) if !ports.is_empty() => {}
+                Err(number) => return Err(number.into()),
+            }
+        }
+        let reserved = match (wanted, ports.first()) {
+            (Wanted::EvenWithNext, Some(&port)) => Some(self.reserve(now, port, user)?),
+            _ => None,
+        };
+        Ok((ports, reserved))
+    }
+
+    pub(in crate::edge::av) fn take_port(
+        &mut self,
+        family: Family,
+        wanted: Wanted,
+    ) -> Result<RelayPort, u16> {
+        let place = self.families.iter().position(|known| *known == family).ok_or(440_u16)?;
+        let random = next(&mut self.rng) as u32;
+        let port = self.pools[place].take(wanted, random).ok_or(508_u16)?;
+        Ok(RelayPort { address: place as u8, port })
+    }
+
+    /// Keeps the port above `port`, which was taken with it.
+    fn reserve(&mut self, now: Monotonic, port: RelayPort, user: u64) -> Result<[u8; 8], Refused> {
+        let token = random_id(&mut self.rng);
+        let next = RelayPort { port: port.port + 1, ..port };
+        let until = now.plus_ms(limits::TURN_RESERVATION_MS);
+        let kept = self.reservations.keep(Reservation { token, port: next, user, until });
+        if kept.is_err() {
+            let pool = &mut self.pools[usize::from(port.address)];
+            pool.give(next.port);
+            pool.give(port.port);
+            return Err(508.into());
+        }
+        Ok(token)
+    }
+}
+
+/// Returns which families are asked for, the first one being the one that must be there.
+fn families(
+    requested: Option<&[u8]>,
+    additional: Option<&[u8]>,
+) -> Result<SmallVec<[Family; 2]>, Refused> {
+    match (requested, additional) {
+        (Some(_), Some(_)) => Err(400.into()),
+        (None, None) => Ok(SmallVec::from_slice(&[Family::V4])),
+        (Some([family, ..]), None) => {
+            let family = Family::of(*family).ok_or(440_u16)?;
+            Ok(SmallVec::from_slice(&[family]))
+        }
+        (None, Some([family, ..])) if Family::of(*family) == Some(Family::V6) => {
+            Ok(SmallVec::from_slice(&[Family::V4, Family::V6]))
+        }
+        _ => Err(400.into()),
+    }
+}

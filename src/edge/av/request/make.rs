@@ -1,0 +1,122 @@
+//! Making an allocation once its ports are open, and the answer that tells of it; of both dialects.
+
+use std::net::SocketAddr;
+
+use super::prove;
+use crate::edge::av::allocation::{Allocation, Spoken};
+use crate::edge::av::table::Holding;
+use crate::edge::av::{Answering, Output, Pending, Relay, Step, microsoft};
+use crate::stun::{AttributeType, Builder, Class, ErrorCode, Method, TransactionId, Type};
+use crate::time::Now;
+
+impl Relay {
+    /// Makes the allocation at once where its sockets are open, else asks for them.
+    pub(in crate::edge::av) fn make<'a>(
+        &mut self,
+        now: Now,
+        pending: Pending,
+        out: &mut Output,
+    ) -> Step<'a> {
+        match self.holding {
+            Holding::Shared => {
+                self.finish(now, pending, out);
+                Step::Answer
+            }
+            Holding::Alone => {
+                out.opens.clear();
+                out.opens.extend_from_slice(&pending.allocation.ports);
+                self.pending = Some(pending);
+                Step::Open
+            }
+        }
+    }
+
+    /// The shell has opened the ports of [`Output::opens`], or could not; the answer is in `out`.
+    ///
+    /// # Panics
+    /// If nothing was to be opened.
+    pub fn opened<'a>(&mut self, now: Now, opened: Opened, out: &mut Output) -> Step<'a> {
+        let pending = self.pending.take().expect("ports are opened because they were asked for");
+        match opened {
+            Opened::All => self.finish(now, pending, out),
+            Opened::Failed => {
+                self.counters.errors += 1;
+                for port in &pending.allocation.ports {
+                    self.pools[usize::from(port.address)].give(port.port);
+                }
+                self.write_exhausted(&pending, out);
+            }
+        }
+        Step::Answer
+    }
+
+    fn finish(&mut self, now: Now, pending: Pending, out: &mut Output) {
+        let Pending { mut allocation, lifetime_s, reserved, request } = pending;
+        allocation.until = now.monotonic.plus_ms(u64::from(lifetime_s) * 1_000);
+        let until = allocation.until;
+        match request {
+            Answering::Rfc(transaction) => {
+                self.write_allocated(&allocation, transaction, lifetime_s, reserved, out);
+            }
+            Answering::Ms { transaction, sequence } => {
+                self.counters.ms_allocations += 1;
+                self.write_ms_allocated(&allocation, transaction, sequence, lifetime_s, out);
+            }
+        }
+        let index = self.table.insert(allocation, self.holding);
+        self.wheel.start(index, until);
+        self.counters.allocations += 1;
+    }
+
+    fn write_exhausted(&self, pending: &Pending, out: &mut Output) {
+        out.answer.clear();
+        match (&pending.allocation.spoken, pending.request) {
+            (Spoken::Rfc { key, hash, .. }, Answering::Rfc(transaction)) => {
+                let kind = Type { method: Method::ALLOCATE, class: Class::Error };
+                let mut answer = Builder::new(&mut out.answer, kind, transaction);
+                answer.error(ErrorCode(508));
+                prove(&mut answer, key, *hash);
+            }
+            (Spoken::Ms { key, .. }, Answering::Ms { transaction, .. }) => {
+                microsoft::write_error(&mut out.answer, transaction, 508, Some(key));
+            }
+            _ => unreachable!("an allocation is answered as it was asked for"),
+        }
+    }
+
+    pub(super) fn write_allocated(
+        &self,
+        allocation: &Allocation,
+        transaction: TransactionId,
+        lifetime_s: u32,
+        reserved: Option<[u8; 8]>,
+        out: &mut Output,
+    ) {
+        let Spoken::Rfc { key, hash, .. } = &allocation.spoken else {
+            unreachable!("an allocation is answered as it was asked for")
+        };
+        out.answer.clear();
+        let kind = Type { method: Method::ALLOCATE, class: Class::Success };
+        let mut answer = Builder::new(&mut out.answer, kind, transaction);
+        for port in &allocation.ports {
+            let public = self.setup.relayed[usize::from(port.address)].public;
+            let relayed = SocketAddr::new(public, port.port);
+            answer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, relayed);
+        }
+        answer.number(AttributeType::LIFETIME, lifetime_s);
+        answer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, allocation.client.remote);
+        if let Some(token) = reserved {
+            answer.attribute(AttributeType::RESERVATION_TOKEN, &token);
+        }
+        prove(&mut answer, key, *hash);
+    }
+}
+
+/// What became of [`Output::opens`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Every port is open.
+    All,
+    /// One could not be opened; none is.
+    Failed,
+}

@@ -1,0 +1,56 @@
+//! Refresh (RFC 8656 section 8).
+
+use super::{Proven, Refused, seal};
+use crate::edge::av::{Arrival, Output, Relay, Step};
+use crate::limits;
+use crate::stun::{AttributeType, Builder, Class, Family, Message, Method, Type};
+use crate::time::Now;
+
+impl Relay {
+    /// RFC 8656 section 8.2.
+    pub(super) fn refresh<'a>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        proven: &Proven<'_>,
+        out: &mut Output,
+    ) -> Result<Step<'a>, Refused> {
+        let message = proven.message;
+        let index = self.table.of_client(&arrival.client).ok_or(437_u16)?;
+        if let Some(family) = message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
+            let family = family.value.first().copied().and_then(Family::of);
+            let has = self.table.get(index).is_some_and(|allocation| {
+                allocation
+                    .ports
+                    .iter()
+                    .any(|p| Some(self.families[usize::from(p.address)]) == family)
+            });
+            if !has {
+                return Err(443.into());
+            }
+        }
+        let asked = message.attribute(AttributeType::LIFETIME).and_then(|asked| asked.number());
+        let granted_s = if asked == Some(0) { 0 } else { lifetime(message) };
+        if granted_s == 0 {
+            self.end(index, out);
+        } else {
+            let until = now.monotonic.plus_ms(u64::from(granted_s) * 1_000);
+            if let Some(allocation) = self.table.get_mut(index) {
+                allocation.until = until;
+            }
+            self.wheel.start(index, until);
+        }
+        out.answer.clear();
+        let kind = Type { method: Method::REFRESH, class: Class::Success };
+        let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
+        answer.number(AttributeType::LIFETIME, granted_s);
+        seal(&mut answer, proven);
+        Ok(Step::Answer)
+    }
+}
+
+/// Returns the seconds to grant (RFC 8656 section 7.2): what is asked, within bounds.
+pub(super) fn lifetime(message: Message<'_>) -> u32 {
+    let asked = message.attribute(AttributeType::LIFETIME).and_then(|asked| asked.number());
+    asked.unwrap_or(0).clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX)
+}

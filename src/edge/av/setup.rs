@@ -1,0 +1,86 @@
+//! What a relay is made from.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::credential::Credentials;
+use super::ports::{Ports, RelayedAddress};
+use crate::policy::{AddressRefusal, AddressRule, address};
+
+/// What a relay is made from.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where usernames are known; at most [`crate::limits::TURN_REALM_BYTES_MAX`] bytes.
+    pub realm: String,
+    /// Addresses that clients get ports of, at most one of each family.
+    pub relayed: Vec<RelayedAddress>,
+    /// The ports of each of them.
+    pub ports: Ports,
+    /// This node's own address for clients of each listener, by its number.
+    pub listeners: Vec<Listener>,
+    /// Whom to believe.
+    pub credentials: Credentials,
+    /// Keys of nonces, the newest first, the same on all edges of the pool.
+    pub nonce_keys: Vec<[u8; 32]>,
+    /// Which peers there may be.
+    pub peers: Peers,
+    /// How much of everything.
+    pub quotas: Quotas,
+    /// Seed of port numbers and tokens.
+    pub seed: u64,
+}
+
+/// Where clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address of this node that clients are sent to.
+    pub node: SocketAddr,
+    /// The address that clients of the whole pool are told, if a balancer has one.
+    pub vip: Option<SocketAddr>,
+}
+
+/// Which peers there may be: the common address rule, and what belongs to the pool.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    /// The rule; its own addresses are those of every listener of this edge.
+    pub rule: AddressRule,
+    /// Networks of the inside that may be peers: users in the office.
+    pub internal: Vec<IpNet>,
+}
+
+impl Peers {
+    /// Judges the address of a peer that is no relayed one and returns it in the form to send to.
+    ///
+    /// # Errors
+    /// [`AddressRefusal`].
+    pub fn judge(&self, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
+        let ip = ip.to_canonical();
+        // What may be reached for somebody outside is never this edge itself, in whatever network
+        // that is allowed it lies.
+        let carried = address::carried(ip);
+        let own = |own: &&IpAddr| [ip, carried].contains(&own.to_canonical());
+        if let Some(own) = self.rule.own.iter().find(own) {
+            return Err(AddressRefusal::OwnListener(*own));
+        }
+        address::permitted(&self.rule, &self.internal, ip)
+    }
+}
+
+/// How much of everything there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Allocations in all.
+    pub allocations: usize,
+    /// Allocations of one user.
+    pub allocations_per_user: u32,
+    /// Kilobits a second of one allocation, both ways together.
+    pub allocation_kbit_s: u32,
+}
+
+impl Default for Quotas {
+    /// The product's own rate for a port (lync-federation 6.9).
+    fn default() -> Self {
+        Self { allocations: 50_000, allocations_per_user: 32, allocation_kbit_s: 3_000 }
+    }
+}

@@ -52,6 +52,7 @@ fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::S
         },
         company_us: av.coalesce_us as u32,
         dscp: av.dscp,
+        trains: relay::Trains::Auto,
     };
     let tls = tls_servers(config, material);
     let listen = config.av_listeners.iter().zip(tls).map(|(listener, tls)| relay::Listen {
@@ -205,7 +206,7 @@ impl Relays {
         let handle = handle.context("the A/V Edge cannot start")?;
         let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
         let (listeners, path) = (listeners.join(", "), handle.poller());
-        tracing::info!(listeners, path, "the A/V Edge serves");
+        tracing::info!(listeners, path, trains = handle.trains(), "the A/V Edge serves");
         *self.held() = Some(Arc::new(handle));
         Ok(())
     }
@@ -275,6 +276,7 @@ impl Relays {
         json!({
             "listeners": handle.listeners().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "path": handle.poller(),
+            "trains": handle.trains(),
             "allocations": observed.allocations,
             "free_ports": observed.free_ports,
         })
@@ -346,6 +348,13 @@ impl Relays {
 }
 
 impl Running {
+    /// Returns the first allocations of the relay, at most [`limits::RELAY_LISTED_MAX`]; none where
+    /// no relay runs.
+    #[must_use]
+    pub fn allocations(&self) -> Vec<Listed> {
+        self.board.relays.handle().map_or_else(Vec::new, |handle| handle.list(0).listed)
+    }
+
     /// Carries out an order for the relay; `who` gave it, for the log.
     pub(super) fn relay(&self, order: &RelayOrder, who: &str) -> Reply {
         let relays = &self.board.relays;

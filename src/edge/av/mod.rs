@@ -12,7 +12,9 @@
 //! permissions.
 
 mod allocation;
+mod another;
 mod bucket;
+mod chunks;
 mod counters;
 mod credential;
 mod data;
@@ -24,6 +26,7 @@ mod request;
 mod setup;
 mod step;
 mod table;
+mod train;
 mod wheel;
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,12 +38,14 @@ use crate::policy::AddressRefusal;
 use crate::stun::{Family, Protocol, SecurityFeatures, TransactionId, ms};
 use crate::time::{Monotonic, Now};
 
+pub use another::Another;
 pub use counters::{Admission, Counters, Traffic};
 pub use credential::{Credentials, MrasKey, Secret, Token};
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::Opened;
 pub use setup::{Listener, Peers, Quotas, Setup};
 pub use step::{Around, Arrival, Client, Dropped, Output, Step, Transport};
+pub use train::{Carried, Toward, Train};
 
 use allocation::Allocation;
 use bucket::Bucket;

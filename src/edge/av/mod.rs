@@ -40,7 +40,7 @@ use crate::time::{Monotonic, Now};
 
 pub use another::Another;
 pub use counters::{Admission, Counters, Traffic};
-pub use credential::{Credentials, MrasKey, Secret, Token};
+pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::Opened;
 pub use setup::{Listener, Peers, Quotas, Setup};

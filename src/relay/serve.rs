@@ -28,6 +28,8 @@ pub(super) struct Served {
     pub(super) buffer: Box<[u8]>,
     /// A datagram made of a stream's message.
     pub(super) wrapped: Vec<u8>,
+    /// Streams of peers whose rate is used up.
+    pub(super) paused: Vec<u32>,
     /// State of the bytes in hellos that encrypt nothing.
     pub(super) hellos: u64,
 }
@@ -38,8 +40,9 @@ pub(super) enum Change {
     Opened(u32),
     /// Open until the plane has forgotten it.
     Closing(u32),
-    LineOpened(u32),
-    LineClosing(Token),
+    /// A stream or a relayed port that listens.
+    StreamOpened(Token),
+    StreamClosing(Token),
 }
 
 /// A datagram where it was received.
@@ -83,6 +86,7 @@ impl Served {
             changes: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             wrapped: Vec::new(),
+            paused: Vec::new(),
             hellos: 1,
         }
     }
@@ -108,10 +112,12 @@ impl Served {
         let way = match step {
             Step::Drop(_) => None,
             Step::Answer => Some(Way::Answer),
-            Step::Open => {
-                self.open(now);
+            Step::Open(carrier) => {
+                self.open_as(now, carrier);
                 Some(Way::Answer)
             }
+            // What belongs to streams alone.
+            Step::Connect { .. } | Step::Bind { .. } => None,
             Step::ToPeer { port, peer, payload } => {
                 let (start, length) = place(payload);
                 let via = self.sockets.of_port(port);
@@ -191,12 +197,20 @@ impl Served {
         self.relay.opened(now, Opened::All, &mut self.out);
     }
 
-    /// Notes what the core has let go of.
+    /// Notes what the core has let go of, and tells clients what it has to tell.
     pub(super) fn note_closes(&mut self) {
         for port in self.out.closes.drain(..) {
             if let Some(number) = self.sockets.of_port(port) {
                 self.changes.push(Change::Closing(number));
+            } else if let Some(token) = self.streams.peers.of_port(port) {
+                self.changes.push(Change::StreamClosing(token));
             }
+        }
+        if !self.out.ends.is_empty() {
+            self.end_connections();
+        }
+        if !self.out.messages.is_empty() {
+            self.tell_clients();
         }
     }
 

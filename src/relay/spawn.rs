@@ -17,8 +17,8 @@ use super::serve::Served;
 use super::sockets::{self, Sockets};
 use super::streams::{Door, Streams};
 use crate::edge::av::{
-    self, Admission, Client, Credentials, Peers, Ports, Quotas, Relay, RelayPort, Traffic,
-    Transport,
+    self, Admission, Client, Credentials, Forecast, Peers, Ports, Quotas, Relay, RelayPort,
+    Traffic, Transport,
 };
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
@@ -59,11 +59,13 @@ pub struct Settings {
     pub company_us: u32,
     /// Marks of the datagrams it sends: a DSCP of 0 to 63.
     pub dscp: u8,
+    /// Kilobits a second that the link carries, for forecasts.
+    pub link_kbit_s: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { core: None, poller: Choice::Auto, company_us: 0, dscp: 0 }
+        Self { core: None, poller: Choice::Auto, company_us: 0, dscp: 0, link_kbit_s: None }
     }
 }
 
@@ -125,6 +127,7 @@ enum Order {
     Admit(Admission),
     List { skip: usize, most: usize, reply: Sender<Listing> },
     Kill { client: Client, reply: Sender<bool> },
+    Lasting { left: usize, reply: Sender<u64> },
     End,
 }
 
@@ -198,7 +201,9 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let waker = Arc::new(Waker::new().map_err(StartError::Thread)?);
     let board = Arc::new(Board::default());
     let (orders, inbox) = channel::bounded(limits::RELAY_ORDERS_MAX);
-    let served = Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors), numbers);
+    let relayed = core.relayed.clone();
+    let served =
+        Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors, relayed), numbers);
     let (started, starting) = channel::bounded(1);
     let begin = Begin {
         served,
@@ -257,6 +262,14 @@ impl Handle {
     pub fn list(&self, skip: usize) -> Listing {
         let (reply, answer) = channel::bounded(1);
         self.order(Order::List { skip, most: limits::RELAY_LISTED_MAX, reply });
+        answer.recv().unwrap_or_default()
+    }
+
+    /// Returns the seconds until no more than `left` allocations are there if none is refreshed.
+    #[must_use]
+    pub fn unrefreshed_s(&self, left: usize) -> u64 {
+        let (reply, answer) = channel::bounded(1);
+        self.order(Order::Lasting { left, reply });
         answer.recv().unwrap_or_default()
     }
 
@@ -331,7 +344,9 @@ impl Begin {
         let Self { served, settings, clock, inbox, waker, board, started } = self;
         let _ = started.send(Ok(plane.name()));
         let published = clock.now().monotonic;
-        let worker = Worker { plane, served, settings, clock, inbox, waker, board, published };
+        let forecast = Forecast::default();
+        let worker =
+            Worker { plane, served, settings, clock, inbox, waker, board, published, forecast };
         worker.run();
     }
 }
@@ -360,6 +375,7 @@ struct Worker<P> {
     board: Arc<Board>,
     /// When counters were left last.
     published: Monotonic,
+    forecast: Forecast,
 }
 
 /// Whether the loop goes on.
@@ -391,6 +407,10 @@ impl<P: Plane> Worker<P> {
     fn wait(&self, now: Monotonic) -> Wait {
         let publish = self.published.plus_ms(limits::COUNTERS_PUBLISH_MS);
         let deadline = self.served.relay.next_deadline().map_or(publish, |at| at.min(publish));
+        let deadline = match self.served.paused[..] {
+            [] => deadline,
+            [..] => deadline.min(now.plus_ms(limits::RELAY_PAUSE_MS)),
+        };
         let at_most_ns = Some(deadline.0.saturating_sub(now.0));
         Wait { at_most_ns, coalesce_us: self.settings.company_us }
     }
@@ -409,6 +429,7 @@ impl<P: Plane> Worker<P> {
             }
         }
         self.served.expire(now);
+        self.served.resume(now);
         self.plane.settle(now, &mut self.served)?;
         if now.monotonic >= self.published.plus_ms(limits::COUNTERS_PUBLISH_MS) {
             self.publish(now.monotonic);
@@ -445,6 +466,10 @@ impl<P: Plane> Worker<P> {
             Order::Kill { client, reply } => {
                 let _ = reply.send(self.served.kill(&client));
             }
+            Order::Lasting { left, reply } => {
+                let until = self.served.relay.unrefreshed_until(left);
+                let _ = reply.send(until.ms_since(now.monotonic).div_ceil(1_000));
+            }
             Order::End => return Then::End,
         }
         Then::Serve
@@ -452,6 +477,7 @@ impl<P: Plane> Worker<P> {
 
     fn publish(&mut self, now: Monotonic) {
         self.published = now;
+        self.forecast.take(now, self.served.relay.sample());
         self.board.leave(Observed {
             core: *self.served.relay.counters(),
             shell: self.served.tally,
@@ -459,6 +485,11 @@ impl<P: Plane> Worker<P> {
             free_ports: self.served.relay.free_ports(),
             sockets: self.served.sockets.len(),
             streams: self.served.streams.len(),
+            connections: self.served.relay.connections(),
+            classes: self.served.relay.classes(),
+            users: self.served.relay.users(),
+            draining: self.served.relay.admission() != Admission::Open,
+            outlook: self.forecast.outlook(self.settings.link_kbit_s),
         });
     }
 }

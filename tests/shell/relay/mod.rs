@@ -5,4 +5,5 @@ mod hostile;
 mod media;
 mod operating;
 mod streams;
+mod tcp;
 mod turn;

@@ -1,6 +1,10 @@
+mod hostile;
 mod life;
 mod microsoft;
+mod mobility;
 mod peers;
+mod quotas;
 mod requests;
 mod shared;
+mod tcp;
 mod world;

@@ -155,7 +155,8 @@ impl Served {
         let Some(line) = self.streams.peers.get_mut(number) else { return Left::Nothing };
         // What a peer sends before the client has claimed it waits in the kernel.
         let Some(client) = line.client else { return Left::Nothing };
-        let passed = [self.to_peer(now, number, client), self.to_client(now, number, client)];
+        let passed =
+            [self.pass_to_peer(now, number, client), self.pass_to_client(now, number, client)];
         if passed.contains(&Passed::Broken) || passed == [Passed::Ended; 2] {
             self.close(client);
             self.close_peer(number);
@@ -170,7 +171,7 @@ impl Served {
         if passed.contains(&Passed::More) { Left::More } else { Left::Nothing }
     }
 
-    fn to_peer(&mut self, now: Now, number: u32, client: u32) -> Passed {
+    fn pass_to_peer(&mut self, now: Now, number: u32, client: u32) -> Passed {
         for _ in 0..READS_PER_TURN {
             let ended = self.streams.is_ended(client);
             let Some(peer) = self.streams.peers.get_mut(number) else { return Passed::Broken };
@@ -223,7 +224,7 @@ impl Served {
         taken
     }
 
-    fn to_client(&mut self, now: Now, number: u32, client: u32) -> Passed {
+    fn pass_to_client(&mut self, now: Now, number: u32, client: u32) -> Passed {
         for _ in 0..READS_PER_TURN {
             match self.streams.write_bound(client) {
                 Err(_) => return Passed::Broken,

@@ -76,12 +76,13 @@ fn status(told: &Value) -> String {
          kbit/s\n",
         told["allocations"], told["users"], told["connections"], told["streams"], told["kbit_s"],
     );
-    for (key, what) in
-        [("ports", "ports"), ("allocations", "allocations"), ("bandwidth", "the link")]
-    {
-        let verb = if what == "the link" { "is full" } else { "run out" };
-        if let Some(seconds) = told[format!("{key}_run_out_s")].as_u64() {
-            let _ = writeln!(text, "{what} {verb} in {} at this rate", lasting(seconds));
+    for (key, what) in [
+        ("ports_run_out_s", "ports run out"),
+        ("allocations_run_out_s", "allocations run out"),
+        ("bandwidth_run_out_s", "the link is full"),
+    ] {
+        if let Some(seconds) = told[key].as_u64() {
+            let _ = writeln!(text, "{what} in {} at this rate", lasting(seconds));
         }
     }
     if told["draining"] == json!(true) {

@@ -72,6 +72,13 @@ pub(super) fn read(
     problems
 }
 
+/// Returns how many rows `text` has at most. Room for them all at once spares moving a list of a
+/// million again and again while it grows.
+pub(super) fn rows_at_most(text: &str) -> usize {
+    let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1;
+    lines.min(limits::LIST_ROWS_MAX)
+}
+
 /// Returns what `wanted` makes of the first row that it wants; rows that are wrong are passed over.
 ///
 /// Cold: for people, who ask where something is written or by whom.

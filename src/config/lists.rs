@@ -103,7 +103,8 @@ impl PartnerList {
     /// # Errors
     /// As [`PartnerList::load`].
     pub fn parse(path: &Path, text: String) -> Result<Self, Report> {
-        let mut list = Self { path: path.to_owned(), rows: Vec::new(), terms: Vec::new() };
+        let rows = Vec::with_capacity(csv::rows_at_most(&text));
+        let mut list = Self { path: path.to_owned(), rows, terms: Vec::new() };
         let mut known: HashMap<RowTerms, u32> = HashMap::new();
         let mut last = 0;
         let problems = csv::read(&text, &PARTNERS, |row| {
@@ -162,7 +163,7 @@ impl BlockedList {
     /// # Errors
     /// As [`PartnerList::load`].
     pub fn parse(path: &Path, text: String) -> Result<Self, Report> {
-        let mut rows = Vec::new();
+        let mut rows = Vec::with_capacity(csv::rows_at_most(&text));
         let problems = csv::read(&text, &BLOCKED, |row| {
             judge_remarks(row)?;
             let domain = row.needed("domain", read_pattern)?;

@@ -69,6 +69,14 @@ fn step_back() {
     }
 }
 
+/// Lets the calling thread be in the way of the shards for a tenth of their cores at most: what it
+/// does is bounded and has somebody waiting for it, but nobody waits for it in microseconds.
+pub(super) fn give_way() {
+    if let Err(error) = poll::epoll::give_way() {
+        tracing::warn!(%error, "the kernel does not let a writer give way to the shards");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,7 @@ pub(super) fn spawn(
     suppressed: impl Fn(u64) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("notes".to_owned()).spawn(move || {
+        super::behind::give_way();
         write(&notes, &suppressed);
     })
 }

@@ -395,6 +395,13 @@ impl Relays {
 }
 
 impl Running {
+    /// Returns the first allocations of the relay, at most [`limits::RELAY_LISTED_MAX`]; none where
+    /// no relay runs.
+    #[must_use]
+    pub fn allocations(&self) -> Vec<Listed> {
+        self.board.relays.handle().map_or_else(Vec::new, |handle| handle.list(0).listed)
+    }
+
     /// Carries out an order for the relay; `who` gave it, for the log.
     pub(super) fn relay(&self, order: &RelayOrder, who: &str) -> Reply {
         let relays = &self.board.relays;

@@ -120,23 +120,81 @@ pub fn pin(core: usize) -> io::Result<()> {
 
 /// Lets the calling thread run only where no other wants to; it cannot come forward again.
 ///
-/// It has the last place in the queue, never takes a core from who runs, and gives its own back
-/// after a tenth of a millisecond: since Linux 6.6 who runs is left alone for its slice even when
-/// somebody with a better place wakes up. Not `SCHED_IDLE`, which a machine under full load would
-/// never let finish.
+/// It has the last place in the queue and never takes a core from who runs. Not `SCHED_IDLE`, which
+/// a machine under full load would never let finish.
 ///
 /// # Errors
 /// The kernel's; none is expected, as anybody may step back.
 pub fn step_back() -> io::Result<()> {
-    const SIZE: libc::c_uint = size_of::<libc::sched_attr>() as libc::c_uint;
+    schedule(libc::SCHED_BATCH, NICE_LAST, 0)
+}
+
+/// Lets the calling thread have a core as soon as something wakes it, at the priority it has.
+///
+/// Since Linux 6.6 who runs is left alone for its slice, and then until the next tick, which is
+/// 4 ms of waiting for a thread that wakes up beside a log writer. Since Linux 6.12 a thread of a
+/// shorter slice is an exception, and so the calling thread gets the shortest that there is.
+/// Kernels before that take no notice.
+///
+/// # Errors
+/// The kernel's; none is expected, as nobody's priority is raised.
+pub fn wake_promptly() -> io::Result<()> {
+    let now = scheduling()?;
+    // A thread of real time waits for nobody's slice.
+    if now.sched_policy != libc::SCHED_OTHER as u32 {
+        return Ok(());
+    }
+    schedule(libc::SCHED_OTHER, now.sched_nice, SLICE_NS)
+}
+
+/// Gives the calling thread a tenth of the weight that it has, for work that others should not
+/// wait for and that must not be left undone either.
+///
+/// Of a core that somebody of the old weight keeps busy it still gets a tenth. Of equal weight it
+/// would be due a half, and whoever has had more than that must wait when it wakes up.
+///
+/// # Errors
+/// The kernel's; none is expected, as anybody may step back.
+pub fn give_way() -> io::Result<()> {
+    let now = scheduling()?;
+    if now.sched_policy != libc::SCHED_OTHER as u32 {
+        return Ok(());
+    }
+    schedule(libc::SCHED_OTHER, (now.sched_nice + NICE_TENTH).min(NICE_LAST), 0)
+}
+
+/// What is added to a nice value for a tenth of the weight: 1.25 to a step (sched(7)).
+const NICE_TENTH: i32 = 10;
+
+/// The last place in the queue.
+const NICE_LAST: i32 = 19;
+
+/// Returns how the calling thread is scheduled.
+fn scheduling() -> io::Result<libc::sched_attr> {
+    // SAFETY: zeros are a valid value of this structure of integers.
+    let mut now: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: thread 0 is the caller; `now` lives through the call, which writes at most as many
+    // bytes as it is told.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, SCHED_ATTR_SIZE, 0_u32) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(now) }
+}
+
+const SCHED_ATTR_SIZE: libc::c_uint = size_of::<libc::sched_attr>() as libc::c_uint;
+
+/// The shortest slice the kernel gives.
+const SLICE_NS: u64 = 100_000;
+
+/// Schedules the calling thread by `policy` and `nice`; a slice of 0 is the kernel's own.
+fn schedule(policy: libc::c_int, nice: i32, slice_ns: u64) -> io::Result<()> {
     let attributes = libc::sched_attr {
-        size: SIZE,
-        sched_policy: libc::SCHED_BATCH as libc::c_uint,
+        size: SCHED_ATTR_SIZE,
+        sched_policy: policy as libc::c_uint,
         sched_flags: 0,
-        sched_nice: 19,
+        sched_nice: nice,
         sched_priority: 0,
         // Of a thread that is not of real time this is the slice; kernels before 6.12 ignore it.
-        sched_runtime: SLICE_NS,
+        sched_runtime: slice_ns,
         sched_deadline: 0,
         sched_period: 0,
     };
@@ -145,9 +203,6 @@ pub fn step_back() -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0_u32) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
-
-/// The shortest slice the kernel gives.
-const SLICE_NS: u64 = 100_000;
 
 /// Lets this process open `wanted` descriptors, as far as its hard limit goes; returns how many it
 /// may open from here on. Never lowers the limit.

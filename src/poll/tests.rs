@@ -210,12 +210,34 @@ fn a_coalescing_wait_brings_company_and_ends_without_it() {
 
 #[test]
 fn a_thread_that_steps_back_has_the_last_place_in_the_queue() {
+    assert_eq!(scheduled_after(epoll::step_back), ("19".to_owned(), "3".to_owned()));
+}
+
+#[test]
+fn a_thread_that_gives_way_goes_ten_places_back_and_no_further_than_the_last() {
+    let (before, policy) = scheduled_after(|| Ok(()));
+    let before: i32 = before.parse().unwrap();
+    let back = (before + 10).min(19).to_string();
+    assert_eq!(scheduled_after(epoll::give_way), (back, policy.clone()));
+    let twice = || epoll::give_way().and_then(|()| epoll::give_way());
+    assert_eq!(scheduled_after(twice), ((before + 20).min(19).to_string(), policy));
+}
+
+#[test]
+fn a_thread_that_wakes_promptly_keeps_its_place() {
+    assert_eq!(scheduled_after(epoll::wake_promptly), scheduled_after(|| Ok(())));
+    let back = || epoll::give_way().and_then(|()| epoll::wake_promptly());
+    assert_eq!(scheduled_after(back), scheduled_after(epoll::give_way));
+}
+
+/// Nice value and policy of a thread that has done this.
+fn scheduled_after(act: impl FnOnce() -> io::Result<()> + Send + 'static) -> (String, String) {
     let thread = std::thread::spawn(|| {
-        epoll::step_back().unwrap();
+        act().unwrap();
         std::fs::read_to_string("/proc/thread-self/stat").unwrap()
     });
     let stat = thread.join().unwrap();
-    // Counted from behind the name, which may hold blanks: nice value and policy (proc(5)).
+    // Counted from behind the name, which may hold blanks (proc(5)).
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split_whitespace().collect();
-    assert_eq!((fields[16], fields[38]), ("19", "3"));
+    (fields[16].to_owned(), fields[38].to_owned())
 }

@@ -137,6 +137,8 @@ impl<C: Core, F: FnOnce(Arc<Snapshot>) -> C> Begin<C, F> {
         if let Some(core) = self.setup.core {
             epoll::pin(core)?;
         }
+        // Where a filter of system calls forbids it, messages wait longer and nothing else happens.
+        let _ = epoll::wake_promptly();
         // The ring belongs to the thread that makes it, so it is made here.
         match self.setup.poller {
             Choice::Epoll => self.run_with(Epoll::new()?),

@@ -42,6 +42,7 @@ fn assert_every_step_is_ok(output: &Output) {
         assert!(!step["decisions"].as_array().unwrap().is_empty(), "unexplained: {step:#}");
     }
     assert_steps_of_xmpp(steps);
+    assert_voices_are_relayed(steps);
     assert_eq!(summary["ok"], true);
     assert_eq!(summary["steps"], steps.len());
     assert!(output.status.success());
@@ -72,6 +73,23 @@ fn assert_steps_of_xmpp(steps: &[Value]) {
     assert!(said(stranger).contains("no XMPP partner is listed"), "{stranger:#}");
 }
 
+/// A second of audio each way goes through a port of each relay, and nothing is lost.
+fn assert_voices_are_relayed(steps: &[Value]) {
+    let with_media: Vec<_> = steps.iter().filter(|step| step["media"].is_object()).collect();
+    let [talk] = with_media[..] else { panic!("one step has media: {with_media:#?}") };
+    assert_eq!(talk["media"]["packets_sent"], 100, "{talk:#}");
+    assert_eq!(talk["media"]["packets_heard"], 100, "{talk:#}");
+    let [p50, p99] = ["delay_p50_us", "delay_p99_us"].map(|key| talk["media"][key].as_u64());
+    assert!(p50.is_some() && p50 <= p99, "{talk:#}");
+    let decisions = talk["decisions"].as_array().unwrap();
+    let edges: Vec<_> = decisions.iter().map(|decision| decision["edge"].as_str()).collect();
+    assert_eq!(edges, [Some("contoso edge"), Some("fabrikam edge")]);
+    for decision in decisions {
+        let sentence = decision["sentence"].as_str().unwrap();
+        assert!(sentence.ends_with("relayed 50 packets to the peer, 50 to the user"), "{sentence}");
+    }
+}
+
 #[test]
 fn every_step_does_what_it_should_over_io_uring_where_there_is_one() {
     assert_every_step_is_ok(&run(&["--json"]));
@@ -91,6 +109,8 @@ fn output_that_is_no_terminal_has_neither_colours_nor_progress() {
     assert!(text.contains("├─ MESSAGE ───────────┼─────────────────────┼────────────────────>│"));
     assert!(text.contains("<─ 403 "));
     assert!(text.contains("├─ auth EXTERNAL ────>│"), "{text}");
+    assert!(text.contains("├─ 50 x RTP ──────────┼─────────────────────┼────────────────────>│"));
+    assert!(text.contains("100 packets sent, 100 heard, 0.0 % lost; delay p50 "), "{text}");
 }
 
 #[test]

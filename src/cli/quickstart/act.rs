@@ -36,6 +36,12 @@ pub(super) enum Act {
     Reinvite,
     /// bob ends the session.
     Bye,
+    /// alice calls bob: each has an address at its own relay, and tells the other.
+    Call,
+    /// Both talk.
+    Voice,
+    /// bob hangs up.
+    HangUp,
     /// A blocked organisation writes to contoso.
     BlockedAtContoso,
     /// And to fabrikam.
@@ -61,7 +67,7 @@ pub(super) enum Act {
 }
 
 /// Every act, in order.
-pub(super) const ACTS: [Act; 21] = [
+pub(super) const ACTS: [Act; 24] = [
     Act::MessageThere,
     Act::MessageBack,
     Act::Subscribe,
@@ -72,6 +78,9 @@ pub(super) const ACTS: [Act; 21] = [
     Act::Typing,
     Act::Reinvite,
     Act::Bye,
+    Act::Call,
+    Act::Voice,
+    Act::HangUp,
     Act::BlockedAtContoso,
     Act::BlockedAtFabrikam,
     Act::BlockedFromInside,
@@ -99,6 +108,9 @@ impl Act {
             Self::Typing => "alice types",
             Self::Reinvite => "alice renews the conversation",
             Self::Bye => "bob leaves the conversation",
+            Self::Call => "alice calls bob, each by an address at its own A/V Edge",
+            Self::Voice => "alice and bob talk for a second",
+            Self::HangUp => "bob hangs up",
             Self::BlockedAtContoso => "mallory@litware.example, blocked, writes to alice",
             Self::BlockedAtFabrikam => "mallory@litware.example, blocked, writes to bob",
             Self::BlockedFromInside => "alice writes to mallory@litware.example, blocked",
@@ -125,6 +137,9 @@ impl Act {
             Self::PresenceChanges => "NOTIFY is answered 200",
             Self::Unsubscribe => "SUBSCRIBE and the last NOTIFY are answered 200",
             Self::Invite | Self::Reinvite => "INVITE is answered 200 and the ACK arrives",
+            Self::Call => "both relays grant a port, and each side is told the other's by SDP",
+            Self::Voice => "every packet of RTP arrives unchanged, from relay to relay",
+            Self::HangUp => "BYE is answered 200 and both relays take their ports back",
             Self::BlockedAtContoso | Self::BlockedAtFabrikam | Self::BlockedFromInside => {
                 "the edge answers 403 and nothing reaches the other side"
             }
@@ -148,6 +163,9 @@ impl Act {
             Self::BlockedAtContoso => vec![pool("litware edge", LITWARE), contoso],
             Self::BlockedAtFabrikam => vec![pool("litware edge", LITWARE), fabrikam],
             Self::BlockedFromInside => vec![pool("alice's pool", ALICE), contoso],
+            Self::Voice => {
+                vec![pool("alice", ALICE), contoso, fabrikam, pool("bob", BOB)]
+            }
             Self::XmppStranger => vec![pool("tailspin server", TAILSPIN), contoso],
             Self::XmppStream
             | Self::XmppMessage

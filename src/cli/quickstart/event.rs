@@ -19,6 +19,10 @@ pub(super) enum Passed {
     Sip(Message),
     /// A first-level element of a stream, or the stream's own.
     Xmpp(Node),
+    /// What a user asks of its relay, or is granted.
+    Relay(String),
+    /// So many packets of RTP, by the relays of both.
+    Rtp(u16),
 }
 
 impl Passed {
@@ -26,14 +30,14 @@ impl Passed {
     pub(super) const fn sip(&self) -> Option<&Message> {
         match self {
             Self::Sip(message) => Some(message),
-            Self::Xmpp(_) => None,
+            Self::Xmpp(_) | Self::Relay(_) | Self::Rtp(_) => None,
         }
     }
 
     /// Returns the element, if it is one.
     pub(super) const fn xmpp(&self) -> Option<&Node> {
         match self {
-            Self::Sip(_) => None,
+            Self::Sip(_) | Self::Relay(_) | Self::Rtp(_) => None,
             Self::Xmpp(node) => Some(node),
         }
     }

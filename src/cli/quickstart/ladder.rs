@@ -88,12 +88,14 @@ pub(super) enum Kind {
     Element,
     /// An element that says what is wrong.
     Error,
+    /// Media, and what is asked of relays.
+    Media,
 }
 
 impl Kind {
     fn tone(self) -> Option<Tone> {
         match self {
-            Self::Request | Self::Element | Self::Response(..200) => None,
+            Self::Request | Self::Element | Self::Media | Self::Response(..200) => None,
             Self::Response(200..300) => Some(Tone::Good),
             Self::Response(_) | Self::Error => Some(Tone::Bad),
         }
@@ -219,11 +221,17 @@ impl Canvas {
     }
 }
 
-/// Tells whether the two are one message seen at two places; no element of a stream is, for there
-/// is one XMPP server in each act.
+/// Tells whether the two are one message seen at two places, or the same media; no element of a
+/// stream is, for there is one XMPP server in each act.
 fn is_same(a: &Passed, b: &Passed) -> bool {
-    let (Some(a), Some(b)) = (a.sip(), b.sip()) else { return false };
-    a.status() == b.status() && a.method() == b.method() && a.transaction() == b.transaction()
+    match (a, b) {
+        (Passed::Sip(a), Passed::Sip(b)) => {
+            let same_kind = a.status() == b.status() && a.method() == b.method();
+            same_kind && a.transaction() == b.transaction()
+        }
+        (Passed::Rtp(_), Passed::Rtp(_)) => true,
+        _ => false,
+    }
 }
 
 /// Returns what is written on the arrow of a message.
@@ -231,6 +239,8 @@ fn label(what: &Passed) -> (String, Kind) {
     match what {
         Passed::Sip(message) => label_of_message(message),
         Passed::Xmpp(node) => label_of_element(node),
+        Passed::Relay(what) => (what.clone(), Kind::Media),
+        Passed::Rtp(packets) => (format!("{packets} x RTP"), Kind::Media),
     }
 }
 

@@ -2,9 +2,10 @@
 //! with what each edge decided about it and why.
 //!
 //! Everything is made for the run and lives on loopback addresses: a certificate authority, a name
-//! server, two edges as [`crate::control`] starts them from configuration files, a small SIP server
-//! behind each, a third organisation that both have blocked, and an XMPP server that one of the two
-//! talks to, through the XMPP proxy and the gateway beside its Access Edge.
+//! server, two edges as [`crate::control`] starts them from configuration files, each with a relay
+//! for media, a small SIP server behind each, a third organisation that both have blocked, and an
+//! XMPP server that one of the two talks to, through the XMPP proxy and the gateway beside its
+//! Access Edge.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -18,13 +19,18 @@ use tokio::sync::mpsc;
 
 use crate::config;
 use crate::control::{self, Options, Running};
+use crate::edge::Severity;
+use crate::edge::av::Traffic;
+use crate::relay::Listed;
 use crate::time::{Clock, Monotonic};
 
 mod act;
+mod call;
 mod chat;
 mod dialog;
 mod event;
 mod ladder;
+mod media;
 mod message;
 mod next_hop;
 mod report;
@@ -32,12 +38,12 @@ mod story;
 mod world;
 mod xmpp_server;
 
-use act::{ACTS, ADATUM, ALICE, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE, TAILSPIN};
+use act::{ACTS, ADATUM, ALICE, Act, BOB, CONTOSO_EDGE, FABRIKAM_EDGE, LITWARE, TAILSPIN};
 use event::Event;
 use ladder::Paint;
 use next_hop::{NextHop, Party};
 use report::{Format, Progress, Reporter};
-use story::{Side, Story, WithCarol};
+use story::{Decision, Side, Story, WithCarol};
 use world::{Authority, Listing, Organisation, Scratch, XmppPartner};
 use xmpp_server::{XmppParty, XmppServer};
 
@@ -181,6 +187,9 @@ impl World {
             seen: Vec::new(),
             subscription: None,
             session: None,
+            relays: [contoso.relay_access(), fabrikam.relay_access()],
+            media: None,
+            voices: None,
             adatum: XmppServer::start(speaker(ADATUM, &adatum)?, listener),
             tailspin: speaker(TAILSPIN, &tailspin)?,
             with_carol: WithCarol::default(),
@@ -193,11 +202,33 @@ impl World {
         let mut failed = Vec::new();
         for (number, act) in ACTS.into_iter().enumerate() {
             reporter.progress(&format!("{}/{}: {}", number + 1, ACTS.len(), act.title()));
-            let step = self.story.perform(act).await;
+            let mut step = self.story.perform(act).await;
+            if act == Act::Voice {
+                step.decisions.extend(self.relayed());
+            }
             failed.extend(step.outcome.is_err().then_some(number + 1));
             reporter.step(number + 1, &step)?;
         }
         Ok(failed)
+    }
+
+    /// Returns what each relay has carried, as it tells an operator.
+    fn relayed(&self) -> Vec<Decision> {
+        let edges = self.edges.iter().zip([CONTOSO_EDGE, FABRIKAM_EDGE]);
+        let told = edges.flat_map(|(running, edge)| {
+            running.allocations().into_iter().map(move |listed| {
+                let Listed { client, ports, traffic, .. } = listed;
+                let port = ports.first().map_or(0, |port| port.port);
+                let Traffic { to_peers, to_client, .. } = traffic;
+                let sentence = format!(
+                    "port {port} of {}: relayed {to_peers} packets to the peer, {to_client} to the \
+                     user",
+                    client.remote
+                );
+                Decision { edge, sentence, severity: Severity::Debug, decision_id: 0 }
+            })
+        });
+        told.collect()
     }
 
     fn metrics(&self) -> Vec<String> {

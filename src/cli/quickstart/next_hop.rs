@@ -60,6 +60,8 @@ struct Shared {
     pending: Mutex<BTreeMap<String, mpsc::UnboundedSender<Message>>>,
     /// Dialogs that were begun from the other side, by Call-ID.
     begun: Mutex<BTreeMap<String, Dialog>>,
+    /// What a call, other than a session of messages, is answered with.
+    call_answer: Mutex<String>,
     serial: AtomicU32,
 }
 
@@ -79,6 +81,7 @@ impl NextHop {
             events,
             pending: Mutex::default(),
             begun: Mutex::default(),
+            call_answer: Mutex::default(),
             serial: AtomicU32::new(0),
         });
         tokio::spawn(Arc::clone(&shared).accept(listener));
@@ -144,6 +147,11 @@ impl NextHop {
     /// Takes the dialog that the other side began with `call_id`.
     pub(super) fn take_begun(&self, call_id: &str) -> Option<Dialog> {
         self.shared.lock(&self.shared.begun).remove(call_id)
+    }
+
+    /// Sets the description that calls are answered with.
+    pub(super) fn answer_calls_with(&self, description: String) {
+        *self.shared.lock(&self.shared.call_answer) = description;
     }
 
     async fn write(&self, request: Message) -> anyhow::Result<()> {
@@ -303,7 +311,11 @@ impl Shared {
             }
             "INVITE" => {
                 ok.add("Contact", &self.contact());
-                ok.set_body("application/sdp", &session_description(&self.party.user));
+                let answer = match request.body.contains("\r\nm=audio ") {
+                    true => self.lock(&self.call_answer).clone(),
+                    false => session_description(&self.party.user),
+                };
+                ok.set_body("application/sdp", &answer);
                 if !in_dialog {
                     answers.push(reply(180, "Ringing"));
                 }

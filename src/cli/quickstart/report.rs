@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::act::ACTS;
 use super::ladder::{Paint, Tone};
+use super::media::Voices;
 use super::story::{Decision, Step};
 use crate::edge::Severity;
 
@@ -132,6 +133,7 @@ fn step_text(number: usize, step: &Step, paint: Paint) -> String {
         let text = format!("{}{times}", decision.sentence);
         lines.push(format!("   {:14} {}", decision.edge, paint.paint(tone, &text)));
     }
+    lines.extend(step.voices.as_ref().map(|voices| format!("   RTP            {}", heard(voices))));
     lines.push(match &step.outcome {
         Ok(()) => {
             let ok = paint.paint(Tone::Good, "ok");
@@ -144,6 +146,21 @@ fn step_text(number: usize, step: &Step, paint: Paint) -> String {
     });
     lines.push(String::new());
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Says what became of media.
+fn heard(voices: &Voices) -> String {
+    let (sent, received) = (voices.sent, voices.received());
+    let (percent, tenths) = (voices.lost_permille() / 10, voices.lost_permille() % 10);
+    let mut text = format!("{sent} packets sent, {received} heard, {percent}.{tenths} % lost");
+    if let (Some(p50), Some(p99)) = (voices.delay_us(50), voices.delay_us(99)) {
+        text += &format!("; delay p50 {}, p99 {}", milliseconds(p50), milliseconds(p99));
+    }
+    text
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:03} ms", microseconds / 1_000, microseconds % 1_000)
 }
 
 /// Puts what an edge said several times into one line.
@@ -191,8 +208,18 @@ fn step_json(number: usize, step: &Step) -> Value {
         "ok": step.outcome.is_ok(),
         "failure": step.outcome.as_ref().err().map(|error| format!("{error:#}")),
         "ms": step.took_ms,
+        "media": step.voices.as_ref().map(media_json),
         "messages": messages.collect::<Vec<_>>(),
         "decisions": decisions.collect::<Vec<_>>(),
+    })
+}
+
+fn media_json(voices: &Voices) -> Value {
+    json!({
+        "packets_sent": voices.sent,
+        "packets_heard": voices.received(),
+        "delay_p50_us": voices.delay_us(50),
+        "delay_p99_us": voices.delay_us(99),
     })
 }
 
@@ -209,7 +236,7 @@ mod tests {
             decision_id: 0,
         };
         let decisions = vec![decision.clone(), decision];
-        Step { act: Act::Bye, outcome, arrows: Vec::new(), decisions, took_ms: 3 }
+        Step { act: Act::Bye, outcome, arrows: Vec::new(), decisions, took_ms: 3, voices: None }
     }
 
     #[test]
@@ -229,9 +256,9 @@ mod tests {
     #[test]
     fn the_summary_names_the_steps_that_failed() {
         let text = summary_text(&[2, 10], 1234, Paint::Plain);
-        assert_eq!(text, "2 of 21 steps failed: 2, 10 (1.23 s).\n");
+        assert_eq!(text, "2 of 24 steps failed: 2, 10 (1.23 s).\n");
         let text = summary_text(&[], 90, Paint::Plain);
-        assert_eq!(text, "All 21 steps did what they should (0.09 s).\n");
+        assert_eq!(text, "All 24 steps did what they should (0.09 s).\n");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, UdpSocket};
 
+use super::media::RelayAccess;
 use crate::time::Clock;
 
 /// How long the certificates are good; the run takes seconds, `--keep` perhaps a working day.
@@ -31,6 +32,9 @@ const RECORD_TTL_S: u32 = 60;
 /// How long the name server waits for a question on a TCP connection.
 const DNS_TCP_TIMEOUT: Duration = Duration::from_secs(5);
 const DNS_TCP_RESPONSE_BYTES: usize = 4096;
+/// Relayed ports, below those that the kernel chooses from for others.
+const RELAYED_PORTS_FIRST: u16 = 20_000;
+const RELAYED_PORTS: u16 = 64;
 
 /// A directory of one's own, removed with everything in it when dropped.
 pub(super) struct Scratch(PathBuf);
@@ -38,10 +42,7 @@ pub(super) struct Scratch(PathBuf);
 impl Scratch {
     /// Makes a directory that only this user may enter.
     pub(super) fn create() -> anyhow::Result<Self> {
-        let mut random = [0; 8];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
-            .map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
-        let name = format!("entente-quickstart-{:016x}", u64::from_ne_bytes(random));
+        let name = format!("entente-quickstart-{}", random_hex()?);
         let path = std::env::temp_dir().join(name);
         fs::DirBuilder::new()
             .mode(0o700)
@@ -175,6 +176,10 @@ pub(super) struct Organisation {
     pub(super) pool: SocketAddr,
     /// Where metrics and health are.
     pub(super) management: SocketAddr,
+    /// Where users inside reach the edge's relay for media.
+    relay: SocketAddr,
+    /// What the relay shares with those who tell users their credentials.
+    relay_secret: String,
     /// Where XMPP is spoken, if it is.
     pub(super) xmpp: Option<Xmpp>,
 }
@@ -225,6 +230,8 @@ impl Organisation {
             internal: at(2, 5061)?,
             pool: at(3, 5061)?,
             management: at(1, 9464)?,
+            relay: free_datagram_address(Ipv4Addr::new(127, 0, network, 2), 3478)?,
+            relay_secret: random_hex()?,
             xmpp: None,
         })
     }
@@ -234,6 +241,12 @@ impl Organisation {
         let at = |host, port| free_address(Ipv4Addr::new(127, 0, network, host), port);
         let (proxy, link, gateway) = (at(1, 5269)?, at(2, 23_456)?, at(4, 5061)?);
         Ok(Self { xmpp: Some(Xmpp { proxy, link, gateway }), ..self })
+    }
+
+    /// Returns how the organisation's user reaches the relay.
+    pub(super) fn relay_access(&self) -> RelayAccess {
+        let (user, secret) = (self.pool.ip(), self.relay_secret.clone());
+        RelayAccess { user, relay: self.relay, secret }
     }
 
     fn zone(&self) -> anyhow::Result<Zone> {
@@ -389,12 +402,36 @@ allow = ["127.0.0.1/32"]
             pool_address = pool.ip(),
             partner_domain = partner.domain,
         );
-        let text = text + &self.xmpp(own)?;
+        let text = text + &self.relay(own)? + &self.xmpp(own)?;
         scratch.write(&format!("{domain}.toml"), &text)
     }
 }
 
 impl Files<'_> {
+    /// Writes the secret of `own`'s relay, and returns what its configuration says of media: users
+    /// inside come in on the inner address, and their peers on the outer one.
+    fn relay(&self, own: &Organisation) -> anyhow::Result<String> {
+        let Organisation { domain, external, relay, relay_secret, .. } = own;
+        let secrets = format!("{domain}-turn-secrets.txt");
+        self.scratch.write(&secrets, &format!("{relay_secret}\n"))?;
+        Ok(format!(
+            r#"
+[av]
+relayed = ["{relayed}"]
+ports_first = {RELAYED_PORTS_FIRST}
+ports_count = {RELAYED_PORTS}
+secrets = "{secrets}"
+poller = "{poller}"
+
+[[av_listener]]
+address = "{relay}"
+side = "internal"
+"#,
+            relayed = external.ip(),
+            poller = self.poller,
+        ))
+    }
+
     /// Issues the certificate for `own`'s XMPP domain, and returns what its configuration says of
     /// XMPP: proxy and gateway run beside the Access Edge, in its process.
     fn xmpp(&self, own: &Organisation) -> anyhow::Result<String> {
@@ -478,6 +515,22 @@ fn free_address(ip: Ipv4Addr, preferred: u16) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("no port is free on {ip}"))
 }
 
+/// The same for datagrams.
+fn free_datagram_address(ip: Ipv4Addr, preferred: u16) -> anyhow::Result<SocketAddr> {
+    std::net::UdpSocket::bind((ip, preferred))
+        .or_else(|_| std::net::UdpSocket::bind((ip, 0)))
+        .and_then(|socket| socket.local_addr())
+        .with_context(|| format!("no port for datagrams is free on {ip}"))
+}
+
+/// Returns random bytes as text, for a name or a secret.
+fn random_hex() -> anyhow::Result<String> {
+    let mut random = [0; 16];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
+        .map_err(|_| anyhow::anyhow!("the kernel gives no random bytes"))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -534,6 +587,7 @@ mod tests {
             assert_eq!(config.partners[0].domain.to_string(), partner.domain);
             assert_eq!(config.blocked[0].domain.to_string(), blocked);
             assert_eq!(config.listeners.len(), listeners);
+            assert_eq!(config.av_listeners.len(), 1);
             assert_eq!(config.runs_gateway(), own.xmpp.is_some());
         }
     }

@@ -89,6 +89,7 @@ pub(super) fn spawn(
     clock: Clock,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("decisions".to_owned()).spawn(move || {
+        super::behind::give_way();
         let mut writer = Writer {
             shared,
             clock,

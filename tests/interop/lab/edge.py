@@ -163,7 +163,7 @@ def reload(world, process, text, number=1):
     world.file(f"entente{number}.toml", text)
     process.signal(HANGUP)
     wait_until("the reload",
-               lambda: metric(world, "entente_control_config_epoch", number=number) > before)
+               lambda: metric(world, "entente_control_config_epoch", number=number) > before, 30)
 
 
 def metric(world, name, labels=(), number=1):

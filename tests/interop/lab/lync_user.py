@@ -133,4 +133,5 @@ def media_of(message):
     return " ".join(kind for kind, port in found if port != "0")
 
 
-LyncAgent(*sys.argv[1:]).run()
+if __name__ == "__main__":
+    LyncAgent(*sys.argv[1:]).run()

@@ -10,6 +10,8 @@ LEAVES = {
     "edge-internal": ("ca", [f"{name}.contoso.example" for name in ("lsedge", "edge1", "edge2")]),
     "pool": ("ca", ["pool.contoso.example"]),
     "fabrikam": ("ca", ["sip.fabrikam.example", "fabrikam.example"]),
+    "fabrikam-internal": ("ca", ["lsedge.fabrikam.example", "edge1.fabrikam.example"]),
+    "fabrikam-pool": ("ca", ["pool.fabrikam.example"]),
     "litware": ("ca", ["sip.litware.example", "litware.example"]),
     "alice": ("ca", ["alice.contoso.example"]),
     "bob": ("ca", ["bob.fabrikam.example"]),

@@ -34,7 +34,9 @@ DELIVERED = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def tell(saw, **what):
-    print(json.dumps({"saw": saw, **{k: v for k, v in what.items() if v is not None}}), flush=True)
+    event = {"saw": saw, **{k: v for k, v in what.items() if v is not None}}
+    sys.stdout.write(json.dumps(event) + "\n")  # at once, for agents of several threads
+    sys.stdout.flush()
 
 
 def token():
@@ -86,6 +88,8 @@ class Dialog:
 
 
 class Agent:
+    transport = "UDP"
+
     def __init__(self, aor, address, port, registrar):
         self.aor, self.address, self.port = aor, address, int(port)
         self.registrar = (registrar, 5060)
@@ -113,12 +117,13 @@ class Agent:
             identity = [f"From: <sip:{self.aor}>;tag={tag or token()}", f"To: <sip:{to}>",
                         f"Call-ID: {token()}@{self.address}", f"CSeq: 1 {method}"]
         lines = [f"{method} {uri} SIP/2.0",
-                 f"Via: SIP/2.0/UDP {self.address}:{self.port};branch={branch};rport",
+                 f"Via: SIP/2.0/{self.transport} {self.address}:{self.port};branch={branch};rport",
                  "Max-Forwards: 70", *identity, f"Contact: {self.contact}", *headers,
                  f"Content-Length: {len(body)}"]
         data = (CRLF.join(lines) + CRLF * 2).encode() + body
         if method != "ACK":
-            self.pending[branch] = [data, method, to, time.monotonic() + 0.5, 6]
+            tries = 6 if self.transport == "UDP" else 0
+            self.pending[branch] = [data, method, to, time.monotonic() + 0.5, tries]
         self.socket.sendto(data, self.registrar)
         return Headers(data)
 
@@ -297,6 +302,10 @@ class Agent:
     def invite_answered(self, message, status, to, sent):
         """This kind of agent begins no sessions."""
 
+    def arrivals(self):
+        """What has come, each with its sender."""
+        return [self.socket.recvfrom(65536)]
+
     def run(self):
         self.register()
         waiting = b""
@@ -307,8 +316,7 @@ class Agent:
                 if entry[3] < now and entry[4] > 0:
                     self.socket.sendto(entry[0], self.registrar)
                     entry[3], entry[4] = now + 1, entry[4] - 1
-            if self.socket in ready:
-                data, sender = self.socket.recvfrom(65536)
+            for data, sender in self.arrivals() if self.socket in ready else ():
                 if data.strip():
                     message = Headers(data)
                     if message.start.startswith("SIP/2.0"):

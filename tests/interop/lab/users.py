@@ -48,7 +48,8 @@ class User:
         try:
             return wait_until(f"{self.process.name} to see {kind} {what}", found, seconds)
         except Failed as why:
-            raise Failed(f"{why}; the last it saw: {self.events()[-3:]}") from None
+            last = [str(event)[:300] for event in self.events()[-3:]]
+            raise Failed(f"{why}; the last it saw: {last}") from None
 
     def never_saw(self, kind, since=0, **what):
         """None of what was seen so far is that."""
@@ -62,8 +63,14 @@ class User:
         self.process.child.wait(5)
 
 
-def _start(world, where, name, argv):
-    return User(world.spawn(where, name, argv, stdin=subprocess.PIPE))
+def _start(world, where, name, argv, env=None):
+    return User(world.spawn(where, name, argv, stdin=subprocess.PIPE, env=env))
+
+
+def script(world, where, name, kind, *argv, env=None):
+    """Starts a user whose script in `lab` is `kind`."""
+    path = os.path.join(INTEROP, "lab", f"{kind}.py")
+    return _start(world, where, name, [PYTHON, path, *argv], env)
 
 
 def xmpp_user(world, server, name):
@@ -78,12 +85,13 @@ def xmpp_user(world, server, name):
 
 
 def sip_user(world, name, where="pool-users", registrar="pool", domain="contoso.example",
-             port=5080, kind="sip_user"):
-    """Registers a SIP user agent with its organisation; `kind` is its script."""
+             port=5080, kind="sip_user", more=()):
+    """Registers a SIP user agent with its organisation; `kind` is its script, `more` what else it
+    is told. `registrar` may be an address."""
     aor = f"{name}@{domain}"
     user = _start(world, where, f"{name}-{where}-{len(world.processes)}", [
         PYTHON, os.path.join(INTEROP, "lab", f"{kind}.py"), aor, ADDRESS[where], str(port),
-        ADDRESS[registrar]])
+        ADDRESS.get(registrar, registrar), *more])
     user.saw("answer", 5, method="REGISTER", status=200)
     user.aor = aor
     return user

@@ -25,6 +25,8 @@ SECOND_EXTERNAL = "198.51.100.11"
 SECOND_INTERNAL = "203.0.113.11"
 BALANCER = "198.51.100.60"
 PUBLIC_DNS = "198.51.100.53"
+# How long what is left at the end of a case has to close its files.
+END_SECONDS = 0.5
 # Every other host: its switch and its address.
 HOSTS = {
     "partner": ("ext0", "198.51.100.20"),
@@ -52,6 +54,15 @@ def sh(*argv, check=True, timeout=20):
     if check and done.returncode != 0:
         raise Failed(f"{' '.join(argv)}: status {done.returncode}: {done.stderr.strip()}")
     return done.stdout
+
+
+def ip(*lines, where=None):
+    """Runs lines of `ip` by one process, in the namespace `where` or in this one."""
+    argv = ["ip", *(["-n", where] if where else []), "-batch", "-"]
+    done = subprocess.run(argv, input="\n".join(lines) + "\n", capture_output=True, text=True,
+                          timeout=20, check=False)
+    if done.returncode != 0:
+        raise Failed(f"ip in {where}: {done.stderr.strip()}")
 
 
 def wait_until(what, condition, seconds=10.0):
@@ -133,18 +144,9 @@ class World:
         sh("mount", "-t", "tmpfs", "none", "/run")
         os.makedirs("/run/netns")
         os.makedirs("/run/lock")  # where the edge locks its addresses, which are this world's alone
-        sh("ip", "link", "set", "lo", "up")
-        for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL]),
-                                  ("int0", [EDGE_INTERNAL, SECOND_INTERNAL])):
-            sh("ip", "link", "add", switch, "type", "bridge")
-            for address in addresses:
-                sh("ip", "addr", "add", f"{address}/24", "dev", switch)
-            sh("ip", "link", "set", switch, "up")
         more = dict(hosts)
         ADDRESS.update({name: address for name, (_, address) in more.items()})
-        for name, (switch, address) in {**HOSTS, **more}.items():
-            self._host(name, switch, address)
-        sh("ip", "-n", "partner", "addr", "add", f"{PUBLIC_DNS}/24", "dev", "eth0")
+        self._wire({**HOSTS, **more})
         self._own_resolver_files()
         # A flow's Record-Route names the node that has the connection, so its name is public too.
         public = [f"host-record=sip.contoso.example,{sip_address}",
@@ -174,17 +176,27 @@ class World:
             self.name_server(host, ["127.0.0.53"], internal)
 
     @staticmethod
-    def _host(name, switch, address):
-        port = f"p-{name}"
-        sh("ip", "netns", "add", name)
-        sh("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
-        sh("ip", "link", "set", port, "master", switch, "up")
-        sh("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-        sh("ip", "-n", name, "link", "set", "eth0", "up")
-        sh("ip", "-n", name, "link", "set", "lo", "up")
-        # Media finds a route, so that user agents go on, and ends at the edge, which forwards none.
-        edge = EDGE_EXTERNAL if switch == "ext0" else EDGE_INTERNAL
-        sh("ip", "-n", name, "route", "add", "default", "via", edge)
+    def _wire(hosts):
+        lines = ["link set lo up"]
+        for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL]),
+                                  ("int0", [EDGE_INTERNAL, SECOND_INTERNAL])):
+            lines += [f"link add {switch} type bridge",
+                      *[f"addr add {address}/24 dev {switch}" for address in addresses],
+                      f"link set {switch} up"]
+        for name, (switch, _) in hosts.items():
+            lines += [f"netns add {name}",
+                      f"link add p-{name} type veth peer name eth0 netns {name}",
+                      f"link set p-{name} master {switch} up"]
+        ip(*lines)
+        for name, (switch, address) in hosts.items():
+            own = [f"addr add {address}/24 dev eth0"]
+            if name == "partner":
+                own.append(f"addr add {PUBLIC_DNS}/24 dev eth0")
+            # Media finds a route, so that user agents go on, and ends at the edge, which forwards
+            # none.
+            edge = EDGE_EXTERNAL if switch == "ext0" else EDGE_INTERNAL
+            ip(*own, "link set eth0 up", "link set lo up", f"route add default via {edge}",
+               where=name)
 
     def _own_resolver_files(self):
         """Every namespace asks its own 127.0.0.53; the machine's files stay as they are."""
@@ -273,9 +285,13 @@ class World:
             print(f"    ok      {rule} ({time.monotonic() - started:.1f} s)", flush=True)
 
     def end(self):
-        """Ends what is left, the youngest first."""
-        for process in reversed(self.processes):
-            process.stop(2)
+        """Ends what is left: all are asked at once, and nobody is waited for who drains."""
+        left = [process for process in self.processes if process.running()]
+        for process in left:
+            process.child.terminate()
+        end = time.monotonic() + END_SECONDS
+        for process in reversed(left):
+            process.stop(max(0.0, end - time.monotonic()))
 
 
 def expect(condition, words):

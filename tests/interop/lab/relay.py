@@ -1,0 +1,55 @@
+"""The A/V Edge: its sections of a configuration, and the credentials that its users are told."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+from lab import edge
+from lab.world import EDGE
+
+SECRET = "a-secret-shared-with-an-issuer"
+
+
+def sections(world, external, internal, streams_at=443):
+    """The A/V Edge at these two addresses: UDP at 3478, and streams at another port."""
+    secrets = world.file("turn-secrets.txt", SECRET + "\n")
+    sides = "".join(f"""
+[[av_listener]]
+address = "{address}:3478"
+side = "{side}"
+[[av_listener]]
+address = "{address}:{streams_at}"
+transport = "tcp"
+identity = "{side}"
+side = "{side}"
+""" for side, address in (("external", external), ("internal", internal)))
+    return f"""
+[av]
+relayed = ["{external}"]
+secrets = "{secrets}"
+poller = "{world.poller}"
+{sides}"""
+
+
+def start(world, number=1, streams_at=443, **how):
+    """Starts an edge of the pool with a relay and an admin socket."""
+    av = sections(world, edge.EXTERNAL[number], edge.INTERNAL[number], streams_at)
+    text = edge.configuration(world, number, more=av, **how)
+    socket = f'[management]\nsocket = "{world.folder}/admin{number}.sock"'
+    return edge.start(world, number, text=text.replace("[management]", socket))
+
+
+def credentials(user):
+    """A username and its password for the next hour, by the TURN REST convention."""
+    username = f"{int(time.time()) + 3600}:{user}"
+    mac = hmac.new(SECRET.encode(), username.encode(), hashlib.sha1)
+    return username, base64.b64encode(mac.digest()).decode()
+
+
+def allocations(world, number=1):
+    """The relay's allocations as an operator lists them."""
+    done = world.run(EDGE, [edge.BINARY, "ctl", "--socket", f"{world.folder}/admin{number}.sock",
+                            "--json", "relay", "list"])
+    return json.loads(done.stdout)["listed"]

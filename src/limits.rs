@@ -318,10 +318,24 @@ pub const TURN_SOURCES: usize = 4_096;
 /// Bytes of a datagram that is relayed: above any path's MTU but those of jumbo frames that were
 /// put together again; longer ones are dropped and counted.
 pub const RELAY_DATAGRAM_BYTES_MAX: usize = 4_096;
-/// Slots that one thread receives into between two flushes, 4.3 KB each.
+/// Bytes that the kernel hands over as one: a train of datagrams (UDP GRO) is at most so long.
+pub const RELAY_TRAIN_BYTES_MAX: usize = 65_536;
+/// Datagrams of one train: twice what a card's driver joins (64), as much as the kernel's own
+/// senders make. A longer one is dropped and counted.
+pub const RELAY_TRAIN_MAX: usize = 128;
+/// Datagrams that are sent as one (UDP GSO): what every kernel that can takes.
+pub const RELAY_GSO_MAX: usize = 64;
+/// Bytes that are sent as one; with their headers the kernel puts no more than 65,520 together.
+pub const RELAY_GSO_BYTES_MAX: usize = 65_400;
+/// Longest datagram that is sent as part of a train: with the headers of IPv6 and UDP it fits the
+/// Ethernet's 1,500 bytes. A longer one might have to be cut by IP, which a train's cannot.
+pub const RELAY_GSO_DATAGRAM_BYTES_MAX: usize = 1_452;
+/// Slots that one thread receives into between two flushes by epoll, 66 KB of addresses each, of
+/// which a datagram uses 8 KB at most and only a train all: 2 MB, under video 16 MB.
 pub const RELAY_SLOTS: usize = 256;
-/// Slots that a relay's ring is lent, 4.3 KB each: what comes while a turn is served.
-pub const RELAY_LENT_SLOTS: usize = 1_024;
+/// Slots that a relay's ring is lent, for what comes while a turn is served: 4 MB, under video
+/// 32 MB.
+pub const RELAY_LENT_SLOTS: usize = 512;
 /// Batches of [`RELAY_SLOTS`] completions served in one turn of a relay's ring.
 pub const RELAY_BATCHES_PER_TURN: usize = 4;
 /// Datagrams served from one socket in one turn; the rest waits in the socket.
@@ -330,6 +344,8 @@ pub const RELAY_DATAGRAMS_PER_TURN_MAX: usize = 256;
 pub const RELAY_FIRST_BATCH: usize = 4;
 /// Datagrams asked for in one call.
 pub const RELAY_BATCH_MAX: usize = 64;
+/// Relayed ports tried for one allocation before 508: other programs of this machine have some.
+pub const RELAY_PORT_TRIES_MAX: usize = 8;
 /// Bytes a listener's socket may hold each way; 20 ms of 150,000 packets a second.
 pub const RELAY_LISTENER_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// A message on a client's stream: channel data of a datagram that no path carries whole, and room

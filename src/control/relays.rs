@@ -53,6 +53,7 @@ fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::S
         company_us: av.coalesce_us as u32,
         dscp: av.dscp,
         link_kbit_s: av.link_kbit_s,
+        trains: relay::Trains::Auto,
     };
     let tls = tls_servers(config, material);
     let listen = config.av_listeners.iter().zip(tls).map(|(listener, tls)| relay::Listen {
@@ -214,7 +215,7 @@ impl Relays {
         let handle = handle.context("the A/V Edge cannot start")?;
         let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
         let (listeners, path) = (listeners.join(", "), handle.poller());
-        tracing::info!(listeners, path, "the A/V Edge serves");
+        tracing::info!(listeners, path, trains = handle.trains(), "the A/V Edge serves");
         *self.held() = Some(Arc::new(handle));
         Ok(())
     }
@@ -284,6 +285,7 @@ impl Relays {
         json!({
             "listeners": handle.listeners().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "path": handle.poller(),
+            "trains": handle.trains(),
             "allocations": observed.allocations,
             "free_ports": observed.free_ports,
             "users": observed.users,

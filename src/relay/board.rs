@@ -10,10 +10,14 @@ use crate::edge::av::{Classes, Counters, Outlook};
 pub struct Tally {
     /// Datagrams that came.
     pub received: u64,
+    /// Of these, in trains that were judged as one.
+    pub received_in_trains: u64,
     /// Datagrams that were longer than a slot.
     pub oversized: u64,
     /// Datagrams that the kernel took.
     pub sent: u64,
+    /// Of these, in trains.
+    pub sent_in_trains: u64,
     /// Datagrams lost because a socket's buffer was full.
     pub full: u64,
     /// Datagrams that the kernel refused.

@@ -137,7 +137,7 @@ impl Served {
             Step::Drop(_) => {}
             Step::Answer => self.answer(number, &client),
             Step::Open(carrier) => {
-                self.open_as(now, carrier);
+                self.open(now, carrier);
                 self.answer(number, &client);
             }
             Step::Connect { connection, port, peer } => self.connect(now, connection, port, peer),

@@ -14,7 +14,8 @@
 //! One thread owns one core, its sockets and its memory; nobody else waits for it and it waits for
 //! nobody. Orders come by a bounded box with a bell, counters leave once a second. A datagram is
 //! received into a slot, its payload stays where it is, and what goes before it is written into
-//! the room that the slot has there: no packet is copied or costs an allocation.
+//! the room that the slot has there: no packet is copied or costs an allocation. A train, datagrams
+//! of one flow that came together, is judged and sent as one where all of it is alike.
 
 mod board;
 mod frames;
@@ -36,4 +37,4 @@ mod stream;
 mod streams;
 
 pub use board::{Observed, Tally};
-pub use spawn::{Handle, Listed, Listen, Listing, Settings, Setup, StartError, spawn};
+pub use spawn::{Handle, Listed, Listen, Listing, Settings, Setup, StartError, Trains, spawn};

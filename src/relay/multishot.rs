@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::frames::Left;
-use super::plane::{BELL, Plane, Woken, send};
-use super::ring::slots::{Piece, Slots};
+use super::plane::{self, BELL, Judged, Outgoing, Plane, Woken};
+use super::ring::slots::Slots;
 use super::ring::uring::{Came, Ring, Watch};
-use super::serve::{Arrived, Change, Served};
+use super::serve::{Change, Served};
 use crate::limits;
 use crate::poll::{Interest, Token, Wait, bits};
 use crate::time::{Clock, Now};
@@ -19,7 +19,7 @@ pub(super) struct Multishot {
     came: Vec<Came>,
     /// Slots that are ours until what is in them has been sent.
     held: Vec<u16>,
-    waiting: Vec<Piece>,
+    outgoing: Outgoing,
     /// Streams that had more than one turn serves.
     again: Vec<Token>,
     /// Whether completions are left.
@@ -34,7 +34,7 @@ impl Multishot {
             ring,
             came: Vec::with_capacity(Slots::COUNT),
             held: Vec::with_capacity(Slots::COUNT),
-            waiting: Vec::with_capacity(Slots::COUNT),
+            outgoing: Outgoing::new(),
             again: Vec::new(),
             left: false,
         };
@@ -81,16 +81,15 @@ impl Multishot {
             served.tally.oversized += 1;
             return Ok(());
         };
-        let arrived = Arrived {
-            socket,
-            from: received.from,
-            slot: self.ring.slots().slot_mut(usize::from(number)),
-            number,
-            length: received.length,
-        };
-        if let Some(mut piece) = served.datagram(now, arrived) {
-            piece.order = self.held.len() as u32;
-            self.waiting.push(piece);
+        let came = plane::Came { socket, slot: number, received };
+        let slots = self.ring.slots();
+        if let Judged::InParts(parts) = self.outgoing.judge(now, came, slots, served) {
+            for part in 0..parts {
+                self.outgoing.judge_part(now, came, part, self.ring.slots(), served);
+                if served.has_changes() {
+                    self.change(served)?;
+                }
+            }
         }
         if served.has_changes() { self.change(served) } else { Ok(()) }
     }
@@ -106,7 +105,7 @@ impl Multishot {
     /// Takes notice of sockets that were opened or are to go.
     fn change(&mut self, served: &mut Served) -> io::Result<()> {
         // What is under way by a socket leaves before it is closed.
-        send(self.ring.slots(), &mut self.waiting, served);
+        self.outgoing.send(self.ring.slots(), served);
         while let Some(change) = served.next_change() {
             match change {
                 Change::Opened(number) => self.watch(served, number)?,
@@ -134,7 +133,7 @@ impl Multishot {
 
     /// Sends what waits, and lends its slots again.
     fn flush(&mut self, served: &mut Served) -> io::Result<()> {
-        send(self.ring.slots(), &mut self.waiting, served);
+        self.outgoing.send(self.ring.slots(), served);
         for slot in self.held.drain(..) {
             self.ring.give(slot);
         }

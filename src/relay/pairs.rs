@@ -8,11 +8,13 @@
 use std::io::{self, Read as _};
 use std::net::Shutdown;
 
+use smallvec::SmallVec;
+
 use super::frames::{Left, READ_BYTES};
 use super::peers::{Named, Stage};
 use super::serve::{Change, Served};
 use super::streams::Half;
-use crate::edge::av::{Carrier, Connected, ConnectionId, Direction, Opened, RelayPort};
+use crate::edge::av::{Connected, ConnectionId, Direction, RelayPort};
 use crate::limits;
 use crate::poll::Token;
 use crate::time::Now;
@@ -36,36 +38,21 @@ enum Passed {
 const READS_PER_TURN: usize = limits::READ_BYTES_PER_TURN_MAX / READ_BYTES;
 
 impl Served {
-    /// Opens a listener for each port, or none.
-    pub(super) fn open_doors(&mut self, now: Now, ports: &[RelayPort]) {
-        let mut opened = Vec::new();
-        for port in ports {
+    /// Opens a listener for each port that the core asks for, or none.
+    pub(super) fn open_doors(&mut self) -> Result<SmallVec<[Change; 2]>, (RelayPort, io::Error)> {
+        let mut opened: SmallVec<[Token; 2]> = SmallVec::new();
+        for port in &self.out.opens {
             match self.streams.peers.open_port(*port) {
                 Ok(token) => opened.push(token),
                 Err(error) => {
-                    self.tally.unopened += 1;
-                    tracing::debug!(%error, port = port.port, "a relayed port cannot be opened");
                     for token in opened {
                         self.streams.peers.close(token);
                     }
-                    self.relay.opened(now, Opened::Failed, &mut self.out);
-                    return;
+                    return Err((*port, error));
                 }
             }
         }
-        self.changes.extend(opened.into_iter().map(Change::StreamOpened));
-        self.relay.opened(now, Opened::All, &mut self.out);
-    }
-
-    /// Opens what the core asks for, and lets it answer.
-    pub(super) fn open_as(&mut self, now: Now, carrier: Carrier) {
-        match carrier {
-            Carrier::Udp => self.open(now),
-            Carrier::Tcp => {
-                let ports = std::mem::take(&mut self.out.opens);
-                self.open_doors(now, &ports);
-            }
-        }
+        Ok(opened.into_iter().map(Change::StreamOpened).collect())
     }
 
     /// Begins to connect to a peer.

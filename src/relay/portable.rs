@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::frames::Left;
-use super::plane::{BELL, Plane, Woken, send};
-use super::ring::slots::{Piece, Slots};
-use super::serve::{Arrived, Change, Served};
+use super::plane::{BELL, Came, Judged, Outgoing, Plane, Woken};
+use super::ring::slots::Slots;
+use super::ring::trains::Trains;
+use super::serve::{Change, Served};
 use crate::limits;
 use crate::poll::{Interest, Poller, Ready, Token, Wait};
 use crate::time::{Clock, Now};
@@ -18,7 +19,7 @@ pub(super) struct Portable<P> {
     slots: Slots,
     /// Slots in use, from the first one on.
     used: usize,
-    waiting: Vec<Piece>,
+    outgoing: Outgoing,
     ready: Vec<Ready>,
     /// Sockets that had more than one turn serves.
     again: Vec<Token>,
@@ -26,13 +27,18 @@ pub(super) struct Portable<P> {
 
 impl<P: Poller> Portable<P> {
     /// Watches the bell and every socket of `served`.
-    pub(super) fn new(mut poller: P, bell: RawFd, served: &Served) -> io::Result<Self> {
+    pub(super) fn new(
+        mut poller: P,
+        bell: RawFd,
+        served: &Served,
+        trains: Trains,
+    ) -> io::Result<Self> {
         poller.add(bell, BELL, Interest::Read)?;
         let mut plane = Self {
             poller,
-            slots: Slots::new(Slots::COUNT),
+            slots: Slots::new(Slots::COUNT, trains),
             used: 0,
-            waiting: Vec::with_capacity(Slots::COUNT),
+            outgoing: Outgoing::new(),
             ready: Vec::new(),
             again: Vec::new(),
         };
@@ -101,15 +107,15 @@ impl<P: Poller> Portable<P> {
             served.tally.oversized += 1;
             return Ok(());
         };
-        let arrived = Arrived {
-            socket,
-            from: received.from,
-            slot: self.slots.slot_mut(number),
-            number: number as u16,
-            length: received.length,
-        };
-        let piece = served.datagram(now, arrived);
-        self.waiting.extend(piece);
+        let came = Came { socket, slot: number as u16, received };
+        if let Judged::InParts(parts) = self.outgoing.judge(now, came, &mut self.slots, served) {
+            for part in 0..parts {
+                self.outgoing.judge_part(now, came, part, &mut self.slots, served);
+                if served.has_changes() {
+                    self.change(served)?;
+                }
+            }
+        }
         if served.has_changes() { self.change(served) } else { Ok(()) }
     }
 
@@ -158,7 +164,7 @@ impl<P: Poller> Portable<P> {
     }
 
     fn send(&mut self, served: &mut Served) {
-        send(&mut self.slots, &mut self.waiting, served);
+        self.outgoing.send(&mut self.slots, served);
     }
 }
 

@@ -1,15 +1,21 @@
 //! One thread's core and sockets, and what becomes of each datagram.
 
+use std::io;
 use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
 use super::board::Tally;
 use super::frames::READ_BYTES;
-use super::ring::slots::{HEADROOM_BYTES, Piece};
+use super::ring::sends::{self, Piece};
+use super::ring::slots::HEADROOM_BYTES;
 use super::sockets::{Sockets, Use};
 use super::streams::Streams;
-use crate::edge::av::{Around, Arrival, Client, Opened, Output, Relay, RelayPort, Step, Transport};
+use crate::edge::av::{
+    Another, Around, Arrival, Carrier, Client, Opened, Output, Relay, RelayPort, Step, Toward,
+    Train, Transport,
+};
+use crate::limits;
 use crate::poll::Token;
 use crate::time::Now;
 
@@ -113,7 +119,7 @@ impl Served {
             Step::Drop(_) => None,
             Step::Answer => Some(Way::Answer),
             Step::Open(carrier) => {
-                self.open_as(now, carrier);
+                self.open(now, carrier);
                 Some(Way::Answer)
             }
             // What belongs to streams alone.
@@ -132,6 +138,41 @@ impl Served {
         self.write(way?, socket, from, slot, number)
     }
 
+    /// Lets the core judge a train at once; `None` where its datagrams have to be judged one by
+    /// one. Hot: once per train.
+    pub(super) fn train(&mut self, now: Now, arrived: &Arrived<'_>, segment: u16) -> Option<Piece> {
+        let &Arrived { socket, from, ref slot, number, length } = arrived;
+        let bytes = &slot[HEADROOM_BYTES..][..length];
+        let train = Train { bytes, segment: usize::from(segment) };
+        let carried = match self.sockets.of(socket)? {
+            Use::Listener { number, .. } => {
+                let client = Client { listener: number, transport: Transport::Udp, remote: from };
+                self.relay.train_from_client(now, &client, train)?
+            }
+            Use::Port(port) => self.relay.train_from_peer(now, port, from, train)?,
+        };
+        let (via, to, channel) = match carried.to {
+            Toward::Peer { port, peer } => (self.sockets.of_port(port), peer, None),
+            Toward::Client { client, channel } => {
+                let via = self.listeners.get(usize::from(client.listener)).copied().flatten();
+                (via, client.remote, channel)
+            }
+        };
+        let via = via?;
+        self.tally.received += train.count() as u64;
+        self.tally.received_in_trains += train.count() as u64;
+        let shape = sends::Train { segment, skip: carried.skip, channel };
+        Some(Piece {
+            via,
+            order: 0,
+            slot: number,
+            start: HEADROOM_BYTES as u32,
+            length: length as u32,
+            to,
+            train: Some(shape),
+        })
+    }
+
     /// Writes what goes before and behind into the slot.
     fn write(
         &mut self,
@@ -144,10 +185,11 @@ impl Served {
         let piece = |via: u32, to: SocketAddr, start: usize, length: usize| Piece {
             via,
             slot: number,
-            order: u32::from(number),
-            start: start as u16,
-            length: length as u16,
+            order: 0,
+            start: start as u32,
+            length: length as u32,
             to,
+            train: None,
         };
         match way {
             Way::Answer => {
@@ -176,25 +218,46 @@ impl Served {
     }
 
     /// Opens what the core asks for, all of it or nothing, and lets it answer.
-    pub(super) fn open(&mut self, now: Now) {
-        let wanted: SmallVec<[RelayPort; 2]> = SmallVec::from_slice(&self.out.opens);
+    pub(super) fn open(&mut self, now: Now, carrier: Carrier) {
+        for _ in 0..limits::RELAY_PORT_TRIES_MAX {
+            let opened = match carrier {
+                Carrier::Udp => self.open_all(),
+                Carrier::Tcp => self.open_doors(),
+            };
+            let (port, error) = match opened {
+                Ok(opened) => {
+                    self.changes.extend(opened);
+                    self.relay.opened(now, Opened::All, &mut self.out);
+                    return;
+                }
+                Err(failed) => failed,
+            };
+            self.tally.unopened += 1;
+            tracing::debug!(%error, port = port.port, "a relayed port cannot be opened");
+            // Without descriptors another port is no better.
+            if error.kind() != io::ErrorKind::AddrInUse
+                || self.relay.another(now, port, &mut self.out) == Another::None
+            {
+                break;
+            }
+        }
+        self.relay.opened(now, Opened::Failed, &mut self.out);
+    }
+
+    fn open_all(&mut self) -> Result<SmallVec<[Change; 2]>, (RelayPort, io::Error)> {
         let mut opened: SmallVec<[u32; 2]> = SmallVec::new();
-        for port in wanted {
-            match self.sockets.open_port(port) {
+        for port in &self.out.opens {
+            match self.sockets.open_port(*port) {
                 Ok(number) => opened.push(number),
                 Err(error) => {
-                    self.tally.unopened += 1;
-                    tracing::debug!(%error, port = port.port, "a relayed port cannot be opened");
-                    for number in opened.drain(..) {
+                    for number in opened {
                         self.sockets.close(number);
                     }
-                    self.relay.opened(now, Opened::Failed, &mut self.out);
-                    return;
+                    return Err((*port, error));
                 }
             }
         }
-        self.changes.extend(opened.iter().map(|number| Change::Opened(*number)));
-        self.relay.opened(now, Opened::All, &mut self.out);
+        Ok(opened.into_iter().map(Change::Opened).collect())
     }
 
     /// Notes what the core has let go of, and tells clients what it has to tell.

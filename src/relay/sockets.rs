@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
 
+use super::ring::trains::{self, Trains};
 use crate::edge::av::{RelayPort, RelayedAddress};
 use crate::limits;
 use crate::poll::Token;
@@ -40,19 +41,27 @@ pub(super) struct Sockets {
     /// 256 KiB an address.
     ports: Vec<Box<[u32]>>,
     relayed: Vec<RelayedAddress>,
-    dscp: u8,
+    how: How,
     generation: u32,
+}
+
+/// What every socket for datagrams has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// How its datagrams are marked.
+    pub(super) dscp: u8,
+    /// Whether trains come as one, or as their datagrams.
+    pub(super) trains: Trains,
 }
 
 /// No socket.
 const NONE: u32 = u32::MAX;
 
 impl Sockets {
-    /// Returns no sockets yet; those of ports will be bound to the addresses of `relayed` and
-    /// marked with `dscp`.
-    pub(super) fn new(relayed: Vec<RelayedAddress>, dscp: u8) -> Self {
+    /// Returns no sockets yet; those of ports will be bound to the addresses of `relayed`.
+    pub(super) fn new(relayed: Vec<RelayedAddress>, how: How) -> Self {
         let ports = relayed.iter().map(|_| vec![NONE; 1 << 16].into()).collect();
-        Self { open: Slab::new(), ports, relayed, dscp, generation: 0 }
+        Self { open: Slab::new(), ports, relayed, how, generation: 0 }
     }
 
     /// Takes a listener's socket.
@@ -71,7 +80,7 @@ impl Sockets {
     /// The kernel's: the port is somebody else's, no descriptor is left, the address is not here.
     pub(super) fn open_port(&mut self, port: RelayPort) -> io::Result<u32> {
         let address = SocketAddr::new(self.relayed[usize::from(port.address)].bound, port.port);
-        let socket = bind(address, self.dscp)?;
+        let socket = bind(address, self.how)?;
         let number = self.insert(socket, Use::Port(port));
         let place = &mut self.ports[usize::from(port.address)][usize::from(port.port)];
         assert_eq!(*place, NONE, "a port is opened once");
@@ -137,20 +146,23 @@ const GENERATION_MAX: u32 = 0x1fff_ffff;
 
 /// Makes a socket for datagrams. Nobody else may have the address: a second edge on one machine is
 /// an error, not half of the traffic.
-fn bind(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
+fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
     let domain = socket2::Domain::for_address(address);
     let kind = socket2::Type::DGRAM.nonblocking().cloexec();
     let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if dscp > 0 {
-        let marks = u32::from(dscp) << 2;
+    if how.dscp > 0 {
+        let marks = u32::from(how.dscp) << 2;
         if address.is_ipv6() {
             socket.set_tclass_v6(marks)?;
         } else {
             socket.set_tos_v4(marks)?;
         }
+    }
+    if how.trains.come {
+        trains::take(socket.as_raw_fd())?;
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
@@ -160,8 +172,8 @@ fn bind(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn bind_listener(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
-    let socket = bind(address, dscp)?;
+pub(super) fn bind_listener(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
+    let socket = bind(address, how)?;
     let options = socket2::SockRef::from(&socket);
     // The kernel gives what net.core.rmem_max allows.
     options.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;

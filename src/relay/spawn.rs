@@ -12,9 +12,10 @@ use super::board::{Board, Observed};
 use super::multishot::Multishot;
 use super::plane::{Plane, Woken};
 use super::portable::Portable;
+use super::ring::trains::Trains as Known;
 use super::ring::uring::Ring;
 use super::serve::Served;
-use super::sockets::{self, Sockets};
+use super::sockets::{self, How, Sockets};
 use super::streams::{Door, Streams};
 use crate::edge::av::{
     self, Admission, Client, Credentials, Forecast, Peers, Ports, Quotas, Relay, RelayPort,
@@ -61,11 +62,30 @@ pub struct Settings {
     pub dscp: u8,
     /// Kilobits a second that the link carries, for forecasts.
     pub link_kbit_s: Option<u64>,
+    /// Whether datagrams of one flow that come together are moved as one.
+    pub trains: Trains,
+}
+
+/// Whether datagrams of one flow that come together are moved as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trains {
+    /// Where the kernel can (UDP GRO and GSO).
+    #[default]
+    Auto,
+    /// Never.
+    Never,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { core: None, poller: Choice::Auto, company_us: 0, dscp: 0, link_kbit_s: None }
+        Self {
+            core: None,
+            poller: Choice::Auto,
+            company_us: 0,
+            dscp: 0,
+            link_kbit_s: None,
+            trains: Trains::Auto,
+        }
     }
 }
 
@@ -138,6 +158,7 @@ pub struct Handle {
     waker: Arc<Waker>,
     board: Arc<Board>,
     poller: &'static str,
+    trains: Known,
     listeners: Vec<SocketAddr>,
 }
 
@@ -154,7 +175,12 @@ impl fmt::Debug for Handle {
 pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let Setup { mut core, listen, settings } = setup;
     assert_eq!(core.listeners.len(), listen.len(), "each listener has its socket");
-    let mut sockets = Sockets::new(core.relayed.clone(), settings.dscp);
+    let trains = match settings.trains {
+        Trains::Auto => Known::detect(),
+        Trains::Never => Known::NEVER,
+    };
+    let how = How { dscp: settings.dscp, trains };
+    let mut sockets = Sockets::new(core.relayed.clone(), how);
     let mut numbers = Vec::with_capacity(listen.len());
     let mut listeners = Vec::with_capacity(listen.len());
     let mut doors = Vec::new();
@@ -169,7 +195,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         };
         let bound = match listen.transport {
             Transport::Udp => {
-                let socket = sockets::bind_listener(address, settings.dscp).map_err(failed)?;
+                let socket = sockets::bind_listener(address, how).map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?;
                 let addressed = addressed(of, bound);
                 numbers.push(Some(sockets.listener(socket, place as u16, addressed)));
@@ -208,6 +234,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let begin = Begin {
         served,
         settings,
+        trains,
         clock,
         inbox,
         waker: Arc::clone(&waker),
@@ -219,7 +246,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let began = starting.recv();
     let poller = began.unwrap_or_else(|_| Err(io::Error::other("it ended at once")));
     let poller = poller.map_err(StartError::Thread)?;
-    Ok(Handle { thread: Some(thread), orders, waker, board, poller, listeners })
+    Ok(Handle { thread: Some(thread), orders, waker, board, poller, trains, listeners })
 }
 
 impl Handle {
@@ -233,6 +260,12 @@ impl Handle {
     #[must_use]
     pub const fn poller(&self) -> &'static str {
         self.poller
+    }
+
+    /// Returns how trains of datagrams are moved: by what of the kernel, or not.
+    #[must_use]
+    pub const fn trains(&self) -> &'static str {
+        self.trains.name()
     }
 
     /// Returns how the thread was at most a second ago.
@@ -314,6 +347,7 @@ impl Drop for Handle {
 struct Begin {
     served: Served,
     settings: Settings,
+    trains: Known,
     clock: Clock,
     inbox: Receiver<Order>,
     waker: Arc<Waker>,
@@ -329,12 +363,13 @@ impl Begin {
         // A ring belongs to the thread that makes it, so it is made here.
         let chosen = self.settings.poller;
         let bell = self.waker.fd();
-        match pinned.and_then(|()| choose(chosen)) {
+        match pinned.and_then(|()| choose(chosen, self.trains)) {
             Ok(Chosen::Ring(ring)) => match Multishot::new(ring, bell, &self.served) {
                 Ok(plane) => self.run_with(plane),
                 Err(error) => drop(self.started.send(Err(error))),
             },
-            Ok(Chosen::Epoll(epoll)) => match Portable::new(epoll, bell, &self.served) {
+            Ok(Chosen::Epoll(epoll)) => match Portable::new(epoll, bell, &self.served, self.trains)
+            {
                 Ok(plane) => self.run_with(plane),
                 Err(error) => drop(self.started.send(Err(error))),
             },
@@ -343,7 +378,7 @@ impl Begin {
     }
 
     fn run_with<P: Plane>(self, plane: P) {
-        let Self { served, settings, clock, inbox, waker, board, started } = self;
+        let Self { served, settings, clock, inbox, waker, board, started, .. } = self;
         let _ = started.send(Ok(plane.name()));
         let published = clock.now().monotonic;
         let forecast = Forecast::default();
@@ -358,11 +393,13 @@ enum Chosen {
     Epoll(Epoll),
 }
 
-fn choose(choice: Choice) -> io::Result<Chosen> {
+fn choose(choice: Choice, trains: Known) -> io::Result<Chosen> {
     match choice {
         Choice::Epoll => Epoll::new().map(Chosen::Epoll),
-        Choice::IoUring => Ring::new().map(Chosen::Ring),
-        Choice::Auto => Ring::new().map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll)),
+        Choice::IoUring => Ring::new(trains).map(Chosen::Ring),
+        Choice::Auto => {
+            Ring::new(trains).map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll))
+        }
     }
 }
 

@@ -44,7 +44,7 @@ section! {
         }
         /// The lowest relayed port, where each allocation has one of its own.
         ports_first: u16 = integer(1_024, 65_535), default("50000"), Restart {
-            beyond: "a port that another program has is refused to the client with 508",
+            beyond: "in place of a port that another program has others are tried; after eight: 508",
             example: "50000",
             see: ["av.ports_count", "av.shared_ports"],
         }

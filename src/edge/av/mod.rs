@@ -13,7 +13,9 @@
 
 mod accounts;
 mod allocation;
+mod another;
 mod bucket;
+mod chunks;
 mod connections;
 mod counters;
 mod credential;
@@ -28,6 +30,7 @@ mod request;
 mod setup;
 mod step;
 mod table;
+mod train;
 mod wheel;
 
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +42,7 @@ use crate::policy::AddressRefusal;
 use crate::stun::{Family, Protocol, SecurityFeatures, TransactionId, ms};
 use crate::time::{Monotonic, Now};
 
+pub use another::Another;
 pub use connections::ConnectionId;
 pub use counters::{Admission, Classes, Counters, Traffic};
 pub use credential::{Credentials, MrasKey, Secret, Token};
@@ -47,6 +51,7 @@ pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::{Connected, Direction, Opened};
 pub use setup::{Listener, Peers, Quotas, Setup};
 pub use step::{Around, Arrival, Carrier, Client, Dropped, Output, Step, Transport};
+pub use train::{Carried, Toward, Train};
 
 use accounts::Accounts;
 use allocation::{Allocation, Spoken};

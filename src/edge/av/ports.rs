@@ -1,5 +1,6 @@
 //! Relayed ports: one for each allocation, or a few for all.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::limits;
@@ -181,33 +182,49 @@ impl Shared {
 
 /// Ports kept for a while, few and in the order they end.
 #[derive(Debug, Default)]
-pub(super) struct Reservations(std::collections::VecDeque<Reservation>);
+pub(super) struct Reservations {
+    kept: VecDeque<Reservation>,
+    /// The one that was claimed last.
+    claimed: Option<RelayPort>,
+}
 
 impl Reservations {
     /// Keeps one; gives it back when there are too many.
     pub(super) fn keep(&mut self, reservation: Reservation) -> Result<(), Reservation> {
-        if self.0.len() == limits::TURN_RESERVATIONS_MAX {
+        if self.kept.len() == limits::TURN_RESERVATIONS_MAX {
             return Err(reservation);
         }
-        self.0.push_back(reservation);
+        self.kept.push_back(reservation);
         Ok(())
     }
 
     /// Takes the port kept under `token` for `user`.
     pub(super) fn claim(&mut self, token: &[u8], user: u64) -> Option<RelayPort> {
         let mine = |kept: &Reservation| kept.token == token && kept.user == user;
-        let place = self.0.iter().position(mine)?;
-        self.0.remove(place).map(|kept| kept.port)
+        let place = self.kept.iter().position(mine)?;
+        self.claimed = self.kept.remove(place).map(|kept| kept.port);
+        self.claimed
+    }
+
+    /// Tells whether `port` is one that was just claimed.
+    pub(super) fn was_claimed(&self, port: RelayPort) -> bool {
+        self.claimed == Some(port)
+    }
+
+    /// Takes out the port kept under `token`, which nobody has been told.
+    pub(super) fn release(&mut self, token: &[u8]) -> Option<RelayPort> {
+        let place = self.kept.iter().position(|kept| kept.token == token)?;
+        self.kept.remove(place).map(|kept| kept.port)
     }
 
     /// Takes one whose time is over.
     pub(super) fn pop_due(&mut self, now: Monotonic) -> Option<RelayPort> {
-        self.0.front().filter(|kept| kept.until <= now)?;
-        self.0.pop_front().map(|kept| kept.port)
+        self.kept.front().filter(|kept| kept.until <= now)?;
+        self.kept.pop_front().map(|kept| kept.port)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Monotonic> {
-        self.0.front().map(|kept| kept.until)
+        self.kept.front().map(|kept| kept.until)
     }
 }
 

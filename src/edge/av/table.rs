@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
-use slab::Slab;
 
 use super::allocation::Allocation;
+use super::chunks::Chunks;
 use super::ports::RelayPort;
 use super::{Carrier, Client};
 use crate::time::Monotonic;
@@ -14,7 +14,7 @@ use crate::time::Monotonic;
 /// All allocations of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    allocations: Slab<Allocation>,
+    allocations: Chunks<Allocation>,
     by_client: HashMap<Client, u32, RandomState>,
     /// On ports that belong to one allocation each.
     by_port: HashMap<RelayPort, u32, RandomState>,

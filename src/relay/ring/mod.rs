@@ -5,5 +5,7 @@
 //! `UdpSocket::recv_from` and `send_to`, that its tests compare it with.
 
 mod name;
+pub(super) mod sends;
 pub(super) mod slots;
+pub(super) mod trains;
 pub(super) mod uring;

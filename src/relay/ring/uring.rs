@@ -4,7 +4,7 @@
 //!   add ──> RecvMsg(multi) ──> completion (more) with the number of a slot ──> core ──> give ──┐
 //!             │    └─────────> completion (last): no slot was left, or cancelled; armed anew    │
 //!             └── takes a slot from the ring of lent ones <────────────────────────────────────┘
-//! slot:  | headroom ... head 16, name 32 | datagram | tail |
+//! slot:  | headroom ... head 16, name 32, control 24 | datagram or train | tail |
 //! ```
 //!
 //! The ring is SINGLE_ISSUER and DEFER_TASKRUN: the kernel fills slots while this thread is in
@@ -27,6 +27,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::name::Name;
 use super::slots::{HEADROOM_BYTES, Received, Slots};
+use super::trains::{CONTROL_BYTES, Trains};
 use crate::limits;
 use crate::poll::{Token, Wait, uring};
 
@@ -40,20 +41,23 @@ const LENT: usize = limits::RELAY_LENT_SLOTS;
 const GROUP: u16 = 1;
 /// What the kernel writes before a name: lengths and flags.
 const HEAD_BYTES: usize = 16;
-/// Room for a name, so that a datagram begins right behind the headroom.
+/// Room for a name.
 const NAME_ROOM_BYTES: usize = 32;
+/// What the kernel writes before a datagram, which begins right behind the headroom.
+const BEFORE_BYTES: usize = HEAD_BYTES + NAME_ROOM_BYTES + CONTROL_BYTES;
 /// How often a teardown looks for the end of what it has cancelled.
 const JOIN_LOOKS: usize = 1_000;
 
 const _: () = assert!(LENT.is_power_of_two() && LENT <= 1 << 15);
-const _: () = assert!(HEAD_BYTES + NAME_ROOM_BYTES <= HEADROOM_BYTES);
+const _: () = assert!(BEFORE_BYTES <= HEADROOM_BYTES);
 
 /// The ring, its slots, and what is armed on it.
 pub(in crate::relay) struct Ring {
     ring: IoUring,
     slots: Slots,
     lent: Lent,
-    /// Says how much room a name has; read by the kernel when a receive is armed.
+    /// Says how much room name and control message have; read by the kernel when a receive is
+    /// armed.
     header: Box<libc::msghdr>,
     armed: HashMap<Token, Armed, RandomState>,
     /// Operations whose last completion has not come.
@@ -92,7 +96,7 @@ impl Ring {
     /// # Errors
     /// The kernel's: io_uring forbidden, too old for the flags or for rings of buffers (before
     /// 6.1), or out of memory.
-    pub(in crate::relay) fn new() -> io::Result<Self> {
+    pub(in crate::relay) fn new(trains: Trains) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -105,7 +109,7 @@ impl Ring {
             msg_iov: std::ptr::null_mut(),
             msg_iovlen: 0,
             msg_control: std::ptr::null_mut(),
-            msg_controllen: 0,
+            msg_controllen: CONTROL_BYTES,
             msg_flags: 0,
         });
         let lent = Lent::new();
@@ -121,7 +125,7 @@ impl Ring {
         }
         let mut this = Self {
             ring,
-            slots: Slots::new(LENT),
+            slots: Slots::new(LENT, trains),
             lent,
             header,
             armed: HashMap::default(),
@@ -229,26 +233,27 @@ impl Ring {
         true
     }
 
-    /// Returns what is in a slot that a completion named; `None` where it was longer than a slot.
+    /// Returns what is in a slot that a completion named; `None` where it is longer than what is
+    /// relayed.
     pub(in crate::relay) fn received(&mut self, slot: u16) -> Option<Received> {
         let whole = self.slots.slot_mut(usize::from(slot));
-        let start = HEADROOM_BYTES - NAME_ROOM_BYTES - HEAD_BYTES;
-        let word = |at: usize| {
-            let at = start + at;
-            u32::from_ne_bytes([whole[at], whole[at + 1], whole[at + 2], whole[at + 3]])
-        };
-        // Lengths of name, control data and payload, then flags.
-        let (length, flags) = (word(8) as usize, word(12));
-        if flags & libc::MSG_TRUNC as u32 != 0 || length > limits::RELAY_DATAGRAM_BYTES_MAX {
+        let before = &whole[HEADROOM_BYTES - BEFORE_BYTES..HEADROOM_BYTES];
+        let (head, rest) = before.split_at(HEAD_BYTES);
+        let (name, control) = rest.split_at(NAME_ROOM_BYTES);
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        // Lengths of name, control message and payload, then flags.
+        let (controlled, length, flags) = (word(4) as usize, word(8) as usize, word(12));
+        if flags & libc::MSG_TRUNC as u32 != 0 {
             return None;
         }
-        let from = Name::of(&whole[start + HEAD_BYTES..]).read()?;
-        Some(Received { from, length })
+        let from = Name::of(name).read()?;
+        Received::new(from, length, control.get(..controlled).unwrap_or_default())
     }
 
     /// Lends a slot to the kernel; it takes hold with [`Self::lend`].
     pub(in crate::relay) fn give(&mut self, slot: u16) {
-        let room = self.slots.lent_room(usize::from(slot), NAME_ROOM_BYTES + HEAD_BYTES);
+        let room = self.slots.lent_room(usize::from(slot), BEFORE_BYTES);
         self.lent.put(slot, room.as_mut_ptr() as u64, room.len() as u32);
     }
 
@@ -296,7 +301,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         if !self.join() {
             // An operation that did not end may still write; its memory stays.
-            std::mem::forget(std::mem::replace(&mut self.slots, Slots::new(1)));
+            std::mem::forget(std::mem::replace(&mut self.slots, Slots::new(1, Trains::NEVER)));
             std::mem::forget(std::mem::replace(&mut self.lent, Lent::new()));
         }
     }
@@ -385,7 +390,7 @@ mod tests {
     #[test]
     fn what_is_sent_comes_in_slots_that_go_round() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(mut ring) = Ring::new() else { return };
+            let Ok(mut ring) = Ring::new(Trains::detect()) else { return };
             let ours = UdpSocket::bind(address).unwrap();
             let theirs = UdpSocket::bind(address).unwrap();
             let token = Token(7);
@@ -403,7 +408,7 @@ mod tests {
                         let slot = came.slot.unwrap();
                         let received = ring.received(slot).unwrap();
                         let from = theirs.local_addr().unwrap();
-                        assert_eq!(received, Received { from, length: seen * 50 });
+                        assert_eq!(received, Received { from, length: seen * 50, segment: None });
                         let whole = ring.slots().slot_mut(usize::from(slot));
                         let payload = &whole[HEADROOM_BYTES..][..seen * 50];
                         assert!(payload.iter().all(|byte| *byte == (round + seen) as u8));
@@ -422,7 +427,7 @@ mod tests {
 
     #[test]
     fn without_slots_nothing_is_lost_but_what_the_socket_cannot_hold() {
-        let Ok(mut ring) = Ring::new() else { return };
+        let Ok(mut ring) = Ring::new(Trains::detect()) else { return };
         let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
         let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
         ring.add(ours.as_raw_fd(), Token(1), Watch::Datagrams).unwrap();
@@ -450,7 +455,7 @@ mod tests {
 
     #[test]
     fn an_address_is_free_once_its_socket_was_removed_and_closed() {
-        let Ok(mut ring) = Ring::new() else { return };
+        let Ok(mut ring) = Ring::new(Trains::detect()) else { return };
         for n in 0..50 {
             let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
             let address = ours.local_addr().unwrap();
@@ -464,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_datagram_longer_than_a_slot_is_told() {
-        let Ok(mut ring) = Ring::new() else { return };
+        let Ok(mut ring) = Ring::new(Trains::detect()) else { return };
         let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
         let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
         ring.add(ours.as_raw_fd(), Token(1), Watch::Datagrams).unwrap();

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use entente::edge::av::{Dropped, Ports, Quotas};
 use entente::limits;
-use entente::stun::{Builder, Class, Method, TransactionId, Type};
+use entente::stun::{AttributeType, Builder, Class, Method, TransactionId, Type};
 
 use super::turn::{Edge, POLLERS, Wanted, each_poller, hear, hears_nothing, peer, socket};
 use crate::world::eventually;
@@ -125,6 +125,28 @@ fn a_port_that_somebody_else_has_is_508_and_leaks_nothing() {
         client.allocate();
         eventually("one port and the listener", || edge.handle.observed().sockets == 2);
         assert_eq!(edge.handle.observed().shell.unopened, 1);
+        edge.handle.end();
+    }
+}
+
+#[test]
+fn where_somebody_else_has_some_ports_another_is_found() {
+    for poller in POLLERS {
+        let ports = Ports::Range { first: 50_000, count: 5 };
+        let edge = Edge::start(Wanted { ports, ..Wanted::with(poller) });
+        let others = [50_000, 50_001, 50_003, 50_004]
+            .map(|port| UdpSocket::bind((edge.relayed, port)).unwrap());
+        // One that is tried is given back and may be tried again: how often, chance says.
+        let mut answers = (0..20).map(|_| {
+            let mut client = edge.client();
+            let answer = client.allocation();
+            let relayed = answer.address(AttributeType::XOR_RELAYED_ADDRESS)?;
+            client.release();
+            Some(relayed.port())
+        });
+        assert_eq!(answers.find_map(|port| port), Some(50_002));
+        drop(others);
+        eventually("the listener", || edge.handle.observed().sockets == 1);
         edge.handle.end();
     }
 }

@@ -6,4 +6,5 @@ mod media;
 mod operating;
 mod streams;
 mod tcp;
+mod trains;
 mod turn;

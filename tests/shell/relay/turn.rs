@@ -10,7 +10,7 @@ use entente::edge::av::{
     Credentials, Listener, MrasKey, Peers, Ports, Quotas, RelayedAddress, Secret, Setup, Transport,
 };
 use entente::poll::Choice;
-use entente::relay::{self, Handle, Listen, Settings};
+use entente::relay::{self, Handle, Listen, Settings, Trains};
 use entente::stun::{
     AttributeType, Builder, ChannelData, ChannelNumber, Class, Key, Message, Method, Proof,
     TransactionId, Type,
@@ -35,6 +35,7 @@ pub(crate) struct Wanted {
     pub(crate) quotas: Quotas,
     pub(crate) vip: Option<SocketAddr>,
     pub(crate) tls: Option<Arc<tls::Server>>,
+    pub(crate) trains: Trains,
 }
 
 impl Wanted {
@@ -43,7 +44,7 @@ impl Wanted {
         // No test but the one of the rate is to meet it.
         let quotas =
             Quotas { allocation_kbit_s: 1_000_000, user_kbit_s: 1_000_000, ..Quotas::default() };
-        Self { poller, ports, quotas, vip: None, tls: None }
+        Self { poller, ports, quotas, vip: None, tls: None, trains: Trains::Auto }
     }
 }
 
@@ -84,7 +85,8 @@ impl Edge {
             quotas: wanted.quotas,
             seed: u64::from(number),
         };
-        let settings = Settings { poller: wanted.poller, ..Settings::default() };
+        let settings =
+            Settings { poller: wanted.poller, trains: wanted.trains, ..Settings::default() };
         let listen = |transport, tls| Listen { address: node, transport, tls };
         let listen = vec![listen(Transport::Udp, None), listen(Transport::Stream, wanted.tls)];
         let setup = relay::Setup { core, listen, settings };

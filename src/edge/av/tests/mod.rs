@@ -1,3 +1,4 @@
+mod another;
 mod hostile;
 mod life;
 mod microsoft;
@@ -7,4 +8,5 @@ mod quotas;
 mod requests;
 mod shared;
 mod tcp;
+mod trains;
 mod world;

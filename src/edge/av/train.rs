@@ -1,0 +1,202 @@
+//! Trains: datagrams of one flow that came as one, judged at once where they are all alike.
+//!
+//! A flow of video comes in runs of equal datagrams. Where all of a run are data of one channel, or
+//! all come from one peer that has a channel, one look at allocation, permission and rate is enough
+//! for them; each still counts. Anything else is for [`Relay::from_client`] and
+//! [`Relay::from_peer`], datagram by datagram, and nothing of it has been counted here.
+
+use std::net::SocketAddr;
+
+use super::allocation::{Allocation, Spoken};
+use super::ports::RelayPort;
+use super::{Client, Relay, Traffic, Transport};
+use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, ChannelNumber};
+use crate::time::{Monotonic, Now};
+
+/// Datagrams that came as one: `bytes` cut at every `segment` of them; the last may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Train<'a> {
+    /// All of them.
+    pub bytes: &'a [u8],
+    /// Bytes of each; at least one.
+    pub segment: usize,
+}
+
+/// Where a whole train goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes at the start of each datagram that are not its payload.
+    pub skip: u8,
+    /// To whom.
+    pub to: Toward,
+}
+
+/// Who a train is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toward {
+    /// A peer.
+    Peer {
+        /// From where.
+        port: RelayPort,
+        /// To whom.
+        peer: SocketAddr,
+    },
+    /// A client, by datagrams.
+    Client {
+        /// To whom.
+        client: Client,
+        /// The channel whose header goes before each datagram; `None` for a client that has named
+        /// this peer.
+        channel: Option<ChannelNumber>,
+    },
+}
+
+impl Train<'_> {
+    /// Returns how many datagrams there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.bytes.len().div_ceil(self.segment)
+    }
+
+    /// Returns the channel that all of them are data of, if they fill their datagrams.
+    fn channel(&self) -> Option<ChannelNumber> {
+        let channel = ChannelData::read(self.bytes)?.channel;
+        let full = u16::try_from(self.segment.checked_sub(CHANNEL_HEADER_BYTES)?).ok()?;
+        let full = ChannelData::header(channel, full);
+        let (last, before) = {
+            let last = (self.count() - 1) * self.segment;
+            (self.bytes.get(last..)?, self.bytes.get(..last)?)
+        };
+        let end = u16::try_from(last.len().checked_sub(CHANNEL_HEADER_BYTES)?).ok()?;
+        let alike = before.chunks_exact(self.segment).all(|datagram| datagram.starts_with(&full))
+            && last.starts_with(&ChannelData::header(channel, end));
+        alike.then_some(channel)
+    }
+}
+
+impl Relay {
+    /// Serves a train of a client at once; `None`: its datagrams are to be served one by one. Hot:
+    /// once per train.
+    pub fn train_from_client(
+        &mut self,
+        now: Now,
+        client: &Client,
+        train: Train<'_>,
+    ) -> Option<Carried> {
+        let now = now.monotonic;
+        let channel = train.channel()?;
+        let index = self.table.of_client(client)?;
+        let allocation = self.table.get(index)?;
+        let Spoken::Rfc { .. } = allocation.spoken else { return None };
+        let peer =
+            allocation.peer(now, channel).filter(|peer| allocation.permits(now, peer.ip()))?;
+        let port = allocation.port_towards(&self.families, peer.ip())?;
+        let of = Counted::of(&train, CHANNEL_HEADER_BYTES);
+        // Nothing may be taken from the first where the second does not take it.
+        if !self.affords(now, index, of.bytes) {
+            return None;
+        }
+        let within = self.setup.relayed.iter().position(|relayed| relayed.public == peer.ip());
+        let to = match within {
+            None => Toward::Peer { port, peer },
+            Some(place) => {
+                let theirs = RelayPort { address: place as u8, port: peer.port() };
+                let public = self.setup.relayed[usize::from(port.address)].public;
+                let from = SocketAddr::new(public, port.port);
+                let to = self.toward_client(now, theirs, from, of)?;
+                self.counters.within += of.count;
+                to
+            }
+        };
+        let allocation = self.table.get_mut(index)?;
+        allocation.bandwidth.take(now, of.bytes);
+        self.accounts.take(now, allocation.account, of.bytes);
+        of.to_peers(&mut allocation.traffic);
+        of.to_peers(&mut self.counters.traffic);
+        Some(Carried { skip: CHANNEL_HEADER_BYTES as u8, to })
+    }
+
+    /// Serves a train that came from `peer` to a relayed port at once; `None`: its datagrams are to
+    /// be served one by one. Hot: once per train.
+    pub fn train_from_peer(
+        &mut self,
+        now: Now,
+        port: RelayPort,
+        peer: SocketAddr,
+        train: Train<'_>,
+    ) -> Option<Carried> {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let to = self.toward_client(now.monotonic, port, peer, Counted::of(&train, 0))?;
+        Some(Carried { skip: 0, to })
+    }
+
+    /// Tells whether the rates of an allocation and of its user leave so many bytes.
+    fn affords(&mut self, now: Monotonic, index: u32, bytes: u64) -> bool {
+        let Some(allocation) = self.table.get_mut(index) else { return false };
+        let account = allocation.account;
+        allocation.bandwidth.left(now) >= bytes && self.accounts.left(now, account) >= bytes
+    }
+
+    /// Finds and counts the client that a train of `of` is for.
+    fn toward_client(
+        &mut self,
+        now: Monotonic,
+        port: RelayPort,
+        peer: SocketAddr,
+        of: Counted,
+    ) -> Option<Toward> {
+        let index = self.table.of_peer(port, peer, self.holding)?;
+        let allocation = self.table.get_mut(index)?;
+        let client = allocation.client;
+        if client.transport != Transport::Udp || !allocation.permits(now, peer.ip()) {
+            return None;
+        }
+        let channel = bare_or_channel(allocation, now, peer)?;
+        if !self.affords(now, index, of.bytes) {
+            return None;
+        }
+        let allocation = self.table.get_mut(index)?;
+        allocation.bandwidth.take(now, of.bytes);
+        self.accounts.take(now, allocation.account, of.bytes);
+        of.to_client(&mut allocation.traffic);
+        of.to_client(&mut self.counters.traffic);
+        Some(Toward::Client { client, channel })
+    }
+}
+
+/// Returns what goes before data of `peer`: a channel's header or nothing; `None` where it has to
+/// be an indication.
+fn bare_or_channel(
+    allocation: &Allocation,
+    now: Monotonic,
+    peer: SocketAddr,
+) -> Option<Option<ChannelNumber>> {
+    match &allocation.spoken {
+        Spoken::Rfc { .. } => allocation.channel(now, peer).map(Some),
+        Spoken::Ms { active, .. } => (*active == Some(peer)).then_some(None),
+    }
+}
+
+/// Datagrams of a train and the bytes of their payloads.
+#[derive(Clone, Copy)]
+struct Counted {
+    count: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    fn of(train: &Train<'_>, skip: usize) -> Self {
+        let count = train.count();
+        Self { count: count as u64, bytes: (train.bytes.len() - count * skip) as u64 }
+    }
+
+    const fn to_peers(self, traffic: &mut Traffic) {
+        traffic.to_peers += self.count;
+        traffic.bytes_to_peers += self.bytes;
+    }
+
+    const fn to_client(self, traffic: &mut Traffic) {
+        traffic.to_client += self.count;
+        traffic.bytes_to_client += self.bytes;
+    }
+}

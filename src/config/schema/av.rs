@@ -44,7 +44,7 @@ section! {
         }
         /// The lowest relayed port, where each allocation has one of its own.
         ports_first: u16 = integer(1_024, 65_535), default("50000"), Restart {
-            beyond: "in place of a port that another program has others are tried; after eight: 508",
+            beyond: "others are tried in place of one that another program has; after eight: 508",
             example: "50000",
             see: ["av.ports_count", "av.shared_ports"],
         }

@@ -158,6 +158,8 @@ pub(super) struct Claimed<K> {
     pub(super) keys: Vec<K>,
     /// Quotas count by it: the user's part, or the whole name where there is none.
     pub(super) user: u64,
+    /// So do those by the domain in the user's name, where there is one.
+    pub(super) partner: Option<u64>,
 }
 
 impl Credentials {
@@ -203,12 +205,14 @@ impl Credentials {
         if let Some(token) = Token::from_text(username) {
             let password = self.holds(&token, unix_s)?;
             let keys = vec![key(STANDARD.encode(password))];
-            return Ok(Claimed { keys, user: hash(Token::client(&token)) });
+            return Ok(Claimed { keys, user: hash(Token::client(&token)), partner: None });
         }
         let user = time_limited(username, unix_s).ok_or(Unknown::Username)?;
         let secrets = self.rest.iter().take(limits::TURN_SECRETS_MAX);
         let keys: Vec<_> = secrets.map(|secret| key(secret.password(username))).collect();
-        Ok(Claimed { keys, user: hash(user) })
+        let at = user.iter().rposition(|byte| *byte == b'@');
+        let partner = at.map(|at| hash(&user[at..].to_ascii_lowercase()));
+        Ok(Claimed { keys, user: hash(user), partner })
     }
 
     /// Returns the same for a request of the Microsoft dialect.
@@ -224,7 +228,9 @@ impl Credentials {
         }
         let password = self.holds(username, unix_s)?;
         let key = stun::ms::Key::long_term(username, realm, &password);
-        Ok(Claimed { keys: vec![key], user: hash(Token::client(username)) })
+        // Tokens are for users of ours alone, and the name is hidden in them.
+        let user = hash(Token::client(username));
+        Ok(Claimed { keys: vec![key], user, partner: None })
     }
 }
 

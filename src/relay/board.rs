@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::edge::av::Counters;
+use crate::edge::av::{Classes, Counters, Outlook};
 
 /// What the shell counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,16 @@ pub struct Observed {
     pub sockets: usize,
     /// Streams of clients.
     pub streams: usize,
+    /// TCP connections with peers.
+    pub connections: usize,
+    /// Allocations of each kind.
+    pub classes: Classes,
+    /// Users with allocations.
+    pub users: usize,
+    /// Whether no new allocations are taken.
+    pub draining: bool,
+    /// What runs out.
+    pub outlook: Outlook,
 }
 
 /// Where one thread leaves it, once a second.

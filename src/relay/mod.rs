@@ -20,6 +20,8 @@
 mod board;
 mod frames;
 mod multishot;
+mod pairs;
+mod peers;
 mod plane;
 mod portable;
 #[allow(

@@ -1,7 +1,7 @@
 //! The sockets of one thread, by number and by relayed port.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
@@ -181,19 +181,56 @@ pub(super) fn bind_listener(address: SocketAddr, how: How) -> io::Result<UdpSock
     Ok(socket)
 }
 
+/// Makes a socket that peers connect to. From its port others connect out to peers, so the kernel
+/// is told to let them have it too; that no other program has it is looked at before.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn bind_relayed_door(address: SocketAddr) -> io::Result<TcpListener> {
+    let alone = stream_socket(address)?;
+    alone.bind(&address.into())?;
+    drop(alone);
+    let socket = stream_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::RELAY_PEER_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Begins to connect to a peer from a relayed port.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn connect_from(local: SocketAddr, peer: SocketAddr) -> io::Result<TcpStream> {
+    let socket = stream_socket(local)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    match socket.connect(&peer.into()) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a socket for streams, whose address connections that linger do not keep.
+fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let domain = socket2::Domain::for_address(address);
+    let kind = socket2::Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
 /// Makes a socket that streams are accepted by. Nobody else may have the address.
 ///
 /// # Errors
 /// The kernel's.
 pub(super) fn bind_door(address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let kind = socket2::Type::STREAM.nonblocking().cloexec();
-    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
-    // Connections of a process before this one, which linger, do not keep it from starting.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
+    // Connections of a process before this one do not keep it from starting.
+    let socket = stream_socket(address)?;
     socket.bind(&address.into())?;
     socket.listen(limits::RELAY_STREAM_BACKLOG)?;
     Ok(socket.into())

@@ -18,8 +18,8 @@ use super::serve::Served;
 use super::sockets::{self, How, Sockets};
 use super::streams::{Door, Streams};
 use crate::edge::av::{
-    self, Admission, Client, Credentials, Peers, Ports, Quotas, Relay, RelayPort, Traffic,
-    Transport,
+    self, Admission, Client, Credentials, Forecast, Peers, Ports, Quotas, Relay, RelayPort,
+    Traffic, Transport,
 };
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
@@ -60,6 +60,8 @@ pub struct Settings {
     pub company_us: u32,
     /// Marks of the datagrams it sends: a DSCP of 0 to 63.
     pub dscp: u8,
+    /// Kilobits a second that the link carries, for forecasts.
+    pub link_kbit_s: Option<u64>,
     /// Whether datagrams of one flow that come together are moved as one.
     pub trains: Trains,
 }
@@ -76,7 +78,14 @@ pub enum Trains {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { core: None, poller: Choice::Auto, company_us: 0, dscp: 0, trains: Trains::Auto }
+        Self {
+            core: None,
+            poller: Choice::Auto,
+            company_us: 0,
+            dscp: 0,
+            link_kbit_s: None,
+            trains: Trains::Auto,
+        }
     }
 }
 
@@ -138,6 +147,7 @@ enum Order {
     Admit(Admission),
     List { skip: usize, most: usize, reply: Sender<Listing> },
     Kill { client: Client, reply: Sender<bool> },
+    Lasting { left: usize, reply: Sender<u64> },
     End,
 }
 
@@ -217,7 +227,9 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let waker = Arc::new(Waker::new().map_err(StartError::Thread)?);
     let board = Arc::new(Board::default());
     let (orders, inbox) = channel::bounded(limits::RELAY_ORDERS_MAX);
-    let served = Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors), numbers);
+    let relayed = core.relayed.clone();
+    let served =
+        Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors, relayed), numbers);
     let (started, starting) = channel::bounded(1);
     let begin = Begin {
         served,
@@ -283,6 +295,14 @@ impl Handle {
     pub fn list(&self, skip: usize) -> Listing {
         let (reply, answer) = channel::bounded(1);
         self.order(Order::List { skip, most: limits::RELAY_LISTED_MAX, reply });
+        answer.recv().unwrap_or_default()
+    }
+
+    /// Returns the seconds until no more than `left` allocations are there if none is refreshed.
+    #[must_use]
+    pub fn unrefreshed_s(&self, left: usize) -> u64 {
+        let (reply, answer) = channel::bounded(1);
+        self.order(Order::Lasting { left, reply });
         answer.recv().unwrap_or_default()
     }
 
@@ -361,7 +381,9 @@ impl Begin {
         let Self { served, settings, clock, inbox, waker, board, started, .. } = self;
         let _ = started.send(Ok(plane.name()));
         let published = clock.now().monotonic;
-        let worker = Worker { plane, served, settings, clock, inbox, waker, board, published };
+        let forecast = Forecast::default();
+        let worker =
+            Worker { plane, served, settings, clock, inbox, waker, board, published, forecast };
         worker.run();
     }
 }
@@ -392,6 +414,7 @@ struct Worker<P> {
     board: Arc<Board>,
     /// When counters were left last.
     published: Monotonic,
+    forecast: Forecast,
 }
 
 /// Whether the loop goes on.
@@ -423,6 +446,10 @@ impl<P: Plane> Worker<P> {
     fn wait(&self, now: Monotonic) -> Wait {
         let publish = self.published.plus_ms(limits::COUNTERS_PUBLISH_MS);
         let deadline = self.served.relay.next_deadline().map_or(publish, |at| at.min(publish));
+        let deadline = match self.served.paused[..] {
+            [] => deadline,
+            [..] => deadline.min(now.plus_ms(limits::RELAY_PAUSE_MS)),
+        };
         let at_most_ns = Some(deadline.0.saturating_sub(now.0));
         Wait { at_most_ns, coalesce_us: self.settings.company_us }
     }
@@ -441,6 +468,7 @@ impl<P: Plane> Worker<P> {
             }
         }
         self.served.expire(now);
+        self.served.resume(now);
         self.plane.settle(now, &mut self.served)?;
         if now.monotonic >= self.published.plus_ms(limits::COUNTERS_PUBLISH_MS) {
             self.publish(now.monotonic);
@@ -477,6 +505,10 @@ impl<P: Plane> Worker<P> {
             Order::Kill { client, reply } => {
                 let _ = reply.send(self.served.kill(&client));
             }
+            Order::Lasting { left, reply } => {
+                let until = self.served.relay.unrefreshed_until(left);
+                let _ = reply.send(until.ms_since(now.monotonic).div_ceil(1_000));
+            }
             Order::End => return Then::End,
         }
         Then::Serve
@@ -484,6 +516,7 @@ impl<P: Plane> Worker<P> {
 
     fn publish(&mut self, now: Monotonic) {
         self.published = now;
+        self.forecast.take(now, self.served.relay.sample());
         self.board.leave(Observed {
             core: *self.served.relay.counters(),
             shell: self.served.tally,
@@ -491,6 +524,11 @@ impl<P: Plane> Worker<P> {
             free_ports: self.served.relay.free_ports(),
             sockets: self.served.sockets.len(),
             streams: self.served.streams.len(),
+            connections: self.served.relay.connections(),
+            classes: self.served.relay.classes(),
+            users: self.served.relay.users(),
+            draining: self.served.relay.admission() != Admission::Open,
+            outlook: self.forecast.outlook(self.settings.link_kbit_s),
         });
     }
 }

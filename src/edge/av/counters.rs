@@ -30,10 +30,25 @@ pub struct Counters {
     pub allocations: u64,
     /// Of them, in the Microsoft dialect.
     pub ms_allocations: u64,
+    /// Allocations of TCP.
+    pub tcp_allocations: u64,
+    /// TCP connections with peers that were opened, from either side.
+    pub connections: u64,
     /// Allocations that ran out.
     pub expired: u64,
     /// Errors answered, by number 300 to 599, counted as a whole.
     pub errors: u64,
+}
+
+/// Allocations that there are, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// Of RFC 8656, whose data are datagrams.
+    pub udp: usize,
+    /// Of RFC 6062.
+    pub tcp: usize,
+    /// Of the Microsoft dialect.
+    pub microsoft: usize,
 }
 
 /// Whether new allocations are taken.

@@ -6,6 +6,7 @@ UDP, TCP and TLS, with TURN REST credentials and with those that the edge hands 
 address of a balancer, which passes datagrams on with nft.
 """
 
+import concurrent.futures
 import json
 import re
 
@@ -125,6 +126,44 @@ def metric(world, name, labels="", number=1):
     return int(found.group(1)) if found else 0
 
 
+# All clients are one user's.
+ROOM = "allocations_per_user = 200\nuser_kbit_s = 100000\n"
+# More clients at once would be more strangers in a second than are answered of one network.
+AT_ONCE = 5
+# What is checked of clients that run at once, for they mostly wait: rule, host, server, how.
+PEER = "a remote user reaches a peer by"
+OUTSIDE = [
+    *[(f"{PEER} {words}", "remote", EDGE_EXTERNAL, *how) for words, how in (
+        ("channels", ()), ("Send and Data indications", ("-s",)),
+        ("requests again and again", ("-G",)), ("no second port", ("-c",)),
+        ("two allocations in one", ("-c", "-X")))],
+    *[(f"{PEER} {words}", "remote", EDGE_EXTERNAL, *how, "-p", "443") for words, how in (
+        ("TCP", ("-t",)), ("TLS", ("-t", "-S")), ("TCP, with indications", ("-t", "-s")),
+        ("TLS, with indications", ("-t", "-S", "-s")))],
+]
+BESIDE = [
+    ("two clients on TLS reach each other", "remote", EDGE_EXTERNAL, "-t", "-S", "-y", "-c", "-p",
+     "443"),
+    *[(f"two clients reach each other by TCP relayed, {words}", "remote", EDGE_EXTERNAL, *how,
+       "-p", "443") for words, how in (("from one relayed port to the other", ("-T",)),
+                                       ("the same over TLS", ("-T", "-S")))],
+    ("a client that moves takes its allocation along", "remote", EDGE_EXTERNAL, "-M", "-c"),
+    ("two clients of one edge reach each other", "remote", EDGE_EXTERNAL, "-y", "-c"),
+    ("a user inside reaches a peer outside by the internal side", "pool-users", EDGE_INTERNAL),
+    ("a user inside reaches a peer outside by TLS", "pool-users", EDGE_INTERNAL, "-t", "-S", "-p",
+     "443"),
+]
+
+
+def together(world, clients):
+    """Runs every client at once, and judges each by its own rule."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        came = [pool.submit(relayed, world, *how) for _, *how in clients]
+    for (rule, *_), one in zip(clients, came):
+        with world.check(rule):
+            one.result()
+
+
 def listed(world, number=1):
     done = world.run(EDGE, [edge.BINARY, "ctl", "--socket", f"{world.folder}/admin{number}.sock",
                             "--json", "relay", "list"])
@@ -134,39 +173,19 @@ def listed(world, number=1):
 def run(world):
     if world.stand_in:
         return
-    first = start(world)
+    first = start(world, more=ROOM)
     world.spawn("partner", "peer", ["turnutils_peer", "-L", ADDRESS["partner"],
                                     "-p", str(PEER_PORT)])
     with world.check("a client learns its own address"):
         done = world.run("remote", ["turnutils_stunclient", "-p", "3478", EDGE_EXTERNAL])
         expect(f"UDP reflexive addr: {ADDRESS['remote']}:" in done.stdout + done.stderr,
                done.stdout + done.stderr)
-    for words, how in (("channels", ()), ("Send and Data indications", ("-s",)),
-                       ("requests again and again", ("-G",)), ("no second port", ("-c",)),
-                       ("two allocations in one", ("-c", "-X"))):
-        with world.check(f"a remote user reaches a peer by {words}"):
-            relayed(world, "remote", EDGE_EXTERNAL, *how)
-    for words, how in (("TCP", ("-t",)), ("TLS", ("-t", "-S")),
-                       ("TCP, with indications", ("-t", "-s")),
-                       ("TLS, with indications", ("-t", "-S", "-s"))):
-        with world.check(f"a remote user reaches a peer by {words}"):
-            relayed(world, "remote", EDGE_EXTERNAL, *how, "-p", "443")
-    with world.check("two clients on TLS reach each other"):
-        relayed(world, "remote", EDGE_EXTERNAL, "-t", "-S", "-y", "-c", "-p", "443")
-    for words, how in (("from one relayed port to the other", ("-T",)),
-                       ("the same over TLS", ("-T", "-S"))):
-        with world.check(f"two clients reach each other by TCP relayed, {words}"):
-            relayed(world, "remote", EDGE_EXTERNAL, *how, "-p", "443")
-    with world.check("a client that moves takes its allocation along"):
-        relayed(world, "remote", EDGE_EXTERNAL, "-M", "-c")
-    with world.check("two clients of one edge reach each other"):
-        before = metric(world, "entente_relay_within_total")
-        relayed(world, "remote", EDGE_EXTERNAL, "-y", "-c")
-        wait_until("what went within to be counted", lambda: metric(
+    together(world, OUTSIDE)
+    before = metric(world, "entente_relay_within_total")
+    together(world, BESIDE)
+    with world.check("what clients of one edge sent each other went within"):
+        wait_until("it to be counted", lambda: metric(
             world, "entente_relay_within_total") > before, 5)
-    with world.check("a user inside reaches a peer outside by the internal side"):
-        relayed(world, "pool-users", EDGE_INTERNAL)
-        relayed(world, "pool-users", EDGE_INTERNAL, "-t", "-S", "-p", "443")
     with world.check("who has another secret gets nothing"):
         text, whole = client(world, "remote", EDGE_EXTERNAL, "-c", secret="another-secret-altogether")
         expect(not whole and "Cannot complete Allocation" in text, text[-600:])
@@ -215,8 +234,9 @@ table ip balancer {{
         return {n: metric(world, name, labels, n) for n in (1, 2)}
     with world.check("clients of the pool's address are served by both of its edges"):
         before = made()
-        for _ in range(4):
-            relayed(world, "remote", BALANCER)
+        with concurrent.futures.ThreadPoolExecutor(4) as at_once:
+            for one in [at_once.submit(relayed, world, "remote", BALANCER) for _ in range(4)]:
+                one.result()
         wait_until("allocations of both", lambda: all(
             made()[n] > before[n] for n in (1, 2)), 5)
 

@@ -1,6 +1,7 @@
 """TURN with coturn's own clients: outside, inside, from one to the other, and by a pool's address.
 
-UDP, TCP and TLS. `turnutils_uclient` allocates, permits, binds channels and counts what comes back from
+UDP, TCP and TLS, with TURN REST credentials and with those that the edge hands out itself.
+`turnutils_uclient` allocates, permits, binds channels and counts what comes back from
 `turnutils_peer`; `turnutils_stunclient` asks for its own address. Two edges stand behind one
 address of a balancer, which passes datagrams on with nft.
 """
@@ -12,11 +13,12 @@ import re
 import subprocess
 
 from lab import edge
-from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, SECOND_EXTERNAL,
-                       TERMINATE, Failed, expect, wait_until)
+from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP,
+                       SECOND_EXTERNAL, TERMINATE, Failed, expect, wait_until)
 
 SECRET = "a-secret-shared-with-an-issuer"
 PEER_PORT = 3480
+CREDENTIALS_PORT = 5062
 # What comes by the pool's address arrives here.
 POOL_PORT = 3479
 # Packets of one client, and clients at once.
@@ -27,11 +29,18 @@ def relay(world, number=1, more=""):
     """The sections of the A/V Edge for one edge of the pool."""
     external, internal = edge.EXTERNAL[number], edge.INTERNAL[number]
     secrets = world.file("turn-secrets.txt", SECRET + "\n")
+    media = world.file("media-secrets.toml", f'[[secret]]\nid = 1\nkey = "{"5a" * 32}"\n')
     return f"""
+[[listener]]
+address = "{internal}:{CREDENTIALS_PORT}"
+class = "credentials"
+identity = "internal"
 [av]
 relayed = ["{external}"]
 realm = "contoso.example"
 secrets = "{secrets}"
+credentials_secrets = "{media}"
+external_fqdn = "av.contoso.example"
 poller = "{world.poller}"
 {more}
 [[av_listener]]
@@ -60,10 +69,14 @@ def start(world, number=1, more=""):
     return edge.start(world, number, text=text.replace("[management]", f"[management]\n{socket}"))
 
 
-def client(world, where, server, *how, secret=SECRET):
-    """Runs uclient to its end; returns what it printed and whether every packet came back."""
+def client(world, where, server, *how, secret=SECRET, given=None):
+    """Runs uclient to its end; returns what it printed and whether every packet came back.
+
+    `given`: username and password as they are; without, those that `secret` makes.
+    """
+    proof = ["-u", given[0], "-w", given[1]] if given else ["-W", secret, "-u", "alice"]
     done = world.run(where, [
-        "turnutils_uclient", *how, "-W", secret, "-u", "alice", "-e", ADDRESS["partner"],
+        "turnutils_uclient", *how, *proof, "-e", ADDRESS["partner"],
         "-r", str(PEER_PORT), "-m", str(CLIENTS), "-n", str(PACKETS), "-l", "160", "-z", "5",
         server], seconds=60, check=False)
     text = done.stdout + done.stderr
@@ -75,6 +88,38 @@ def client(world, where, server, *how, secret=SECRET):
 def relayed(world, where, server, *how):
     text, whole = client(world, where, server, *how)
     expect(whole, text[-600:])
+
+
+def credentials(world, papers, user="kim@contoso.example", location=""):
+    """Has a server inside ask for credentials; returns what it was told."""
+    pki = world.pki
+    done = world.run("pool", [
+        "python3", f"{INTEROP}/lab/mras.py", EDGE_INTERNAL, str(CREDENTIALS_PORT),
+        "lsedge.contoso.example", f"{pki}/ca.pem", f"{pki}/{papers}.pem", f"{pki}/{papers}.key",
+        user, location])
+    return json.loads(done.stdout)
+
+
+def handed_out(world):
+    with world.check("a server inside gets credentials, and coturn's client allocates with them"):
+        told = credentials(world, "pool", location="internet")
+        expect(told.get("reason") == "OK" and told["duration"] == "480", f"{told}")
+        expect(told["relays"] == [{"location": "internet", "hostName": "av.contoso.example",
+                                   "udpPort": "3478", "tcpPort": "443"}], f"{told}")
+        given = (told["username"], told["password"])
+        for how in ((), ("-t", "-S", "-p", "443")):
+            text, whole = client(world, "remote", EDGE_EXTERNAL, *how, given=given)
+            expect(whole, text[-600:])
+        text, whole = client(world, "remote", EDGE_EXTERNAL, "-c", given=(given[0], given[0][:28]))
+        expect(not whole and "Cannot complete Allocation" in text, text[-600:])
+    with world.check("both sides are told their relay, and others get no credentials"):
+        told = credentials(world, "pool")
+        where = [(relay["location"], relay.get("directIPAddress")) for relay in told["relays"]]
+        expect(where == [("internet", None), ("intranet", EDGE_INTERNAL)], f"{told}")
+        told = credentials(world, "pool", "kim@fabrikam.example")
+        expect(told["reason"] == "Forbidden" and told["username"] is None, f"{told}")
+        told = credentials(world, "fabrikam")
+        expect(told["status"].startswith("closed"), f"{told}")
 
 
 def metric(world, name, labels="", number=1):
@@ -155,6 +200,7 @@ def run(world):
     with world.check("who has another secret gets nothing"):
         text, whole = client(world, "remote", EDGE_EXTERNAL, "-c", secret="another-secret-altogether")
         expect(not whole and "Cannot complete Allocation" in text, text[-600:])
+    handed_out(world)
     with world.check("allocations are counted, listed and ended by an operator"):
         made = metric(world, "entente_relay_allocations_made_total", '{dialect="rfc"}')
         expect(made >= 5 * CLIENTS, f"{made} allocations")

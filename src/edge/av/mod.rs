@@ -46,7 +46,7 @@ use crate::time::{Monotonic, Now};
 pub use another::Another;
 pub use connections::ConnectionId;
 pub use counters::{Admission, Classes, Counters, Traffic};
-pub use credential::{Credentials, MrasKey, Secret, Token};
+pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use forecast::{Forecast, Outlook, Sample};
 pub use medium::Medium;
 pub use ports::{Ports, RelayPort, RelayedAddress};

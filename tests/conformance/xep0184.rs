@@ -8,7 +8,8 @@ use super::xmpp::element;
 
 fn read(content: &str) -> InstantMessage {
     let text = format!(
-        "<message from='john@fabrikam.example/x' to='kim@contoso.example' id='m1'>{content}</message>"
+        "<message from='john@fabrikam.example/x' to='kim@contoso.example' id='m1'>{content}\
+         </message>"
     );
     let node = element(&text, |element| Node::from(element));
     InstantMessage::of_stanza(&node).value

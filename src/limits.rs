@@ -312,6 +312,10 @@ pub const TURN_UNAUTHENTICATED_PER_SOURCE: u64 = 50;
 pub const TURN_UNAUTHENTICATED_IN_ALL: u64 = 5_000;
 /// Cells that sources are counted in; 40 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
+/// Bytes of a request for relay credentials: a hundred times what one of them takes.
+pub const MRAS_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Credentials that one request may want: each costs four MACs, and a kilobyte of the answer.
+pub const MRAS_CREDENTIALS_MAX: usize = 32;
 
 // The relay's threads.
 

@@ -19,6 +19,7 @@
 
 mod board;
 mod frames;
+mod marks;
 mod multishot;
 mod pairs;
 mod peers;
@@ -37,4 +38,5 @@ mod stream;
 mod streams;
 
 pub use board::{Observed, Tally};
+pub use marks::Marks;
 pub use spawn::{Handle, Listed, Listen, Listing, Settings, Setup, StartError, Trains, spawn};

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::board::{Board, Observed};
+use super::marks::Marks;
 use super::multishot::Multishot;
 use super::plane::{Plane, Woken};
 use super::portable::Portable;
@@ -58,8 +59,8 @@ pub struct Settings {
     pub poller: Choice,
     /// Microseconds to wait for company after a small turn, at most [`limits::COALESCE_US_MAX`].
     pub company_us: u32,
-    /// Marks of the datagrams it sends: a DSCP of 0 to 63.
-    pub dscp: u8,
+    /// Marks of the datagrams it sends.
+    pub marks: Marks,
     /// Kilobits a second that the link carries, for forecasts.
     pub link_kbit_s: Option<u64>,
     /// Whether datagrams of one flow that come together are moved as one.
@@ -82,7 +83,7 @@ impl Default for Settings {
             core: None,
             poller: Choice::Auto,
             company_us: 0,
-            dscp: 0,
+            marks: Marks::default(),
             link_kbit_s: None,
             trains: Trains::Auto,
         }
@@ -179,7 +180,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         Trains::Auto => Known::detect(),
         Trains::Never => Known::NEVER,
     };
-    let how = How { dscp: settings.dscp, trains };
+    let how = How { dscp: settings.marks.other, trains };
     let mut sockets = Sockets::new(core.relayed.clone(), how);
     let mut numbers = Vec::with_capacity(listen.len());
     let mut listeners = Vec::with_capacity(listen.len());
@@ -228,8 +229,9 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let board = Arc::new(Board::default());
     let (orders, inbox) = channel::bounded(limits::RELAY_ORDERS_MAX);
     let relayed = core.relayed.clone();
-    let served =
+    let mut served =
         Served::new(Relay::new(core, clock.now()), sockets, Streams::new(doors, relayed), numbers);
+    served.marks = settings.marks;
     let (started, starting) = channel::bounded(1);
     let begin = Begin {
         served,

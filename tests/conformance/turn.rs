@@ -178,8 +178,8 @@ fn came(step: Step<'_>, out: &Output) -> Came {
     match step {
         Step::Drop(dropped) => Came::Dropped(dropped),
         Step::Answer => Came::Answer(out.answer.clone()),
-        Step::ToPeer { port, peer, payload } => Came::ToPeer(port, peer, payload.to_vec()),
-        Step::ToClient { client, around, payload } => {
+        Step::ToPeer { port, peer, payload, .. } => Came::ToPeer(port, peer, payload.to_vec()),
+        Step::ToClient { client, around, payload, .. } => {
             let (mut wire, padding) = match around {
                 Around::Channel(header) => (header.to_vec(), 0),
                 Around::Indication { padding } => (out.head.clone(), padding),

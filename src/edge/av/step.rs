@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::connections::ConnectionId;
+use super::medium::Medium;
 use super::ports::RelayPort;
 use crate::stun::CHANNEL_HEADER_BYTES;
 
@@ -79,6 +80,8 @@ pub enum Step<'a> {
         peer: SocketAddr,
         /// What.
         payload: &'a [u8],
+        /// What that carries.
+        medium: Medium,
     },
     /// Send to a client: what `around` says, with the payload within.
     ToClient {
@@ -88,6 +91,8 @@ pub enum Step<'a> {
         around: Around,
         /// What.
         payload: &'a [u8],
+        /// What that carries.
+        medium: Medium,
     },
 }
 

@@ -20,6 +20,17 @@ pub enum Ports {
     Shared(Vec<u16>),
 }
 
+impl Ports {
+    /// Tells whether a port is one of them.
+    #[must_use]
+    pub fn holds(&self, port: u16) -> bool {
+        match self {
+            Self::Range { first, count } => port.checked_sub(*first).is_some_and(|at| at < *count),
+            Self::Shared(ports) => ports.contains(&port),
+        }
+    }
+}
+
 /// A relayed port of one address; the shell has a socket for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayPort {

@@ -130,6 +130,7 @@ impl Served {
                     self.tally.sent(socket.send_to(payload, peer));
                 }
             }
+            Step::ToSibling { port, from, payload } => self.mail(port, from, payload),
             Step::ToClient { client, around, payload } => self.deliver(&client, around, payload),
         }
         self.note_closes();

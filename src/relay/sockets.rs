@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
 
+use super::ring::spread;
 use super::ring::trains::{self, Trains};
 use crate::edge::av::{RelayPort, RelayedAddress};
 use crate::limits;
@@ -144,9 +145,39 @@ impl Sockets {
 /// Generations wrap below the tokens of streams.
 const GENERATION_MAX: u32 = 0x1fff_ffff;
 
-/// Makes a socket for datagrams. Nobody else may have the address: a second edge on one machine is
-/// an error, not half of the traffic.
-fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
+/// One of the threads that clients come in to by the same address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Its number.
+    pub(super) number: usize,
+    /// How many there are.
+    pub(super) threads: usize,
+}
+
+impl Share {
+    /// Binds `socket` to `address`, which no other program may have, and has the kernel choose
+    /// among those of all threads by source. `alone`: a socket like it.
+    fn bind(
+        self,
+        socket: &socket2::Socket,
+        address: SocketAddr,
+        alone: impl FnOnce() -> io::Result<socket2::Socket>,
+    ) -> io::Result<()> {
+        if self.threads == 1 {
+            return socket.bind(&address.into());
+        }
+        if self.number == 0 {
+            // A socket that shares would share with another edge's, too.
+            alone()?.bind(&address.into())?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        spread::by_source(socket.as_raw_fd(), address, self.threads as u32)
+    }
+}
+
+/// Makes a socket for datagrams.
+fn datagram_socket(address: SocketAddr, how: How) -> io::Result<socket2::Socket> {
     let domain = socket2::Domain::for_address(address);
     let kind = socket2::Type::DGRAM.nonblocking().cloexec();
     let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::UDP))?;
@@ -164,6 +195,13 @@ fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
     if how.trains.come {
         trains::take(socket.as_raw_fd())?;
     }
+    Ok(socket)
+}
+
+/// Makes a socket for a relayed port. Nobody else may have the address: a second edge on one
+/// machine is an error, not half of the traffic.
+fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address, how)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -172,12 +210,24 @@ fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn bind_listener(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
-    let socket = bind(address, how)?;
-    let options = socket2::SockRef::from(&socket);
+pub(super) fn bind_listener(address: SocketAddr, how: How, share: Share) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address, how)?;
     // The kernel gives what net.core.rmem_max allows.
-    options.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
-    options.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    share.bind(&socket, address, || datagram_socket(address, how))?;
+    Ok(socket.into())
+}
+
+/// Makes a socket for streams, whose address connections that linger do not keep.
+fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let domain = socket2::Domain::for_address(address);
+    let kind = socket2::Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     Ok(socket)
 }
 
@@ -185,16 +235,10 @@ pub(super) fn bind_listener(address: SocketAddr, how: How) -> io::Result<UdpSock
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn bind_door(address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let kind = socket2::Type::STREAM.nonblocking().cloexec();
-    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
-    // Connections of a process before this one, which linger, do not keep it from starting.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
+pub(super) fn bind_door(address: SocketAddr, share: Share) -> io::Result<TcpListener> {
+    // Connections of a process before this one do not keep it from starting.
+    let socket = stream_socket(address)?;
+    share.bind(&socket, address, || stream_socket(address))?;
     socket.listen(limits::RELAY_STREAM_BACKLOG)?;
     Ok(socket.into())
 }

@@ -78,6 +78,15 @@ pub struct Quotas {
     pub allocation_kbit_s: u32,
 }
 
+impl Quotas {
+    /// Returns what each of some threads may have of it. A user is counted by each thread alone,
+    /// and all that comes from one address is with one thread.
+    #[must_use]
+    pub const fn of_one_of(self, threads: usize) -> Self {
+        Self { allocations: self.allocations.div_ceil(threads), ..self }
+    }
+}
+
 impl Default for Quotas {
     /// The product's own rate for a port (lync-federation 6.9).
     fn default() -> Self {

@@ -7,5 +7,6 @@
 mod name;
 pub(super) mod sends;
 pub(super) mod slots;
+pub(super) mod spread;
 pub(super) mod trains;
 pub(super) mod uring;

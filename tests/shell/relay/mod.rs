@@ -5,5 +5,6 @@ mod hostile;
 mod media;
 mod operating;
 mod streams;
+mod threads;
 mod trains;
 mod turn;

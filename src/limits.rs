@@ -286,6 +286,19 @@ pub const TURN_RESERVATIONS_MAX: usize = 1_024;
 pub const TURN_PERMISSIONS_MAX: usize = 64;
 /// Channels of one allocation, and peers owned on a shared port; 48 bytes each.
 pub const TURN_CHANNELS_MAX: usize = 64;
+/// How long a TCP connection with a peer may take to open, and then to be claimed, in milliseconds
+/// (RFC 6062 sections 5.2 to 5.4: at least 30 s).
+pub const TURN_CONNECTION_PENDING_MS: u64 = 30_000;
+/// TCP connections with peers of one allocation; a client has one or two.
+pub const TURN_CONNECTIONS_PER_ALLOCATION_MAX: usize = 16;
+/// TCP connections with peers of one relay thread: two descriptors, 300 bytes and at most 256 KiB
+/// of data on its way each.
+pub const TURN_CONNECTIONS_MAX: usize = 2_048;
+/// How far the samples of a relay's forecast are apart, in milliseconds: a minute's call moves them
+/// little.
+pub const FORECAST_STEP_MS: u64 = 10_000;
+/// Samples of a forecast, 60 bytes each: five minutes.
+pub const FORECAST_SAMPLES: usize = 31;
 /// Bytes of a realm, so that an unauthenticated answer keeps to [`TURN_UNAUTHENTICATED_BYTES_MAX`].
 pub const TURN_REALM_BYTES_MAX: usize = 36;
 /// Bytes of an answer to somebody who has proven nothing: not more than about what a request has,
@@ -345,6 +358,11 @@ pub const RELAY_STREAM_OUT_BYTES_MAX: usize = 128 * 1024;
 pub const RELAY_STREAMS_MAX: usize = 8_192;
 /// Streams that the kernel accepts ahead of us; two turns' worth of a storm.
 pub const RELAY_STREAM_BACKLOG: i32 = 1_024;
+/// Connections of peers that the kernel accepts ahead of us at one relayed port.
+pub const RELAY_PEER_BACKLOG: i32 = 16;
+/// How soon a TCP connection whose rate is used up is looked at again: a hundredth of a second's
+/// worth has flowed by then.
+pub const RELAY_PAUSE_MS: u64 = 10;
 /// Streams without an allocation at once: strangers hold no more than these.
 pub const RELAY_STREAMS_UNPROVEN_MAX: usize = 1_024;
 /// Those of one source network.

@@ -50,6 +50,8 @@ pub enum RelayOrder {
         /// The client's address.
         client: SocketAddr,
     },
+    /// Tell how it stands: allocations, ports, what runs out, how long a drain takes.
+    Status,
     /// Take no new allocations; those that are there go on.
     Drain,
     /// Take new allocations again.
@@ -197,6 +199,9 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Result<Command, String>> {
             let client = client.ok_or("expected client, an address with its port")?;
             Ok(Command::Relay(RelayOrder::Kill { client }))
         }),
+        "/relay/status" => {
+            body_of::<NoBody>(body).map(|NoBody {}| Command::Relay(RelayOrder::Status))
+        }
         "/relay/drain" => {
             body_of::<NoBody>(body).map(|NoBody {}| Command::Relay(RelayOrder::Drain))
         }

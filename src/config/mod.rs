@@ -126,6 +126,17 @@ pub struct Config {
     pub source: Arc<Source>,
 }
 
+/// A gateway as it is reached with SIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySip {
+    /// The name that its certificate carries, and that it links with edges under.
+    pub name: Domain,
+    /// Its port.
+    pub port: u16,
+    /// Its addresses, in order of preference; empty: asked of DNS.
+    pub addresses: Vec<IpAddr>,
+}
+
 impl Config {
     /// Returns this node's own FQDN.
     #[must_use]
@@ -145,8 +156,8 @@ impl Config {
         if self.internal.names.is_empty() {
             let mut names: Vec<Domain> =
                 self.next_hops.iter().map(|hop| hop.name.clone()).collect();
-            let gateway = self.xmpp.gateway_sip.iter().map(|gateway| gateway.host.clone());
-            names.extend(gateway.chain(self.runs_gateway().then(|| self.internal_fqdn().clone())));
+            let gateways = self.xmpp.gateway_sip.iter().map(|gateway| gateway.host.clone());
+            names.extend(gateways.chain(self.runs_gateway().then(|| self.internal_fqdn().clone())));
             names
         } else {
             self.internal.names.clone()
@@ -195,13 +206,24 @@ impl Config {
         self.listeners.iter().any(|listener| classes.contains(&listener.class))
     }
 
-    /// Returns where the Access Edge finds a gateway for what own users send to XMPP partners:
-    /// its SIP name, port and addresses; the one stated, or that of this process.
+    /// Returns where the Access Edge, and each of the gateways, finds the gateways for what own
+    /// users send to XMPP partners; those stated, or that of this process.
     #[must_use]
-    pub fn gateway_sip(&self) -> Option<(Domain, u16, Vec<IpAddr>)> {
-        if let Some(HostPort { host, port }) = &self.xmpp.gateway_sip {
-            return Some((host.clone(), *port, self.xmpp.gateway_addresses.clone()));
-        }
+    pub fn gateways_sip(&self) -> Vec<GatewaySip> {
+        let stated = &self.xmpp.gateway_sip;
+        let addresses = &self.xmpp.gateway_addresses;
+        let named = stated.iter().enumerate().map(|(at, HostPort { host, port })| GatewaySip {
+            name: host.clone(),
+            port: *port,
+            addresses: match stated.len() {
+                1 => addresses.clone(),
+                _ => addresses.get(at).copied().into_iter().collect(),
+            },
+        });
+        if stated.is_empty() { self.own_gateway().into_iter().collect() } else { named.collect() }
+    }
+
+    fn own_gateway(&self) -> Option<GatewaySip> {
         let listen = self.gateway_listeners().first()?;
         let loopback = if listen.is_ipv6() {
             IpAddr::V6(Ipv6Addr::LOCALHOST)
@@ -209,7 +231,8 @@ impl Config {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         };
         let address = if listen.ip().is_unspecified() { loopback } else { listen.ip() };
-        Some((self.internal_fqdn().clone(), listen.port(), vec![address]))
+        let (name, port) = (self.internal_fqdn().clone(), listen.port());
+        Some(GatewaySip { name, port, addresses: vec![address] })
     }
 
     /// Returns the trust anchors of the inside.

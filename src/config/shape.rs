@@ -486,6 +486,20 @@ pub(super) fn list<T: 'static>(of: Shape<T>, most: usize) -> Shape<Vec<T>> {
     Shape { type_text, range_text, read: Box::new(read) }
 }
 
+/// A list of `of`, of which one may stand alone.
+pub(super) fn one_or_list<T: 'static>(of: fn() -> Shape<T>, most: usize) -> Shape<Vec<T>> {
+    let (one, of) = (of(), list(of(), most));
+    let type_text = format!("{}, or one alone", of.type_text);
+    let range_text = of.range_text.clone();
+    let read = move |context: &mut Context, path: &str, value: &Spanned<DeValue<'_>>| {
+        if value.get_ref().is_array() {
+            return of.read(context, path, value);
+        }
+        one.read(context, &format!("{path}[0]"), value).map(|one| vec![one])
+    };
+    Shape { type_text, range_text, read: Box::new(read) }
+}
+
 /// Either a list of `of`, or one of a few words that stand for something else.
 pub(super) fn word_or_list<T: 'static, U: Clone + 'static>(
     words: &'static [(&'static str, U)],

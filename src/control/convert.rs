@@ -248,12 +248,13 @@ fn xmpp(config: &Config, trust: &PartnerTrust) -> policy::XmppRules {
         },
         gateways: said.gateways.clone(),
         log_bodies: said.log_bodies,
-        gateway: config.gateway_sip().map(|(name, port, addresses)| policy::NextHop {
-            port,
-            addresses,
-            ..policy::NextHop::new(name)
-        }),
+        gateway_hops: config.gateways_sip().into_iter().map(gateway_hop).collect(),
     }
+}
+
+fn gateway_hop(gateway: config::GatewaySip) -> policy::NextHop {
+    let config::GatewaySip { name, port, addresses } = gateway;
+    policy::NextHop { port, addresses, ..policy::NextHop::new(name) }
 }
 
 /// Returns a number that the schema bounds far below 2^32.

@@ -53,6 +53,7 @@ fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::S
         },
         company_us: av.coalesce_us as u32,
         dscp: av.dscp,
+        link_kbit_s: av.link_kbit_s,
         trains: relay::Trains::Auto,
     };
     let tls = tls_servers(config, material);
@@ -138,7 +139,10 @@ pub(super) fn descriptors(config: &Config) -> usize {
     };
     let streams = config.av_listeners.iter().any(|of| of.transport == Transport::Stream);
     let streams = if streams { limits::RELAY_STREAMS_MAX.min(av.allocations) } else { 0 };
-    relayed * av.relayed.len() + streams + config.av_listeners.len()
+    // Each TCP connection with a peer has another one with its client, which is among the streams.
+    let peers =
+        if streams > 0 && av.tcp_allocations > 0 { limits::TURN_CONNECTIONS_MAX } else { 0 };
+    relayed * av.relayed.len() + streams + peers + config.av_listeners.len()
 }
 
 /// Returns whom the relay believes.
@@ -175,7 +179,8 @@ fn nonce_keys(config: &Config, seed: &[u64; 2]) -> Vec<[u8; 32]> {
 #[must_use]
 pub fn relay_peers(config: &Config) -> Peers {
     let internal = config.av.internal_networks.clone();
-    Peers { rule: convert::address_rule(config), internal }
+    let tcp_low_ports = config.av.tcp_low_ports.clone();
+    Peers { rule: convert::address_rule(config), internal, tcp_low_ports }
 }
 
 fn quotas(config: &Config) -> Quotas {
@@ -183,7 +188,11 @@ fn quotas(config: &Config) -> Quotas {
     Quotas {
         allocations: av.allocations,
         allocations_per_user: av.allocations_per_user,
+        allocations_per_partner: av.allocations_per_partner,
+        allocations_per_source: av.allocations_per_source,
+        tcp_allocations: av.tcp_allocations,
         allocation_kbit_s: av.allocation_kbit_s,
+        user_kbit_s: av.user_kbit_s,
     }
 }
 
@@ -282,7 +291,27 @@ impl Relays {
             "threads": handle.threads(),
             "allocations": observed.allocations,
             "free_ports": observed.free_ports,
+            "users": observed.users,
+            "connections": observed.connections,
+            "streams": observed.streams,
+            "draining": observed.draining,
+            "kbit_s": observed.outlook.kbit_s,
+            "ports_run_out_s": observed.outlook.ports_run_out_s,
+            "allocations_run_out_s": observed.outlook.allocations_run_out_s,
+            "bandwidth_run_out_s": observed.outlook.bandwidth_run_out_s,
         })
+    }
+
+    /// Tells the same with how long a drain takes, or would.
+    fn full_status(&self, config: &Config) -> Option<Value> {
+        let handle = self.handle()?;
+        let mut status = self.status();
+        let below = config.av.drain_below;
+        let drained_s = handle.observed().outlook.drained_s(below);
+        status["drain_below"] = json!(below);
+        status["drained_s"] = json!(drained_s);
+        status["drained_unrefreshed_s"] = json!(handle.unrefreshed_s(below));
+        Some(status)
     }
 
     /// Lists allocations, from the one after `skip` on.
@@ -316,13 +345,19 @@ impl Relays {
 
     pub(super) fn export(&self, exporter: &mut Exporter) {
         let Some(observed) = self.observed() else { return };
-        let Observed { core, shell, allocations, free_ports, streams, .. } = observed;
-        exporter.set(&catalogue::RELAY_ALLOCATIONS, &[], allocations as u64);
+        let Observed { core, shell, free_ports, streams, classes, .. } = observed;
+        let Observed { connections, users, draining, outlook, .. } = observed;
+        let av::Classes { udp, tcp, microsoft } = classes;
+        for (class, count) in [("udp", udp), ("tcp", tcp), ("microsoft", microsoft)] {
+            exporter.set(&catalogue::RELAY_ALLOCATIONS, &[class], count as u64);
+        }
         if let Some(free) = free_ports {
             exporter.set(&catalogue::RELAY_FREE_PORTS, &[], free as u64);
         }
         let made = core.allocations - core.ms_allocations;
+        let made = made - core.tcp_allocations;
         exporter.set(&catalogue::RELAY_ALLOCATED, &["rfc"], made);
+        exporter.set(&catalogue::RELAY_ALLOCATED, &["rfc_tcp"], core.tcp_allocations);
         exporter.set(&catalogue::RELAY_ALLOCATED, &["microsoft"], core.ms_allocations);
         exporter.set(&catalogue::RELAY_EXPIRED, &[], core.expired);
         exporter.set(&catalogue::RELAY_ERRORS, &[], core.errors);
@@ -346,6 +381,20 @@ impl Relays {
         exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);
         exporter.set(&catalogue::RELAY_TURNS, &[], shell.turns);
         exporter.set(&catalogue::RELAY_STREAMS, &[], streams as u64);
+        exporter.set(&catalogue::RELAY_CONNECTIONS, &[], connections as u64);
+        exporter.set(&catalogue::RELAY_CONNECTED, &[], core.connections);
+        exporter.set(&catalogue::RELAY_USERS, &[], users as u64);
+        exporter.set(&catalogue::RELAY_DRAINING, &[], u64::from(draining));
+        let outlook = [
+            ("ports", outlook.ports_run_out_s),
+            ("allocations", outlook.allocations_run_out_s),
+            ("bandwidth", outlook.bandwidth_run_out_s),
+        ];
+        for (what, seconds) in outlook {
+            if let Some(seconds) = seconds {
+                exporter.set(&catalogue::RELAY_RUNS_OUT, &[what], seconds);
+            }
+        }
         exporter.set(&catalogue::RELAY_STREAMS_REFUSED, &[], shell.streams_refused);
     }
 }
@@ -370,10 +419,13 @@ impl Running {
                 }
                 killed.map(|killed| json!({ "ended": killed }))
             }
+            RelayOrder::Status => relays.full_status(&self.board.config.load()),
             RelayOrder::Drain => relays.observed().map(|observed| {
                 tracing::info!("drain of the A/V Edge asked by {who}");
-                relays.announce_drain(&self.board.config.load());
-                json!({ "allocations": observed.allocations })
+                let config = self.board.config.load();
+                relays.announce_drain(&config);
+                let status = relays.full_status(&config);
+                status.unwrap_or_else(|| json!({ "allocations": observed.allocations }))
             }),
             RelayOrder::Open => relays.observed().map(|observed| {
                 tracing::info!("the A/V Edge takes allocations again, asked by {who}");

@@ -372,7 +372,7 @@ fn a_relay_alone_starts_is_told_of_reloads_and_ends() {
     let management = running.management()[0];
     let told = format!("\"{address}\"");
     assert!(ask(management, "/status").contains(&told));
-    assert!(ask(management, "/metrics").contains("entente_relay_allocations 0\n"));
+    assert!(ask(management, "/metrics").contains("entente_relay_allocations{class=\"udp\"} 0\n"));
     drop(TcpStream::connect(address).unwrap());
     let mut reloads = Reloads::new(path.clone());
     std::fs::write(&path, format!("{text}allocations = 7\n")).unwrap();

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// Marks of what was told, 8 bytes each; a core has them from the first that it sets.
+const MARKS: usize = 2_048;
+
 use crate::dns::{Domain, SharedAnswer};
 use crate::policy::{Decision, Direction, PeerNames};
 
@@ -37,7 +40,7 @@ pub enum Said {
     Refused {
         /// What did.
         by: RefusedBy,
-        /// SIP status of the answer.
+        /// SIP status of the answer; 0 where it is none of SIP.
         status: u16,
         /// ErrorId of `ms-diagnostics`; 0 for none.
         diagnostics: u16,
@@ -57,4 +60,23 @@ pub enum RefusedBy {
     Connection,
     /// What the message offers.
     Message,
+    /// The rules of XMPP streams: who may open one, and how the peer proves whom it speaks for.
+    Stream,
+}
+
+/// What was told already and is in no cache of verdicts.
+#[derive(Debug, Default)]
+pub(super) struct Told(Vec<u64>);
+
+impl Told {
+    /// Sets `mark`; returns whether it was not set.
+    #[allow(clippy::cast_possible_truncation, reason = "only the low bits are used")]
+    pub(super) fn first(&mut self, mark: u64) -> bool {
+        if self.0.is_empty() {
+            self.0.resize(MARKS, 0);
+        }
+        // Zero is a place that was never taken.
+        let mark = mark.max(1);
+        std::mem::replace(&mut self.0[mark as usize % MARKS], mark) != mark
+    }
 }

@@ -292,6 +292,11 @@ pub enum Mail {
         /// The message as it came in.
         bytes: bytes::Bytes,
     },
+    /// A next hop has connected to the sending shard, so it is back if it was away.
+    Shown {
+        /// Which: hashed of its name and port.
+        next_hop: u64,
+    },
     /// An answer to write on a leg of the receiving shard, if it is still there.
     Reply {
         /// The leg.
@@ -336,6 +341,7 @@ impl Mail {
             Self::Provisional { .. }
             | Self::Follow { .. }
             | Self::Unmatched { .. }
+            | Self::Shown { .. }
             | Self::Reply { .. } => Place::IfRoom,
         }
     }

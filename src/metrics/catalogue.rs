@@ -108,8 +108,8 @@ catalogue! {
     REVOCATION_UNKNOWN: Counter, "entente_tls_revocation_unknown_total", [];
     /// Wishes for a revocation list that found the control thread busy; they come again.
     REVOCATION_REPORTS_DROPPED: Counter, "entente_tls_revocation_reports_dropped_total", [];
-    /// Allocations of the relay that exist.
-    RELAY_ALLOCATIONS: Gauge, "entente_relay_allocations", [];
+    /// Allocations of the relay that exist: of RFC 8656, RFC 6062 or the Microsoft dialect.
+    RELAY_ALLOCATIONS: Gauge, "entente_relay_allocations", ["class"];
     /// Relayed ports that no allocation has; not told where ports are shared.
     RELAY_FREE_PORTS: Gauge, "entente_relay_free_ports", [];
     /// Allocations that were made, by dialect.
@@ -132,6 +132,17 @@ catalogue! {
     RELAY_STREAMS: Gauge, "entente_relay_streams", [];
     /// Streams of the relay that were closed at once, because there were too many.
     RELAY_STREAMS_REFUSED: Counter, "entente_relay_streams_refused_total", [];
+    /// TCP connections between the relay and peers.
+    RELAY_CONNECTIONS: Gauge, "entente_relay_connections", [];
+    /// TCP connections between the relay and peers that were opened, from either side.
+    RELAY_CONNECTED: Counter, "entente_relay_connections_opened_total", [];
+    /// Users with allocations of the relay.
+    RELAY_USERS: Gauge, "entente_relay_users", [];
+    /// 1 while the relay takes no new allocations.
+    RELAY_DRAINING: Gauge, "entente_relay_draining", [];
+    /// Time until something of the relay runs out at the rate of the last five minutes: ports,
+    /// allocations, the bandwidth of av.link_kbit_s. Not told while it does not run out.
+    RELAY_RUNS_OUT: Gauge, "entente_relay_runs_out_seconds", ["what"];
     /// Turns of the relay's loop.
     RELAY_TURNS: Counter, "entente_relay_turns_total", [];
     /// Lines of the log that were sampled away above a rate.

@@ -168,8 +168,8 @@ pub struct Xmpp {
     pub gateway_ports: Vec<u16>,
     /// Edges that the gateway of this process connects to.
     pub edges: Vec<Inner>,
-    /// The gateway that this edge sends own users' requests to, where it runs elsewhere.
-    pub gateway: Option<Inner>,
+    /// The gateways that this process sends own users' requests to.
+    pub gateways: Vec<Inner>,
 }
 
 impl Default for Xmpp {
@@ -182,7 +182,7 @@ impl Default for Xmpp {
             partner_ports: vec![5269],
             gateway_ports: Vec::new(),
             edges: Vec::new(),
-            gateway: None,
+            gateways: Vec::new(),
         }
     }
 }

@@ -362,7 +362,7 @@ fn needed(d: &Deployment, need: Need) -> bool {
         Need::Inside => d.internal_port.is_some(),
         Need::Role(role) => d.has(role),
         Need::Gateway => !d.xmpp.edges.is_empty(),
-        Need::GatewayHop => d.xmpp.gateway.is_some(),
+        Need::GatewayHop => !d.xmpp.gateways.is_empty(),
         Need::Partners => av && !d.versions.is_empty(),
         Need::Stun => av && (d.meets(BY_STUN) || d.pool()),
         Need::Ocs2007 => av && d.meets(&[Version::Ocs2007]),
@@ -428,7 +428,7 @@ impl Spec {
             Ports::XmppPartners => d.xmpp.partner_ports.iter().copied().map(one).collect(),
             Ports::XmppLink => vec![one(d.xmpp.link_port)],
             Ports::Gateway => d.xmpp.gateway_ports.iter().copied().map(one).collect(),
-            Ports::GatewayHop => return by_port(d.xmpp.gateway.as_slice(), Place::XmppGateways),
+            Ports::GatewayHop => return by_port(&d.xmpp.gateways, Place::XmppGateways),
             Ports::GatewayEdges => return by_port(&d.xmpp.edges, Place::XmppProxies),
         };
         ports.into_iter().map(|ports| (self.side, peer.clone(), ports)).collect()

@@ -55,7 +55,7 @@ pub struct Warning {
 }
 
 /// Codes, with what each of them means.
-const CODES: [(&str, &str); 20] = [
+const CODES: [(&str, &str); 21] = [
     ("W101", "nobody is allowed and discovery is off"),
     ("W102", "an entry that another one makes useless"),
     ("W103", "an allowed domain under a blocked pattern"),
@@ -76,6 +76,7 @@ const CODES: [(&str, &str); 20] = [
     ("W118", "an XMPP listener without any partner"),
     ("W119", "an XMPP partner whose required SASL dialback replaces"),
     ("W120", "an XMPP partner that prefers a SIP way there is not"),
+    ("W121", "a gateway that only one of stanzas and requests can choose"),
 ];
 
 /// Returns the codes with their meanings, in Markdown.

@@ -22,6 +22,7 @@ mod permit;
 mod place;
 mod provider;
 mod refusal;
+pub mod rendezvous;
 mod revocation;
 mod rules;
 pub mod scores;

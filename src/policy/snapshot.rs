@@ -1,6 +1,7 @@
 //! The compiled policy: immutable, shared by every shard until the next one is published.
 
 use std::hash::Hasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
@@ -32,8 +33,8 @@ pub struct Snapshot {
     pub(super) partners: PartnerTable,
     pub(super) providers: ProviderTable,
     pub(super) xmpp: XmppTable,
-    /// Place of the XMPP gateway among the next hops: the last one.
-    gateway_hop: Option<usize>,
+    /// Places of the XMPP gateways among the next hops: the last ones.
+    gateway_hops: Range<usize>,
     default_route_terms: Option<Terms>,
     pub(super) discovered: Terms,
     pub(super) throttling: Throttling,
@@ -74,10 +75,9 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
     }
     let partners = PartnerTable::of(partner_names, std::mem::take(&mut rules.partners));
     rules.blocked = Vec::new();
-    let gateway_hop = rules.xmpp.gateway.clone().map(|gateway| {
-        rules.next_hops.push(gateway);
-        rules.next_hops.len() - 1
-    });
+    let first_gateway = rules.next_hops.len();
+    rules.next_hops.extend(rules.xmpp.gateway_hops.iter().cloned());
+    let gateway_hops = first_gateway..rules.next_hops.len();
     let throttling = Throttling::default();
     let internal_names = DomainTable::of(rules.internal_names.iter());
     let revocation = rules.federation.revocation;
@@ -94,7 +94,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         partners,
         providers,
         xmpp,
-        gateway_hop,
+        gateway_hops,
         default_route_terms,
         discovered,
         throttling,
@@ -189,13 +189,13 @@ impl Snapshot {
         self.next_hop_of.get(number as usize).copied().flatten()
     }
 
-    /// Returns the place in [`Snapshot::next_hops`] of the XMPP gateway, where there is one.
+    /// Returns the places in [`Snapshot::next_hops`] of the XMPP gateways.
     #[must_use]
-    pub const fn gateway_hop(&self) -> Option<usize> {
-        self.gateway_hop
+    pub fn gateway_hops(&self) -> Range<usize> {
+        self.gateway_hops.clone()
     }
 
-    /// Returns the next hops; the XMPP gateway, to which no own domain goes, is the last one.
+    /// Returns the next hops; XMPP gateways, to which no own domain goes, are the last ones.
     #[must_use]
     pub fn next_hops(&self) -> &[NextHop] {
         &self.rules.next_hops

@@ -7,9 +7,11 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::contradiction::{Contradiction, Found};
 use super::domain::DomainTable;
+use super::rendezvous::{Among, weight};
 use super::{AnchorSet, Date, NextHop, Place, Rules, Snapshot, SourceNetwork};
 use crate::dns::Domain;
 use crate::time::{Monotonic, Now};
@@ -265,8 +267,9 @@ pub struct XmppRules {
     pub gateways: Vec<Domain>,
     /// Bodies of messages may be written to the log.
     pub log_bodies: bool,
-    /// The gateway as the Access Edge reaches it, for own users' messages to XMPP partners.
-    pub gateway: Option<NextHop>,
+    /// The gateways as the Access Edge, and each of them, reach them with SIP: for own users'
+    /// messages to XMPP partners. At most [`crate::limits::XMPP_LINKS_MAX`].
+    pub gateway_hops: Vec<NextHop>,
 }
 
 /// Names an XMPP partner by its place in [`XmppRules::partners`] of one snapshot.
@@ -459,7 +462,9 @@ impl Snapshot {
     /// there is only the SIP way. No allocation for a domain that is not listed.
     #[must_use]
     pub fn xmpp_way(&self, now: Now, domain: &[u8]) -> Option<Preferred> {
-        self.gateway_hop()?;
+        if self.gateway_hops().is_empty() {
+            return None;
+        }
         let place = self.xmpp.find_folded(domain)?;
         let partner = self.xmpp_partner(XmppKey(place))?;
         let named = domain.strip_suffix(b".").unwrap_or(domain).to_ascii_lowercase();
@@ -467,6 +472,21 @@ impl Snapshot {
             && partner.expires.is_none_or(|day| !day.is_past(now))
             && self.blocked.find_covering(&named).is_none();
         holds.then_some(partner.prefer)
+    }
+
+    /// Returns the places of the gateways in [`Snapshot::next_hops`] in the order in which they
+    /// have a pair of domains: the first one that is there has it.
+    #[must_use]
+    pub fn gateways_of(&self, ours: &Domain, theirs: &Domain) -> SmallVec<[usize; 4]> {
+        let mut places: SmallVec<[usize; 4]> = self.gateway_hops().collect();
+        if places.len() > 1 {
+            places.sort_by_cached_key(|place| {
+                let name = self.next_hops()[*place].name.as_str();
+                let weight = weight(Among::Gateways, name, ours.as_str(), theirs.as_str());
+                std::cmp::Reverse(weight)
+            });
+        }
+        places
     }
 
     /// Decides whether stanzas may pass between `ours` and `theirs`, in either direction.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::handle::sum;
-use crate::edge::av::Counters;
+use crate::edge::av::{Classes, Counters, Outlook};
 
 /// What the shell counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,16 @@ pub struct Observed {
     pub sockets: usize,
     /// Streams of clients.
     pub streams: usize,
+    /// TCP connections with peers.
+    pub connections: usize,
+    /// Allocations of each kind.
+    pub classes: Classes,
+    /// Users with allocations; one whom two threads serve counts twice.
+    pub users: usize,
+    /// Whether no new allocations are taken.
+    pub draining: bool,
+    /// What runs out.
+    pub outlook: Outlook,
 }
 
 impl Observed {
@@ -71,6 +81,11 @@ impl Observed {
             free_ports: sum(self.free_ports, other.free_ports),
             sockets: self.sockets + other.sockets,
             streams: self.streams + other.streams,
+            connections: self.connections + other.connections,
+            classes: self.classes.with(&other.classes),
+            users: self.users + other.users,
+            draining: self.draining && other.draining,
+            outlook: self.outlook.with(&other.outlook),
         }
     }
 }

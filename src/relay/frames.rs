@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::peers::Peers;
 use super::serve::{Change, Served};
 use super::streams::Named;
 use crate::edge::av::{Around, Arrival, Client, Step, Transport};
@@ -30,15 +31,21 @@ impl Served {
             Named::Line(number) => {
                 // Whatever it was, there may be room to write.
                 self.streams.touch(number);
-                self.read(now, number)
+                match self.streams.bound(number) {
+                    Some(peer) => self.pump(now, peer),
+                    None => self.read(now, number),
+                }
             }
+            Named::Peer(named) => self.peer_ready(now, named),
         }
     }
 
     fn accept(&mut self, now: Now, door: usize) -> Left {
         for _ in 0..limits::ACCEPTS_PER_TURN_MAX {
             match self.streams.accept(door, now.monotonic) {
-                Ok(Some(number)) => self.changes.push(Change::LineOpened(number)),
+                Ok(Some(number)) => {
+                    self.changes.extend(self.streams.token(number).map(Change::StreamOpened));
+                }
                 Ok(None) => self.tally.streams_refused += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Left::Nothing,
                 // No descriptor or a connection that is gone; the next one that comes is told.
@@ -70,6 +77,12 @@ impl Served {
                 // What came before the end counts still.
                 Some(whole) => {
                     let framed = self.messages(now, number);
+                    if let Some(peer) = self.streams.bound(number) {
+                        if !whole {
+                            self.streams.note_end(number);
+                        }
+                        return self.pump(now, peer);
+                    }
                     if !whole || !framed {
                         self.close(number);
                         return Left::Nothing;
@@ -96,6 +109,9 @@ impl Served {
                     let arrival = Arrival { client, addressed, datagram };
                     self.message(now, number, cut.kind, arrival);
                     at = cut.next;
+                    if self.streams.bound(number).is_some() {
+                        break;
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => {
@@ -120,9 +136,14 @@ impl Served {
         match step {
             Step::Drop(_) => {}
             Step::Answer => self.answer(number, &client),
-            Step::Open => {
-                self.open(now);
+            Step::Open(carrier) => {
+                self.open(now, carrier);
                 self.answer(number, &client);
+            }
+            Step::Connect { connection, port, peer } => self.connect(now, connection, port, peer),
+            Step::Bind { connection } => {
+                self.answer(number, &client);
+                self.bind(number, connection);
             }
             Step::ToPeer { port, peer, payload } => {
                 let socket = self.sockets.of_port(port).and_then(|via| self.sockets.get(via));
@@ -140,9 +161,28 @@ impl Served {
         if self.relay.has_allocation(client) {
             self.streams.proven(number);
         }
-        if let Some(line) = self.streams.get_mut(number) {
-            line.stream.answer(&self.out.answer);
-            self.streams.touch(number);
+        let answer = std::mem::take(&mut self.out.answer);
+        self.say(number, &answer);
+        self.out.answer = answer;
+    }
+
+    /// Stages a message that is no data. Who asks and does not read what is answered is let go of.
+    fn say(&mut self, number: u32, message: &[u8]) {
+        let Some(line) = self.streams.get_mut(number) else { return };
+        if line.stream.backlog() + message.len() > limits::RELAY_STREAM_OUT_BYTES_MAX {
+            self.close(number);
+            return;
+        }
+        line.stream.answer(message);
+        self.streams.touch(number);
+    }
+
+    /// Gives clients what the core has to tell them.
+    pub(super) fn tell_clients(&mut self) {
+        for (client, message) in std::mem::take(&mut self.out.messages) {
+            if let Some((number, _)) = self.streams.of_client(&client) {
+                self.say(number, &message);
+            }
         }
     }
 
@@ -180,13 +220,23 @@ impl Served {
     /// Lets the plane close a stream.
     pub(super) fn close(&mut self, number: u32) {
         if let Some(token) = self.streams.token(number) {
-            self.changes.push(Change::LineClosing(token));
+            self.changes.push(Change::StreamClosing(token));
         }
     }
 
     /// Ends a stream that no poller knows any more, and the allocation of its client.
-    pub(super) fn line_gone(&mut self, token: Token) {
+    pub(super) fn stream_gone(&mut self, token: Token) {
+        if Peers::is_one(token) {
+            self.peer_gone(token);
+            return;
+        }
         let Some(Named::Line(number)) = self.streams.named(token) else { return };
+        if let Some(peer) = self.streams.bound(number) {
+            if let Some(line) = self.streams.peers.get_mut(peer) {
+                line.client = None;
+            }
+            self.close_peer(peer);
+        }
         if let Some(client) = self.streams.close(number) {
             self.relay.client_gone(&client, &mut self.out);
             self.note_closes();

@@ -134,6 +134,19 @@ impl Handle {
         all
     }
 
+    /// Returns the seconds until no more than `left` allocations are there if none is refreshed; a
+    /// little more where threads have them unevenly.
+    #[must_use]
+    pub fn unrefreshed_s(&self, left: usize) -> u64 {
+        let left = left / self.threads.len().max(1);
+        let lasting = self.threads.iter().map(|thread| {
+            let (reply, answer) = channel::bounded(1);
+            thread.order(Order::Lasting { left, reply });
+            answer.recv().unwrap_or_default()
+        });
+        lasting.max().unwrap_or_default()
+    }
+
     /// Ends the allocation of a client; tells whether there was one.
     #[must_use]
     pub fn kill(&self, client: Client) -> bool {

@@ -21,6 +21,8 @@ mod board;
 mod frames;
 mod handle;
 mod multishot;
+mod pairs;
+mod peers;
 mod plane;
 mod portable;
 #[allow(

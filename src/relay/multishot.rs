@@ -9,7 +9,6 @@ use super::plane::{self, BELL, Judged, Outgoing, Plane, Woken};
 use super::ring::slots::Slots;
 use super::ring::uring::{Came, Ring, Watch};
 use super::serve::{Change, Served};
-use super::streams::Named;
 use crate::limits;
 use crate::poll::{Interest, Token, Wait, bits};
 use crate::time::{Clock, Now};
@@ -116,17 +115,15 @@ impl Multishot {
                         served.sockets.close(number);
                     }
                 }
-                Change::LineOpened(number) => {
-                    let fd = served.streams.fd(number);
-                    if let (Some(fd), Some(token)) = (fd, served.streams.token(number)) {
-                        let watch = Watch::Readiness(bits(Interest::ReadWrite));
-                        self.ring.add(fd, token, watch)?;
+                Change::StreamOpened(token) => {
+                    if let Some((fd, interest)) = served.streams.polled(token) {
+                        self.ring.add(fd, token, Watch::Readiness(bits(interest)))?;
                     }
                 }
-                Change::LineClosing(token) => {
-                    if let Some(Named::Line(_)) = served.streams.named(token) {
+                Change::StreamClosing(token) => {
+                    if served.streams.named(token).is_some() {
                         self.ring.remove(token);
-                        served.line_gone(token);
+                        served.stream_gone(token);
                     }
                 }
             }
@@ -189,11 +186,9 @@ impl Plane for Multishot {
         for token in doors {
             self.ring.remove(token);
         }
-        for number in served.streams.numbers() {
-            if let Some(token) = served.streams.token(number) {
-                self.ring.remove(token);
-                served.line_gone(token);
-            }
+        for token in served.streams.tokens() {
+            self.ring.remove(token);
+            served.stream_gone(token);
         }
         served.streams.doors.clear();
     }

@@ -9,7 +9,6 @@ use super::plane::{BELL, Came, Judged, Outgoing, Plane, Woken};
 use super::ring::slots::Slots;
 use super::ring::trains::Trains;
 use super::serve::{Change, Served};
-use super::streams::Named;
 use crate::limits;
 use crate::poll::{Interest, Poller, Ready, Token, Wait};
 use crate::time::{Clock, Now};
@@ -129,8 +128,8 @@ impl<P: Poller> Portable<P> {
             match change {
                 Change::Opened(number) => self.watch(served, number)?,
                 Change::Closing(number) => self.forget(served, number),
-                Change::LineOpened(number) => self.watch_line(served, number)?,
-                Change::LineClosing(token) => self.forget_line(served, token),
+                Change::StreamOpened(token) => self.watch_stream(served, token)?,
+                Change::StreamClosing(token) => self.forget_stream(served, token),
             }
         }
         Ok(())
@@ -146,19 +145,15 @@ impl<P: Poller> Portable<P> {
         }
     }
 
-    fn watch_line(&mut self, served: &Served, number: u32) -> io::Result<()> {
-        let (Some(fd), Some(token)) = (served.streams.fd(number), served.streams.token(number))
-        else {
-            return Ok(());
-        };
-        self.poller.add(fd, token, Interest::ReadWrite)
+    fn watch_stream(&mut self, served: &Served, token: Token) -> io::Result<()> {
+        let Some((fd, interest)) = served.streams.polled(token) else { return Ok(()) };
+        self.poller.add(fd, token, interest)
     }
 
-    fn forget_line(&mut self, served: &mut Served, token: Token) {
-        let Some(Named::Line(number)) = served.streams.named(token) else { return };
-        if let Some(fd) = served.streams.fd(number) {
+    fn forget_stream(&mut self, served: &mut Served, token: Token) {
+        if let Some((fd, _)) = served.streams.polled(token) {
             self.poller.remove(fd, token);
-            served.line_gone(token);
+            served.stream_gone(token);
         }
     }
 
@@ -220,10 +215,8 @@ impl<P: Poller> Plane for Portable<P> {
         for (fd, token) in served.streams.doors() {
             self.poller.remove(fd, token);
         }
-        for number in served.streams.numbers() {
-            if let Some(token) = served.streams.token(number) {
-                self.forget_line(served, token);
-            }
+        for token in served.streams.tokens() {
+            self.forget_stream(served, token);
         }
         self.poller.settle();
         served.streams.doors.clear();

@@ -13,8 +13,8 @@ use super::siblings::{Mail, Mailed, Siblings};
 use super::sockets::{Sockets, Use};
 use super::streams::Streams;
 use crate::edge::av::{
-    Another, Around, Arrival, Client, Opened, Output, Relay, RelayPort, Step, Toward, Train,
-    Transport,
+    Another, Around, Arrival, Carrier, Client, Opened, Output, Relay, RelayPort, Step, Toward,
+    Train, Transport,
 };
 use crate::limits;
 use crate::poll::Token;
@@ -36,6 +36,8 @@ pub(super) struct Served {
     pub(super) buffer: Box<[u8]>,
     /// A datagram made of a stream's message.
     pub(super) wrapped: Vec<u8>,
+    /// Streams of peers whose rate is used up.
+    pub(super) paused: Vec<u32>,
     /// State of the bytes in hellos that encrypt nothing.
     pub(super) hellos: u64,
 }
@@ -46,8 +48,9 @@ pub(super) enum Change {
     Opened(u32),
     /// Open until the plane has forgotten it.
     Closing(u32),
-    LineOpened(u32),
-    LineClosing(Token),
+    /// A stream or a relayed port that listens.
+    StreamOpened(Token),
+    StreamClosing(Token),
 }
 
 /// A datagram where it was received.
@@ -93,6 +96,7 @@ impl Served {
             changes: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             wrapped: Vec::new(),
+            paused: Vec::new(),
             hellos: 1,
         }
     }
@@ -118,10 +122,12 @@ impl Served {
         let way = match step {
             Step::Drop(_) => None,
             Step::Answer => Some(Way::Answer),
-            Step::Open => {
-                self.open(now);
+            Step::Open(carrier) => {
+                self.open(now, carrier);
                 Some(Way::Answer)
             }
+            // What belongs to streams alone.
+            Step::Connect { .. } | Step::Bind { .. } => None,
             Step::ToPeer { port, peer, payload } => {
                 let (start, length) = place(payload);
                 let via = self.sockets.of_port(port);
@@ -244,11 +250,15 @@ impl Served {
     }
 
     /// Opens what the core asks for, all of it or nothing, and lets it answer.
-    pub(super) fn open(&mut self, now: Now) {
+    pub(super) fn open(&mut self, now: Now, carrier: Carrier) {
         for _ in 0..limits::RELAY_PORT_TRIES_MAX {
-            let (port, error) = match self.open_all() {
+            let opened = match carrier {
+                Carrier::Udp => self.open_all(),
+                Carrier::Tcp => self.open_doors(),
+            };
+            let (port, error) = match opened {
                 Ok(opened) => {
-                    self.changes.extend(opened.iter().map(|number| Change::Opened(*number)));
+                    self.changes.extend(opened);
                     self.relay.opened(now, Opened::All, &mut self.out);
                     return;
                 }
@@ -266,7 +276,7 @@ impl Served {
         self.relay.opened(now, Opened::Failed, &mut self.out);
     }
 
-    fn open_all(&mut self) -> Result<SmallVec<[u32; 2]>, (RelayPort, io::Error)> {
+    fn open_all(&mut self) -> Result<SmallVec<[Change; 2]>, (RelayPort, io::Error)> {
         let mut opened: SmallVec<[u32; 2]> = SmallVec::new();
         for port in &self.out.opens {
             match self.sockets.open_port(*port) {
@@ -279,15 +289,23 @@ impl Served {
                 }
             }
         }
-        Ok(opened)
+        Ok(opened.into_iter().map(Change::Opened).collect())
     }
 
-    /// Notes what the core has let go of.
+    /// Notes what the core has let go of, and tells clients what it has to tell.
     pub(super) fn note_closes(&mut self) {
         for port in self.out.closes.drain(..) {
             if let Some(number) = self.sockets.of_port(port) {
                 self.changes.push(Change::Closing(number));
+            } else if let Some(token) = self.streams.peers.of_port(port) {
+                self.changes.push(Change::StreamClosing(token));
             }
+        }
+        if !self.out.ends.is_empty() {
+            self.end_connections();
+        }
+        if !self.out.messages.is_empty() {
+            self.tell_clients();
         }
     }
 

@@ -1,7 +1,7 @@
 //! The sockets of one thread, by number and by relayed port.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
@@ -217,6 +217,37 @@ pub(super) fn bind_listener(address: SocketAddr, how: How, share: Share) -> io::
     socket.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
     share.bind(&socket, address, || datagram_socket(address, how))?;
     Ok(socket.into())
+}
+
+/// Makes a socket that peers connect to. From its port others connect out to peers, so the kernel
+/// is told to let them have it too; that no other program has it is looked at before.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn bind_relayed_door(address: SocketAddr) -> io::Result<TcpListener> {
+    let alone = stream_socket(address)?;
+    alone.bind(&address.into())?;
+    drop(alone);
+    let socket = stream_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::RELAY_PEER_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Begins to connect to a peer from a relayed port.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn connect_from(local: SocketAddr, peer: SocketAddr) -> io::Result<TcpStream> {
+    let socket = stream_socket(local)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    match socket.connect(&peer.into()) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a socket for streams, whose address connections that linger do not keep.

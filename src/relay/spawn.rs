@@ -65,6 +65,8 @@ pub struct Settings {
     pub company_us: u32,
     /// Marks of the datagrams they send: a DSCP of 0 to 63.
     pub dscp: u8,
+    /// Kilobits a second that the link carries, for forecasts.
+    pub link_kbit_s: Option<u64>,
     /// Whether datagrams of one flow that come together are moved as one.
     pub trains: Trains,
 }
@@ -87,6 +89,7 @@ impl Default for Settings {
             poller: Choice::Auto,
             company_us: 0,
             dscp: 0,
+            link_kbit_s: None,
             trains: Trains::Auto,
         }
     }
@@ -233,9 +236,10 @@ fn bind(
             })?;
         }
     }
+    let relayed = core.relayed.clone();
     let mut relay = Relay::new(core, clock.now());
     relay.beside(siblings.others.iter().map(|other| other.ports.clone()).collect());
-    Ok(Served::new(relay, sockets, Streams::new(doors), numbers, siblings))
+    Ok(Served::new(relay, sockets, Streams::new(doors, relayed), numbers, siblings))
 }
 
 /// Starts one thread; returns what it moves datagrams by.

@@ -47,6 +47,8 @@ enum Framing {
     Rfc,
     /// Each in a frame.
     Microsoft,
+    /// There are no messages any more: bytes are a peer's.
+    Raw,
 }
 
 /// Why a stream has to be closed.
@@ -159,6 +161,7 @@ impl Stream {
         }
         let mut kind = None;
         let (head, length, next) = match self.framing {
+            Framing::Raw => return Err(Broken::Nonsense),
             Framing::Microsoft => {
                 let frame = Frame::read(left).map_err(|_| Broken::Nonsense)?;
                 kind = frame.map(|frame| frame.kind);
@@ -196,6 +199,34 @@ impl Stream {
         came.extend_from_slice(&self.open);
         // One that says nothing holds nothing.
         self.open = if came.is_empty() { Vec::new() } else { came };
+    }
+
+    /// Takes what comes from here on for a peer's bytes, and what goes for bytes of one.
+    pub(super) const fn make_raw(&mut self) {
+        self.framing = Framing::Raw;
+    }
+
+    /// Exchanges what came for an empty buffer; returns how many bytes it was.
+    pub(super) const fn swap_raw(&mut self, empty: &mut Vec<u8>) -> usize {
+        std::mem::swap(&mut self.open, empty);
+        empty.len()
+    }
+
+    /// Stages bytes of a peer.
+    pub(super) fn give_raw(&mut self, bytes: &[u8]) {
+        self.stage(FrameKind::Data, &[bytes], 0);
+    }
+
+    /// Stages the end of what is sent. Tells whether more may come all the same: TLS ends both ways
+    /// at once here.
+    pub(super) fn end(&mut self) -> bool {
+        match &mut self.layer {
+            Layer::Tls(session) => {
+                session.close_notify(&mut self.out);
+                false
+            }
+            Layer::Plain | Layer::Unknown => true,
+        }
     }
 
     /// Returns bytes that wait to be written.

@@ -6,7 +6,7 @@
 
 use std::hash::BuildHasher as _;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
 
+use super::peers::{self, Peers};
 use super::stream::{Broken, Stream};
-use crate::edge::av::{Client, Transport};
+use crate::edge::av::{Client, RelayedAddress, Transport};
 use crate::limits;
-use crate::poll::Token;
+use crate::poll::{Interest, Token};
 use crate::time::Monotonic;
 use crate::tls::Server;
 
@@ -43,11 +44,24 @@ pub(super) struct Line {
     /// Whether it counts as one without an allocation.
     unproven: bool,
     dirty: bool,
+    /// The peer's stream that it is one with.
+    bound: Option<u32>,
+    /// A bound one has sent its last byte.
+    ended: bool,
+}
+
+/// What a stream that nothing more is sent on still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    Reads,
+    Neither,
 }
 
 /// All streams of one thread.
 pub(super) struct Streams {
     pub(super) doors: Vec<Door>,
+    /// Those with peers.
+    pub(super) peers: Peers,
     lines: Slab<Line>,
     by_client: HashMap<Client, u32, RandomState>,
     /// Streams without an allocation, in all and by a hash of their network.
@@ -64,17 +78,20 @@ pub(super) struct Streams {
 pub(super) enum Named {
     Door(usize),
     Line(u32),
+    Peer(peers::Named),
 }
 
-/// Tokens of streams and of doors; those of datagram sockets have neither bit.
+/// Tokens of streams and of doors; those of datagram sockets have neither bit, nor that of peers.
 const LINE: u64 = 1 << 63;
 const DOOR: u64 = 1 << 62;
 const GENERATION_MAX: u32 = 0x1fff_ffff;
 
 impl Streams {
-    pub(super) fn new(doors: Vec<Door>) -> Self {
+    /// `relayed`: the addresses that peers are connected with from.
+    pub(super) fn new(doors: Vec<Door>, relayed: Vec<RelayedAddress>) -> Self {
         Self {
             doors,
+            peers: Peers::new(relayed),
             lines: Slab::new(),
             by_client: HashMap::default(),
             unproven: 0,
@@ -100,6 +117,9 @@ impl Streams {
     }
 
     pub(super) fn named(&self, token: Token) -> Option<Named> {
+        if Peers::is_one(token) {
+            return self.peers.named(token).map(Named::Peer);
+        }
         if token.0 & LINE != 0 {
             let number = token.0 as u32;
             return (self.token(number) == Some(token)).then_some(Named::Line(number));
@@ -113,8 +133,16 @@ impl Streams {
         Some(Token(LINE | u64::from(line.generation) << 32 | u64::from(number)))
     }
 
-    pub(super) fn fd(&self, number: u32) -> Option<RawFd> {
-        self.lines.get(number as usize).map(|line| line.socket.as_raw_fd())
+    /// Returns what to poll for a token of a stream or of a relayed port.
+    pub(super) fn polled(&self, token: Token) -> Option<(RawFd, Interest)> {
+        match self.named(token)? {
+            Named::Door(_) => None,
+            Named::Line(number) => {
+                let line = self.lines.get(number as usize)?;
+                Some((line.socket.as_raw_fd(), Interest::ReadWrite))
+            }
+            Named::Peer(_) => self.peers.polled(token),
+        }
     }
 
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Line> {
@@ -157,6 +185,8 @@ impl Streams {
             since: now,
             unproven: true,
             dirty: false,
+            bound: None,
+            ended: false,
         };
         self.unproven += 1;
         self.unproven_from[place] += 1;
@@ -236,7 +266,7 @@ impl Streams {
         for _ in 0..limits::RELAY_STREAMS_SWEPT_PER_TURN.min(end) {
             self.swept = (self.swept + 1) % end;
             let Some(line) = self.lines.get_mut(self.swept) else { continue };
-            if has_allocation(&line.client) {
+            if line.bound.is_some() || has_allocation(&line.client) {
                 line.since = now;
             } else if now >= line.since.plus_ms(limits::RELAY_STREAM_UNPROVEN_MS) {
                 over.push(self.swept as u32);
@@ -253,8 +283,87 @@ impl Streams {
         Some(line.client)
     }
 
-    pub(super) fn numbers(&self) -> Vec<u32> {
-        self.lines.iter().map(|(number, _)| number as u32).collect()
+    /// Returns the tokens of everything that is open but the doors.
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        let lines = self.lines.iter().filter_map(|(number, _)| self.token(number as u32));
+        lines.chain(self.peers.tokens()).collect()
+    }
+
+    /// Makes a client's stream one with a peer's.
+    pub(super) fn bind(&mut self, number: u32, peer: u32) {
+        self.proven(number);
+        if let Some(line) = self.lines.get_mut(number as usize) {
+            line.bound = Some(peer);
+            line.stream.make_raw();
+        }
+    }
+
+    /// The peer's stream is gone.
+    pub(super) fn unbind(&mut self, number: u32) {
+        if let Some(line) = self.lines.get_mut(number as usize) {
+            line.bound = None;
+        }
+    }
+
+    /// Returns the peer's stream that a client's is one with.
+    pub(super) fn bound(&self, number: u32) -> Option<u32> {
+        self.lines.get(number as usize).and_then(|line| line.bound)
+    }
+
+    /// Tells whether a bound stream has sent its last byte.
+    pub(super) fn is_ended(&self, number: u32) -> bool {
+        self.lines.get(number as usize).is_none_or(|line| line.ended)
+    }
+
+    /// Notes that a bound stream has sent its last byte.
+    pub(super) fn note_end(&mut self, number: u32) {
+        if let Some(line) = self.lines.get_mut(number as usize) {
+            line.ended = true;
+        }
+    }
+
+    /// Lets the layers of a bound stream have what was read.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the client says that nothing more comes; `InvalidData` where its
+    /// layers are broken.
+    pub(super) fn take_bound(&mut self, number: u32, input: &mut [u8]) -> io::Result<()> {
+        // Its layers are known since its first bytes, so that no hello is wanted.
+        self.take(number, input, || [0; 32]).map_err(|broken| match broken {
+            Broken::Closed => io::ErrorKind::UnexpectedEof.into(),
+            Broken::Nonsense | Broken::Oversized => io::ErrorKind::InvalidData.into(),
+        })
+    }
+
+    /// Exchanges what has come on a bound stream for an empty buffer; returns how much it was.
+    pub(super) fn swap_raw(&mut self, number: u32, empty: &mut Vec<u8>) -> usize {
+        self.lines.get_mut(number as usize).map_or(0, |line| line.stream.swap_raw(empty))
+    }
+
+    /// Stages a peer's bytes for a bound stream.
+    pub(super) fn give_raw(&mut self, number: u32, bytes: &[u8]) {
+        if let Some(line) = self.lines.get_mut(number as usize) {
+            line.stream.give_raw(bytes);
+        }
+    }
+
+    /// Writes what a bound stream has staged; returns what is left of it.
+    pub(super) fn write_bound(&mut self, number: u32) -> Result<usize, Broken> {
+        let line = self.lines.get_mut(number as usize).ok_or(Broken::Closed)?;
+        line.write()?;
+        Ok(line.stream.backlog())
+    }
+
+    /// Says on a bound stream, of which everything is written, that nothing more comes.
+    pub(super) fn end_towards(&mut self, number: u32) -> Half {
+        let Some(line) = self.lines.get_mut(number as usize) else { return Half::Neither };
+        if line.stream.end() {
+            let _ = line.socket.shutdown(Shutdown::Write);
+            return Half::Reads;
+        }
+        // What the kernel does not take of the alert is lost; the end is seen without it.
+        let _ = line.write();
+        Half::Neither
     }
 
     /// Returns the cell that a network's streams are counted in.
@@ -283,5 +392,36 @@ impl Line {
                 Err(_) => return Err(Broken::Closed),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::sockets;
+
+    #[test]
+    fn who_says_a_byte_a_minute_is_let_go_of_unless_he_has_an_allocation() {
+        let listener = sockets::bind_door("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addressed = listener.local_addr().unwrap();
+        let door = Door { listener, number: 0, addressed, server: None };
+        let mut streams = Streams::new(vec![door], Vec::new());
+        let mut client = TcpStream::connect(addressed).unwrap();
+        let start = Monotonic(1_000_000_000);
+        let number = streams.accept(0, start).unwrap().expect("let in");
+        let mut at = start;
+        for byte in [0, 3, 0, 8] {
+            client.write_all(&[byte]).unwrap();
+            streams.take(number, &mut [byte], || [0; 32]).unwrap();
+            assert!(streams.sweep(at, |_| true).is_empty(), "it has one");
+            at = at.plus_ms(60_000);
+        }
+        let since = at.plus_ms(limits::RELAY_STREAM_UNPROVEN_MS);
+        assert!(streams.sweep(at, |_| true).is_empty());
+        client.write_all(&[0]).unwrap();
+        streams.take(number, &mut [0], || [0; 32]).unwrap();
+        let before = Monotonic(since.0 - 1);
+        assert!(streams.sweep(before, |_| false).is_empty());
+        assert_eq!(streams.sweep(since, |_| false), [number], "bytes do not buy time");
     }
 }

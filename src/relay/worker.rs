@@ -15,7 +15,7 @@ use super::ring::trains::Trains;
 use super::ring::uring::Ring;
 use super::serve::Served;
 use super::spawn::Settings;
-use crate::edge::av::{Admission, Client, Credentials, Peers, Quotas};
+use crate::edge::av::{Admission, Client, Credentials, Forecast, Peers, Quotas};
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
 use crate::poll::{Choice, Wait, Waker};
@@ -29,6 +29,7 @@ pub(super) enum Order {
     Admit(Admission),
     List { skip: usize, most: usize, reply: Sender<Listing> },
     Kill { client: Client, reply: Sender<bool> },
+    Lasting { left: usize, reply: Sender<u64> },
     End,
 }
 
@@ -70,7 +71,9 @@ impl Begin {
         let Self { served, settings, clock, inbox, waker, board, started, .. } = self;
         let _ = started.send(Ok(plane.name()));
         let published = clock.now().monotonic;
-        let worker = Worker { plane, served, settings, clock, inbox, waker, board, published };
+        let forecast = Forecast::default();
+        let worker =
+            Worker { plane, served, settings, clock, inbox, waker, board, published, forecast };
         worker.run();
     }
 }
@@ -101,6 +104,7 @@ struct Worker<P> {
     board: Arc<Board>,
     /// When counters were left last.
     published: Monotonic,
+    forecast: Forecast,
 }
 
 /// Whether the loop goes on.
@@ -132,6 +136,10 @@ impl<P: Plane> Worker<P> {
     fn wait(&self, now: Monotonic) -> Wait {
         let publish = self.published.plus_ms(limits::COUNTERS_PUBLISH_MS);
         let deadline = self.served.relay.next_deadline().map_or(publish, |at| at.min(publish));
+        let deadline = match self.served.paused[..] {
+            [] => deadline,
+            [..] => deadline.min(now.plus_ms(limits::RELAY_PAUSE_MS)),
+        };
         let at_most_ns = Some(deadline.0.saturating_sub(now.0));
         Wait { at_most_ns, coalesce_us: self.settings.company_us }
     }
@@ -153,6 +161,7 @@ impl<P: Plane> Worker<P> {
             }
         }
         self.served.expire(now);
+        self.served.resume(now);
         self.plane.settle(now, &mut self.served)?;
         self.served.siblings.ring();
         if now.monotonic >= self.published.plus_ms(limits::COUNTERS_PUBLISH_MS) {
@@ -190,6 +199,10 @@ impl<P: Plane> Worker<P> {
             Order::Kill { client, reply } => {
                 let _ = reply.send(self.served.kill(&client));
             }
+            Order::Lasting { left, reply } => {
+                let until = self.served.relay.unrefreshed_until(left);
+                let _ = reply.send(until.ms_since(now.monotonic).div_ceil(1_000));
+            }
             Order::End => return Then::End,
         }
         Then::Serve
@@ -197,6 +210,7 @@ impl<P: Plane> Worker<P> {
 
     fn publish(&mut self, now: Monotonic) {
         self.published = now;
+        self.forecast.take(now, self.served.relay.sample());
         self.board.leave(Observed {
             core: *self.served.relay.counters(),
             shell: self.served.tally,
@@ -204,6 +218,11 @@ impl<P: Plane> Worker<P> {
             free_ports: self.served.relay.free_ports(),
             sockets: self.served.sockets.len(),
             streams: self.served.streams.len(),
+            connections: self.served.relay.connections(),
+            classes: self.served.relay.classes(),
+            users: self.served.relay.users(),
+            draining: self.served.relay.admission() != Admission::Open,
+            outlook: self.forecast.outlook(self.settings.link_kbit_s),
         });
     }
 }

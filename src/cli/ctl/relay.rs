@@ -22,6 +22,8 @@ pub enum Command {
         /// The client's address and port, as the list shows it.
         client: SocketAddr,
     },
+    /// Tells how it stands, what runs out when, and how long a drain takes.
+    Status,
     /// Takes no new allocations; those that are there go on.
     Drain,
     /// Takes new allocations again.
@@ -45,14 +47,70 @@ pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<ExitCode> {
                 }
             })
         }
+        Command::Status => {
+            let told = ask(args, "POST", "/relay/status", Some(json!({})))?;
+            print(args, &told, || status(&told))
+        }
         Command::Drain => {
             let done = ask(args, "POST", "/relay/drain", Some(json!({})))?;
-            print(args, &done, || format!("no new allocations; {} are left\n", done["allocations"]))
+            print(args, &done, || {
+                let left = &done["allocations"];
+                format!("no new allocations; {left} are left\n{}", drained(&done))
+            })
         }
         Command::Open => {
             let done = ask(args, "POST", "/relay/open", Some(json!({})))?;
             print(args, &done, || "new allocations are taken\n".to_owned())
         }
+    }
+}
+
+/// Returns how the relay stands, for people.
+fn status(told: &Value) -> String {
+    let free = match &told["free_ports"] {
+        Value::Null => "ports are shared".to_owned(),
+        free => format!("{free} ports free"),
+    };
+    let mut text = format!(
+        "{} allocations of {} users, {} TCP connections with peers, {} streams; {free}; {} \
+         kbit/s\n",
+        told["allocations"], told["users"], told["connections"], told["streams"], told["kbit_s"],
+    );
+    for (key, what) in [
+        ("ports_run_out_s", "ports run out"),
+        ("allocations_run_out_s", "allocations run out"),
+        ("bandwidth_run_out_s", "the link is full"),
+    ] {
+        if let Some(seconds) = told[key].as_u64() {
+            let _ = writeln!(text, "{what} in {} at this rate", lasting(seconds));
+        }
+    }
+    if told["draining"] == json!(true) {
+        text.push_str("no new allocations are taken\n");
+        text.push_str(&drained(told));
+    }
+    text
+}
+
+/// Returns how long a drain takes.
+fn drained(told: &Value) -> String {
+    let below = &told["drain_below"];
+    let at_rate = match told["drained_s"].as_u64() {
+        Some(0) => return format!("no more than {below} are left: the drain is over\n"),
+        Some(seconds) => format!("in {} at the rate of the last minutes", lasting(seconds)),
+        None => "not yet to be told: none has ended in the last minutes".to_owned(),
+    };
+    let unrefreshed = told["drained_unrefreshed_s"].as_u64().unwrap_or(0);
+    format!("down to {below}: {at_rate}; in {} if none is refreshed\n", lasting(unrefreshed))
+}
+
+/// Returns a time as people say it.
+fn lasting(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} minutes", seconds / 60),
+        7_200..=172_799 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -117,5 +175,25 @@ mod tests {
         assert_eq!(list(&told), lines);
         let none = json!({ "allocations": 0, "free_ports": null, "skipped": 5, "listed": [] });
         assert_eq!(list(&none), "0 of 0 allocations, from the one after 5; ports are shared\n");
+    }
+
+    #[test]
+    fn what_runs_out_and_how_long_a_drain_takes_is_said() {
+        let told = json!({
+            "allocations": 120, "users": 9, "connections": 4, "streams": 7, "free_ports": 9_880,
+            "kbit_s": 4_200, "ports_run_out_s": 2_580, "allocations_run_out_s": null,
+            "bandwidth_run_out_s": 90, "draining": true, "drain_below": 20, "drained_s": 360,
+            "drained_unrefreshed_s": 3_500,
+        });
+        let lines = "120 allocations of 9 users, 4 TCP connections with peers, 7 streams; 9880 \
+                     ports free; 4200 kbit/s\n\
+                     ports run out in 43 minutes at this rate\n\
+                     the link is full in 90 s at this rate\n\
+                     no new allocations are taken\n\
+                     down to 20: in 6 minutes at the rate of the last minutes; in 58 minutes if \
+                     none is refreshed\n";
+        assert_eq!(status(&told), lines);
+        let over = json!({ "drain_below": 20, "drained_s": 0 });
+        assert_eq!(drained(&over), "no more than 20 are left: the drain is over\n");
     }
 }

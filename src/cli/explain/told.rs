@@ -162,8 +162,8 @@ impl Case<'_> {
     }
 
     fn is_gateway(&self, name: &Domain) -> bool {
-        let hop = self.snapshot.gateway_hop().and_then(|hop| self.snapshot.next_hops().get(hop));
-        hop.is_some_and(|hop| hop.name == *name)
+        let hops = self.snapshot.next_hops().get(self.snapshot.gateway_hops());
+        hops.is_some_and(|hops| hops.iter().any(|hop| hop.name == *name))
     }
 
     fn ruled(&self, policy: &Decision) -> Ruled {
@@ -208,7 +208,8 @@ impl Case<'_> {
                 (Verdict::Passes, permit.rule().sentence())
             }
             (Outcome::Connects(connect), _) if self.is_gateway(&connect.server_name) => {
-                let sentence = "XMPP partner, by way of the gateway".to_owned();
+                let name = &connect.server_name;
+                let sentence = format!("XMPP partner, by way of the gateway {name}");
                 (Verdict::Passes, sentence)
             }
             (Outcome::Connects(_), _) => (Verdict::Passes, "it is forwarded".to_owned()),

@@ -3,6 +3,8 @@
 //! Policy is asked for its rule ([`Snapshot::xmpp`]) and for the own user's rights; what may prove
 //! the domains comes from the matrix of the entry ([`crate::policy::Methods`]).
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::screens::Said;
@@ -11,6 +13,7 @@ use super::{Direction, party, show};
 use crate::config::Config;
 use crate::control;
 use crate::dns::{Domain, Question};
+use crate::policy::rendezvous::{Among, weight};
 use crate::policy::users::{Gate, Marks, Role};
 use crate::policy::{Methods, Place, Snapshot, XmppKey, XmppKind, XmppPartner, XmppRefusal};
 use crate::time::Clock;
@@ -77,6 +80,8 @@ pub(super) struct Explanation {
     unasked: Option<&'static str>,
     /// Questions to DNS, with what came back.
     dns: Vec<Asked>,
+    /// Gateways in the order in which they have the pair of domains: the first that is there.
+    gateways: Vec<String>,
     /// Names of which the partner's certificate must carry one, where a certificate proves it.
     certificate_names: Vec<String>,
     /// Names of which ours must carry one.
@@ -193,6 +198,7 @@ impl Case<'_> {
             methods: told(methods),
             unasked: self.partner().map(|partner| unasked(partner.kind)),
             dns: if listed { self.unasked_dns() } else { Vec::new() },
+            gateways: if listed { self.gateways() } else { Vec::new() },
             certificate_names: names(&self.theirs.domain),
             own_certificate_names: names(&self.ours.domain),
             live: None,
@@ -253,6 +259,23 @@ impl Case<'_> {
             steps.push(Step { screen: "unasked", said, sentence, place: None });
         }
         steps
+    }
+
+    /// Returns the names of the gateways, that of the pair first: those that take SIP, or where
+    /// only stanzas pass here those that may link.
+    fn gateways(&self) -> Vec<String> {
+        let (ours, theirs) = (&self.ours.domain, &self.theirs.domain);
+        let hops = self.snapshot.gateways_of(ours, theirs);
+        if !hops.is_empty() {
+            let name = |hop: usize| self.snapshot.next_hops()[hop].name.to_string();
+            return hops.into_iter().map(name).collect();
+        }
+        let mut linked = self.snapshot.rules().xmpp.gateways.clone();
+        linked.sort_by_cached_key(|gateway| {
+            let names = (gateway.as_str(), ours.as_str(), theirs.as_str());
+            Reverse(weight(Among::Gateways, names.0, names.1, names.2))
+        });
+        linked.iter().map(ToString::to_string).collect()
     }
 
     fn blocked(&self) -> Option<String> {
@@ -362,6 +385,10 @@ pub(super) fn text(explained: &Explanation) -> String {
     lines.extend(explained.place.clone().map(|place| ("rule", place)));
     let dns = explained.dns.iter();
     lines.extend(dns.map(|asked| ("DNS", format!("{}: {}", asked.question, asked.answer))));
+    if let Some((first, others)) = explained.gateways.split_first() {
+        let others: String = others.iter().map(|name| format!(", else {name}")).collect();
+        lines.push(("gateway", format!("{first}{others}")));
+    }
     if !explained.certificate_names.is_empty() {
         let names = explained.certificate_names.join(" or ");
         lines.push(("certificate", format!("must carry {names}")));

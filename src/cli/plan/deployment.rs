@@ -111,7 +111,7 @@ fn xmpp(config: &Config) -> Xmpp {
         partner_ports.insert(DIRECT_TLS_PORT);
     }
     let edges = config.gateway_edges.iter();
-    let gateway = config.gateway_sip().filter(|_| config.runs_access_edge());
+    let gateways = config.gateways_sip().into_iter().filter(|_| config.runs_access_edge());
     Xmpp {
         served: match (proxy, config.runs_gateway()) {
             (true, _) => XmppServed::Proxy,
@@ -124,7 +124,9 @@ fn xmpp(config: &Config) -> Xmpp {
         partner_ports: partner_ports.into_iter().collect(),
         gateway_ports: config.gateway.listen.iter().map(SocketAddr::port).collect(),
         edges: edges.map(|edge| inner(&edge.name, edge.port, &edge.addresses)).collect(),
-        gateway: gateway.map(|(name, port, addresses)| inner(&name, port, &addresses)),
+        gateways: gateways
+            .map(|gateway| inner(&gateway.name, gateway.port, &gateway.addresses))
+            .collect(),
     }
 }
 

@@ -57,18 +57,7 @@ fn gateways_of_the_proxy(finder: &mut Finder<'_>) {
         finder.at(&format!("listener[{index}].class"), message, "everybody would be refused");
         finder.help("name them: [xmpp], gateways = [\"gw.contoso.example\"]");
     }
-    if !config.xmpp.gateway_addresses.is_empty() && config.xmpp.gateway_sip.is_none() {
-        let message = "addresses of a gateway without its name";
-        finder.at("xmpp.gateway_addresses", message, "has no effect");
-        finder.help("add for example: gateway_sip = \"gw.contoso.example:5061\"");
-    }
-    let named = config.xmpp.gateway_sip.as_ref().map(|gateway| &gateway.host);
-    let stated = &config.internal.names;
-    if let Some(name) = named.filter(|name| !stated.is_empty() && !stated.contains(name)) {
-        let message = format!("{name} is no internal name");
-        finder.at("xmpp.gateway_sip", message, "its own requests would be refused");
-        finder.beside("internal.names", "missing in this list");
-    }
+    gateways_by_sip(finder);
     if config.xmpp.keep_alive_s > config.xmpp.inactivity_s {
         let message = "a silent stream would be closed before it is pinged";
         finder.at("xmpp.keep_alive_s", message, "expected at most inactivity_s");
@@ -78,6 +67,36 @@ fn gateways_of_the_proxy(finder: &mut Finder<'_>) {
         let message = "more streams to one partner than to all";
         finder.at("xmpp.partner_connections", message, "expected at most connections");
         finder.beside("xmpp.connections", "all streams");
+    }
+}
+
+fn gateways_by_sip(finder: &mut Finder<'_>) {
+    let config = finder.config;
+    let named: Vec<_> = config.xmpp.gateway_sip.iter().map(|gateway| &gateway.host).collect();
+    let addresses = config.xmpp.gateway_addresses.len();
+    match (named.len(), addresses) {
+        (0, 1..) => {
+            let message = "addresses of a gateway without its name";
+            finder.at("xmpp.gateway_addresses", message, "has no effect");
+            finder.help("add for example: gateway_sip = \"gw.contoso.example:5061\"");
+        }
+        (gateways @ 2.., 1..) if addresses != gateways => {
+            let message = format!("{addresses} addresses of {gateways} gateways");
+            let label = "expected one of each, in the same order, or none";
+            finder.at("xmpp.gateway_addresses", message, label);
+            finder.beside("xmpp.gateway_sip", "these gateways");
+        }
+        _ => {}
+    }
+    finder.no_repetition(&paths("xmpp.gateway_sip", named.iter().copied().cloned()), "gateway");
+    let stated = &config.internal.names;
+    for (index, name) in named.into_iter().enumerate() {
+        if !stated.is_empty() && !stated.contains(name) {
+            let message = format!("{name} is no internal name");
+            let key = format!("xmpp.gateway_sip[{index}]");
+            finder.at(&key, message, "its own requests would be refused");
+            finder.beside("internal.names", "missing in this list");
+        }
     }
 }
 

@@ -44,7 +44,7 @@ section! {
         }
         /// The lowest relayed port, where each allocation has one of its own.
         ports_first: u16 = integer(1_024, 65_535), default("50000"), Restart {
-            beyond: "in place of a port that another program has others are tried; after eight: 508",
+            beyond: "others are tried in place of one that another program has; after eight: 508",
             example: "50000",
             see: ["av.ports_count", "av.shared_ports"],
         }
@@ -93,12 +93,56 @@ section! {
             example: "64",
             see: ["av.allocations"],
         }
+        /// Allocations at once of all users of one partner, told by the domain in their names
+        /// (`expiry:user@domain`).
+        allocations_per_partner: u32 = integer(1, 1_000_000), default("10000"), Live {
+            beyond: "exceeded: 486; names without a domain, and tokens of the Microsoft dialect, \
+                count for their user alone",
+            example: "2000",
+            see: ["av.allocations_per_user"],
+        }
+        /// Allocations at once of clients in one /24, or one /48 of IPv6: a company behind one
+        /// address is one source.
+        allocations_per_source: u32 = integer(1, 1_000_000), default("2000"), Live {
+            beyond: "exceeded: 486",
+            example: "500",
+            see: ["av.allocations_per_user"],
+        }
+        /// Allocations at once whose data goes to peers over TCP (RFC 6062), each asked for over
+        /// TCP or TLS; at most 2048 connections of 16 each.
+        tcp_allocations: usize = integer(0, 100_000), default("1000"), Live {
+            beyond: "exceeded: 508; 0, or shared ports: 442",
+            example: "0",
+            see: ["av.tcp_low_ports", "av.shared_ports"],
+        }
+        /// Ports of peers below 1024 that clients may connect to over TCP, from a relayed port;
+        /// those from 1024 on always may.
+        tcp_low_ports: Vec<u16> = list(integer(1, 1_023), 64), default("[443]"), Live {
+            beyond: "others: 403",
+            example: "[80, 443]",
+            see: ["av.tcp_allocations"],
+        }
         /// Kilobits a second of one allocation, both ways together (MaxBandwidthPerPortKb).
         allocation_kbit_s: u32 = integer(64, 10_000_000), default("3000"), Live {
             beyond: "exceeded: datagrams above it are dropped and counted; allocations that are \
                 there keep the rate they began with",
             example: "10000",
             see: ["av.allocations"],
+        }
+        /// Kilobits a second of all allocations of one user, both ways together
+        /// (MaxBandwidthPerUserKb).
+        user_kbit_s: u32 = integer(64, 10_000_000), default("10000"), Live {
+            beyond: "exceeded: datagrams above it are dropped and counted, TCP waits; a user with \
+                allocations keeps the rate he began with",
+            example: "20000",
+            see: ["av.allocation_kbit_s"],
+        }
+        /// Kilobits a second that the link carries, both ways together: for the forecast of when it
+        /// is full.
+        link_kbit_s: u64 = integer(64, 1_000_000_000), optional, Restart {
+            beyond: "unset: no forecast of bandwidth",
+            example: "1000000",
+            see: ["av.allocation_kbit_s"],
         }
         /// DSCP that relayed datagrams are marked with.
         dscp: u8 = integer(0, 63), default("0"), Restart {

@@ -17,7 +17,7 @@ use crate::config::section::{
 };
 use crate::config::shape::{
     HostPort, Shape, address, boolean, bytes, date, domain, host_port, integer, label, list,
-    network, one_of, path, remark, seconds, socket_address,
+    network, one_of, one_or_list, path, remark, seconds, socket_address,
 };
 use crate::dns::Domain;
 use crate::policy::{Date, Negotiation, Preferred, XmppKind};
@@ -105,15 +105,19 @@ section! {
             example: "[\"gw.contoso.example\"]",
             see: ["listener.class", "gateway_edge.name"],
         }
-        /// The gateway's own SIP name and port, for what own users send to XMPP partners by way of
-        /// this edge's internal listener. Its certificate must carry the name.
-        gateway_sip: HostPort = host_port(), optional, Live {
-            beyond: "unset: the gateway of this process, if it listens; without one such requests \
+        /// The gateways' own SIP names and ports, for what own users send to XMPP partners by way
+        /// of this edge's internal listener; one may stand alone. The certificate of each must
+        /// carry its name, which has to be the one it links under (`edge.internal_fqdn` there):
+        /// a pair of domains has one gateway, and both ways choose it by the names. Each gateway
+        /// gets the same list, and hands over to the others what is theirs.
+        gateway_sip: Vec<HostPort> = one_or_list(host_port, 16), default("[]"), Live {
+            beyond: "empty: the gateway of this process, if it listens; without one such requests \
                 take the SIP way or are refused",
-            example: "\"gw.contoso.example:5061\"",
-            see: ["xmpp_partner.prefer", "gateway.listen"],
+            example: "[\"gw1.contoso.example:5061\", \"gw2.contoso.example:5061\"]",
+            see: ["xmpp_partner.prefer", "gateway.listen", "xmpp.gateways"],
         }
-        /// Its addresses, in order of preference.
+        /// The addresses of the one gateway, in order of preference; of several gateways one each,
+        /// in the order of `gateway_sip`.
         gateway_addresses: Vec<IpAddr> = list(address(), 16), default("[]"), Live {
             beyond: "empty: asked of DNS, A and AAAA",
             example: "[\"10.0.0.30\"]",

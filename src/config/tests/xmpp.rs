@@ -158,6 +158,28 @@ fn bounds_of_streams_go_together() {
 }
 
 #[test]
+fn several_gateways_have_an_address_each_or_none() {
+    let said = |key: &str| {
+        let two = "gateway_sip = [\"a.contoso.example:5061\", \"b.contoso.example:5062\"]";
+        PROXY.replace("[xmpp]\n", &format!("[xmpp]\n{two}\n{key}\n"))
+    };
+    let both = accepted(&said("gateway_addresses = [\"10.0.0.30\", \"10.0.0.31\"]"));
+    let told: Vec<_> = both.gateways_sip().into_iter().map(|g| (g.port, g.addresses)).collect();
+    let address = |text: &str| vec![text.parse::<std::net::IpAddr>().unwrap()];
+    assert_eq!(told, [(5061, address("10.0.0.30")), (5062, address("10.0.0.31"))]);
+    assert!(accepted(&said("")).gateways_sip().iter().all(|g| g.addresses.is_empty()));
+    assert_eq!(
+        one(&said("gateway_addresses = [\"10.0.0.30\"]")),
+        triple("1 addresses of 2 gateways", "expected one of each, in the same order, or none", "")
+    );
+    let twice = said("").replace("b.contoso.example:5062", "a.contoso.example:5062");
+    assert_eq!(
+        one(&twice),
+        triple("gateway a.contoso.example is given twice", "given again here", "")
+    );
+}
+
+#[test]
 fn a_gateway_needs_edges_and_an_identity_that_is_there() {
     assert_eq!(
         one("[gateway]\nlisten = [\"10.0.0.1:5062\"]\n"),
@@ -192,9 +214,9 @@ fn a_gateway_alone_has_no_listeners_and_the_edge_beside_it_finds_it() {
     let alone = parse(Path::new("e.toml"), &alone).unwrap_or_else(|report| panic!("{report}"));
     assert!(alone.runs_gateway() && !alone.runs_xmpp_proxy() && !alone.runs_access_edge());
     let beside = accepted(&with(&gateway));
-    let (name, port, addresses) = beside.gateway_sip().unwrap();
-    assert_eq!((name.as_str(), port), ("sip.contoso.example", 5062));
-    assert_eq!(addresses, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
-    assert!(beside.internal_names().contains(&name));
-    assert!(accepted(PROXY).gateway_sip().is_none());
+    let own = &beside.gateways_sip()[0];
+    assert_eq!((own.name.as_str(), own.port), ("sip.contoso.example", 5062));
+    assert_eq!(own.addresses, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert!(beside.internal_names().contains(&own.name));
+    assert!(accepted(PROXY).gateways_sip().is_empty());
 }

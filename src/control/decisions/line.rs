@@ -107,6 +107,8 @@ pub enum By {
     Connection,
     /// What the message offered.
     Message,
+    /// The rules of XMPP streams.
+    Stream,
 }
 
 /// How far a sender's word on its users counts.
@@ -419,8 +421,8 @@ impl Line {
             Said::Refused { by, status, diagnostics, sentence } => Self {
                 by: By::of(*by),
                 rule: sentence.clone(),
-                status: Some(*status),
-                diagnostics: Some(*diagnostics),
+                status: Some(*status).filter(|status| *status != 0),
+                diagnostics: Some(*diagnostics).filter(|_| *by != RefusedBy::Stream),
                 ..blank
             },
         }
@@ -511,6 +513,7 @@ impl By {
             RefusedBy::Limit => Self::Limit,
             RefusedBy::Connection => Self::Connection,
             RefusedBy::Message => Self::Message,
+            RefusedBy::Stream => Self::Stream,
         }
     }
 }

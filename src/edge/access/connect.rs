@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use super::Access;
 use super::branch::{BRANCH_BYTES, Branch};
 use super::diagnostics::{FarEnd, Fault};
-use super::outlet::{GroupId, GroupKey, GroupPlan, OutletState, TARGET_REST_MS, TargetState};
+use super::outlet::{
+    GroupId, GroupKey, GroupPlan, OutletState, TARGET_REST_MS, TargetState, hop_key,
+};
 use super::screen::Stop;
 use super::transaction::{Downstream, State, Timer};
 use crate::dns::DnsView;
@@ -14,7 +16,7 @@ use crate::edge::{
     CloseReason, Command, Connect, ConnectFailure, Effects, LegId, OutletId, Severity,
 };
 use crate::limits;
-use crate::policy::{ExpectedNames, Permit};
+use crate::policy::{ExpectedNames, NextHop, PeerNames, Permit};
 use crate::sip::Method;
 use crate::time::{Monotonic, Now};
 
@@ -62,7 +64,7 @@ impl Access {
     /// Returns the connections to a next hop; asks DNS where no addresses are configured.
     pub(super) fn next_hop_group(&mut self, now: Now, index: usize) -> Result<GroupId, Stop> {
         let hop = &self.snapshot.next_hops()[index];
-        let key = GroupKey::NextHop(super::outlet::hop_key(hop.name.as_str(), hop.port));
+        let key = GroupKey::NextHop(hop_key(hop.name.as_str(), hop.port));
         let answer = if hop.addresses.is_empty() {
             let question = Question::Host { fqdn: hop.name.clone(), port: hop.port };
             let Some(answer) = self.dns.look(now, &question) else {
@@ -126,7 +128,7 @@ impl Access {
     }
 
     /// Opens one more connection to the first target that does not rest.
-    fn open_outlet(&mut self, now: Now, group: GroupId, effects: &mut Effects) {
+    pub(super) fn open_outlet(&mut self, now: Now, group: GroupId, effects: &mut Effects) {
         let held = self.outlets.get(group);
         if held.back_off_until > now.monotonic {
             return;
@@ -200,6 +202,18 @@ impl Access {
         }
     }
 
+    /// An inner server has connected to some shard, so whoever it is is back: what rests because it
+    /// was not reached is tried at the next request. Returns the next hops it is.
+    pub(super) fn hops_shown(&mut self, now: Now, peer: &PeerNames) -> Vec<u64> {
+        let is_peer = |hop: &&NextHop| peer.carries_host(&hop.name, false);
+        let hops = self.snapshot.next_hops().iter().filter(is_peer);
+        let hops: Vec<u64> = hops.map(|hop| hop_key(hop.name.as_str(), hop.port)).collect();
+        for hop in &hops {
+            self.outlets.shown(now, GroupKey::NextHop(*hop));
+        }
+        hops
+    }
+
     /// A connection did not come up: its target rests, and what waited goes to the next one.
     pub(super) fn outlet_failed(
         &mut self,
@@ -210,12 +224,13 @@ impl Access {
     ) {
         let Some(held) = self.outlets.outlet(outlet) else { return };
         let (group, target, name) = (held.group, held.target(), held.fqdn.clone());
+        let spread = self.random();
         let held = self.outlets.get_mut(group);
         let far_end = held.far_end;
         // A host that policy or DNS took back says nothing of those that are named instead.
         if let Some(target) = target {
             held.last_fault = Some(why);
-            held.target_failed(now, target, TARGET_REST_MS);
+            held.target_failed(now, target, TARGET_REST_MS, spread);
         }
         let fault = Fault::connect(why, far_end);
         let sentence = format!("no connection to {name}: {}", fault.sentence);
@@ -283,12 +298,21 @@ impl Access {
         let slot = self.slots.get_mut(index);
         let Some(group) = slot.group else { return self.fail(now, index, fault, effects) };
         let whole = slot.sent.len() > slot.head_len || slot.body_len == 0;
-        if slot.attempt + 1 >= limits::TARGETS_TRIED_MAX
-            || !whole
-            || self.outlets.get(group).available(now).is_none()
-        {
+        if slot.attempt + 1 >= limits::TARGETS_TRIED_MAX || !whole {
             return self.fail(now, index, fault, effects);
         }
+        let group = if self.outlets.get(group).available(now).is_some() {
+            group
+        } else {
+            let Some(other) = self.another_gateway(now, index) else {
+                return self.fail(now, index, fault, effects);
+            };
+            let slot = self.slots.get_mut(index);
+            slot.group = Some(other);
+            self.outlets.recharge(group, other, slot.charged);
+            other
+        };
+        let slot = self.slots.get_mut(index);
         slot.attempt += 1;
         slot.written = false;
         self.slots.set_state(index, State::Trying);

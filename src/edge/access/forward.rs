@@ -60,9 +60,16 @@ impl Access {
         let branch = self.branch_key.write(branch);
         let expected_at = self.edit(leg, message, &plan, &branch, edits);
         let vias = self.keep_vias(leg, message, &plan);
+        let other_gateways = match (plan.crossing, plan.egress) {
+            (Crossing::InsideToGateway, Egress::Group(group)) => {
+                self.other_gateways(message, group)
+            }
+            _ => Box::default(),
+        };
 
         let slot = self.slots.get_mut(index);
         slot.vias = vias;
+        slot.other_gateways = other_gateways;
         slot.method = method;
         slot.began = now.monotonic;
         slot.crossing = plan.crossing;

@@ -60,9 +60,9 @@ use self::route::OwnNames;
 pub use self::route_token::{PoolKey, PoolKeys};
 use self::seal::Seals;
 use self::sign_in::SignIns;
-use self::told::Told;
 use self::toll::Arrival;
 use self::transaction::Slots;
+use super::decided::Told;
 use super::spread::Spread;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
@@ -469,8 +469,15 @@ fn own_names(setup: &Setup, snapshot: &Snapshot) -> OwnNames {
 impl Core for Access {
     fn leg_opened(&mut self, now: Now, leg: LegId, opened: Opened, effects: &mut Effects) {
         let outlet = opened.outlet;
+        let shown = (opened.class == Class::Internal && outlet.is_none())
+            .then(|| opened.peer.clone())
+            .flatten();
         self.legs.open(now, leg, opened);
         self.watch_leg(now, leg, outlet);
+        if let Some(peer) = shown {
+            let next_hops = self.hops_shown(now, &peer);
+            self.tell_shown(&next_hops, effects);
+        }
         if let Some(outlet) = outlet {
             self.outlet_opened(now, outlet, leg, effects);
         }

@@ -353,6 +353,40 @@ impl Outlets {
         }
     }
 
+    /// Tells whether the group's peer is there as far as is known: a connection to it is open and
+    /// does not rest, or none has failed since the last one.
+    pub(crate) fn is_there(&self, now: Now, group: GroupId) -> bool {
+        let held = self.get(group);
+        let open = |id: &OutletId| {
+            self.outlet(*id).is_some_and(|outlet| {
+                let rests = outlet.resting_until > now.monotonic;
+                outlet.serves() && !rests && matches!(outlet.state, OutletState::Open(_))
+            })
+        };
+        held.failures == 0 || held.outlets.iter().any(open)
+    }
+
+    /// A peer that was not reached has shown itself: it may be tried at once. It counts as not
+    /// there until a connection to it is open.
+    pub(crate) fn shown(&mut self, now: Now, key: GroupKey) {
+        let Some(&id) = self.by_key.get(&key) else { return };
+        let group = self.get_mut(id);
+        if group.failures > 0 {
+            group.back_off_until = now.monotonic;
+            for target in &mut group.targets {
+                target.rest_until = now.monotonic;
+            }
+        }
+    }
+
+    /// Moves a request, and the bytes kept of it, from the account of one group to another's.
+    pub(crate) fn recharge(&mut self, from: GroupId, to: GroupId, bytes: usize) {
+        let held = self.get_mut(to);
+        held.in_flight += 1;
+        held.retained_bytes += bytes;
+        self.uncharge(from, bytes);
+    }
+
     /// Chooses an outlet for a request. Requests of one `spread` (one Call-ID) stay on one outlet
     /// while it lives, because another one could overtake it; otherwise an open one is preferred to
     /// one that is connecting.
@@ -485,6 +519,10 @@ impl Group {
         former
     }
 
+    pub(crate) const fn key(&self) -> Option<GroupKey> {
+        self.key
+    }
+
     pub(crate) const fn is_partner(&self) -> bool {
         matches!(self.class, Class::Federation)
     }
@@ -495,14 +533,17 @@ impl Group {
     }
 
     /// Lets a target rest. Once all do, the group backs off as a whole and then starts again from
-    /// its first target, so that the rest of a target never outlasts the back-off.
-    pub(crate) fn target_failed(&mut self, now: Now, target: usize, rest_ms: u64) {
+    /// its first target, so that the rest of a target never outlasts the back-off. `spread`: any
+    /// number; it takes up to a quarter off the back-off, so that shards and edges that lost a peer
+    /// together do not return to it together.
+    pub(crate) fn target_failed(&mut self, now: Now, target: usize, rest_ms: u64, spread: u64) {
         if let Some(target) = self.targets.get_mut(target) {
             target.rest_until = now.monotonic.plus_ms(rest_ms);
         }
         if self.available(now).is_none() {
             let pause = (BACK_OFF_FIRST_MS << self.failures.min(6)).min(BACK_OFF_LAST_MS);
             self.failures = self.failures.saturating_add(1);
+            let pause = pause - pause * (spread % 256) / 1_024;
             self.back_off_until = now.monotonic.plus_ms(pause);
             for target in &mut self.targets {
                 target.rest_until = target.rest_until.min(self.back_off_until);
@@ -568,7 +609,7 @@ mod tests {
         let mut outlets = Outlets::default();
         let id = group(&mut outlets);
         let group = outlets.get_mut(id);
-        group.target_failed(at(1), 0, TARGET_REST_MS);
+        group.target_failed(at(1), 0, TARGET_REST_MS, 0);
         assert_eq!(group.available(at(2)), Some(1));
         assert_eq!(group.available(at(2 + TARGET_REST_MS)), Some(0));
     }
@@ -578,17 +619,48 @@ mod tests {
         let mut outlets = Outlets::default();
         let id = group(&mut outlets);
         let group = outlets.get_mut(id);
-        group.target_failed(at(1), 0, TARGET_REST_MS);
-        group.target_failed(at(1), 1, TARGET_REST_MS);
+        group.target_failed(at(1), 0, TARGET_REST_MS, 0);
+        group.target_failed(at(1), 1, TARGET_REST_MS, 0);
         let first = group.back_off_until;
         assert_eq!(first, at(1 + BACK_OFF_FIRST_MS).monotonic);
         assert_eq!(group.available(at(1 + BACK_OFF_FIRST_MS)), Some(0));
         let later = at(1 + BACK_OFF_FIRST_MS);
-        group.target_failed(later, 0, TARGET_REST_MS);
-        group.target_failed(later, 1, TARGET_REST_MS);
+        group.target_failed(later, 0, TARGET_REST_MS, 0);
+        group.target_failed(later, 1, TARGET_REST_MS, 0);
         assert_eq!(group.back_off_until, later.plus_ms(2 * BACK_OFF_FIRST_MS).monotonic);
         group.succeeded();
         assert_eq!(group.back_off_until, Monotonic::default());
+    }
+
+    #[test]
+    fn the_back_off_is_shorter_by_up_to_a_quarter() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        let group = outlets.get_mut(id);
+        group.target_failed(at(1), 0, TARGET_REST_MS, 255);
+        group.target_failed(at(1), 1, TARGET_REST_MS, 255);
+        let pause = group.back_off_until.ms_since(at(1).monotonic);
+        assert!((BACK_OFF_FIRST_MS * 3 / 4..BACK_OFF_FIRST_MS).contains(&pause), "{pause}");
+    }
+
+    #[test]
+    fn a_peer_that_shows_itself_is_tried_at_once_and_counts_as_there_once_it_is_open() {
+        let mut outlets = Outlets::default();
+        let id = group(&mut outlets);
+        assert!(outlets.is_there(at(0), id), "nothing is known against it");
+        let held = outlets.get_mut(id);
+        held.target_failed(at(1), 0, TARGET_REST_MS, 0);
+        held.target_failed(at(1), 1, TARGET_REST_MS, 0);
+        assert_eq!(held.available(at(2)), None);
+        outlets.shown(at(2), GroupKey::NextHop(7));
+        assert_eq!(outlets.get(id).available(at(2)), None, "that was another one");
+        outlets.shown(at(2), GroupKey::NextHop(0));
+        assert_eq!(outlets.get(id).available(at(2)), Some(0));
+        assert!(!outlets.is_there(at(2), id));
+        let outlet = outlets.open(id, 0);
+        outlets.outlet_mut(outlet).unwrap().state =
+            OutletState::Open(LegId { index: 0, generation: 1 });
+        assert!(outlets.is_there(at(2), id));
     }
 
     #[test]

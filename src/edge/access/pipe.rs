@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher13;
 
 use super::diagnostics::Fault;
 use super::headers::{Crossing, host_of};
-use super::outlet::GroupId;
+use super::outlet::{GroupId, GroupKey};
 use super::screen::{Plan, Stop};
 use super::transaction::{Downstream, State, Timer, Upstream};
 use super::{Access, Scratch};
@@ -134,10 +134,21 @@ impl Access {
             Mail::Unmatched { from_shard, leg, key, bytes } => {
                 self.unmatched(now, from_shard, leg, key, bytes, effects);
             }
+            Mail::Shown { next_hop } => self.outlets.shown(now, GroupKey::NextHop(next_hop)),
             Mail::Reply { leg, bytes } => {
                 if let Some(out) = effects.stage(leg, Kind::Response, bytes.len()) {
                     out.extend_from_slice(&bytes);
                 }
+            }
+        }
+    }
+
+    /// Tells the other shards of next hops that have connected to this one.
+    pub(super) fn tell_shown(&self, next_hops: &[u64], effects: &mut Effects) {
+        for shard in (0..self.setup.shards).filter(|shard| *shard != self.setup.shard) {
+            for &next_hop in next_hops {
+                let mail = Mail::Shown { next_hop };
+                effects.commands.push(Command::Mail { shard, mail });
             }
         }
     }

@@ -186,7 +186,8 @@ impl Access {
         if let (Some(group), Downstream::Sent { outlet: Some(outlet), .. }) = (group, downstream)
             && let Some(target) = self.outlets.outlet(outlet).and_then(Outlet::target)
         {
-            self.outlets.get_mut(group).target_failed(now, target, rest_ms);
+            let spread = self.random();
+            self.outlets.get_mut(group).target_failed(now, target, rest_ms, spread);
             // Its connection is not chosen while it rests.
             if let Some(outlet) = self.outlets.outlet_mut(outlet) {
                 outlet.resting_until = now.monotonic.plus_ms(rest_ms);

@@ -627,6 +627,6 @@ pub(super) fn forms_dialog(message: &Message<'_>, in_dialog: bool) -> bool {
         )
 }
 
-fn domain(host: &[u8]) -> Result<Domain, Stop> {
+pub(super) fn domain(host: &[u8]) -> Result<Domain, Stop> {
     Domain::parse(host).map_err(|_| Fault::not_a_domain().into())
 }

@@ -20,9 +20,6 @@ use crate::policy::{Decision, Direction, PeerNames};
 use crate::sip::Message;
 use crate::time::{Monotonic, Now};
 
-/// Marks of what was told, 8 bytes each; a shard has them from the first that it sets.
-const MARKS: usize = 2_048;
-
 /// Returns the number before that of a process's first decision.
 ///
 /// It differs between two runs and between two edges of a pool, whose logs may be read together.
@@ -71,23 +68,6 @@ pub(super) struct Asked {
     pub(super) from: Domain,
     pub(super) to: Option<Domain>,
     pub(super) answers: Vec<SharedAnswer>,
-}
-
-/// What was told already and is in no cache of verdicts.
-#[derive(Debug, Default)]
-pub(super) struct Told(Vec<u64>);
-
-impl Told {
-    /// Sets `mark`; returns whether it was not set.
-    #[allow(clippy::cast_possible_truncation, reason = "only the low bits are used")]
-    fn first(&mut self, mark: u64) -> bool {
-        if self.0.is_empty() {
-            self.0.resize(MARKS, 0);
-        }
-        // Zero is a place that was never taken.
-        let mark = mark.max(1);
-        std::mem::replace(&mut self.0[mark as usize % MARKS], mark) != mark
-    }
 }
 
 impl Access {

@@ -122,6 +122,8 @@ pub(crate) struct Slot {
     pub(crate) upstream: Upstream,
     pub(crate) downstream: Downstream,
     pub(crate) group: Option<GroupId>,
+    /// Gateways that are tried when that of the group is not reached, in order.
+    pub(crate) other_gateways: Box<[u64]>,
     /// Hash of the Call-ID, which keeps a call on one connection.
     pub(crate) spread: u64,
     /// Its partner under the policy in force; `None` where none is involved, or its entry is gone.
@@ -184,6 +186,7 @@ impl Slot {
             upstream: Upstream::Leg { leg: LegId { index: 0, generation: 0 }, peer: 0 },
             downstream: Downstream::Nowhere,
             group: None,
+            other_gateways: Box::default(),
             spread: 0,
             partner: None,
             score: None,
@@ -299,6 +302,7 @@ impl Slots {
         slot.taken = false;
         self.settled -= usize::from(slot.state.is_settled());
         slot.vias = Box::default();
+        slot.other_gateways = Box::default();
         let mut buffer = std::mem::take(&mut slot.sent);
         if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
             buffer.clear();

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
+use super::accounts::Holder;
 use super::bucket::Bucket;
 use super::ports::RelayPort;
-use super::{Client, Traffic};
+use super::{Carrier, Client, Traffic};
 use crate::limits;
 use crate::stun::{self, ChannelNumber};
 use crate::time::Monotonic;
@@ -44,6 +45,11 @@ pub(super) struct Allocation {
     pub(super) username: Box<[u8]>,
     /// What quotas count by.
     pub(super) user: u64,
+    pub(super) partner: Option<u64>,
+    /// Place of the user's account.
+    pub(super) account: u32,
+    /// What it reaches peers by.
+    pub(super) carrier: Carrier,
     /// One, or one for each family.
     pub(super) ports: SmallVec<[RelayPort; 2]>,
     pub(super) until: Monotonic,
@@ -88,7 +94,7 @@ impl Allocation {
         client: Client,
         spoken: Spoken,
         username: &[u8],
-        user: u64,
+        holder: &Holder,
         ports: SmallVec<[RelayPort; 2]>,
         bandwidth: Bucket,
     ) -> Self {
@@ -96,7 +102,10 @@ impl Allocation {
             client,
             spoken,
             username: username.into(),
-            user,
+            user: holder.user,
+            partner: holder.partner,
+            account: 0,
+            carrier: Carrier::Udp,
             ports,
             until: Monotonic::default(),
             permissions: SmallVec::new(),
@@ -105,6 +114,11 @@ impl Allocation {
             bandwidth,
             traffic: Traffic::default(),
         }
+    }
+
+    /// Returns whom it counts for.
+    pub(super) const fn holder(&self) -> Holder {
+        Holder { user: self.user, partner: self.partner, source: self.client.remote.ip() }
     }
 
     /// Permits `ip`, or prolongs its permission.

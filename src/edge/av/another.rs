@@ -29,7 +29,7 @@ impl Relay {
         if self.reservations.was_claimed(taken) {
             return Another::None;
         }
-        let wanted = match pending.reserved {
+        let wanted = match pending.given.reserved {
             Some(_) => Wanted::EvenWithNext,
             None if taken.port.is_multiple_of(2) => Wanted::Even,
             None => Wanted::Any,
@@ -38,7 +38,7 @@ impl Relay {
         let Some(port) = pool.take(wanted, random) else { return Another::None };
         pool.give(taken.port);
         *held = RelayPort { port, ..taken };
-        if let Some(token) = pending.reserved {
+        if let Some(token) = pending.given.reserved {
             let user = pending.allocation.user;
             if let Some(kept) = self.reservations.release(&token) {
                 pool.give(kept.port);

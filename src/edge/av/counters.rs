@@ -30,6 +30,10 @@ pub struct Counters {
     pub allocations: u64,
     /// Of them, in the Microsoft dialect.
     pub ms_allocations: u64,
+    /// Allocations of TCP.
+    pub tcp_allocations: u64,
+    /// TCP connections with peers that were opened, from either side.
+    pub connections: u64,
     /// Allocations that ran out.
     pub expired: u64,
     /// Errors answered, by number 300 to 599, counted as a whole.
@@ -61,8 +65,33 @@ impl Counters {
             dropped,
             allocations: self.allocations + other.allocations,
             ms_allocations: self.ms_allocations + other.ms_allocations,
+            tcp_allocations: self.tcp_allocations + other.tcp_allocations,
+            connections: self.connections + other.connections,
             expired: self.expired + other.expired,
             errors: self.errors + other.errors,
+        }
+    }
+}
+
+/// Allocations that there are, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// Of RFC 8656, whose data are datagrams.
+    pub udp: usize,
+    /// Of RFC 6062.
+    pub tcp: usize,
+    /// Of the Microsoft dialect.
+    pub microsoft: usize,
+}
+
+impl Classes {
+    /// Returns those of two relays together.
+    #[must_use]
+    pub const fn with(&self, other: &Self) -> Self {
+        Self {
+            udp: self.udp + other.udp,
+            tcp: self.tcp + other.tcp,
+            microsoft: self.microsoft + other.microsoft,
         }
     }
 }

@@ -140,6 +140,8 @@ pub(super) struct Claimed<K> {
     pub(super) keys: Vec<K>,
     /// Quotas count by it: the user's part, or the whole name where there is none.
     pub(super) user: u64,
+    /// So do those by the domain in the user's name, where there is one.
+    pub(super) partner: Option<u64>,
 }
 
 impl Credentials {
@@ -166,7 +168,9 @@ impl Credentials {
             }
         };
         let keys = self.rest.iter().take(limits::TURN_SECRETS_MAX).map(key).collect();
-        Ok(Claimed { keys, user: hash(user) })
+        let at = user.iter().rposition(|byte| *byte == b'@');
+        let partner = at.map(|at| hash(&user[at..].to_ascii_lowercase()));
+        Ok(Claimed { keys, user: hash(user), partner })
     }
 
     /// Returns the same for a request of the Microsoft dialect.
@@ -188,7 +192,8 @@ impl Credentials {
         }
         let key = stun::ms::Key::long_term(username, realm, &password);
         // The client's part of the blob is the same for all tokens of one user.
-        Ok(Claimed { keys: vec![key], user: hash(&username[12..32]) })
+        let user = hash(&username[12..32]);
+        Ok(Claimed { keys: vec![key], user, partner: None })
     }
 }
 

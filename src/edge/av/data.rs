@@ -47,7 +47,10 @@ impl Relay {
         }
         let port = allocation.port_towards(&self.families, peer.ip());
         let port = port.ok_or(Dropped::NoPermission)?;
-        if !allocation.bandwidth.take(now, payload.len() as u64) {
+        let bytes = payload.len() as u64;
+        if !allocation.bandwidth.take(now, bytes)
+            || !self.accounts.take(now, allocation.account, bytes)
+        {
             return Err(Dropped::Bandwidth);
         }
         allocation.traffic.to_peers += 1;
@@ -90,7 +93,10 @@ impl Relay {
         if !allocation.permits(now, peer.ip()) {
             return Err(Dropped::NoPermission);
         }
-        if !allocation.bandwidth.take(now, payload.len() as u64) {
+        let bytes = payload.len() as u64;
+        if !allocation.bandwidth.take(now, bytes)
+            || !self.accounts.take(now, allocation.account, bytes)
+        {
             return Err(Dropped::Bandwidth);
         }
         let length = u16::try_from(payload.len()).map_err(|_| Dropped::Malformed)?;

@@ -8,12 +8,15 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::accounts::Holder;
 use super::allocation::{Allocation, Spoken};
 use super::nonce::Freshness;
 use super::ports::{RelayPort, Wanted};
-use super::{Answering, Around, Arrival, Dropped, Output, Pending, Relay, Step, random_id};
+use super::{Answering, Around, Arrival, Dropped, Given, Output, Pending, Relay, Step, random_id};
 use crate::limits;
-use crate::stun::ms::numbers::{CONNECTION_ID_BYTES, VERSION_IPV6};
+use crate::stun::ms::numbers::{
+    BANDWIDTH_KBIT_S, CONNECTION_ID_BYTES, VERSION, VERSION_IPV6, error,
+};
 use crate::stun::ms::{AttributeType, Builder, Key, Message, MessageType, TransactionId};
 use crate::stun::{Family, Proof};
 use crate::time::{Monotonic, Now};
@@ -31,11 +34,6 @@ const KNOWN: &[AttributeType] = &[
     AttributeType::REALM,
     AttributeType::REQUESTED_ADDRESS_FAMILY,
 ];
-
-/// Kilobits a second that answers state; what servers of the dialect have been seen to say.
-const BANDWIDTH_KBIT_S: u32 = 750;
-/// The dialect of which this server is.
-const VERSION: u32 = 1;
 
 /// What a request was refused with.
 enum Refused {
@@ -92,7 +90,7 @@ impl Relay {
         let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
         answer.number(AttributeType::MS_VERSION, VERSION);
         answer.error(number, "");
-        if matches!(number, 401 | 438) {
+        if matches!(number, error::UNAUTHORIZED | error::STALE_NONCE) {
             let nonce = self.nonces.make(now.unix_s, client);
             answer.attribute(AttributeType::NONCE, &nonce);
             answer.attribute(AttributeType::REALM, self.setup.realm.as_bytes());
@@ -118,24 +116,24 @@ impl Relay {
         let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
         let missing = |number| Refused::Stranger(number);
         if value(AttributeType::MESSAGE_INTEGRITY).is_none() {
-            return Err(missing(401));
+            return Err(missing(error::UNAUTHORIZED));
         }
-        let username = value(AttributeType::USERNAME).ok_or(missing(432))?;
-        let realm = value(AttributeType::REALM).ok_or(missing(434))?;
-        let nonce = value(AttributeType::NONCE).ok_or(missing(435))?;
+        let username = value(AttributeType::USERNAME).ok_or(missing(error::MISSING_USERNAME))?;
+        let realm = value(AttributeType::REALM).ok_or(missing(error::MISSING_REALM))?;
+        let nonce = value(AttributeType::NONCE).ok_or(missing(error::MISSING_NONCE))?;
         let client = arrival.client.remote.ip();
         if self.nonces.judge(nonce, now.unix_s, client) == Freshness::Stale {
-            return Err(missing(438));
+            return Err(missing(error::STALE_NONCE));
         }
         let hash = |user: &[u8]| std::hash::BuildHasher::hash_one(&self.user_key, user);
         let claimed = self.setup.credentials.ms(username, realm, now.unix_s, hash);
         // Who is unknown and who proves nothing are told alike.
-        let claimed = claimed.map_err(|_| missing(401))?;
+        let claimed = claimed.map_err(|_| missing(error::UNAUTHORIZED))?;
         let good = |key: &Key| message.integrity(key) == Proof::Good;
-        let key = claimed.keys.into_iter().find(good).ok_or(missing(401))?;
+        let key = claimed.keys.into_iter().find(good).ok_or(missing(error::UNAUTHORIZED))?;
         let own = self.table.of_client(&arrival.client).and_then(|index| self.table.get(index));
         if own.is_some_and(|own| own.user != claimed.user) {
-            return Err(Refused::Proven(441, key.into()));
+            return Err(Refused::Proven(error::WRONG_USERNAME, key.into()));
         }
         Ok((key, claimed.user))
     }
@@ -149,7 +147,7 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let (key, user) = self.ms_prove(now, arrival, message)?;
         if message.unknown(KNOWN).next().is_some() {
-            return Err(Refused::Proven(420, key.into()));
+            return Err(Refused::Proven(error::UNKNOWN_ATTRIBUTE, key.into()));
         }
         let number = |kind| message.attribute(kind).and_then(|attribute| attribute.number());
         let asked = number(AttributeType::LIFETIME);
@@ -159,12 +157,13 @@ impl Relay {
             return self.ms_refresh(now, index, message, key, lifetime_s, out);
         }
         if lifetime_s == 0 {
-            return Err(Refused::Proven(437, key.into()));
+            return Err(Refused::Proven(error::NO_BINDING, key.into()));
         }
-        if let Err((number, server)) = self.may_allocate(arrival, user) {
+        let holder = Holder { user, partner: None, source: arrival.client.remote.ip() };
+        if let Err((number, server)) = self.may_allocate(arrival, &holder) {
             // One that came by the pool's address has been told where to go already.
             match server {
-                Some(server) if number == 300 => {
+                Some(server) if number == error::TRY_ALTERNATE => {
                     write_alternate(&mut out.answer, message.transaction(), server, &key);
                     return Ok(Step::Answer);
                 }
@@ -180,10 +179,15 @@ impl Relay {
         let connection = random_id::<CONNECTION_ID_BYTES>(&mut self.rng);
         let spoken = Spoken::Ms { key, connection, active: None };
         let bandwidth = self.bandwidth(now.monotonic);
-        let allocation = Allocation::new(arrival.client, spoken, username, user, ports, bandwidth);
+        let allocation =
+            Allocation::new(arrival.client, spoken, username, &holder, ports, bandwidth);
         let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);
         let request = Answering::Ms { transaction: message.transaction(), sequence };
-        Ok(self.make(now, Pending { allocation, lifetime_s, reserved: None, request }, out))
+        Ok(self.make(
+            now,
+            Pending { allocation, lifetime_s, given: Given::default(), request },
+            out,
+        ))
     }
 
     fn ms_ports(
@@ -215,10 +219,10 @@ impl Relay {
         let transaction = message.transaction();
         let sequence = sequence_of(message).unwrap_or(0);
         let Some(allocation) = self.table.get_mut(index) else {
-            return Err(Refused::Proven(437, key.into()));
+            return Err(Refused::Proven(error::NO_BINDING, key.into()));
         };
         if !matches!(allocation.spoken, Spoken::Ms { .. }) {
-            return Err(Refused::Proven(400, key.into()));
+            return Err(Refused::Proven(error::BAD_REQUEST, key.into()));
         }
         if lifetime_s == 0 {
             let allocation = self.table.get(index);
@@ -276,21 +280,21 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let (key, _) = self.ms_prove(now, arrival, message)?;
         let Some(index) = self.table.of_client(&arrival.client) else {
-            return Err(Refused::Proven(437, key.into()));
+            return Err(Refused::Proven(error::NO_BINDING, key.into()));
         };
         let peer = match message.attribute(AttributeType::DESTINATION_ADDRESS) {
             None => None,
             Some(attribute) => match attribute.address() {
-                None => return Err(Refused::Proven(400, key.into())),
+                None => return Err(Refused::Proven(error::BAD_REQUEST, key.into())),
                 Some(peer) => match self.ms_peer(now.monotonic, index, peer) {
                     Ok(peer) => Some(peer),
-                    Err(_) => return Err(Refused::Proven(440, key.into())),
+                    Err(_) => return Err(Refused::Proven(error::NO_DESTINATION, key.into())),
                 },
             },
         };
         match self.table.get_mut(index).map(|allocation| &mut allocation.spoken) {
             Some(Spoken::Ms { active, .. }) => *active = peer,
-            _ => return Err(Refused::Proven(400, key.into())),
+            _ => return Err(Refused::Proven(error::BAD_REQUEST, key.into())),
         }
         out.answer.clear();
         let kind = MessageType::SET_ACTIVE_DESTINATION_RESPONSE;
@@ -372,7 +376,7 @@ fn write_error_of(
 ) {
     out.clear();
     let mut answer = Builder::new(out, kind, transaction);
-    answer.error(number, reason(number));
+    answer.error(number, error::reason(number));
     if let Some(key) = key {
         answer.integrity(key);
     }
@@ -381,7 +385,7 @@ fn write_error_of(
 fn write_alternate(out: &mut Vec<u8>, transaction: TransactionId, server: SocketAddr, key: &Key) {
     out.clear();
     Builder::new(out, MessageType::ALLOCATE_ERROR, transaction)
-        .error(300, reason(300))
+        .error(error::TRY_ALTERNATE, error::reason(error::TRY_ALTERNATE))
         .address(AttributeType::ALTERNATE_SERVER, server)
         .integrity(key);
 }
@@ -390,20 +394,6 @@ const fn error_of(kind: MessageType) -> MessageType {
     match kind {
         MessageType::SET_ACTIVE_DESTINATION => MessageType::SET_ACTIVE_DESTINATION_ERROR,
         _ => MessageType::ALLOCATE_ERROR,
-    }
-}
-
-/// Returns the reason of the draft that the dialect comes from.
-const fn reason(number: u16) -> &'static str {
-    match number {
-        300 => "Try Alternate",
-        420 => "Unknown Attribute",
-        437 => "No Binding",
-        440 => "No Destination",
-        441 => "Wrong Username",
-        486 => "Allocation Quota Reached",
-        508 => "Insufficient Port Capacity",
-        _ => "Bad Request",
     }
 }
 

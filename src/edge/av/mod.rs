@@ -11,15 +11,19 @@
 //! peer that is a relayed address of this very relay is reached without the kernel, under both
 //! permissions.
 
+mod accounts;
 mod allocation;
 mod another;
 mod bucket;
 mod chunks;
+mod connections;
 mod counters;
 mod credential;
 mod data;
+mod forecast;
 mod gate;
 mod microsoft;
+mod mobility;
 mod nonce;
 mod ports;
 mod request;
@@ -39,17 +43,22 @@ use crate::stun::{Family, Protocol, SecurityFeatures, TransactionId, ms};
 use crate::time::{Monotonic, Now};
 
 pub use another::Another;
-pub use counters::{Admission, Counters, Traffic};
+pub use connections::ConnectionId;
+pub use counters::{Admission, Classes, Counters, Traffic};
 pub use credential::{Credentials, MrasKey, Secret, Token};
+pub use forecast::{Forecast, Outlook, Sample};
 pub use ports::{Ports, RelayPort, RelayedAddress};
-pub use request::Opened;
+pub use request::{Connected, Direction, Opened};
 pub use setup::{Listener, Peers, Quotas, Setup};
-pub use step::{Around, Arrival, Client, Dropped, Output, Step, Transport};
+pub use step::{Around, Arrival, Carrier, Client, Dropped, Output, Step, Transport};
 pub use train::{Carried, Toward, Train};
 
-use allocation::Allocation;
+use accounts::Accounts;
+use allocation::{Allocation, Spoken};
 use bucket::Bucket;
+use connections::Connections;
 use gate::Gate;
+use mobility::{Ticket, Tickets};
 use nonce::Nonces;
 use ports::{Pool, Reservations};
 use table::{Holding, Table};
@@ -66,7 +75,12 @@ pub struct Relay {
     siblings: Vec<Ports>,
     holding: Holding,
     table: Table,
+    accounts: Accounts,
     reservations: Reservations,
+    connections: Connections,
+    tickets: Tickets,
+    /// Allocations of the Microsoft dialect.
+    microsoft: usize,
     wheel: Wheel,
     gate: Gate,
     nonces: Nonces,
@@ -83,8 +97,17 @@ pub struct Relay {
 struct Pending {
     allocation: Allocation,
     lifetime_s: u32,
-    reserved: Option<[u8; 8]>,
+    given: Given,
     request: Answering,
+}
+
+/// What a client is given beside its address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Given {
+    /// Claims the port that was kept with the relayed one.
+    reserved: Option<[u8; 8]>,
+    /// Names the allocation from another address.
+    ticket: Option<Ticket>,
 }
 
 /// What is needed to answer the request that an allocation is made by.
@@ -117,7 +140,11 @@ impl Relay {
                 Ports::Shared(_) => Holding::Shared,
             },
             table: Table::default(),
+            accounts: Accounts::default(),
             reservations: Reservations::default(),
+            connections: Connections::new(),
+            tickets: Tickets::default(),
+            microsoft: 0,
             wheel: Wheel::new(limits::TURN_LIFETIME_S_MAX),
             gate: Gate::new(now.monotonic),
             nonces: Nonces::new(&setup.nonce_keys, features),
@@ -190,12 +217,22 @@ impl Relay {
             let Some(port) = self.reservations.pop_due(now.monotonic) else { break };
             self.pools[usize::from(port.address)].give(port.port);
         }
+        for _ in 0..limits::EXPIRIES_PER_TURN_MAX {
+            if !self.expire_connection(now.monotonic, out) {
+                break;
+            }
+        }
     }
 
     /// Returns when [`Self::expire`] wants to be called next; O(1).
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        [self.wheel.next_deadline(), self.reservations.next_deadline()].into_iter().flatten().min()
+        let deadlines = [
+            self.wheel.next_deadline(),
+            self.reservations.next_deadline(),
+            self.connections.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Tells whether a client has an allocation.
@@ -249,6 +286,49 @@ impl Relay {
         self.table.len()
     }
 
+    /// Returns how many allocations there are of each kind.
+    #[must_use]
+    pub fn classes(&self) -> Classes {
+        let (tcp, microsoft) = (self.connections.allocations(), self.microsoft);
+        Classes { udp: self.allocations() - tcp - microsoft, tcp, microsoft }
+    }
+
+    /// Returns what a forecast goes by.
+    #[must_use]
+    pub fn sample(&self) -> Sample {
+        let allocations = self.allocations();
+        let Traffic { bytes_to_peers, bytes_to_client, .. } = self.counters.traffic;
+        Sample {
+            allocations,
+            allocations_left: self.setup.quotas.allocations.saturating_sub(allocations),
+            ports_left: self.free_ports(),
+            bytes: bytes_to_peers + bytes_to_client,
+        }
+    }
+
+    /// Returns when no more than `left` allocations are there, if none is refreshed. Looks at each:
+    /// for operators, not for a datagram.
+    #[must_use]
+    pub fn unrefreshed_until(&self, left: usize) -> Monotonic {
+        let mut until: Vec<Monotonic> = self.table.iter().map(|(_, of)| of.until).collect();
+        match until.len().checked_sub(left + 1) {
+            Some(place) => *until.select_nth_unstable(place).1,
+            None => Monotonic::default(),
+        }
+    }
+
+    /// Tells whether new allocations are taken.
+    #[must_use]
+    pub const fn admission(&self) -> Admission {
+        self.admission
+    }
+
+    /// Returns how many users have allocations.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.accounts.users()
+    }
+
     /// Returns how many ports are free at the address with the fewest; `None` where ports are
     /// shared.
     #[must_use]
@@ -281,6 +361,12 @@ impl Relay {
     fn end(&mut self, index: u32, out: &mut Output) {
         let Some(allocation) = self.table.remove(index) else { return };
         self.wheel.stop(index);
+        self.tickets.forget(index);
+        self.microsoft -= usize::from(matches!(allocation.spoken, Spoken::Ms { .. }));
+        self.accounts.leave(allocation.account, &allocation.holder());
+        if allocation.carrier == Carrier::Tcp {
+            out.ends.extend(self.connections.end_of(index, &allocation.ports));
+        }
         self.give_ports(&allocation, out);
     }
 
@@ -299,9 +385,7 @@ impl Relay {
     }
 
     fn bandwidth(&self, now: Monotonic) -> Bucket {
-        let bytes_s = u64::from(self.setup.quotas.allocation_kbit_s) * 1_000 / 8;
-        // What a video's first frame brings at once may pass.
-        Bucket::new(bytes_s, bytes_s / 2, now)
+        Bucket::of_kbit_s(self.setup.quotas.allocation_kbit_s, now)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests of RFC 8489 and RFC 8656, and what is answered.
 
 mod allocate;
+mod connect;
 mod make;
 mod permit;
 mod refresh;
@@ -10,13 +11,14 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::allocation::{Allocation, ProofHash, Spoken};
-use super::credential::KeyAlgorithm;
+use super::credential::{Claimed, KeyAlgorithm};
 use super::nonce::Freshness;
 use super::{Arrival, Dropped, Output, Relay, Step};
 use crate::limits;
 use crate::stun::{AttributeType, Builder, Class, ErrorCode, Key, Message, Method, Proof, Type};
 use crate::time::Now;
 
+pub use connect::{Connected, Direction};
 pub use make::Opened;
 pub(super) use permit::data_indication;
 
@@ -38,6 +40,7 @@ const KNOWN: &[AttributeType] = &[
     AttributeType::RESERVATION_TOKEN,
     AttributeType::PRIORITY,
     AttributeType::USE_CANDIDATE,
+    AttributeType::CONNECTION_ID,
 ];
 
 /// PASSWORD-ALGORITHMS: SHA-256, then MD5, both without parameters.
@@ -50,6 +53,7 @@ struct Proven<'a> {
     hash: ProofHash,
     username: &'a [u8],
     user: u64,
+    partner: Option<u64>,
 }
 
 /// An answer other than success.
@@ -129,6 +133,8 @@ impl Relay {
                 Method::REFRESH => self.refresh(now, arrival, &proven, out),
                 Method::CREATE_PERMISSION => self.create_permission(now, arrival, &proven, out),
                 Method::CHANNEL_BIND => self.channel_bind(now, arrival, &proven, out),
+                Method::CONNECT => self.connect(now, arrival, &proven),
+                Method::CONNECTION_BIND => self.connection_bind(arrival, &proven, out),
                 _ => Err(400.into()),
             }
         } else {
@@ -169,12 +175,23 @@ impl Relay {
         if realm != self.setup.realm.as_bytes() {
             return Err(401);
         }
-        let own = self.table.of_client(&arrival.client).and_then(|index| self.table.get(index));
-        if let Some(Allocation { username: owner, user, spoken: Spoken::Rfc { key, .. }, .. }) = own
+        let own = self
+            .table
+            .of_client(&arrival.client)
+            .or_else(|| self.owner_named(message).or_else(|| self.owner_shown(message)));
+        let own = own.and_then(|index| self.table.get(index));
+        if let Some(Allocation {
+            username: owner,
+            user,
+            partner,
+            spoken: Spoken::Rfc { key, .. },
+            ..
+        }) = own
         {
             // Whoever made the allocation is who may speak of it (RFC 8656 section 5).
             if **owner == *username && message.integrity(key) == Proof::Good {
-                return Ok(Proven { message, key: key.clone(), hash, username, user: *user });
+                let (user, partner) = (*user, *partner);
+                return Ok(Proven { message, key: key.clone(), hash, username, user, partner });
             }
         }
         let user_hash = |user: &[u8]| std::hash::BuildHasher::hash_one(&self.user_key, user);
@@ -183,10 +200,13 @@ impl Relay {
             .rfc(username, self.setup.realm.as_bytes(), algorithm, now.unix_s, user_hash)
             .map_err(|_| 401_u16)?;
         let good = |key: &Key| message.integrity(key) == Proof::Good;
-        let key = claimed.keys.into_iter().find(good).ok_or(401_u16)?;
+        let key = claimed.keys.iter().find(|key| good(key)).cloned().ok_or(401_u16)?;
         match own {
             Some(own) if *own.username != *username => Err(441),
-            _ => Ok(Proven { message, key, hash, username, user: claimed.user }),
+            _ => {
+                let Claimed { user, partner, .. } = claimed;
+                Ok(Proven { message, key, hash, username, user, partner })
+            }
         }
     }
 

@@ -47,6 +47,8 @@ pub struct Peers {
     pub rule: AddressRule,
     /// Networks of the inside that may be peers: users in the office.
     pub internal: Vec<IpNet>,
+    /// Ports below 1024 that clients may connect to by TCP; others from there on always may.
+    pub tcp_low_ports: Vec<u16>,
 }
 
 impl Peers {
@@ -65,6 +67,13 @@ impl Peers {
         }
         address::permitted(&self.rule, &self.internal, ip)
     }
+
+    /// Tells whether clients may connect by TCP to this port of a peer. Media has ports of its own
+    /// and 443; to what else is found on low ones nobody is to come from here.
+    #[must_use]
+    pub fn tcp_port(&self, port: u16) -> bool {
+        port >= 1_024 || self.tcp_low_ports.contains(&port)
+    }
 }
 
 /// How much of everything there may be.
@@ -74,22 +83,43 @@ pub struct Quotas {
     pub allocations: usize,
     /// Allocations of one user.
     pub allocations_per_user: u32,
+    /// Allocations of all users of one partner: of one domain in their names.
+    pub allocations_per_partner: u32,
+    /// Allocations of clients in one /24 or one /48.
+    pub allocations_per_source: u32,
+    /// Allocations of TCP in all; 0: there are none.
+    pub tcp_allocations: usize,
     /// Kilobits a second of one allocation, both ways together.
     pub allocation_kbit_s: u32,
+    /// Kilobits a second of all allocations of one user, both ways together.
+    pub user_kbit_s: u32,
 }
 
 impl Quotas {
-    /// Returns what each of some threads may have of it. A user is counted by each thread alone,
-    /// and all that comes from one address is with one thread.
+    /// Returns what each of some threads may have of it. Users and sources are counted by each
+    /// thread alone: all that comes from one address is with one thread.
     #[must_use]
     pub const fn of_one_of(self, threads: usize) -> Self {
-        Self { allocations: self.allocations.div_ceil(threads), ..self }
+        Self {
+            allocations: self.allocations.div_ceil(threads),
+            allocations_per_partner: self.allocations_per_partner.div_ceil(threads as u32),
+            tcp_allocations: self.tcp_allocations.div_ceil(threads),
+            ..self
+        }
     }
 }
 
 impl Default for Quotas {
-    /// The product's own rate for a port (lync-federation 6.9).
+    /// The product's own rates for a port and a user (lync-federation 6.9).
     fn default() -> Self {
-        Self { allocations: 50_000, allocations_per_user: 32, allocation_kbit_s: 3_000 }
+        Self {
+            allocations: 50_000,
+            allocations_per_user: 32,
+            allocations_per_partner: 10_000,
+            allocations_per_source: 2_000,
+            tcp_allocations: 1_000,
+            allocation_kbit_s: 3_000,
+            user_kbit_s: 10_000,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::connections::ConnectionId;
 use super::ports::RelayPort;
 use crate::stun::CHANNEL_HEADER_BYTES;
 
@@ -25,6 +26,16 @@ pub enum Transport {
     Stream,
 }
 
+/// What an allocation's data comes from and goes to peers by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// TCP connections, each with a connection of the client's (RFC 6062).
+    Tcp,
+}
+
 /// A datagram that came from a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
@@ -43,8 +54,23 @@ pub enum Step<'a> {
     Drop(Dropped),
     /// Send [`Output::answer`] back the way the datagram came.
     Answer,
-    /// Open sockets for [`Output::opens`], then call [`super::Relay::opened`].
-    Open,
+    /// Open sockets of this kind for [`Output::opens`], then call [`super::Relay::opened`].
+    Open(Carrier),
+    /// Connect from a relayed port to a peer, then call [`super::Relay::connected`].
+    Connect {
+        /// What it is named by.
+        connection: ConnectionId,
+        /// From where.
+        port: RelayPort,
+        /// To whom.
+        peer: SocketAddr,
+    },
+    /// Send [`Output::answer`] back; from there on the stream that it goes by carries what this
+    /// connection carries, and nothing else.
+    Bind {
+        /// Which.
+        connection: ConnectionId,
+    },
     /// Send `payload` from a relayed port to a peer.
     ToPeer {
         /// From where.
@@ -149,4 +175,8 @@ pub struct Output {
     pub opens: Vec<RelayPort>,
     /// Ports to close, from any call.
     pub closes: Vec<RelayPort>,
+    /// TCP connections to end, on both sides, from any call.
+    pub ends: Vec<ConnectionId>,
+    /// Messages to clients on streams, from any call.
+    pub messages: Vec<(Client, Vec<u8>)>,
 }

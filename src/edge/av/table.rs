@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
-use super::Client;
 use super::allocation::Allocation;
 use super::chunks::Chunks;
 use super::ports::RelayPort;
+use super::{Carrier, Client};
 use crate::time::Monotonic;
 
 /// All allocations of one thread.
@@ -20,7 +20,6 @@ pub(super) struct Table {
     by_port: HashMap<RelayPort, u32, RandomState>,
     /// On shared ports: who owns which peer.
     owners: HashMap<(RelayPort, SocketAddr), u32, RandomState>,
-    by_user: HashMap<u64, u32, RandomState>,
 }
 
 /// Another allocation on the same shared port owns the peer.
@@ -63,19 +62,14 @@ impl Table {
         self.allocations.iter().map(|(index, allocation)| (index as u32, allocation))
     }
 
-    /// Returns how many allocations `user` has.
-    pub(super) fn of_user(&self, user: u64) -> u32 {
-        self.by_user.get(&user).copied().unwrap_or(0)
-    }
-
     pub(super) fn insert(&mut self, allocation: Allocation, how: Holding) -> u32 {
         let client = allocation.client;
-        *self.by_user.entry(allocation.user).or_default() += 1;
         let ports = allocation.ports.clone();
+        let of_datagrams = allocation.carrier == Carrier::Udp;
         let index = self.allocations.insert(allocation) as u32;
         let before = self.by_client.insert(client, index);
         assert!(before.is_none(), "a client has one allocation");
-        if how == Holding::Alone {
+        if how == Holding::Alone && of_datagrams {
             for port in ports {
                 let before = self.by_port.insert(port, index);
                 assert!(before.is_none(), "a port of its own has one allocation");
@@ -113,6 +107,15 @@ impl Table {
         }
     }
 
+    /// The client of an allocation is another one now, which has none.
+    pub(super) fn moved(&mut self, index: u32, client: Client) {
+        let Some(allocation) = self.allocations.get_mut(index as usize) else { return };
+        self.by_client.remove(&allocation.client);
+        allocation.client = client;
+        let before = self.by_client.insert(client, index);
+        assert!(before.is_none(), "a client has one allocation");
+    }
+
     /// Takes an allocation out, with all it owns.
     pub(super) fn remove(&mut self, index: u32) -> Option<Allocation> {
         let allocation = self.allocations.try_remove(index as usize)?;
@@ -122,12 +125,6 @@ impl Table {
         }
         for (port, peer) in &allocation.owned {
             self.owners.remove(&(*port, *peer));
-        }
-        if let Some(count) = self.by_user.get_mut(&allocation.user) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_user.remove(&allocation.user);
-            }
         }
         Some(allocation)
     }

@@ -92,6 +92,10 @@ impl Relay {
             allocation.peer(now, channel).filter(|peer| allocation.permits(now, peer.ip()))?;
         let port = allocation.port_towards(&self.families, peer.ip())?;
         let of = Counted::of(&train, CHANNEL_HEADER_BYTES);
+        // Nothing may be taken from the first where the second does not take it.
+        if !self.affords(now, index, of.bytes) {
+            return None;
+        }
         let within = self.setup.relayed.iter().position(|relayed| relayed.public == peer.ip());
         let to = match within {
             None => Toward::Peer { port, peer },
@@ -99,22 +103,14 @@ impl Relay {
                 let theirs = RelayPort { address: place as u8, port: peer.port() };
                 let public = self.setup.relayed[usize::from(port.address)].public;
                 let from = SocketAddr::new(public, port.port);
-                // Nothing may be taken from the first where the second does not take it.
-                let sender = self.table.get_mut(index)?;
-                let before = sender.bandwidth;
-                if !sender.bandwidth.take(now, of.bytes) {
-                    return None;
-                }
-                let to = self.toward_client(now, theirs, from, of);
-                self.table.get_mut(index)?.bandwidth = before;
-                self.counters.within += if to.is_some() { of.count } else { 0 };
-                to?
+                let to = self.toward_client(now, theirs, from, of)?;
+                self.counters.within += of.count;
+                to
             }
         };
         let allocation = self.table.get_mut(index)?;
-        if !allocation.bandwidth.take(now, of.bytes) {
-            return None;
-        }
+        allocation.bandwidth.take(now, of.bytes);
+        self.accounts.take(now, allocation.account, of.bytes);
         of.to_peers(&mut allocation.traffic);
         of.to_peers(&mut self.counters.traffic);
         Some(Carried { skip: CHANNEL_HEADER_BYTES as u8, to })
@@ -134,6 +130,13 @@ impl Relay {
         Some(Carried { skip: 0, to })
     }
 
+    /// Tells whether the rates of an allocation and of its user leave so many bytes.
+    fn affords(&mut self, now: Monotonic, index: u32, bytes: u64) -> bool {
+        let Some(allocation) = self.table.get_mut(index) else { return false };
+        let account = allocation.account;
+        allocation.bandwidth.left(now) >= bytes && self.accounts.left(now, account) >= bytes
+    }
+
     /// Finds and counts the client that a train of `of` is for.
     fn toward_client(
         &mut self,
@@ -149,9 +152,12 @@ impl Relay {
             return None;
         }
         let channel = bare_or_channel(allocation, now, peer)?;
-        if !allocation.bandwidth.take(now, of.bytes) {
+        if !self.affords(now, index, of.bytes) {
             return None;
         }
+        let allocation = self.table.get_mut(index)?;
+        allocation.bandwidth.take(now, of.bytes);
+        self.accounts.take(now, allocation.account, of.bytes);
         of.to_client(&mut allocation.traffic);
         of.to_client(&mut self.counters.traffic);
         Some(Toward::Client { client, channel })

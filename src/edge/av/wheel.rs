@@ -47,6 +47,11 @@ impl Wheel {
     pub(super) fn start(&mut self, index: u32, at: Monotonic) {
         self.stop(index);
         let due = at.0.div_ceil(SECOND_NS).max(self.done + 1);
+        if self.running == 0 {
+            // Nobody has asked while nothing ran, so `done` may lie far behind: whatever lies
+            // before it has run out as well.
+            self.done = self.done.max(due.saturating_sub(self.heads.len() as u64 - 1));
+        }
         assert!(due - self.done < self.heads.len() as u64, "no timer is longer than the wheel");
         if self.links.len() <= index as usize {
             self.links.resize(index as usize + 1, Link::IDLE);
@@ -131,6 +136,22 @@ mod tests {
         assert_eq!(wheel.pop_due(at(600)), Some(3));
         assert_eq!(wheel.pop_due(at(10_000)), None);
         assert_eq!(wheel.next_deadline(), None);
+    }
+
+    /// Symptom: the relay's thread ended with "no timer is longer than the wheel". Cause: a wheel
+    /// on which nothing runs is not asked, so that it took a pause for a part of the next timer.
+    /// Scenario: no allocation for longer than the longest lifetime, then one.
+    #[test]
+    fn a_timer_starts_after_any_pause() {
+        let mut wheel = Wheel::new(600);
+        wheel.start(3, at(1));
+        assert_eq!(wheel.pop_due(at(1)), Some(3));
+        wheel.start(3, at(100_000 + 600));
+        wheel.start(4, at(100_000 + 1));
+        assert_eq!(wheel.pop_due(at(100_000)), None);
+        assert_eq!(wheel.pop_due(at(100_001)), Some(4));
+        assert_eq!(wheel.pop_due(at(100_599)), None);
+        assert_eq!(wheel.pop_due(at(100_600)), Some(3));
     }
 
     proptest! {

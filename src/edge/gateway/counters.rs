@@ -94,6 +94,10 @@ counters! {
     remembered,
     /// Authorisations forgotten.
     forgotten,
+    /// Requests from inside handed over to the gateway whose pair they are of.
+    handed_over,
+    /// Those of them served here all the same, because it was not reached.
+    handed_back,
     /// Requests that came again in a dialog although they were served.
     repeated,
 }

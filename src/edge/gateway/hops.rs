@@ -12,7 +12,7 @@ use crate::edge::{
     Class, CloseReason, Command, Connect, ConnectFailure, Effects, Kind, LegId, OutletId, Severity,
 };
 use crate::limits;
-use crate::policy::{Dialect, ExpectedNames, NextHop};
+use crate::policy::{Dialect, ExpectedNames, NextHop, PeerNames};
 use crate::time::{Monotonic, Now};
 
 /// A next hop that something was sent to.
@@ -51,9 +51,16 @@ impl Gateway {
 
     /// Returns the place of an own domain's next hop, made if need be.
     pub(super) fn hop_of(&mut self, domain: &str) -> Option<usize> {
-        let (name, port) = self.next_hop(domain).map(|hop| (hop.name.clone(), hop.port))?;
+        let place = self.snapshot.next_hop_of(domain.as_bytes())?;
+        Some(self.hop_at(place))
+    }
+
+    /// Returns the place of the next hop at `place` of the policy's, made if need be.
+    pub(super) fn hop_at(&mut self, place: usize) -> usize {
+        let listed = &self.snapshot.next_hops()[place];
+        let (name, port) = (listed.name.clone(), listed.port);
         let known = self.hops.iter().position(|hop| hop.name == name && hop.port == port);
-        known.or_else(|| {
+        known.unwrap_or_else(|| {
             self.hops.push(Hop {
                 name,
                 port,
@@ -64,7 +71,7 @@ impl Gateway {
                 failures: 0,
                 rest_until: Monotonic::default(),
             });
-            Some(self.hops.len() - 1)
+            self.hops.len() - 1
         })
     }
 
@@ -200,14 +207,24 @@ impl Gateway {
     }
 
     fn hop_rests(&mut self, now: Now, at: usize, why: &str, effects: &mut Effects) {
+        let jitter = self.random() % 1_000;
         let Some(hop) = self.hops.get_mut(at) else { return };
         let rest = limits::GATEWAY_REST_MS << hop.failures.min(16);
-        hop.rest_until = now.monotonic.plus_ms(rest.min(limits::GATEWAY_REST_MS_MAX));
+        let rest = rest.min(limits::GATEWAY_REST_MS_MAX);
+        hop.rest_until = now.monotonic.plus_ms(rest - rest * jitter / 4_000);
         hop.failures = hop.failures.saturating_add(1);
         let severity = if hop.failures == 1 { Severity::Warn } else { Severity::Debug };
         let sentence = format!("no connection to the next hop {}: {why}", hop.name);
         self.note(None, severity, sentence, effects);
         self.fail_hop(at);
+    }
+
+    /// A server inside has connected to us: if it rests as one that was not reached, it is back.
+    pub(super) fn peer_shown(&mut self, now: Now, peer: &PeerNames) {
+        for hop in self.hops.iter_mut().filter(|hop| peer.carries_host(&hop.name, false)) {
+            hop.rest_until = now.monotonic;
+        }
+        self.edge_shown(now, peer);
     }
 
     /// Everything that waits for a connection is told that there is none.

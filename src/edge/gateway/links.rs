@@ -1,9 +1,5 @@
 //! Links with the proxies of the edges: one to each, and what is on its way over them.
 
-use std::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
-
 use super::peers::Held;
 use super::whereabouts::Whereabouts;
 use super::{EdgeAddress, Gateway, Settled};
@@ -15,7 +11,8 @@ use crate::edge::{
     Severity,
 };
 use crate::limits;
-use crate::policy::ExpectedNames;
+use crate::policy::rendezvous::{Among, weight};
+use crate::policy::{ExpectedNames, PeerNames};
 use crate::time::{Monotonic, Now};
 use crate::xmpp::{Jid, Node, ReceivedStanzaError, StanzaError};
 
@@ -64,6 +61,8 @@ struct Linked {
     leg: LegId,
     end: GatewayEnd<Sent>,
     written_at: Monotonic,
+    /// The gateways that the edge is linked with; none if it does not tell.
+    gateways: Vec<Domain>,
 }
 
 impl Edge {
@@ -98,11 +97,7 @@ impl Edge {
     }
 
     fn weight(&self, ours: &str, theirs: &str) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(0x656e_7465_6e74_6521, 2);
-        for text in [self.at.name.as_str(), "\0", ours, "\0", theirs] {
-            hasher.write(text.as_bytes());
-        }
-        hasher.finish()
+        weight(Among::Edges, self.at.name.as_str(), ours, theirs)
     }
 }
 
@@ -172,6 +167,16 @@ impl Gateway {
         self.note(None, severity, sentence, effects);
     }
 
+    /// An edge has connected to us with SIP: if there is no link with it, it is tried at once.
+    pub(super) fn edge_shown(&mut self, now: Now, peer: &PeerNames) {
+        for edge in self.edges.iter_mut().filter(|edge| peer.carries_host(&edge.at.name, false)) {
+            if let Standing::Resting(until) = &mut edge.standing {
+                *until = now.monotonic;
+                self.chores_at = now.monotonic;
+            }
+        }
+    }
+
     pub(super) fn edges_resolved(&mut self, now: Now, asked: &Question, effects: &mut Effects) {
         for at in 0..self.edges.len() {
             let standing = self.edges.get(at).map(|edge| &edge.standing);
@@ -214,7 +219,7 @@ impl Gateway {
         let Some(edge) = self.edges.get_mut(at) else { return };
         let mut out = Vec::new();
         let end = GatewayEnd::connect(&name, &edge.at.name, &mut out);
-        let linked = Linked { leg, end, written_at: now.monotonic };
+        let linked = Linked { leg, end, written_at: now.monotonic, gateways: Vec::new() };
         edge.standing = Standing::Linked(Box::new(linked));
         if let Some(staged) = effects.stage(leg, Kind::Response, out.len()) {
             staged.extend_from_slice(&out);
@@ -249,6 +254,10 @@ impl Gateway {
             }
             Ok(FromEdge::Stanza { element, origin, consumed }) => {
                 self.stanza(now, &Node::from(&element), &origin, effects);
+                Fed::Consumed(consumed)
+            }
+            Ok(FromEdge::Gateways { names, consumed }) => {
+                linked.gateways = names;
                 Fed::Consumed(consumed)
             }
             Ok(FromEdge::Taken { stanza, consumed }) => {
@@ -356,6 +365,13 @@ impl Gateway {
     fn edge_for(&self, ours: &str, theirs: &str) -> Option<usize> {
         let up = self.edges.iter().enumerate().filter(|(_, edge)| edge.is_up());
         up.max_by_key(|(at, edge)| (edge.weight(ours, theirs), *at)).map(|(at, _)| at)
+    }
+
+    /// Returns the gateways that are linked with the edge that a pair's stanzas go by; `None` if
+    /// no edge is linked.
+    pub(super) fn linked_with(&self, ours: &str, theirs: &str) -> Option<&[Domain]> {
+        let edge = self.edges.get(self.edge_for(ours, theirs)?)?;
+        Some(&edge.linked()?.gateways)
     }
 
     fn hand_over(&mut self, now: Now, bytes: Box<[u8]>, mut sent: Sent, effects: &mut Effects) {

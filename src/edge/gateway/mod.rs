@@ -21,9 +21,10 @@
 //!
 //! # Several gateways
 //! The edges give each pair of domains to one of the gateways that are linked, by a hash that all
-//! of them reckon alike ([`super::xmpp_proxy`]). A gateway does not know of the others. What comes
-//! from XMPP for a pair that another gateway served before is taken as it comes: presence and
-//! probes tell what was authorised, and SIP users are subscribed to anew.
+//! of them reckon alike ([`crate::policy::rendezvous`]), and tell each who is linked. What comes
+//! from inside for a pair of another gateway is handed over to it (`siblings`). What comes from
+//! XMPP for a pair that another gateway served before is taken as it comes: presence and probes
+//! tell what was authorised, and SIP users are subscribed to anew.
 
 pub mod authorisation;
 mod chat;
@@ -42,6 +43,7 @@ mod peers;
 mod presence;
 mod queries;
 mod server;
+mod siblings;
 mod slots;
 mod stanzas;
 mod subscription;
@@ -378,6 +380,9 @@ impl Core for Gateway {
             (Class::Internal, Some(outlet)) => self.hop_opened(now, leg, outlet, effects),
             (Class::Internal, None) => {
                 self.legs.insert(leg, Held::Sip { hop: None });
+                if let Some(peer) = opened.peer {
+                    self.peer_shown(now, &peer);
+                }
             }
             _ => effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted }),
         }

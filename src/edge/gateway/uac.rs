@@ -3,6 +3,7 @@
 use super::chat::InSession;
 use super::dialog::{Dialog, Head, Rest};
 use super::pager::Paged;
+use super::siblings::HandedOver;
 use super::slots::Key;
 use super::timers::{Due, TimerId};
 use super::translate::Translated;
@@ -65,6 +66,8 @@ pub(super) enum Purpose {
     Unsubscribe(Key),
     /// A notification.
     Notify(Key),
+    /// A request that another gateway serves.
+    HandedOver(Box<HandedOver>),
 }
 
 /// An answer that came from nowhere.
@@ -153,36 +156,58 @@ impl Gateway {
             return;
         };
         let theirs = contact_domain(&head.from);
-        let of_domain = self.in_flight.get(&theirs).copied().unwrap_or(0);
-        let Some(hop) = self.hops.get_mut(at) else { return };
-        if hop.in_flight >= limits::IN_FLIGHT_PER_PARTNER_MAX
-            || of_domain >= limits::GATEWAY_IN_FLIGHT_PER_DOMAIN_MAX
-            || self.clients.is_full()
-        {
+        if !self.has_room(at, &theirs) {
             self.counters.refused_by_limit += 1;
             self.concluded.push_back((purpose, Local::Full));
             return;
         }
-        *self.in_flight.entry(theirs.clone()).or_default() += 1;
-        let client =
-            Client { hop: at, leg: None, method, theirs, purpose, timer: None, invite: None };
-        let Some(key) = self.clients.insert(client) else { return };
-        hop.in_flight += 1;
-        let via = self.via(key);
-        let bytes = head.write(method, &via, rest);
-        let answer_ms = u64::from(self.setup.answer_timeout_s) * 1_000;
-        let timer = self.timers.start_in(now, answer_ms, Due::Client(key));
-        if let Some(client) = self.clients.get_mut(key) {
-            client.timer = Some(timer);
-            if method == "INVITE" {
-                client.invite = Some(Box::new(Invite { head, via, heard: Heard::Nothing }));
-            }
-        }
+        let kept = (method == "INVITE").then(|| head.clone());
+        let Some(key) = self.reserve(now, at, method, theirs, kept, purpose) else { return };
+        let bytes = head.write(method, &self.via(key), rest);
         self.send_inside(now, at, key, bytes, effects);
     }
 
+    fn has_room(&self, at: usize, theirs: &str) -> bool {
+        let of_domain = self.in_flight.get(theirs).copied().unwrap_or(0);
+        let of_hop = self.hops.get(at).map_or(usize::MAX, |hop| hop.in_flight);
+        of_hop < limits::IN_FLIGHT_PER_PARTNER_MAX
+            && of_domain < limits::GATEWAY_IN_FLIGHT_PER_DOMAIN_MAX
+            && !self.clients.is_full()
+    }
+
+    /// Takes a place for a request to a next hop, for contacts of `theirs`; `invite`: what an
+    /// INVITE begins with. `None`: there is none.
+    pub(super) fn reserve(
+        &mut self,
+        now: Now,
+        at: usize,
+        method: &'static str,
+        theirs: String,
+        invite: Option<Head>,
+        purpose: Purpose,
+    ) -> Option<Key> {
+        if !self.has_room(at, &theirs) {
+            return None;
+        }
+        *self.in_flight.entry(theirs.clone()).or_default() += 1;
+        let client =
+            Client { hop: at, leg: None, method, theirs, purpose, timer: None, invite: None };
+        let key = self.clients.insert(client)?;
+        if let Some(hop) = self.hops.get_mut(at) {
+            hop.in_flight += 1;
+        }
+        let via = self.via(key);
+        let answer_ms = u64::from(self.setup.answer_timeout_s) * 1_000;
+        let timer = self.timers.start_in(now, answer_ms, Due::Client(key));
+        let client = self.clients.get_mut(key)?;
+        client.timer = Some(timer);
+        let kept = |head| Box::new(Invite { head, via, heard: Heard::Nothing });
+        client.invite = invite.map(kept);
+        Some(key)
+    }
+
     /// Returns our Via: its branch is the request's place and a proof that we have made it.
-    fn via(&self, key: Key) -> String {
+    pub(super) fn via(&self, key: Key) -> String {
         let Key { index, generation } = key;
         let number = u64::from(index) << 32 | u64::from(generation);
         let proof = keyed(self.setup.process_key, b"branch", number);
@@ -202,6 +227,9 @@ impl Gateway {
     pub(super) fn client_written(&mut self, key: Key, leg: LegId) {
         if let Some(client) = self.clients.get_mut(key) {
             client.leg = Some(leg);
+            if let Purpose::HandedOver(handed) = &mut client.purpose {
+                handed.written();
+            }
         }
     }
 
@@ -363,6 +391,9 @@ impl Gateway {
             Purpose::Subscribe(key) => self.subscribe_answered(now, key, answer, effects),
             Purpose::Unsubscribe(key) => self.unsubscribe_answered(now, key, effects),
             Purpose::Notify(key) => self.notify_answered(now, key, answer, effects),
+            Purpose::HandedOver(handed) => {
+                self.handed_over_answered(now, &handed, answer, effects);
+            }
         }
     }
 

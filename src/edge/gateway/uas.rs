@@ -69,6 +69,20 @@ impl Gateway {
         message: &Message<'_>,
         effects: &mut Effects,
     ) {
+        if !self.hand_over_request(now, leg, method, message, effects) {
+            self.begins(now, leg, method, message, effects);
+        }
+    }
+
+    /// Serves what begins something.
+    pub(super) fn begins(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        method: Method,
+        message: &Message<'_>,
+        effects: &mut Effects,
+    ) {
         match method {
             Method::Message => self.page_from_sip(now, leg, message, effects),
             Method::Invite => self.invited(now, leg, message, effects),

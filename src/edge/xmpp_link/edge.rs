@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    DECLARES, Full, KIND, LinkFault, NAMESPACE, NUMBER, Origin, PARTNER, PREFIX, PROOF, Window,
-    bounds, window_of,
+    DECLARES, Full, KIND, LinkFault, NAMESPACE, NUMBER, Origin, PARTNER, PREFIX, PROOF, TOLD,
+    Window, bounds, window_of,
 };
 use crate::dns::Domain;
 use crate::xmpp::{
@@ -112,6 +112,14 @@ pub struct EdgeEnd {
     number: u64,
     /// Its stanzas that were not reported on.
     unreported: usize,
+    telling: Telling,
+}
+
+/// Whether the gateway wants to know which others are linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    NotAsked,
+    Asked,
 }
 
 /// Whether an acknowledgement was asked for.
@@ -140,6 +148,7 @@ impl EdgeEnd {
             requested: Requested::No,
             number: 0,
             unreported: 0,
+            telling: Telling::NotAsked,
         }
     }
 
@@ -175,7 +184,7 @@ impl EdgeEnd {
                     .with_id(&self.id)
                     .write(out);
                 out.extend_from_slice(b"<stream:features>");
-                write_link(out);
+                write_link(None, out);
                 out.extend_from_slice(b"</stream:features>");
                 self.place = Place::Link;
                 Ok(FromGateway::Named { gateway, consumed })
@@ -204,6 +213,9 @@ impl EdgeEnd {
             let window = window_of(|name| element.attribute(name)?.parse().ok());
             self.window = window.ok_or(LinkFault::Accounting)?;
             self.place = Place::Up;
+            if element.attribute(TOLD.0).as_deref() == Some(TOLD.1) {
+                self.telling = Telling::Asked;
+            }
             return Ok(FromGateway::Up { consumed });
         }
         if element.stanza().is_some() {
@@ -265,6 +277,17 @@ impl EdgeEnd {
     #[must_use]
     pub fn admits(&self, bytes: usize) -> bool {
         self.is_up() && self.window.admits(self.unacknowledged.len(), self.bytes, bytes)
+    }
+
+    /// Tells the gateway which ones are linked, if it has asked to be told; `names` have spaces
+    /// between them.
+    pub fn tell_gateways(&self, names: &str, out: &mut Vec<u8>) {
+        if self.is_up() && self.telling == Telling::Asked {
+            out.extend_from_slice(b"<gateways");
+            write::attribute("xmlns", NAMESPACE, out);
+            write::attribute("names", names, out);
+            out.extend_from_slice(b"/>");
+        }
     }
 
     /// Reports that a partner's stream took a stanza.
@@ -331,12 +354,15 @@ impl EdgeEnd {
     }
 }
 
-/// Appends `<link/>` with the window that this end offers.
-pub(super) fn write_link(out: &mut Vec<u8>) {
+/// Appends `<link/>` with the window that this end offers, and what else it says of it.
+pub(super) fn write_link(also: Option<(&str, &str)>, out: &mut Vec<u8>) {
     let window = Window::default();
     out.extend_from_slice(b"<link");
     write::attribute("xmlns", NAMESPACE, out);
     write::attribute("stanzas", &window.stanzas.to_string(), out);
     write::attribute("bytes", &window.bytes.to_string(), out);
+    if let Some((name, value)) = also {
+        write::attribute(name, value, out);
+    }
     out.extend_from_slice(b"/>");
 }

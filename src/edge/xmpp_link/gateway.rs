@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{DECLARES, Full, LinkFault, NAMESPACE, NUMBER, Origin, Window, bounds, window_of};
+use super::{
+    DECLARES, Full, LinkFault, NAMESPACE, NUMBER, Origin, TOLD, Window, bounds, window_of,
+};
 use crate::dns::Domain;
+use crate::limits;
 use crate::xmpp::{
     Element, Management, Node, Read, Reader, ReceivedStanzaError, StanzaError, StreamError,
     StreamHeader, ns, write,
@@ -46,6 +49,13 @@ pub enum FromEdge<'a, T> {
         stanza: Unreported<T>,
         /// The error that its sender is to get.
         error: ReceivedStanzaError,
+        /// Bytes.
+        consumed: usize,
+    },
+    /// These gateways are linked with the edge, at most [`limits::XMPP_LINKS_MAX`].
+    Gateways {
+        /// By their names.
+        names: Vec<Domain>,
         /// Bytes.
         consumed: usize,
     },
@@ -173,6 +183,12 @@ impl<T> GatewayEnd<T> {
         }
         match element.name() {
             "taken" => Ok(FromEdge::Taken { stanza: self.report(&element)?, consumed }),
+            "gateways" => {
+                let names = element.attribute("names").ok_or(LinkFault::Accounting)?;
+                let names = names.split_ascii_whitespace().take(limits::XMPP_LINKS_MAX);
+                let names = names.filter_map(|name| Domain::parse(name.as_bytes()).ok()).collect();
+                Ok(FromEdge::Gateways { names, consumed })
+            }
             "bounced" => {
                 let error = StanzaError::read(&element).ok_or(LinkFault::Accounting)?;
                 Ok(FromEdge::Bounced { stanza: self.report(&element)?, error, consumed })
@@ -194,7 +210,7 @@ impl<T> GatewayEnd<T> {
         let window = window_of(|name| link.attribute(name)?.parse().ok());
         self.window = window.ok_or(LinkFault::Accounting)?;
         self.place = Place::Up;
-        super::edge::write_link(out);
+        super::edge::write_link(Some(TOLD), out);
         Ok(FromEdge::Up { consumed })
     }
 

@@ -6,7 +6,8 @@
 //!         ── <stream:stream from='gateway' to='edge' version='1.0'> ─────>
 //!         <── <stream:stream from='edge' to='gateway' id='…' version='1.0'>
 //!         <── <stream:features><link xmlns='urn:entente:link:1' stanzas='…' bytes='…'/></…>
-//!         ── <link xmlns='urn:entente:link:1' stanzas='…' bytes='…'/> ───>
+//!         ── <link xmlns='urn:entente:link:1' stanzas='…' bytes='…' gateways='told'/> ─>
+//!         <── <gateways xmlns='urn:entente:link:1' names='gateway other.gateway'/>
 //!         ── <message entente:n='1' …/> ─────────────────────────────────>
 //!         <── <taken n='1'/>, or <bounced n='1'><error …/></bounced>
 //!         <── <message entente:partner='…' entente:type='…' entente:auth='…' …/> <r/>
@@ -35,6 +36,9 @@
 //! 6. When a link dies, each side sends what is not accounted for again by another link, or
 //!    bounces it. So a stanza may come twice across the loss of a link, and is never lost unsaid.
 //! 7. White space keeps a silent link open.
+//! 8. A gateway that says `gateways='told'` is told the names of the gateways that are linked with
+//!    the edge, itself among them: once it is up, and whenever they change. The edge gives each
+//!    pair of domains to one of them ([`crate::policy::rendezvous`]), so each knows its pairs.
 
 mod edge;
 mod gateway;
@@ -63,6 +67,8 @@ const NUMBER: &str = "entente:n";
 const PARTNER: &str = "entente:partner";
 const KIND: &str = "entente:type";
 const PROOF: &str = "entente:auth";
+/// With which value a `<link/>` asks for `<gateways/>`.
+const TOLD: (&str, &str) = ("gateways", "told");
 
 /// How a partner proved the domain that a stanza comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -24,6 +24,7 @@ struct Heard {
     at_gateway: Vec<(String, Origin)>,
     taken: Vec<u32>,
     bounced: Vec<(u32, StanzaError)>,
+    gateways: Vec<String>,
 }
 
 impl Link {
@@ -71,6 +72,10 @@ impl Link {
             | FromEdge::Ended { consumed } => consumed,
             FromEdge::Stanza { element, origin, consumed } => {
                 heard.at_gateway.push((element.id().unwrap().into_owned(), origin));
+                consumed
+            }
+            FromEdge::Gateways { names, consumed } => {
+                heard.gateways = names.iter().map(ToString::to_string).collect();
                 consumed
             }
             FromEdge::Taken { stanza, consumed } => {

@@ -1,9 +1,6 @@
 //! Links with gateways, and which of them a domain pair's stanzas go to.
 
-use std::hash::Hasher;
 use std::sync::Arc;
-
-use siphasher::sip::SipHasher13;
 
 use super::XmppProxy;
 use super::stream::Held;
@@ -12,6 +9,7 @@ use crate::edge::xmpp_link::{EdgeEnd, FromGateway, LinkFault, Outgoing};
 use crate::edge::{CloseReason, Command, Effects, Fed, Kind, LegId, Opened, Severity};
 use crate::limits;
 use crate::policy::PeerNames;
+use crate::policy::rendezvous::{Among, weight};
 use crate::time::{Monotonic, Now};
 use crate::xmpp::{Bounds, Element, Read, Reader, StanzaError, StreamError, StreamHeader};
 
@@ -32,6 +30,12 @@ pub(super) struct Link {
 pub(super) enum Dead {
     No,
     Yes,
+}
+
+impl Link {
+    fn is_up(&self) -> bool {
+        self.end.is_up() && self.dead == Dead::No
+    }
 }
 
 impl XmppProxy {
@@ -98,6 +102,7 @@ impl XmppProxy {
                 let who = link.gateway.as_ref().map_or("", Domain::as_str);
                 let sentence = format!("the XMPP gateway {who} is linked");
                 self.note(Some(link.leg), Severity::Info, sentence, 0, effects);
+                self.linked_changed = true;
                 Fed::Consumed(consumed)
             }
             Ok(FromGateway::Stanza { element, number, consumed }) => {
@@ -133,6 +138,7 @@ impl XmppProxy {
         link.end.end(error, &mut out);
         self.stage(link.leg, &out, effects);
         link.dead = Dead::Yes;
+        self.linked_changed = true;
         let reason = match error {
             None => CloseReason::Ended,
             Some(StreamError::SystemShutdown) => CloseReason::Draining,
@@ -142,6 +148,29 @@ impl XmppProxy {
         let sentence = format!("closing the link with the XMPP gateway: {why}");
         self.note(Some(link.leg), severity, sentence, 0, effects);
         effects.commands.push(Command::Close { leg: link.leg, reason });
+    }
+
+    /// Tells the gateways which of them are linked, once that has changed.
+    pub(super) fn tell_gateways(&mut self, now: Now, effects: &mut Effects) {
+        if !std::mem::take(&mut self.linked_changed) {
+            return;
+        }
+        let up = self.legs.links().filter(|link| link.is_up());
+        let mut names: Vec<&str> =
+            up.filter_map(|link| link.gateway.as_ref().map(Domain::as_str)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let names = names.join(" ");
+        let legs: Vec<LegId> = self.legs.links().map(|link| link.leg).collect();
+        for leg in legs {
+            let Some(link) = self.legs.link(leg).filter(|link| link.is_up()) else { continue };
+            let mut out = Vec::new();
+            link.end.tell_gateways(&names, &mut out);
+            if !out.is_empty() {
+                link.written_at = now.monotonic;
+                self.stage(leg, &out, effects);
+            }
+        }
     }
 
     pub(super) fn drop_link(&mut self, leg: LegId, why: &str, effects: &mut Effects) {
@@ -154,20 +183,14 @@ impl XmppProxy {
     /// Returns the link that a pair's stanzas go by: of the gateways that are linked, the one that
     /// the pair falls to. Every edge reckons alike, so that one gateway knows a pair's history.
     ///
-    /// Rendezvous hashing: when a gateway goes, only its own pairs move.
     pub(super) fn gateway_for(&self, ours: &str, theirs: &str) -> Option<LegId> {
-        let weight = |link: &super::links::Link| {
+        let weight = |link: &Link| {
             let gateway = link.gateway.as_ref()?;
-            let mut hasher = SipHasher13::new_with_keys(0x656e_7465_6e74_6521, 1);
-            for text in [gateway.as_str(), "\0", ours, "\0", theirs] {
-                hasher.write(text.as_bytes());
-            }
-            Some(hasher.finish())
+            Some(weight(Among::Gateways, gateway.as_str(), ours, theirs))
         };
-        let up = |link: &&Link| link.end.is_up() && link.dead == Dead::No;
         self.legs
             .links()
-            .filter(up)
+            .filter(|link| link.is_up())
             .filter_map(|link| Some((weight(link)?, link.written_at, link.leg)))
             .max()
             .map(|(_, _, leg)| leg)
@@ -200,6 +223,7 @@ impl XmppProxy {
     /// A link is gone. What its gateway has not acknowledged goes to the next, or its senders hear
     /// of it; what it had brought, it sends again itself.
     pub(super) fn link_lost(&mut self, now: Now, link: Link, effects: &mut Effects) {
+        self.linked_changed = true;
         if link.end.is_up() || link.dead == Dead::Yes {
             self.counters.links_lost += 1;
             let who = link.gateway.as_ref().map_or("", Domain::as_str);

@@ -27,7 +27,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
@@ -38,14 +38,15 @@ use self::counters::Counters;
 use self::delivery::Report;
 use self::route::Routes;
 use self::stream::{End, Held, Legs, Side, State, Stream};
+use super::decided::Told;
 use super::spread::Spread;
 use super::{
-    Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, Kind, LegId, Lost,
-    Mail, Note, Opened, OutletId, Secured, Severity,
+    Class, CloseReason, Command, ConnectFailure, Core, Decided, Drain, Effects, Fed, Kind, LegId,
+    Lost, Mail, Note, Opened, OutletId, RefusedBy, Said, Secured, Severity,
 };
 use crate::dns::{self, Domain, SharedAnswer};
 use crate::limits;
-use crate::policy::{PeerNames, Snapshot, XmppKey};
+use crate::policy::{Direction, PeerNames, Snapshot, XmppKey};
 use crate::time::{Monotonic, Now};
 use crate::xmpp::{StreamError, StreamHeader, dialback, write};
 
@@ -97,6 +98,10 @@ pub struct XmppProxy {
     reports: Vec<(LegId, u64, Report)>,
     replies: Vec<(Domain, Domain, Box<[u8]>)>,
     due: Vec<u32>,
+    /// Refused streams that the decision log was told of.
+    refusals_told: Told,
+    /// A link has come up or gone, and the other gateways have not been told.
+    linked_changed: bool,
 }
 
 impl XmppProxy {
@@ -122,6 +127,8 @@ impl XmppProxy {
             reports: Vec::new(),
             replies: Vec::new(),
             due: Vec::new(),
+            refusals_told: Told::default(),
+            linked_changed: false,
             setup,
             snapshot,
         }
@@ -165,14 +172,49 @@ impl XmppProxy {
 
     /// Tells of a refusal, unless too many were told already, and returns its number.
     fn tell(&mut self, leg: LegId, sentence: &str, effects: &mut Effects) -> u64 {
-        self.decisions = self.decisions.wrapping_add(1);
-        let decision = self.decisions & 0xffff_ffff_ffff;
+        let decision = self.next_decision();
         self.told += 1;
         if self.told <= limits::XMPP_NOTES_PER_S_MAX {
             let sentence = format!("refused: {sentence}");
             self.note(Some(leg), Severity::Info, sentence, decision, effects);
         }
         decision
+    }
+
+    const fn next_decision(&mut self) -> u64 {
+        self.decisions = self.decisions.wrapping_add(1);
+        self.decisions & 0xffff_ffff_ffff
+    }
+
+    /// Tells the decision log of a stream that was refused, once for each pair of domains and
+    /// reason. A stream that named no domain is in the log alone.
+    fn tell_stream_refused(
+        &mut self,
+        stream: &Stream,
+        sentence: &str,
+        decision_id: u64,
+        effects: &mut Effects,
+    ) {
+        let Some(theirs) = stream.theirs.clone().filter(|_| self.snapshot.telling().verdicts)
+        else {
+            return;
+        };
+        let (ours, epoch) = (stream.ours.clone(), self.snapshot.epoch);
+        let mut hasher = SipHasher13::new_with_keys(self.setup.process_key[0], epoch);
+        (&theirs, &ours, sentence).hash(&mut hasher);
+        if !self.refusals_told.first(hasher.finish()) {
+            return;
+        }
+        let (direction, from, to) = match (stream.side, ours) {
+            (Side::Receiving, ours) => (Direction::Inbound, theirs, ours),
+            (Side::Initiating(_), Some(ours)) => (Direction::Outbound, ours, Some(theirs)),
+            (Side::Initiating(_), None) => return,
+        };
+        let (by, status, diagnostics) = (RefusedBy::Stream, 0, 0);
+        let said = Said::Refused { by, status, diagnostics, sentence: sentence.to_owned() };
+        let (peer, answers) = (stream.names.clone(), Vec::new());
+        let decided = Decided { decision_id, epoch, direction, peer, from, to, answers, said };
+        effects.commands.push(Command::Decided(Box::new(decided)));
     }
 
     const fn random(&mut self) -> u64 {
@@ -205,9 +247,12 @@ impl XmppProxy {
         if !stream.header_sent && stream.state != State::Securing {
             self.write_header(stream, &mut out);
         }
+        let decision = if end.is_refusal() { self.next_decision() } else { 0 };
         if let Some(error) = end.error {
             self.counters.stream_errors_sent += 1;
-            error.write(None, &mut out);
+            // Who is refused learns the number and not the reason: the operator finds it by that.
+            let text = (decision != 0).then(|| format!("decision={decision:016x}"));
+            error.write(text.as_deref(), &mut out);
         }
         if stream.header_sent && !matches!(stream.state, State::Closing(..)) {
             out.extend_from_slice(write::STREAM_END);
@@ -230,7 +275,10 @@ impl XmppProxy {
         let with = stream.theirs.as_ref().map(|theirs| format!(" with {theirs}"));
         let sentence =
             format!("closing the XMPP stream{}: {}", with.unwrap_or_default(), end.sentence);
-        self.note(Some(stream.leg), severity, sentence, 0, effects);
+        self.note(Some(stream.leg), severity, sentence, decision, effects);
+        if decision != 0 {
+            self.tell_stream_refused(stream, &end.sentence, decision, effects);
+        }
         effects.commands.push(Command::Close { leg: stream.leg, reason: end.reason });
     }
 
@@ -257,6 +305,7 @@ impl XmppProxy {
             self.pursue(now, at, effects);
         }
         self.flush_reports(effects);
+        self.tell_gateways(now, effects);
         if self.chores_at.is_none() && self.has_chores() {
             self.chores_at = Some(now.monotonic.plus_ms(limits::XMPP_CHORES_MS));
         }

@@ -84,6 +84,7 @@ impl XmppProxy {
             crate::xmpp::Jid::new(None, text, None).ok().map(|jid| jid.to_domain())
         };
         let (ours, theirs) = (domain(&header.to), domain(&header.from));
+        stream.theirs.clone_from(&theirs);
         if header.default_namespace != crate::xmpp::ns::SERVER {
             let why = "the stream is not one between servers";
             return Err(End::refused(StreamError::InvalidNamespace, why));
@@ -107,7 +108,6 @@ impl XmppProxy {
             let why = "the header does not say from whom";
             return Err(End::refused(StreamError::ImproperAddressing, why));
         };
-        stream.theirs = Some(theirs.clone());
         if before.0.is_some_and(|was| was != ours) || before.1.is_some_and(|was| was != theirs) {
             let why = "the domains of the header have changed with the restart";
             return Err(End::refused(StreamError::InvalidFrom, why));

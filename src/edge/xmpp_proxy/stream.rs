@@ -220,6 +220,15 @@ impl End {
         Self { error: Some(error), reason: CloseReason::Abuse, sentence: sentence.into() }
     }
 
+    /// Tells whether the peer is refused something, for which there is a number then.
+    pub(super) fn is_refusal(&self) -> bool {
+        let refuses = matches!(
+            self.reason,
+            CloseReason::NotPermitted | CloseReason::Abuse | CloseReason::FramingLost
+        );
+        refuses && self.error.is_some()
+    }
+
     pub(super) fn ended(sentence: impl Into<String>) -> Self {
         Self { error: None, reason: CloseReason::Ended, sentence: sentence.into() }
     }

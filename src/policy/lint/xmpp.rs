@@ -1,12 +1,14 @@
 //! What the entries of XMPP partners probably do not mean.
 
 use super::{Linter, Place, XmppServed};
+use crate::dns::Domain;
 use crate::policy::{Negotiation, Preferred, XmppKind, XmppPartner};
 
 /// Looks at the XMPP partners and at what serves them.
 pub(super) fn lint(linter: &mut Linter<'_>) {
     let partners = &linter.rules.xmpp.partners;
     served(linter);
+    gateways(linter);
     for (index, partner) in (0_u16..).zip(partners) {
         let place = Place::XmppPartner(index);
         lists(linter, place, partner);
@@ -18,7 +20,7 @@ pub(super) fn lint(linter: &mut Linter<'_>) {
 fn served(linter: &mut Linter<'_>) {
     let partners = linter.rules.xmpp.partners.len();
     match (linter.surroundings.xmpp, partners) {
-        (XmppServed::Nothing, 1..) if linter.rules.xmpp.gateway.is_none() => {
+        (XmppServed::Nothing, 1..) if linter.rules.xmpp.gateway_hops.is_empty() => {
             let sentence = format!(
                 "{partners} XMPP partners are listed, but there is neither a listener of class \
                  xmpp nor a gateway"
@@ -32,6 +34,33 @@ fn served(linter: &mut Linter<'_>) {
             linter.warn("W118", Place::Key("listener"), sentence, advice);
         }
         _ => {}
+    }
+}
+
+/// A pair of domains has one gateway, which stanzas and requests choose each from their own list.
+fn gateways(linter: &mut Linter<'_>) {
+    let xmpp = &linter.rules.xmpp;
+    let by_sip: Vec<&Domain> = xmpp.gateway_hops.iter().map(|hop| &hop.name).collect();
+    let own = &linter.rules.internal_fqdn;
+    let advice = "write the same names into both lists, on every edge and gateway";
+    let mut sentences = Vec::new();
+    if linter.surroundings.xmpp == XmppServed::Proxy && !by_sip.is_empty() {
+        let by_link = &xmpp.gateways;
+        sentences.extend(by_link.iter().filter(|name| !by_sip.contains(name)).map(|name| {
+            format!("{name} may link as a gateway, but requests of own users never go there")
+        }));
+        sentences.extend(by_sip.iter().filter(|name| !by_link.contains(name)).map(|name| {
+            format!("requests of own users go to the gateway {name}, which may not link")
+        }));
+    }
+    if linter.surroundings.xmpp == XmppServed::GatewayAlone
+        && by_sip.len() > 1
+        && !by_sip.contains(&own)
+    {
+        sentences.push(format!("this gateway is {own}, which is none of xmpp.gateway_sip"));
+    }
+    for sentence in sentences {
+        linter.warn("W121", Place::Key("xmpp.gateway_sip"), sentence, advice);
     }
 }
 
@@ -95,7 +124,7 @@ mod tests {
     use super::super::{Surroundings, lint as all};
     use super::*;
     use crate::policy::fixture::{domain, rules};
-    use crate::policy::{Date, PartnerRule, Pattern, Rules};
+    use crate::policy::{Date, NextHop, PartnerRule, Pattern, Rules};
 
     /// Returns code and sentence of each warning about one changed partner.
     fn warnings(
@@ -183,6 +212,31 @@ mod tests {
             },
             &[],
         );
+    }
+
+    #[test]
+    fn w121_lists_of_gateways_that_cannot_agree() {
+        let hops = |names: &[&str]| names.iter().map(|name| NextHop::new(domain(name))).collect();
+        let told = warnings(XmppServed::Proxy, |rules| {
+            rules.xmpp.gateways =
+                vec![domain("gw1.contoso.example"), domain("gw2.contoso.example")];
+            rules.xmpp.gateway_hops = hops(&["gw2.contoso.example", "gw3.contoso.example"]);
+        });
+        let told: Vec<_> = told.iter().map(|(_, sentence)| sentence.as_str()).collect();
+        let expected = [
+            "gw1.contoso.example may link as a gateway, but requests of own users never go there",
+            "requests of own users go to the gateway gw3.contoso.example, which may not link",
+        ];
+        assert_eq!(told, expected);
+        let alone = warnings(XmppServed::GatewayAlone, |rules| {
+            rules.xmpp.gateway_hops = hops(&["gw2.contoso.example", "gw3.contoso.example"]);
+        });
+        assert_eq!(alone.len(), 1, "{alone:?}");
+        let same = warnings(XmppServed::Proxy, |rules| {
+            rules.xmpp.gateways = vec![domain("gw1.contoso.example")];
+            rules.xmpp.gateway_hops = hops(&["gw1.contoso.example"]);
+        });
+        assert_eq!(same, []);
     }
 
     #[test]

@@ -140,9 +140,9 @@ fn what_contradicts_itself_is_refused_in_a_sentence() {
 #[test]
 fn the_gateway_is_a_next_hop_that_serves_no_own_domain() {
     let mut rules = with(Vec::new());
-    rules.xmpp.gateway = Some(NextHop::new(domain("gw.contoso.example")));
+    rules.xmpp.gateway_hops = vec![NextHop::new(domain("gw.contoso.example"))];
     let snapshot = snapshot(rules);
-    assert_eq!(snapshot.gateway_hop(), Some(1));
+    assert_eq!(snapshot.gateway_hops(), 1..2);
     assert_eq!(snapshot.next_hops()[1].name, domain("gw.contoso.example"));
     assert_eq!(snapshot.next_hop_for(&ours()), Some(0));
 }

@@ -115,6 +115,56 @@ pub const VERSION_IPV6: u32 = 4;
 /// Bytes of the connection's name in MS-Sequence Number. One source for the whole form.
 pub const CONNECTION_ID_BYTES: usize = 20;
 
+/// Kilobits a second that answers state. Seen.
+pub const BANDWIDTH_KBIT_S: u32 = 750;
+/// MS-Version of a server without SHA-256 and IPv6. Seen.
+pub const VERSION: u32 = 1;
+
+/// Errors of the draft that the dialect comes from. Names seen, numbers from memory.
+pub mod error {
+    /// Another server is to be asked.
+    pub const TRY_ALTERNATE: u16 = 300;
+    /// The request makes no sense.
+    pub const BAD_REQUEST: u16 = 400;
+    /// Nothing was proven.
+    pub const UNAUTHORIZED: u16 = 401;
+    /// Something that must be understood is not.
+    pub const UNKNOWN_ATTRIBUTE: u16 = 420;
+    /// There is no name to prove.
+    pub const MISSING_USERNAME: u16 = 432;
+    /// There is no realm.
+    pub const MISSING_REALM: u16 = 434;
+    /// There is no nonce.
+    pub const MISSING_NONCE: u16 = 435;
+    /// There is no allocation.
+    pub const NO_BINDING: u16 = 437;
+    /// The nonce is too old, or none of ours.
+    pub const STALE_NONCE: u16 = 438;
+    /// The peer is none that may be reached.
+    pub const NO_DESTINATION: u16 = 440;
+    /// The allocation is somebody else's.
+    pub const WRONG_USERNAME: u16 = 441;
+    /// There are enough allocations.
+    pub const QUOTA_REACHED: u16 = 486;
+    /// No port is left.
+    pub const NO_CAPACITY: u16 = 508;
+
+    /// Returns the words that go with one.
+    #[must_use]
+    pub const fn reason(number: u16) -> &'static str {
+        match number {
+            TRY_ALTERNATE => "Try Alternate",
+            UNKNOWN_ATTRIBUTE => "Unknown Attribute",
+            NO_BINDING => "No Binding",
+            NO_DESTINATION => "No Destination",
+            WRONG_USERNAME => "Wrong Username",
+            QUOTA_REACHED => "Allocation Quota Reached",
+            NO_CAPACITY => "Insufficient Port Capacity",
+            _ => "Bad Request",
+        }
+    }
+}
+
 impl AttributeType {
     /// Tells whether a request that carries it unknown must be refused.
     #[must_use]

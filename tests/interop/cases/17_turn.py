@@ -108,6 +108,12 @@ def run(world):
             relayed(world, "remote", EDGE_EXTERNAL, *how, "-p", "443")
     with world.check("two clients on TLS reach each other"):
         relayed(world, "remote", EDGE_EXTERNAL, "-t", "-S", "-y", "-c", "-p", "443")
+    for words, how in (("from one relayed port to the other", ("-T",)),
+                       ("the same over TLS", ("-T", "-S"))):
+        with world.check(f"two clients reach each other by TCP relayed, {words}"):
+            relayed(world, "remote", EDGE_EXTERNAL, *how, "-p", "443")
+    with world.check("a client that moves takes its allocation along"):
+        relayed(world, "remote", EDGE_EXTERNAL, "-M", "-c")
     with world.check("two clients of one edge reach each other"):
         before = metric(world, "entente_relay_within_total")
         relayed(world, "remote", EDGE_EXTERNAL, "-y", "-c")

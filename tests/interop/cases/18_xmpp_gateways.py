@@ -1,4 +1,5 @@
-"""Two gateways behind one edge: that of a pair of domains dies, and the other one takes over."""
+"""Two gateways behind one edge, which leads both ways to the one that a pair of domains has: it dies,
+the other one takes over, and gives back when it returns."""
 
 import signal
 
@@ -6,19 +7,12 @@ from lab import edge, peers, users, xmpp, xmpp_pool
 from lab.world import expect, wait_until
 
 HOSTS, RECORDS = xmpp.HOSTS.items(), xmpp.RECORDS
-# Which gateway serves contoso and woodgrove follows from the names alone.
+# Which gateway has contoso and woodgrove follows from the names alone.
 ACTIVE, OTHER = xmpp_pool.SECOND_GATEWAY, xmpp_pool.GATEWAY
-SIP = {xmpp_pool.GATEWAY: xmpp_pool.GATEWAY_SIP,
-       xmpp_pool.SECOND_GATEWAY: xmpp_pool.SECOND_GATEWAY_SIP}
+GATEWAYS = (ACTIVE, OTHER)
 
 
 POLLERS = 1
-
-
-def sip(number):
-    """A gateway as the next hop's way out, which has to be the one that the pair falls to."""
-    address, port = SIP[number]
-    return f"sip:{address}:{port};transport=tls"
 
 
 def counted(world, name, number):
@@ -43,39 +37,42 @@ def watches(carol, alice):
     carol.saw("presence", type="subscribed", sender=alice.aor)
 
 
+def serves(world, number, others, messages):
+    """One gateway has had so many messages in each direction, and the others had none."""
+    for way in ("sip", "xmpp"):
+        name = f"messages_to_{way}_total"
+        wait_until(f"{name} to count", lambda: counted(world, name, number) == messages, 5)
+        expect(all(counted(world, name, one) == 0 for one in others), "both serve the pair")
+
+
+def linked(world):
+    wait_until("all to be linked", lambda: all(
+        edge.metric(world, "entente_gateway_links", number=number) for number in GATEWAYS), 15)
+
+
 def run(world):
     woodgrove = xmpp.prosody(world, "woodgrove", "external", ["carol"])
-    proxy = xmpp_pool.proxy(world, 1)
-    gateways = {number: xmpp_pool.gateway(world, number, edges=(1,)) for number in SIP}
-    pool = peers.pool(world, edge=sip(ACTIVE))
-    wait_until("both to be linked", lambda: all(
-        edge.metric(world, "entente_gateway_links", number=number) for number in SIP), 10)
+    proxy = xmpp_pool.proxy(world, 1, together=True)
+    gateways = {number: xmpp_pool.gateway(world, number, edges=(1,), together=True)
+                for number in GATEWAYS}
+    pool = peers.pool(world)
+    linked(world)
     alice = users.sip_user(world, "alice")
     carol = users.xmpp_user(world, woodgrove, "carol")
-    with world.check("what a contact says comes by the gateway that the pair falls to, always"):
+    with world.check("both directions take the gateway that the pair falls to, always"):
         for number in range(5):
             talks(carol, alice, f"number {number}")
-        wait_until("it to count", lambda: counted(
-            world, "messages_to_sip_total", ACTIVE) == 5, 5)
-        expect(counted(world, "messages_to_sip_total", OTHER) == 0, "both serve the pair")
+        serves(world, ACTIVE, [OTHER], 5)
     with world.check("each sees the other"):
         watches(carol, alice)
         alice.do("publish", basic="open", note="alice first")
         carol.saw("presence", status="alice first")
     gateways[ACTIVE].signal(signal.SIGKILL)
     gateways[ACTIVE].wait(5)
-    proxy.expect("gw2.contoso.example", 5)
-    wait_until("the edge to notice", lambda: edge.metric(
-        world, "entente_xmpp_proxy_links_lost_total") >= 1, 5)
-    # Kamailio as it is set up here has one way out, and forgets who is registered.
-    pool.process.stop()
-    peers.pool(world, edge=sip(OTHER), name="pool-again")
-    alice.do("register")
-    alice.saw("answer", method="REGISTER", status=200)
-    with world.check("when it dies, the other one takes over"):
+    with world.check("when it dies, the other one takes over, and nobody has to lead it there"):
         talks(carol, alice, "after the death")
-        wait_until("it to count", lambda: counted(
-            world, "messages_to_sip_total", OTHER) >= 1, 5)
+        serves(world, OTHER, [], 1)
+    proxy.expect("gw2.contoso.example", 5)
     with world.check("a contact who signs in again sees our user, who is subscribed to anew"):
         carol.do("logout")
         carol.saw("offline")
@@ -91,5 +88,22 @@ def run(world):
         alice.do("watch", to=carol.jid)
         alice.saw("notify", 10, sender=carol.jid, state="active", basic="open")
         carol.never_saw("presence", type="subscribe")
-    with world.check("edge and gateway still run"):
-        expect(proxy.running() and gateways[OTHER].running(), "something ended")
+    gateways[ACTIVE] = xmpp_pool.gateway(world, ACTIVE, edges=(1,), together=True)
+    linked(world)
+    with world.check("the one that is back has its pair again"):
+        talks(carol, alice, "after the return")
+        wait_until("it to count", lambda: counted(world, "messages_to_sip_total", ACTIVE) == 1, 5)
+    with world.check("what the pool sends to the wrong gateway is handed over"):
+        pool.process.stop()
+        address, port = xmpp_pool.GATEWAY_SIP
+        peers.pool(world, edge=f"sip:{address}:{port};transport=tls", name="pool-again")
+        alice.do("register")
+        alice.saw("answer", method="REGISTER", status=200)
+        before = counted(world, "messages_to_xmpp_total", ACTIVE)
+        talks(carol, alice, "by the wrong door")
+        wait_until("it to count", lambda: counted(
+            world, "messages_to_xmpp_total", ACTIVE) == before + 1, 5)
+        expect(counted(world, "handed_over_total", OTHER) >= 1, "nothing was handed over")
+    with world.check("edge and gateways still run"):
+        expect(proxy.running() and all(one.running() for one in gateways.values()),
+               "something ended")

@@ -5,6 +5,7 @@ mod hostile;
 mod media;
 mod operating;
 mod streams;
+mod tcp;
 mod threads;
 mod trains;
 mod turn;

@@ -18,18 +18,18 @@ use super::turn::{
 };
 use crate::world::{EDGE, Pki, eventually};
 
-trait Stream: Read + Write {}
+pub(super) trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 /// Messages after each other on a stream (RFC 8656 section 12.5).
-struct Framed {
-    stream: RefCell<Box<dyn Stream>>,
+pub(super) struct Framed {
+    pub(super) stream: RefCell<Box<dyn Stream>>,
     /// What was read and is no whole message.
-    came: RefCell<Vec<u8>>,
+    pub(super) came: RefCell<Vec<u8>>,
 }
 
 impl Framed {
-    fn new(stream: impl Stream + 'static) -> Self {
+    pub(super) fn new(stream: impl Stream + 'static) -> Self {
         Self { stream: RefCell::new(Box::new(stream)), came: RefCell::new(Vec::new()) }
     }
 
@@ -66,7 +66,7 @@ impl Wire for Framed {
     }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(super) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -74,12 +74,18 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn plain(edge: &Edge) -> Client<Framed> {
+pub(super) fn plain(edge: &Edge) -> Client<Framed> {
     Client::by(Framed::new(connect(edge.door)))
 }
 
+pub(super) fn secure(edge: &Edge, pki: &Pki) -> Client<Framed> {
+    let name = ServerName::try_from(EDGE).unwrap();
+    let tls = ClientConnection::new(pki.client_config(None), name).unwrap();
+    Client::by(Framed::new(StreamOwned::new(tls, connect(edge.door))))
+}
+
 /// Runs a test once for each poller, with TLS at the door.
-fn each_poller_with_tls(test: impl Fn(Edge, &Pki)) {
+pub(super) fn each_poller_with_tls(test: impl Fn(Edge, &Pki)) {
     let pki = Pki::new();
     for poller in POLLERS {
         let material = pki.material(1, "ca", &[Class::RemoteUsers]);
@@ -126,10 +132,7 @@ fn a_client_on_tcp_is_relayed_for() {
 #[test]
 fn a_client_on_tls_is_relayed_for() {
     each_poller_with_tls(|edge, pki| {
-        let name = ServerName::try_from(EDGE).unwrap();
-        let tls = ClientConnection::new(pki.client_config(None), name).unwrap();
-        let stream = StreamOwned::new(tls, connect(edge.door));
-        relays_both_ways(Client::by(Framed::new(stream)));
+        relays_both_ways(secure(&edge, pki));
         edge.handle.end();
     });
 }

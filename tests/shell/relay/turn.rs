@@ -43,7 +43,8 @@ impl Wanted {
     pub(crate) fn with(poller: Choice) -> Self {
         let ports = Ports::Range { first: 50_000, count: 200 };
         // No test but the one of the rate is to meet it.
-        let quotas = Quotas { allocation_kbit_s: 1_000_000, ..Quotas::default() };
+        let quotas =
+            Quotas { allocation_kbit_s: 1_000_000, user_kbit_s: 1_000_000, ..Quotas::default() };
         let trains = Trains::Auto;
         Self { poller, ports, quotas, vip: None, tls: None, trains, threads: 1 }
     }
@@ -193,6 +194,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn number(&self, kind: AttributeType) -> Option<u32> {
+        Message::read(&self.wire).unwrap().attribute(kind)?.number()
+    }
+
     pub(crate) fn address(&self, kind: AttributeType) -> Option<SocketAddr> {
         let message = Message::read(&self.wire).unwrap();
         message.attribute(kind)?.xor_address(message.transaction())

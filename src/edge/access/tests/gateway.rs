@@ -18,10 +18,10 @@ const GATEWAY: &str = "gw.contoso.example";
 fn with(prefer: Preferred) -> Rules {
     let mut rules = rules();
     rules.internal_names.push(domain(GATEWAY));
-    rules.xmpp.gateway = Some(NextHop {
+    rules.xmpp.gateway_hops = vec![NextHop {
         addresses: vec!["192.0.2.30".parse().unwrap()],
         ..NextHop::new(domain(GATEWAY))
-    });
+    }];
     rules.xmpp.partners = ["partner.example", "fabrikam.example"]
         .map(|name| XmppPartner { prefer, ..XmppPartner::new(domain(name)) })
         .to_vec();
@@ -125,10 +125,77 @@ fn a_side_that_cannot_be_connected_to_leaves_the_next_message_to_the_other() {
     assert!(status(&answer) >= 500, "the way that was meant is told, not the other: {answer}");
 }
 
+const SECOND: &str = "gw2.contoso.example";
+
+/// A world of two gateways; their names, that of contoso's and the partner's pair first.
+fn world_of_two() -> (World, LegId, [String; 2]) {
+    let mut rules = with(Preferred::Xmpp);
+    rules.internal_names.push(domain(SECOND));
+    rules.xmpp.gateway_hops.push(NextHop {
+        addresses: vec!["192.0.2.31".parse().unwrap()],
+        ..NextHop::new(domain(SECOND))
+    });
+    let snapshot = compile(rules.clone(), 1).unwrap();
+    let places = snapshot.gateways_of(&domain("contoso.example"), &domain("partner.example"));
+    let name = |place: usize| snapshot.next_hops()[place].name.to_string();
+    let names = [name(places[0]), name(places[1])];
+    let mut world = World::with(rules);
+    let pool = world.pool();
+    (world, pool, names)
+}
+
+#[test]
+fn of_several_gateways_that_of_the_pair_is_taken_and_the_next_when_it_is_not_reached() {
+    let (mut world, pool, [first, second]) = world_of_two();
+    assert_ne!(first, second);
+    world.send(pool, &request("MESSAGE", KIM, ROMEO, "m1"));
+    assert_eq!(asks_for(&world), [first.as_str()]);
+    world.deny(ConnectFailure::Unreachable);
+    assert_eq!(asks_for(&world), [second.as_str()], "the one that waited goes on");
+    let gateway = world.grant();
+    let forwarded = world.read(gateway);
+    assert!(forwarded.starts_with("MESSAGE sip:romeo@partner.example"), "{forwarded}");
+    world.send(gateway, respond(&forwarded, 200).as_bytes());
+    assert_eq!(status(&world.read(pool)), 200);
+}
+
+#[test]
+fn a_gateway_that_is_down_is_tried_beside_and_gets_its_pairs_again() {
+    let (mut world, pool, [first, _]) = world_of_two();
+    world.send(pool, &request("MESSAGE", KIM, ROMEO, "m1"));
+    world.deny(ConnectFailure::Unreachable);
+    let gateway = world.grant();
+    world.read(gateway);
+    world.send(pool, &request("MESSAGE", KIM, ROMEO, "m2"));
+    assert!(world.read(gateway).starts_with("MESSAGE "), "at once");
+    assert!(world.connects.is_empty(), "the first rests");
+    world.pass(1_000);
+    world.send(pool, &request("MESSAGE", KIM, ROMEO, "m3"));
+    assert!(world.read(gateway).starts_with("MESSAGE "), "nothing waits for a trial");
+    assert_eq!(asks_for(&world), [first.as_str()]);
+    let back = world.grant();
+    world.send(pool, &request("MESSAGE", KIM, ROMEO, "m4"));
+    assert!(world.read(back).starts_with("MESSAGE "), "it has its pair again");
+    assert_eq!(world.read(gateway), "");
+}
+
+#[test]
+fn when_its_connection_is_lost_what_was_not_written_goes_to_the_next_gateway() {
+    let (mut world, pool, [_, second]) = world_of_two();
+    world.send(pool, &request_with("SUBSCRIBE", KIM, ROMEO, "s1", "Event: presence\r\n"));
+    let gateway = world.grant();
+    assert!(world.read(gateway).starts_with("SUBSCRIBE "));
+    world.lose(gateway, 0);
+    world.deny(ConnectFailure::Unreachable);
+    assert_eq!(asks_for(&world), [second.as_str()], "a subscription may come twice");
+    let gateway = world.grant();
+    assert!(world.read(gateway).starts_with("SUBSCRIBE "));
+}
+
 #[test]
 fn without_a_gateway_an_xmpp_partner_is_a_stranger_to_sip() {
     let mut rules = with(Preferred::Xmpp);
-    rules.xmpp.gateway = None;
+    rules.xmpp.gateway_hops.clear();
     let mut world = World::with(rules);
     let pool = world.pool();
     world.send(pool, &request("MESSAGE", KIM, ROMEO, "m1"));

@@ -6,16 +6,20 @@ use smallvec::SmallVec;
 
 use super::refresh::lifetime;
 use super::{Proven, Refused};
+use crate::edge::av::accounts::Holder;
 use crate::edge::av::allocation::{Allocation, Spoken};
 use crate::edge::av::ports::{RelayPort, Reservation, Wanted};
+use crate::edge::av::table::Holding;
 use crate::edge::av::{
-    Admission, Answering, Arrival, Output, Pending, Relay, Step, next, random_id,
+    Admission, Answering, Arrival, Carrier, Given, Output, Pending, Relay, Step, Transport, next,
+    random_id,
 };
 use crate::limits;
 use crate::stun::{AttributeType, Family, Message};
 use crate::time::{Monotonic, Now};
 
 const UDP: u8 = 17;
+const TCP: u8 = 6;
 
 /// The relayed ports of an allocation, and the token of the port that was reserved beside it.
 type TakenPorts = (SmallVec<[RelayPort; 2]>, Option<[u8; 8]>);
@@ -33,26 +37,58 @@ impl Relay {
         if let Some(index) = self.table.of_client(&arrival.client) {
             return self.allocated_before(now, index, proven, out);
         }
-        self.admitted(arrival, proven.user)?;
-        let transport = message.attribute(AttributeType::REQUESTED_TRANSPORT);
-        match transport.map(|transport| transport.value) {
-            Some([UDP, ..]) => {}
-            Some(_) => return Err(442.into()),
-            None => return Err(400.into()),
+        let source = arrival.client.remote.ip();
+        let holder = Holder { user: proven.user, partner: proven.partner, source };
+        self.admitted(arrival, &holder)?;
+        let carrier = self.carrier(arrival, message)?;
+        // RFC 8016 section 3.1. TCP connections stay where they are.
+        let wants_ticket = message.attribute(AttributeType::MOBILITY_TICKET).is_some();
+        if wants_ticket && carrier == Carrier::Tcp {
+            return Err(405.into());
         }
+        let ticket = wants_ticket.then(|| random_id(&mut self.rng));
         let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user)?;
         let spoken =
             Spoken::Rfc { key: proven.key.clone(), born: message.transaction(), hash: proven.hash };
         let bandwidth = self.bandwidth(now.monotonic);
-        let allocation =
-            Allocation::new(arrival.client, spoken, proven.username, proven.user, ports, bandwidth);
+        let client = arrival.client;
+        let mut allocation =
+            Allocation::new(client, spoken, proven.username, &holder, ports, bandwidth);
+        allocation.carrier = carrier;
         let pending = Pending {
             allocation,
             lifetime_s: lifetime(message),
-            reserved,
+            given: Given { reserved, ticket },
             request: Answering::Rfc(message.transaction()),
         };
         Ok(self.make(now, pending, out))
+    }
+
+    /// Returns what peers are to be reached by (RFC 8656 section 7.2, RFC 6062 section 5.1).
+    fn carrier(&self, arrival: &Arrival<'_>, message: Message<'_>) -> Result<Carrier, u16> {
+        let transport = message.attribute(AttributeType::REQUESTED_TRANSPORT);
+        match transport.map(|transport| transport.value) {
+            Some([UDP, ..]) => Ok(Carrier::Udp),
+            // A connection to a port that allocations share would be nobody's.
+            Some([TCP, ..]) if self.holding == Holding::Shared => Err(442),
+            Some([TCP, ..]) => {
+                let not_with_tcp = [AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
+                let has = |kind: &AttributeType| message.attribute(*kind).is_some();
+                let most = self.setup.quotas.tcp_allocations;
+                if most == 0 {
+                    Err(442)
+                } else if arrival.client.transport == Transport::Udp || not_with_tcp.iter().any(has)
+                {
+                    Err(400)
+                } else if self.connections.allocations() >= most {
+                    Err(508)
+                } else {
+                    Ok(Carrier::Tcp)
+                }
+            }
+            Some(_) => Err(442),
+            None => Err(400),
+        }
     }
 
     /// A second request of the same client: the same one again, or a mistake.
@@ -69,7 +105,8 @@ impl Relay {
             return Err(437.into());
         }
         let left = allocation.until.ms_since(now.monotonic) / 1_000;
-        self.write_allocated(allocation, *born, left as u32, None, out);
+        let given = Given { reserved: None, ticket: self.tickets.of(index) };
+        self.write_allocated(allocation, *born, left as u32, given, out);
         Ok(Step::Answer)
     }
 
@@ -77,7 +114,7 @@ impl Relay {
     pub(in crate::edge::av) fn may_allocate(
         &self,
         arrival: &Arrival<'_>,
-        user: u64,
+        holder: &Holder,
     ) -> Result<(), (u16, Option<SocketAddr>)> {
         let listener = self.setup.listeners.get(usize::from(arrival.client.listener));
         if let Admission::Draining { alternate } = self.admission {
@@ -88,7 +125,7 @@ impl Relay {
         {
             return Err((300, Some(listener.node)));
         }
-        if self.table.of_user(user) >= self.setup.quotas.allocations_per_user {
+        if !self.accounts.has_room(&self.setup.quotas, holder) {
             return Err((486, None));
         }
         if self.table.len() >= self.setup.quotas.allocations {
@@ -97,8 +134,8 @@ impl Relay {
         Ok(())
     }
 
-    fn admitted(&self, arrival: &Arrival<'_>, user: u64) -> Result<(), Refused> {
-        self.may_allocate(arrival, user).map_err(|refused| match refused {
+    fn admitted(&self, arrival: &Arrival<'_>, holder: &Holder) -> Result<(), Refused> {
+        self.may_allocate(arrival, holder).map_err(|refused| match refused {
             (300, Some(server)) => Refused::Alternate(server),
             (number, _) => number.into(),
         })

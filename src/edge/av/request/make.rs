@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::prove;
 use crate::edge::av::allocation::{Allocation, Spoken};
 use crate::edge::av::table::Holding;
-use crate::edge::av::{Answering, Output, Pending, Relay, Step, microsoft};
+use crate::edge::av::{Answering, Carrier, Given, Output, Pending, Relay, Step, microsoft};
 use crate::stun::{AttributeType, Builder, Class, ErrorCode, Method, TransactionId, Type};
 use crate::time::Now;
 
@@ -19,14 +19,16 @@ impl Relay {
     ) -> Step<'a> {
         match self.holding {
             Holding::Shared => {
+                assert_eq!(pending.allocation.carrier, Carrier::Udp, "shared ports are of UDP");
                 self.finish(now, pending, out);
                 Step::Answer
             }
             Holding::Alone => {
+                let carrier = pending.allocation.carrier;
                 out.opens.clear();
                 out.opens.extend_from_slice(&pending.allocation.ports);
                 self.pending = Some(pending);
-                Step::Open
+                Step::Open(carrier)
             }
         }
     }
@@ -51,19 +53,33 @@ impl Relay {
     }
 
     fn finish(&mut self, now: Now, pending: Pending, out: &mut Output) {
-        let Pending { mut allocation, lifetime_s, reserved, request } = pending;
+        let Pending { mut allocation, lifetime_s, given, request } = pending;
         allocation.until = now.monotonic.plus_ms(u64::from(lifetime_s) * 1_000);
         let until = allocation.until;
         match request {
             Answering::Rfc(transaction) => {
-                self.write_allocated(&allocation, transaction, lifetime_s, reserved, out);
+                self.write_allocated(&allocation, transaction, lifetime_s, given, out);
             }
             Answering::Ms { transaction, sequence } => {
                 self.counters.ms_allocations += 1;
+                self.microsoft += 1;
                 self.write_ms_allocated(&allocation, transaction, sequence, lifetime_s, out);
             }
         }
+        let quotas = &self.setup.quotas;
+        allocation.account = self.accounts.enter(now.monotonic, quotas, &allocation.holder());
+        let of_tcp = match allocation.carrier {
+            Carrier::Udp => None,
+            Carrier::Tcp => Some(allocation.ports.clone()),
+        };
         let index = self.table.insert(allocation, self.holding);
+        if let Some(ports) = of_tcp {
+            self.connections.listen(&ports, index);
+            self.counters.tcp_allocations += 1;
+        }
+        if let Some(ticket) = given.ticket {
+            self.tickets.give(index, ticket);
+        }
         self.wheel.start(index, until);
         self.counters.allocations += 1;
     }
@@ -89,7 +105,7 @@ impl Relay {
         allocation: &Allocation,
         transaction: TransactionId,
         lifetime_s: u32,
-        reserved: Option<[u8; 8]>,
+        given: Given,
         out: &mut Output,
     ) {
         let Spoken::Rfc { key, hash, .. } = &allocation.spoken else {
@@ -105,8 +121,11 @@ impl Relay {
         }
         answer.number(AttributeType::LIFETIME, lifetime_s);
         answer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, allocation.client.remote);
-        if let Some(token) = reserved {
+        if let Some(token) = given.reserved {
             answer.attribute(AttributeType::RESERVATION_TOKEN, &token);
+        }
+        if let Some(ticket) = given.ticket {
+            answer.attribute(AttributeType::MOBILITY_TICKET, &ticket);
         }
         prove(&mut answer, key, *hash);
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::{KNOWN, Proven, Refused};
 use crate::edge::av::allocation::CannotBind;
 use crate::edge::av::data::NotOwned;
-use crate::edge::av::{Around, Arrival, Dropped, Output, Relay, Step};
+use crate::edge::av::{Around, Arrival, Carrier, Dropped, Output, Relay, Step};
 use crate::stun::{
     Attribute, AttributeType, Builder, ChannelNumber, Class, Message, Method, TransactionId, Type,
 };
@@ -61,6 +61,10 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let message = proven.message;
         let index = self.table.of_client(&arrival.client).ok_or(437_u16)?;
+        if self.table.get(index).is_some_and(|of| of.carrier == Carrier::Tcp) {
+            // RFC 6062 section 5: its data has connections, and nothing else.
+            return Err(403.into());
+        }
         let number = message.attribute(AttributeType::CHANNEL_NUMBER).ok_or(400_u16)?;
         let number = match number.value {
             [n0, n1, ..] => ChannelNumber::new(u16::from_be_bytes([*n0, *n1])),
@@ -101,7 +105,7 @@ impl Relay {
         let data = message.attribute(AttributeType::DATA).ok_or(Dropped::Malformed)?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let allocation = self.table.get(index).ok_or(Dropped::NoAllocation)?;
-        if !allocation.permits(now, peer.ip()) {
+        if !allocation.permits(now, peer.ip()) || allocation.carrier == Carrier::Tcp {
             return Err(Dropped::NoPermission);
         }
         self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;
@@ -109,7 +113,7 @@ impl Relay {
     }
 
     /// Judges a peer that allocation `index` asks for.
-    fn peer(&self, index: u32, ip: IpAddr) -> Result<IpAddr, u16> {
+    pub(super) fn peer(&self, index: u32, ip: IpAddr) -> Result<IpAddr, u16> {
         let ip = self.judge_peer(ip).map_err(|_| 403_u16)?;
         let allocation = self.table.get(index).ok_or(437_u16)?;
         allocation.port_towards(&self.families, ip).map(|_| ip).ok_or(443)

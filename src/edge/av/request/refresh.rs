@@ -1,7 +1,7 @@
 //! Refresh (RFC 8656 section 8).
 
 use super::{Proven, Refused, seal};
-use crate::edge::av::{Arrival, Output, Relay, Step};
+use crate::edge::av::{Arrival, Output, Relay, Step, random_id};
 use crate::limits;
 use crate::stun::{AttributeType, Builder, Class, Family, Message, Method, Type};
 use crate::time::Now;
@@ -16,7 +16,10 @@ impl Relay {
         out: &mut Output,
     ) -> Result<Step<'a>, Refused> {
         let message = proven.message;
-        let index = self.table.of_client(&arrival.client).ok_or(437_u16)?;
+        let index = match self.table.of_client(&arrival.client) {
+            Some(index) => index,
+            None => self.moved(arrival, proven)?,
+        };
         if let Some(family) = message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
             let family = family.value.first().copied().and_then(Family::of);
             let has = self.table.get(index).is_some_and(|allocation| {
@@ -44,8 +47,38 @@ impl Relay {
         let kind = Type { method: Method::REFRESH, class: Class::Success };
         let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
         answer.number(AttributeType::LIFETIME, granted_s);
+        let asks = message.attribute(AttributeType::MOBILITY_TICKET).is_some();
+        if granted_s > 0 && asks && self.tickets.of(index).is_some() {
+            let ticket = random_id(&mut self.rng);
+            self.tickets.give(index, ticket);
+            answer.attribute(AttributeType::MOBILITY_TICKET, &ticket);
+        }
         seal(&mut answer, proven);
         Ok(Step::Answer)
+    }
+
+    /// RFC 8016 section 3.2: the allocation that a ticket names goes on with whoever shows it, if
+    /// he is its user. It moves at once, since its old address may be gone.
+    fn moved(&mut self, arrival: &Arrival<'_>, proven: &Proven<'_>) -> Result<u32, Refused> {
+        let ticket = proven.message.attribute(AttributeType::MOBILITY_TICKET).ok_or(437_u16)?;
+        let index = self.tickets.owner(ticket.value).ok_or(400_u16)?;
+        let allocation = self.table.get(index).ok_or(437_u16)?;
+        if *allocation.username != *proven.username {
+            return Err(441.into());
+        }
+        let from = allocation.client.remote.ip();
+        self.accounts.moved(from, arrival.client.remote.ip());
+        self.table.moved(index, arrival.client);
+        Ok(index)
+    }
+
+    /// Returns the allocation whose ticket a Refresh shows.
+    pub(super) fn owner_shown(&self, message: Message<'_>) -> Option<u32> {
+        if message.kind().method != Method::REFRESH {
+            return None;
+        }
+        let ticket = message.attribute(AttributeType::MOBILITY_TICKET)?;
+        self.tickets.owner(ticket.value)
     }
 }
 

@@ -41,6 +41,19 @@ fn rfc8656_7_2_lifetimes_are_granted_within_bounds() {
 }
 
 #[test]
+fn a_relay_that_had_nothing_to_do_for_a_day_serves_again() {
+    let mut world = World::new();
+    let client = world.client(1);
+    world.allocate(client);
+    world.pass(600_000);
+    assert_eq!(world.relay.allocations(), 0);
+    world.pass(24 * 3_600_000);
+    world.allocate(client);
+    world.pass(600_000);
+    assert_eq!(world.relay.allocations(), 0);
+}
+
+#[test]
 fn a_stream_that_is_gone_takes_its_allocation_along() {
     let mut world = World::new();
     let client = Client { transport: Transport::Stream, ..world.client(1) };

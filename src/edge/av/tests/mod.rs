@@ -1,8 +1,12 @@
 mod another;
+mod hostile;
 mod life;
 mod microsoft;
+mod mobility;
 mod peers;
+mod quotas;
 mod requests;
 mod shared;
+mod tcp;
 mod trains;
 mod world;

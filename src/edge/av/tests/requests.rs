@@ -145,10 +145,10 @@ fn rfc8656_7_2_each_wrong_allocate_has_its_error() {
         world.ask(client, Method::ALLOCATE, |request| build(request)).error
     };
     assert_eq!(error(&|_| {}), Some(400), "no transport");
-    let tcp = |r: &mut Builder<'_>| {
-        r.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+    let sctp = |r: &mut Builder<'_>| {
+        r.attribute(AttributeType::REQUESTED_TRANSPORT, &[132, 0, 0, 0]);
     };
-    assert_eq!(error(&tcp), Some(442));
+    assert_eq!(error(&sctp), Some(442));
     let family = |value: u8| {
         move |r: &mut Builder<'_>| {
             udp(r);

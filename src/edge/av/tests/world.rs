@@ -33,7 +33,7 @@ pub(super) fn setup() -> Setup {
             mras: vec![MrasKey::new(b"new"), MrasKey::new(b"old")],
         },
         nonce_keys: vec![[1; 32]],
-        peers: Peers::default(),
+        peers: Peers { tcp_low_ports: vec![443], ..Peers::default() },
         quotas: Quotas { allocations_per_user: 3, allocations: 80, ..Quotas::default() },
         seed: 7,
     }
@@ -58,6 +58,8 @@ pub(super) enum Came {
     Answer(Vec<u8>),
     ToPeer(RelayPort, SocketAddr, Vec<u8>),
     ToClient(Client, Vec<u8>),
+    Connect(ConnectionId, RelayPort, SocketAddr),
+    Bind(ConnectionId, Vec<u8>),
 }
 
 impl World {
@@ -103,7 +105,7 @@ impl World {
         let arrival = Arrival { client, addressed, datagram };
         let step = self.relay.from_client(self.now, arrival, &mut self.out);
         let came = match step {
-            Step::Open => {
+            Step::Open(_) => {
                 if self.kernel_fails == Opened::All {
                     for port in &self.out.opens {
                         assert!(self.open.insert(*port), "a port is opened once");
@@ -250,7 +252,9 @@ fn came(step: Step<'_>, out: &Output) -> Came {
     match step {
         Step::Drop(dropped) => Came::Dropped(dropped),
         Step::Answer => Came::Answer(out.answer.clone()),
-        Step::Open => panic!("only a client's request opens a port"),
+        Step::Open(_) => panic!("only a client's request opens a port"),
+        Step::Connect { connection, port, peer } => Came::Connect(connection, port, peer),
+        Step::Bind { connection } => Came::Bind(connection, out.answer.clone()),
         Step::ToPeer { port, peer, payload } => Came::ToPeer(port, peer, payload.to_vec()),
         Step::ToClient { client, around, payload } => {
             let mut wire = match around {

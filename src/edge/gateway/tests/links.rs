@@ -21,6 +21,35 @@ fn the_gateway_connects_to_every_edge_by_name() {
 }
 
 #[test]
+fn an_edge_or_a_next_hop_that_connects_to_the_gateway_is_tried_at_once() {
+    let mut world = World::new();
+    let leg = world.edges[0].leg;
+    world.connected = false;
+    world.lose(leg);
+    // Each failure makes the rest longer, up to half a minute.
+    for _ in 0..5 {
+        world.pass(31_000);
+        world.deny();
+    }
+    world.pass(1_000);
+    assert!(world.connects.is_empty(), "it rests");
+    world.open(Class::Internal, None, "edge1.contoso.example");
+    world.pass(1);
+    assert_eq!(world.connects.len(), 1);
+    world.grant();
+    world.run();
+    assert_eq!(world.gateway.links(), 1);
+
+    world.stanza(&chat("john@fabrikam.example/x", "kim@simple.example", "m1", "<body>A</body>"));
+    world.deny();
+    world.stanza(&chat("john@fabrikam.example/x", "kim@simple.example", "m2", "<body>B</body>"));
+    assert!(world.connects.is_empty(), "the next hop rests");
+    world.open(Class::Internal, None, "sip.simple.example");
+    world.stanza(&chat("john@fabrikam.example/x", "kim@simple.example", "m3", "<body>C</body>"));
+    assert_eq!(world.connects.len(), 1);
+}
+
+#[test]
 fn what_a_dead_edge_did_not_report_on_goes_by_another() {
     let mut world = World::of(two_edges());
     for edge in &mut world.edges {

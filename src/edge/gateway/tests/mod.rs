@@ -5,6 +5,7 @@ mod links;
 mod pager;
 mod refusals;
 mod restart;
+mod siblings;
 mod simulation;
 mod subscription;
 mod through;

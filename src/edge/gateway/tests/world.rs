@@ -183,7 +183,7 @@ impl World {
         world
     }
 
-    fn open(&mut self, class: Class, outlet: Option<OutletId>, host: &str) -> LegId {
+    pub(super) fn open(&mut self, class: Class, outlet: Option<OutletId>, host: &str) -> LegId {
         self.legs += 1;
         let leg = LegId { index: self.legs, generation: 1 };
         self.effects.open(leg);
@@ -372,6 +372,18 @@ impl World {
     /// A connection that the gateway has opened to a next hop.
     pub(super) fn own_sip_leg(&self) -> Option<LegId> {
         self.sip.keys().copied().find(|leg| *leg != self.pool)
+    }
+
+    /// The edges tell which gateways they are linked with.
+    pub(super) fn tell(&mut self, names: &str) {
+        for at in 0..self.edges.len() {
+            let (mut out, edge) = (Vec::new(), &self.edges[at]);
+            let leg = edge.leg;
+            edge.end.tell_gateways(names, &mut out);
+            assert!(!out.is_empty(), "a gateway wants to know");
+            self.feed(leg, &out);
+        }
+        self.run();
     }
 
     pub(super) fn drain(&mut self, stage: Drain) {

@@ -39,9 +39,12 @@ fn when_a_gateway_dies_the_next_gets_what_it_had_not_acknowledged() {
     let mut world = World::new();
     let one = world.gateway("gw1.contoso.example");
     let two = world.gateway("gw2.contoso.example");
+    let mut gateways = [one, two];
+    for gateway in &mut gateways {
+        world.exchange(gateway);
+    }
     let leg = world.fabrikam();
     world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", "m"));
-    let mut gateways = [one, two];
     let busy = gateways
         .iter()
         .position(|g| world.effects.staged_mut(g.leg).is_some_and(|staged| !staged.is_empty()));
@@ -136,4 +139,20 @@ fn a_stanza_that_knows_the_marks_of_the_link_is_refused() {
     world.exchange(&mut gateway);
     assert!(gateway.stanzas.is_empty());
     assert!(world.read(out).contains("bad-request"));
+}
+
+#[test]
+fn gateways_are_told_which_of_them_are_linked() {
+    let mut world = World::new();
+    let mut one = world.gateway("gw1.contoso.example");
+    world.exchange(&mut one);
+    assert_eq!(one.others, "gw1.contoso.example");
+    let mut two = world.gateway("gw2.contoso.example");
+    for gateway in [&mut one, &mut two] {
+        world.exchange(gateway);
+        assert_eq!(gateway.others, "gw1.contoso.example gw2.contoso.example");
+    }
+    world.lose(two.leg, 0);
+    world.exchange(&mut one);
+    assert_eq!(one.others, "gw1.contoso.example");
 }

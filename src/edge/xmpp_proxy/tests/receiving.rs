@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::world::*;
 use crate::edge::xmpp_link::Proof;
 use crate::edge::xmpp_proxy::Setup;
-use crate::policy::XmppKind;
+use crate::edge::{RefusedBy, Said};
+use crate::policy::{Telling, XmppKind};
 
 #[test]
 fn a_partner_comes_in_by_starttls_and_certificate() {
@@ -60,6 +61,33 @@ fn what_passes_is_explained_where_that_was_asked_for() {
         );
         assert_eq!(sentences, vec![expected.as_str(); told]);
     }
+}
+
+#[test]
+fn a_refused_stream_has_a_number_in_its_error_the_log_and_the_decision_log() {
+    let telling = Telling { verdicts: true, ..Telling::default() };
+    let policy = snapshot(rules(), 1).with_telling(telling);
+    let mut world = World::of(Arc::new(policy), Setup::single([3, 5], SECRET));
+    let mut numbers = Vec::new();
+    for (theirs, ours) in [
+        ("stranger.example", "contoso.example"),
+        ("fabrikam.example", "other.example"),
+        ("stranger.example", "contoso.example"),
+    ] {
+        let leg = world.server();
+        let answer = world.say(leg, &header(theirs, ours));
+        let note = world.notes.last().expect("the end of a stream is told");
+        assert_ne!(note.decision_id, 0, "{}", note.sentence);
+        let number = format!("decision={:016x}</text>", note.decision_id);
+        assert!(answer.contains(&number), "{answer}");
+        numbers.push(note.decision_id);
+    }
+    let told: Vec<_> = world.decided.iter().map(|decided| decided.decision_id).collect();
+    assert_eq!(told, numbers[..2], "the same refusal is told once");
+    let first = &world.decided[0];
+    assert_eq!(first.from, domain("stranger.example"));
+    assert_eq!(first.to, Some(domain("contoso.example")));
+    assert!(matches!(&first.said, Said::Refused { by: RefusedBy::Stream, status: 0, .. }));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::dns::{Answer, Domain, Failure, Question, Target};
 use crate::edge::xmpp_link::{FromEdge, GatewayEnd, Origin};
 use crate::edge::xmpp_proxy::{Setup, XmppProxy};
 use crate::edge::{
-    Class, CloseReason, Command, Connect, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost,
-    Note, Opened, Secured,
+    Class, CloseReason, Command, Connect, ConnectFailure, Core, Decided, Drain, Effects, Fed,
+    LegId, Lost, Note, Opened, Secured,
 };
 use crate::policy::{
     self, Anchors, Negotiation, PeerNames, RevocationState, Rules, Snapshot, XmppPartner,
@@ -106,6 +106,8 @@ pub(super) struct Gateway {
     pub(super) stanzas: Vec<(String, Origin)>,
     pub(super) taken: Vec<String>,
     pub(super) bounced: Vec<(String, ReceivedStanzaError)>,
+    /// The gateways that it was told are linked.
+    pub(super) others: String,
     rest: Vec<u8>,
 }
 
@@ -117,6 +119,7 @@ pub(super) struct World {
     pub(super) questions: Vec<Question>,
     pub(super) closed: Vec<(LegId, CloseReason)>,
     pub(super) notes: Vec<Note>,
+    pub(super) decided: Vec<Decided>,
     pub(super) starttls: Vec<LegId>,
     pub(super) admitted: Vec<LegId>,
     rest: BTreeMap<LegId, Vec<u8>>,
@@ -141,6 +144,7 @@ impl World {
             questions: Vec::new(),
             closed: Vec::new(),
             notes: Vec::new(),
+            decided: Vec::new(),
             starttls: Vec::new(),
             admitted: Vec::new(),
             rest: BTreeMap::new(),
@@ -285,7 +289,8 @@ impl World {
                 Command::Note(note) => self.notes.push(note),
                 Command::StartTls { leg, .. } => self.starttls.push(leg),
                 Command::Admitted { leg } => self.admitted.push(leg),
-                Command::Decided(_) | Command::Mail { .. } => panic!("not of this core"),
+                Command::Decided(decided) => self.decided.push(*decided),
+                Command::Mail { .. } => panic!("not of this core"),
             }
         }
     }
@@ -342,6 +347,7 @@ impl World {
             stanzas: Vec::new(),
             taken: Vec::new(),
             bounced: Vec::new(),
+            others: String::new(),
             rest: Vec::new(),
         };
         self.feed(leg, &out);
@@ -365,6 +371,11 @@ impl World {
                     FromEdge::Stanza { element, origin, consumed } => {
                         let text = String::from_utf8(element.raw().to_vec()).expect("text");
                         gateway.stanzas.push((text, origin));
+                        at += consumed;
+                    }
+                    FromEdge::Gateways { names, consumed } => {
+                        let names = names.iter().map(ToString::to_string);
+                        gateway.others = names.collect::<Vec<_>>().join(" ");
                         at += consumed;
                     }
                     FromEdge::Taken { stanza, consumed } => {

@@ -1,0 +1,197 @@
+//! TCP connections between relayed ports and peers (RFC 6062), by number and by allocation.
+
+use std::net::SocketAddr;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::allocation::ProofHash;
+use super::ports::RelayPort;
+use super::wheel::Wheel;
+use crate::limits;
+use crate::stun::TransactionId;
+use crate::time::Monotonic;
+
+/// Names a TCP connection with a peer: what CONNECTION-ID carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u32);
+
+/// A TCP connection with a peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connection {
+    /// The allocation it belongs to.
+    pub(super) owner: u32,
+    /// The peer as the client names it.
+    pub(super) peer: SocketAddr,
+    pub(super) stage: Stage,
+    id: ConnectionId,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is being opened, and this request waits for the outcome.
+    Connecting(Asked),
+    /// It is open, and the client has not claimed it.
+    Waiting,
+    /// The client has.
+    Bound,
+}
+
+/// A Connect request that has no answer yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) transaction: TransactionId,
+    pub(super) hash: ProofHash,
+}
+
+/// Why there cannot be another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unconnected {
+    /// The allocation has one with this very peer.
+    There,
+    /// No place is left, of the allocation or in all.
+    Full,
+}
+
+/// All connections of one relay.
+#[derive(Debug)]
+pub(super) struct Connections {
+    all: Slab<Connection>,
+    by_id: HashMap<ConnectionId, u32, RandomState>,
+    /// Those of an allocation.
+    of_owner: HashMap<u32, SmallVec<[ConnectionId; 4]>, RandomState>,
+    /// Ports that peers may connect to, and whose they are.
+    listening: HashMap<RelayPort, u32, RandomState>,
+    /// When those end that nobody has claimed.
+    wheel: Wheel,
+}
+
+impl Connections {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Slab::new(),
+            by_id: HashMap::default(),
+            of_owner: HashMap::default(),
+            listening: HashMap::default(),
+            wheel: Wheel::new((limits::TURN_CONNECTION_PENDING_MS / 1_000) as u32),
+        }
+    }
+
+    /// Returns how many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Lets peers connect to `ports`, for allocation `owner`.
+    pub(super) fn listen(&mut self, ports: &[RelayPort], owner: u32) {
+        self.of_owner.insert(owner, SmallVec::new());
+        for port in ports {
+            let before = self.listening.insert(*port, owner);
+            assert!(before.is_none(), "a port of its own has one allocation");
+        }
+    }
+
+    /// Returns how many allocations peers may connect to.
+    pub(super) fn allocations(&self) -> usize {
+        self.of_owner.len()
+    }
+
+    /// Returns whose a connection to `port` is.
+    pub(super) fn owner_of(&self, port: RelayPort) -> Option<u32> {
+        self.listening.get(&port).copied()
+    }
+
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.by_id.get(&id).and_then(|place| self.all.get(*place as usize))
+    }
+
+    /// Adds a connection of `owner` with `peer`; it ends unless it is claimed in time.
+    ///
+    /// `id`: tried as it is, then the numbers behind it.
+    pub(super) fn add(
+        &mut self,
+        now: Monotonic,
+        owner: u32,
+        peer: SocketAddr,
+        stage: Stage,
+        id: u32,
+    ) -> Result<ConnectionId, Unconnected> {
+        let own = self.of_owner.get(&owner).ok_or(Unconnected::Full)?;
+        let is_peer = |id: &ConnectionId| self.get(*id).is_some_and(|one| one.peer == peer);
+        if own.iter().any(is_peer) {
+            return Err(Unconnected::There);
+        }
+        if own.len() == limits::TURN_CONNECTIONS_PER_ALLOCATION_MAX
+            || self.all.len() == limits::TURN_CONNECTIONS_MAX
+        {
+            return Err(Unconnected::Full);
+        }
+        // Bound: no more numbers are taken than there are connections.
+        let mut id = ConnectionId(id);
+        while self.by_id.contains_key(&id) {
+            id.0 = id.0.wrapping_add(1);
+        }
+        let place = self.all.insert(Connection { owner, peer, stage, id }) as u32;
+        self.by_id.insert(id, place);
+        self.of_owner.entry(owner).or_default().push(id);
+        self.wheel.start(place, now.plus_ms(limits::TURN_CONNECTION_PENDING_MS));
+        Ok(id)
+    }
+
+    /// The peer has answered: the client has as long again to claim it. Returns the request that
+    /// waited.
+    pub(super) fn opened(&mut self, now: Monotonic, id: ConnectionId) -> Option<Asked> {
+        let place = *self.by_id.get(&id)?;
+        let connection = self.all.get_mut(place as usize)?;
+        let Stage::Connecting(asked) = connection.stage else { return None };
+        connection.stage = Stage::Waiting;
+        self.wheel.start(place, now.plus_ms(limits::TURN_CONNECTION_PENDING_MS));
+        Some(asked)
+    }
+
+    /// The client has claimed it.
+    pub(super) fn bind(&mut self, id: ConnectionId) {
+        let Some(place) = self.by_id.get(&id).copied() else { return };
+        if let Some(connection) = self.all.get_mut(place as usize) {
+            connection.stage = Stage::Bound;
+        }
+        self.wheel.stop(place);
+    }
+
+    /// Takes one out.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let place = self.by_id.remove(&id)?;
+        self.wheel.stop(place);
+        let connection = self.all.try_remove(place as usize)?;
+        if let Some(own) = self.of_owner.get_mut(&connection.owner) {
+            own.retain(|other| *other != id);
+        }
+        Some(connection)
+    }
+
+    /// Takes one out that nobody has claimed in time.
+    pub(super) fn pop_due(&mut self, now: Monotonic) -> Option<(ConnectionId, Connection)> {
+        let place = self.wheel.pop_due(now)?;
+        let id = self.all.get(place as usize)?.id;
+        self.remove(id).map(|connection| (id, connection))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
+        self.wheel.next_deadline()
+    }
+
+    /// Takes out all of `owner`, whose ports nobody may connect to any more.
+    pub(super) fn end_of(&mut self, owner: u32, ports: &[RelayPort]) -> Vec<ConnectionId> {
+        for port in ports {
+            self.listening.remove(port);
+        }
+        let own = self.of_owner.remove(&owner).unwrap_or_default();
+        for id in &own {
+            self.remove(*id);
+        }
+        own.into_vec()
+    }
+}

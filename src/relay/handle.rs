@@ -170,8 +170,12 @@ impl Handle {
         for thread in &self.threads {
             thread.order(Order::End);
         }
-        let ended = self.threads.iter_mut().filter_map(|thread| thread.thread.take());
-        ended.map(JoinHandle::join).fold(Ok(()), |one, other| one.and(other))
+        let mut ended = Ok(());
+        for thread in self.threads.iter_mut().filter_map(|thread| thread.thread.take()) {
+            // Each is waited for, whatever has become of another.
+            ended = ended.and(thread.join());
+        }
+        ended
     }
 }
 

@@ -312,6 +312,10 @@ pub const TURN_UNAUTHENTICATED_PER_SOURCE: u64 = 50;
 pub const TURN_UNAUTHENTICATED_IN_ALL: u64 = 5_000;
 /// Cells that sources are counted in; 40 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
+/// Bytes of a request for relay credentials: a hundred times what one of them takes.
+pub const MRAS_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Credentials that one request may want: each costs four MACs, and a kilobyte of the answer.
+pub const MRAS_CREDENTIALS_MAX: usize = 32;
 
 // The relay's threads.
 
@@ -590,6 +594,22 @@ pub const GATEWAY_SUBSCRIBE_TRIES_MAX: u32 = 8;
 pub const GATEWAY_RECALL_MS: u64 = 2_000;
 /// For how many of them there is a longer time: this much for each.
 pub const GATEWAY_RECALL_EACH_MS: u64 = 2;
+/// How long a gateway goes on with the pairs of one that is back, which learns meanwhile what it
+/// has missed.
+pub const GATEWAY_GIVE_BACK_MS: u64 = 2_000;
+/// Authorisations that were taken back and are remembered as such, some 150 bytes each; only with
+/// several gateways. Beyond it one that was away may bring one back, and people's servers decide
+/// anew.
+pub const GATEWAY_GRAVES_MAX: usize = 64 * 1024;
+/// How long they are: a gateway that was away for longer is not to come back with its store.
+pub const GATEWAY_GRAVE_S: u64 = 30 * 86_400;
+/// Changes that wait to be told to one other gateway, by their keys of some 100 bytes; more, and it
+/// is told everything again.
+pub const GATEWAY_NEWS_MAX: usize = 4_096;
+/// The body of one publication to another gateway, some 300 authorisations.
+pub const GATEWAY_PUBLISH_BYTES_MAX: usize = 32 * 1024;
+/// How far ahead of ours another gateway's clock may be; what it decides later is not believed.
+pub const GATEWAY_CLOCK_AHEAD_S: u64 = 3_600;
 /// Dialogs ended in a second when the gateway ends.
 pub const GATEWAY_ENDINGS_PER_CHORE_MAX: usize = 2_000;
 /// Outcomes told in one turn; the rest in the next, at once.
@@ -603,6 +623,7 @@ pub const GATEWAY_STORE_QUEUE_MAX: usize = 64 * 1024;
 pub const GATEWAY_STORE_BATCH_MAX: usize = 1_024;
 
 const _: () = assert!(GATEWAY_SERVER_MS < TIMER_F_MS && XMPP_QUEUE_MS < GATEWAY_SERVER_MS);
+const _: () = assert!(GATEWAY_PUBLISH_BYTES_MAX < GATEWAY_BODY_BYTES_MAX);
 const _: () = assert!(GATEWAY_WAITING_MS + GATEWAY_POLL_MS < XMPP_QUEUE_MS);
 const _: () = assert!(DNS_QUESTION_MS < DNS_PENDING_MS);
 const _: () = assert!(

@@ -34,6 +34,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::options::{Measured, Options, Scenario};
 use crate::report::Report;
 use crate::traffic::Kind;
+use crate::xmpp::Across;
 
 fn main() -> ExitCode {
     match run(&Options::parse().scenario) {
@@ -70,8 +71,8 @@ fn scenario(scenario: &Scenario) -> Result<Report> {
         Scenario::Presence(options) => traffic::run(Kind::Presence, options),
         Scenario::Handshake(options) => connections::handshake(options),
         Scenario::Idle(options) => connections::idle(options),
-        Scenario::Xmpp(options) => xmpp::run("xmpp", options),
-        Scenario::Gateway(options) => xmpp::run("gateway", &options.of_gateway()),
+        Scenario::Xmpp(options) => xmpp::run(Across::Proxy, options),
+        Scenario::Gateway(options) => xmpp::run(Across::Gateway, &options.of_gateway()),
         Scenario::Media(options) => media::run(options),
         Scenario::Forwarder(options) => match media::forwarder::run(options)? {},
     }

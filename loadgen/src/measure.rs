@@ -17,6 +17,7 @@ pub(crate) struct Latency {
     /// What was timed.
     pub(crate) name: &'static str,
     histogram: Histogram<u64>,
+    lost: Option<u64>,
 }
 
 /// Quantiles in microseconds.
@@ -36,6 +37,9 @@ pub(crate) struct Quantiles {
     pub(crate) p999_us: f64,
     /// The slowest.
     pub(crate) max_us: f64,
+    /// How many of the kind ended otherwise than well, where each kind is counted on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<u64>,
 }
 
 impl Latency {
@@ -49,6 +53,7 @@ impl Latency {
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: self.histogram.max() as f64 / 1e3,
+            lost: self.lost,
         }
     }
 }
@@ -71,7 +76,16 @@ impl Tally {
         let mut tally = Self::default();
         for name in names {
             let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?;
-            tally.latencies.push(Latency { name, histogram });
+            tally.latencies.push(Latency { name, histogram, lost: None });
+        }
+        Ok(tally)
+    }
+
+    /// The same, where what is lost is counted for each of `names`.
+    pub(crate) fn of_each(names: &[&'static str]) -> Result<Self> {
+        let mut tally = Self::new(names)?;
+        for latency in &mut tally.latencies {
+            latency.lost = Some(0);
         }
         Ok(tally)
     }
@@ -88,14 +102,24 @@ impl Tally {
         *self.errors.entry(kind.into()).or_default() += 1;
     }
 
+    /// Counts one failure of a kind named to [`Tally::of_each`].
+    pub(crate) fn lost(&mut self, name: &'static str, why: &str) {
+        self.error(format!("{name}: {why}"));
+        if let Some(latency) = self.latencies.iter_mut().find(|latency| latency.name == name) {
+            latency.lost = latency.lost.map(|lost| lost + 1);
+        }
+    }
+
     /// Returns all failures.
     pub(crate) fn failed(&self) -> u64 {
         self.errors.values().sum()
     }
 
-    /// Returns the quantiles of every kind timed.
+    /// Returns the quantiles of every kind timed; where each kind is counted on its own, of those
+    /// that there were.
     pub(crate) fn quantiles(&self) -> Vec<Quantiles> {
-        self.latencies.iter().map(Latency::quantiles).collect()
+        let idle = |latency: &&Latency| latency.lost == Some(0) && latency.histogram.is_empty();
+        self.latencies.iter().filter(|latency| !idle(latency)).map(Latency::quantiles).collect()
     }
 }
 
@@ -184,6 +208,16 @@ mod tests {
         assert_eq!(quantiles.len(), 1);
         assert!((quantiles[0].p50_us - 500.0).abs() < 5.0, "{quantiles:?}");
         assert!((quantiles[0].p999_us - 999.0).abs() < 5.0, "{quantiles:?}");
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_for_its_kind_and_idle_kinds_are_not_told() {
+        let mut tally = Tally::of_each(&["message in", "presence in", "presence out"]).unwrap();
+        tally.latency("message in", 1_000);
+        tally.lost("presence out", "not delivered in time");
+        let told: Vec<_> = tally.quantiles().iter().map(|q| (q.name, q.count, q.lost)).collect();
+        assert_eq!(told, [("message in", 1, Some(0)), ("presence out", 0, Some(1))]);
+        assert_eq!(tally.errors["presence out: not delivered in time"], 1);
     }
 
     #[test]

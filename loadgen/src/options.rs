@@ -32,7 +32,8 @@ pub(crate) enum Scenario {
     /// Stanzas between partners' XMPP servers and what stands behind the server under test, each
     /// one way; with `--inner none`, authenticated streams that are held.
     Xmpp(Xmpp),
-    /// The same across a gateway: XMPP outside, a SIP next hop inside.
+    /// The same across a gateway: XMPP outside, a SIP next hop inside. Presence is an update of a
+    /// standing subscription: a stanza outside, a NOTIFY inside.
     Gateway(Xmpp),
     /// Allocations on a TURN relay: flows of ChannelData, allocations that come and go, or
     /// allocations that are held.
@@ -47,17 +48,19 @@ pub(crate) enum Scenario {
 pub(crate) enum What {
     /// Messages of type chat.
     Message,
-    /// Directed presence.
+    /// Presence and nothing else, as with `--presence 1`.
     Presence,
 }
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Way {
+pub(crate) enum Ways {
     /// From the partners, on streams that they open.
     In,
     /// To the partners, on streams that the server under test opens.
     Out,
+    /// Both ways, in turn.
+    Both,
 }
 
 /// What the generator is on the inside.
@@ -259,9 +262,19 @@ pub(crate) struct Xmpp {
     /// What is sent.
     #[arg(long, value_enum, default_value = "message")]
     pub(crate) what: What,
+    /// Share of the units that are presence, 0 to 1; the rest are messages.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub(crate) presence: f64,
+    /// Share of the units that are the life of a subscription, from the question over its answer
+    /// to its end, 0 to 1; only of `gateway`. Timed is how long it takes to be granted.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub(crate) subscriptions: f64,
+    /// Users of each partner whose presence is told, and who are told ours; only of `gateway`.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) users: usize,
     /// Which way.
     #[arg(long, value_enum, default_value = "in")]
-    pub(crate) way: Way,
+    pub(crate) way: Ways,
     /// What the generator is on the inside; default: a gateway on the link, and of `gateway` the
     /// SIP next hop.
     #[arg(long, value_enum)]
@@ -313,6 +326,11 @@ impl Xmpp {
         self.inner.unwrap_or(Inner::Link)
     }
 
+    /// Returns which share of the units is presence.
+    pub(crate) fn presence(&self) -> f64 {
+        if self.what == What::Presence { 1.0 } else { self.presence }
+    }
+
     /// Returns the same options, with the inside of `gateway` where none was said.
     pub(crate) fn of_gateway(&self) -> Self {
         Self { inner: Some(self.inner.unwrap_or(Inner::Sip)), ..self.clone() }
@@ -322,6 +340,14 @@ impl Xmpp {
     pub(crate) fn window(&self) -> usize {
         let default = if self.common.measured.rate > 0.0 { 4_000 } else { 256 };
         self.window.unwrap_or(default).clamp(1, 4_000)
+    }
+}
+
+/// Reads a share.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1".into()),
     }
 }
 

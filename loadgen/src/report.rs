@@ -183,10 +183,11 @@ impl Display for Report {
             Some(rate) => writeln!(out, "  rate {rate:.0}/s")?,
             None => writeln!(out, "  GENERATOR-BOUND: no claim about the rate")?,
         }
-        for latency in self.latency.iter().filter(|latency| latency.count > 0) {
-            writeln!(
+        let told = |latency: &&Quantiles| latency.count > 0 || latency.lost > Some(0);
+        for latency in self.latency.iter().filter(told) {
+            write!(
                 out,
-                "  {} us: p50 {:.0}  p90 {:.0}  p99 {:.0}  p99.9 {:.0}  max {:.0}  (n {})",
+                "  {} us: p50 {:.0}  p90 {:.0}  p99 {:.0}  p99.9 {:.0}  max {:.0}  (n {}",
                 latency.name,
                 latency.p50_us,
                 latency.p90_us,
@@ -195,6 +196,10 @@ impl Display for Report {
                 latency.max_us,
                 latency.count
             )?;
+            match latency.lost {
+                Some(lost) => writeln!(out, ", lost {lost})")?,
+                None => writeln!(out, ")")?,
+            }
         }
         if self.disturbed {
             let share = self.generator_delayed * 100.0;

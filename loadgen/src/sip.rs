@@ -30,6 +30,10 @@ pub(crate) enum Name {
     Contact,
     /// Content-Length, l
     ContentLength,
+    /// Expires
+    Expires,
+    /// Subscription-State
+    SubscriptionState,
     /// Any other.
     Other,
 }
@@ -52,9 +56,11 @@ impl Name {
             4 if is("From") => Self::From,
             4 if is("CSeq") => Self::CSeq,
             7 if is("Call-ID") => Self::CallId,
+            7 if is("Expires") => Self::Expires,
             7 if is("Contact") => Self::Contact,
             12 if is("Record-Route") => Self::RecordRoute,
             14 if is("Content-Length") => Self::ContentLength,
+            18 if is("Subscription-State") => Self::SubscriptionState,
             _ => Self::Other,
         }
     }

@@ -51,7 +51,8 @@ const ASSUMPTIONS_MAX: usize = 4;
                         asks)")]
 pub struct Args {
     /// Who sends, as a sip or xmpp URI or user@domain; with xmpp it is a stanza. The word `relay`
-    /// and an address ask whether clients of the A/V Edge may reach it.
+    /// and an address ask whether clients of the A/V Edge may reach it; the word and a username
+    /// of relay credentials, whether they are believed.
     #[arg(value_name = "FROM")]
     pub from: String,
     /// The word `to`, then whom it is for.
@@ -165,19 +166,19 @@ impl DnsView for Answers {
     }
 }
 
-/// `entente explain relay PEER`.
+/// `entente explain relay PEER`, or `USERNAME`.
 fn explain_relay(args: &Args) -> anyhow::Result<ExitCode> {
-    let peer = match args.to.as_slice() {
-        [word, peer] if word == "to" => relay::peer(peer),
-        [peer] => relay::peer(peer),
+    let subject = match args.to.as_slice() {
+        [word, subject] if word == "to" => relay::subject(subject),
+        [subject] => relay::subject(subject),
         _ => None,
     };
-    let Some(peer) = peer else {
-        eprintln!("entente: say it as: entente explain relay ADDRESS");
+    let Some(subject) = subject else {
+        eprintln!("entente: say it as: entente explain relay ADDRESS, or USERNAME");
         return Ok(ExitCode::from(2));
     };
     match config::load(&args.config) {
-        Ok(config) => relay::run(&config, peer, args.json),
+        Ok(config) => relay::run(&config, &subject, args.json),
         Err(report) => {
             super::tell(&report.into());
             Ok(ExitCode::from(2))

@@ -87,7 +87,10 @@ impl Finder<'_> {
             return self.serves_a_domain();
         }
         // An XMPP proxy alone speaks to its gateway, and a gateway alone listens for itself.
-        let forwards = config.runs_access_edge() || gateway || config.listeners.is_empty();
+        // Credentials of the A/V Edge are handed out here, and nothing of that is forwarded.
+        let crossing = [Class::Federation, Class::RemoteUsers, Class::Internal];
+        let crosses = config.listeners.iter().any(|l| crossing.contains(&l.class));
+        let forwards = crosses || gateway || config.listeners.is_empty();
         let missing = [
             ("listener", config.listeners.is_empty() && !gateway, "nobody could connect"),
             ("identity", config.identities.is_empty(), "TLS needs a certificate"),

@@ -47,6 +47,7 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
     // So may the lists of partners and of blocked domains, and the relay's secrets.
     let lists = [
         ("av.secrets", old.av_secrets != new.av_secrets),
+        ("av.credentials_secrets", old.credentials_secrets != new.credentials_secrets),
         ("federation.partners_csv", old.partner_list != new.partner_list),
         ("federation.blocked_csv", old.blocked_list != new.blocked_list),
     ];

@@ -46,6 +46,8 @@ pub use shape::{HostPort, User, read_domain, read_pattern};
 
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::edge::av::Transport;
+use crate::plan::Side;
 use crate::policy::Place;
 use crate::policy::users::Directory;
 use lists::{BlockedList, PartnerList};
@@ -122,6 +124,8 @@ pub struct Config {
     pub plan_nodes: Vec<PlanNode>,
     /// Secrets of the pool, if there is a file of them.
     pub secrets: Option<Secrets>,
+    /// Secrets that credentials of the A/V Edge are made from, where they have a file of their own.
+    pub credentials_secrets: Option<Secrets>,
     /// The text it was read from, for messages that point into it.
     pub source: Arc<Source>,
 }
@@ -164,6 +168,35 @@ impl Config {
         }
     }
 
+    /// Returns the names of which the certificate of a server must carry one that asks for
+    /// credentials of the A/V Edge.
+    #[must_use]
+    pub fn credentials_names(&self) -> Vec<Domain> {
+        match self.av.credentials_names.as_slice() {
+            [] => self.internal_names(),
+            stated => stated.to_vec(),
+        }
+    }
+
+    /// Returns the secrets that credentials of the A/V Edge are made from, the newest first.
+    pub fn media_secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.credentials_secrets
+            .as_ref()
+            .or(self.secrets.as_ref())
+            .into_iter()
+            .flat_map(|all| &all.0)
+    }
+
+    /// Returns the first place where clients of the A/V Edge come in by `transport` on a side.
+    #[must_use]
+    pub fn av_listener(&self, side: Side, transport: Transport) -> Option<&AvListener> {
+        // One that takes what a balancer passes on is what the pool is told by.
+        let of = |l: &&AvListener| l.side == side && l.transport == transport;
+        let mut listeners = self.av_listeners.iter().filter(of);
+        let first = listeners.clone().next();
+        listeners.find(|listener| listener.vip.is_some()).or(first)
+    }
+
     /// Returns the identity that a listener shows by default, as its index.
     #[must_use]
     pub fn listener_identity(&self, listener: &Listener) -> usize {
@@ -202,7 +235,7 @@ impl Config {
     /// Tells whether SIP listeners, of an Access Edge, are served by this process.
     #[must_use]
     pub fn runs_access_edge(&self) -> bool {
-        let classes = [Class::Federation, Class::RemoteUsers, Class::Internal];
+        let classes = [Class::Federation, Class::RemoteUsers, Class::Internal, Class::Credentials];
         self.listeners.iter().any(|listener| classes.contains(&listener.class))
     }
 
@@ -294,6 +327,9 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, Report> {
     let mut config = parse(path, text)?;
     if let Some(secrets) = &config.edge.secrets {
         config.secrets = Some(Secrets::load(secrets)?);
+    }
+    if let Some(path) = &config.av.credentials_secrets {
+        config.credentials_secrets = Some(Secrets::load(path)?);
     }
     if let Some(path) = &config.av.secrets {
         config.av_secrets = AvSecrets::load(path)?;
@@ -415,6 +451,7 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         plan: plan?,
         plan_nodes: plan_nodes?,
         secrets: None,
+        credentials_secrets: None,
         source: Arc::new(source.clone()),
     })
 }

@@ -157,12 +157,13 @@ section! {
             see: ["federation.messages_per_s"],
         }
         /// File with the secrets of the pool, each with a key id: the first one signs, all of them
-        /// verify. Route tokens and the keys of XMPP dialback are made from them.
+        /// verify. Route tokens, the keys of XMPP dialback and credentials of the A/V Edge are made
+        /// from them.
         secrets: PathBuf = path(), optional, Restart {
             beyond: "unset: made at each start; dialogs do not survive a restart or another node, \
                 and a dialback key is only verified by the edge that made it",
             example: "\"secrets.toml\"",
-            see: [],
+            see: ["av.credentials_secrets"],
         }
     }
 }
@@ -177,7 +178,8 @@ section! {
             see: [],
         }
         /// Who connects here: partners, the organisation's users outside, or its inner servers;
-        /// XMPP partners (5269), those of them who begin with TLS (5270), or gateways (23456).
+        /// XMPP partners (5269), those of them who begin with TLS (5270), or gateways (23456);
+        /// servers inside that ask for credentials of the A/V Edge (5062).
         class: Class = one_of(&[
             ("federation", Class::Federation),
             ("remote_users", Class::RemoteUsers),
@@ -185,10 +187,13 @@ section! {
             ("xmpp", Class::Xmpp),
             ("xmpp_direct_tls", Class::XmppDirectTls),
             ("xmpp_link", Class::XmppLink),
+            ("credentials", Class::Credentials),
         ]), required, Restart {
             beyond: "unset: refused",
             example: "\"federation\"",
-            see: ["internal.names", "remote_users.enabled", "xmpp.gateways"],
+            see: [
+                "internal.names", "remote_users.enabled", "xmpp.gateways", "av.credentials_names",
+            ],
         }
         /// Name of the identity shown when the client asks for no name of another one.
         identity: String = label(), optional, NewConnections {

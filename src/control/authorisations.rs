@@ -30,12 +30,14 @@ use crate::edge::gateway::authorisation::{Direction, Standing};
 use crate::edge::gateway::{Authorisation, Change};
 use crate::limits;
 
-/// Direction and addresses, with how far it has come.
-const GRANTS: TableDefinition<'_, &str, u8> = TableDefinition::new("authorisations");
+/// Direction and addresses, with how far it has come and its version.
+const GRANTS: TableDefinition<'_, &str, (u8, u64)> = TableDefinition::new("grants");
+/// The same in layout 1, without version.
+const GRANTS_1: TableDefinition<'_, &str, u8> = TableDefinition::new("authorisations");
 /// What the file is.
 const ABOUT: TableDefinition<'_, &str, u32> = TableDefinition::new("about");
 /// Which layout it has.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Only the gateway's own user reads who knows whom.
 const MODE: u32 = 0o600;
 
@@ -69,7 +71,7 @@ pub enum StoreFault {
     InUse(PathBuf),
     /// A later version of this program wrote it.
     #[error(
-        "the store of authorisations {} has layout {found}, and this version reads {VERSION}",
+        "the store of authorisations {} has layout {found}, and this version reads up to {VERSION}",
         file.display()
     )]
     Version {
@@ -118,9 +120,50 @@ impl Store {
             };
         }
         is_free(file)?;
-        let held = check(file, unix_s)?;
+        let (layout, mut held) = check(file, unix_s)?;
         let store = Self::of(file).map_err(|fault| fault_of(file, unix_s, fault))?;
-        Ok((store, held))
+        let kept_from = unix_s.saturating_sub(limits::GATEWAY_GRAVE_S) << 20;
+        let is_old =
+            |one: &Authorisation| one.standing == Standing::None && one.version < kept_from;
+        let old: Vec<Authorisation> = held.extract_if(.., |one| is_old(one)).collect();
+        let done = match layout {
+            VERSION => store.remove(&old),
+            _ => store.bring_up(&held),
+        };
+        match done {
+            Ok(()) => Ok((store, held)),
+            Err(fault) => Err(StoreFault::File { file: file.to_owned(), why: fault.to_string() }),
+        }
+    }
+
+    /// Writes what a file of layout 1 held as this version has it.
+    fn bring_up(&self, held: &[Authorisation]) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        write.delete_table(GRANTS_1)?;
+        write.open_table(ABOUT)?.insert("version", VERSION)?;
+        {
+            let mut grants = write.open_table(GRANTS)?;
+            for one in held {
+                let key = key_of(&one.ours, &one.theirs, one.direction);
+                grants.insert(&*key, (one.standing.number(), one.version))?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Forgets what was taken back long ago.
+    fn remove(&self, old: &[Authorisation]) -> Result<(), redb::Error> {
+        if old.is_empty() {
+            return Ok(());
+        }
+        let write = self.database.begin_write()?;
+        {
+            let mut grants = write.open_table(GRANTS)?;
+            for one in old {
+                grants.remove(&*key_of(&one.ours, &one.theirs, one.direction))?;
+            }
+        }
+        Ok(write.commit()?)
     }
 
     fn of(file: &Path) -> Result<Self, DatabaseError> {
@@ -136,29 +179,33 @@ impl Store {
         Ok(write.commit()?)
     }
 
-    fn read(&self) -> Result<Vec<Authorisation>, ReadFault> {
+    fn read(&self) -> Result<(u32, Vec<Authorisation>), ReadFault> {
         let read = self.database.begin_read().map_err(of)?;
         let about = match read.open_table(ABOUT) {
             Err(TableError::TableDoesNotExist(_)) => return Err(ReadFault::Version(0)),
             about => about.map_err(of)?,
         };
         let version = about.get("version").map_err(of)?.map_or(0, |version| version.value());
-        if version != VERSION {
-            return Err(ReadFault::Version(version));
-        }
-        let grants = read.open_table(GRANTS).map_err(of)?;
+        const MOST: usize = 2 * limits::GATEWAY_CONTACTS_MAX + limits::GATEWAY_GRAVES_MAX;
         let mut held = Vec::new();
-        for entry in grants.iter().map_err(of)? {
-            let (key, value) = entry.map_err(of)?;
-            let authorisation = authorisation_of(key.value(), value.value());
-            held.push(authorisation.ok_or_else(|| {
-                ReadFault::Damaged("an entry is none of an authorisation".to_owned())
-            })?);
-            if held.len() >= 2 * limits::GATEWAY_CONTACTS_MAX {
-                break;
+        match version {
+            1 => {
+                let grants = read.open_table(GRANTS_1).map_err(of)?;
+                for entry in grants.iter().map_err(of)?.take(MOST) {
+                    let (key, value) = entry.map_err(of)?;
+                    held.push(authorisation_of(key.value(), (value.value(), 0))?);
+                }
             }
+            VERSION => {
+                let grants = read.open_table(GRANTS).map_err(of)?;
+                for entry in grants.iter().map_err(of)?.take(MOST) {
+                    let (key, value) = entry.map_err(of)?;
+                    held.push(authorisation_of(key.value(), value.value())?);
+                }
+            }
+            _ => return Err(ReadFault::Version(version)),
         }
-        Ok(held)
+        Ok((version, held))
     }
 
     /// Writes changes, in order, all of them or none, and on the disk when it returns.
@@ -172,10 +219,7 @@ impl Store {
                 match change {
                     Change::Remember(one) => {
                         let key = key_of(&one.ours, &one.theirs, one.direction);
-                        let value = match one.standing {
-                            Standing::Granted => 2,
-                            Standing::Asked | Standing::None => 1,
-                        };
+                        let value = (one.standing.number(), one.version);
                         grants.insert(&*key, value).context("not written")?;
                     }
                     Change::Forget { ours, theirs, direction } => {
@@ -202,7 +246,7 @@ fn is_free(file: &Path) -> Result<(), StoreFault> {
 /// Reads a copy of the whole file, which becomes the backup if it is good.
 ///
 /// A copy, because the database repairs what it opens, and what is damaged is to stay as it is.
-fn check(file: &Path, unix_s: u64) -> Result<Vec<Authorisation>, StoreFault> {
+fn check(file: &Path, unix_s: u64) -> Result<(u32, Vec<Authorisation>), StoreFault> {
     whole(file).map_err(|why| damaged(file, unix_s, why))?;
     let copy = with_suffix(file, ".checking");
     copy_to(file, &copy).map_err(|fault| file_fault(file, &fault))?;
@@ -240,27 +284,19 @@ fn of(fault: impl std::error::Error) -> ReadFault {
 
 /// No address has white space in it.
 fn key_of(ours: &str, theirs: &str, direction: Direction) -> String {
-    let letter = match direction {
-        Direction::Outward => 'o',
-        Direction::Inward => 'i',
-    };
-    format!("{letter} {ours} {theirs}")
+    format!("{} {ours} {theirs}", direction.letter())
 }
 
-fn authorisation_of(key: &str, value: u8) -> Option<Authorisation> {
+fn authorisation_of(key: &str, (standing, version): (u8, u64)) -> Result<Authorisation, ReadFault> {
     let mut parts = key.split(' ');
-    let direction = match parts.next()? {
-        "o" => Direction::Outward,
-        "i" => Direction::Inward,
-        _ => return None,
+    let mut read = || {
+        let direction = Direction::of_letter(parts.next()?)?;
+        let (ours, theirs) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        let standing = Standing::of_number(standing)?;
+        let one = Authorisation { ours, theirs, direction, standing, version };
+        parts.next().is_none().then_some(one)
     };
-    let (ours, theirs) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-    let standing = match value {
-        1 => Standing::Asked,
-        2 => Standing::Granted,
-        _ => return None,
-    };
-    parts.next().is_none().then_some(Authorisation { ours, theirs, direction, standing })
+    read().ok_or_else(|| ReadFault::Damaged("an entry is none of an authorisation".to_owned()))
 }
 
 /// Tells what is wrong with a file before the database looks at it, which takes its own header at

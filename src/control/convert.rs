@@ -339,6 +339,7 @@ pub fn tls_plan(
         crl: config.tls.crl.clone(),
         internal_names: config.internal_names(),
         gateway_names: config.xmpp.gateways.clone(),
+        credentials_names: config.credentials_names(),
         min_tls13: config.tls.min_version == config::TlsVersion::Tls13,
         key_log,
     }
@@ -475,7 +476,7 @@ mod tests {
         let plan = tls_plan(&fixture("full.toml"), 3, 0, None);
         let names: Vec<_> = plan.listeners.iter().map(|l| l.identity.as_str()).collect();
         // Those of the edge, then the gateway's own, then the relay's.
-        let of_edge = ["access", "access", "inside", "access", "access", "inside"];
+        let of_edge = ["access", "access", "inside", "access", "access", "inside", "inside"];
         let others = ["inside", "access"];
         assert_eq!(names.split_at(of_edge.len()), (of_edge.as_slice(), others.as_slice()));
         assert_eq!(plan.trust, [tls::TrustSource::System]);

@@ -122,6 +122,8 @@ pub fn difference(old: &Side<'_>, new: &Side<'_>, now: Now) -> Difference {
 fn says_the_same(old: &Config, new: &Config) -> bool {
     old.source.text == new.source.text
         && old.secrets == new.secrets
+        && old.credentials_secrets == new.credentials_secrets
+        && old.av_secrets == new.av_secrets
         && old.partner_list == new.partner_list
         && old.blocked_list == new.blocked_list
         && old.directory == new.directory

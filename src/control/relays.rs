@@ -11,6 +11,7 @@ use super::convert;
 use super::start::Running;
 use crate::admin::{Outcome, RelayOrder, Reply};
 use crate::config::{self, AvListener, Config};
+use crate::dns::Domain;
 use crate::edge::Class;
 use crate::edge::av::{
     self, Admission, Client, Credentials, Dropped, Listener, MrasKey, Peers, Ports, Quotas,
@@ -18,6 +19,8 @@ use crate::edge::av::{
 };
 use crate::limits;
 use crate::metrics::{Exporter, catalogue};
+use crate::plan::Side;
+use crate::policy::{IssuingKey, Location, MediaCredentials, MediaRelay};
 use crate::poll::Choice;
 use crate::relay::{self, Handle, Listed, Listing, Observed};
 use crate::time::Clock;
@@ -37,7 +40,7 @@ fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::S
         relayed: relayed(config),
         ports: ports(config),
         listeners: config.av_listeners.iter().map(listener).collect(),
-        credentials: credentials(config),
+        credentials: relay_credentials(config),
         nonce_keys: nonce_keys(config, seed),
         peers: relay_peers(config),
         quotas: quotas(config),
@@ -145,12 +148,43 @@ pub(super) fn descriptors(config: &Config) -> usize {
     relayed * av.relayed.len() + streams + peers + config.av_listeners.len()
 }
 
-/// Returns whom the relay believes.
-fn credentials(config: &Config) -> Credentials {
+/// Returns whom the relay of `config` believes.
+#[must_use]
+pub fn relay_credentials(config: &Config) -> Credentials {
     let rest = config.av_secrets.0.iter().map(|secret| Secret::new(secret)).collect();
-    let pool = config.secrets.iter().flat_map(|secrets| &secrets.0);
-    let mras = pool.map(|secret| MrasKey::new(&derived(secret, b"entente mras 1"))).collect();
+    let mras = config.media_secrets().map(|secret| MrasKey::new(&issuing_key(secret).0)).collect();
     Credentials { rest, mras }
+}
+
+fn issuing_key(secret: &config::Secret) -> IssuingKey {
+    IssuingKey(derived(secret, b"entente mras 1"))
+}
+
+/// Returns what credentials are made from where servers inside ask for them; `None`: nobody can.
+pub(super) fn media_credentials(config: &Config) -> Option<MediaCredentials> {
+    config.listeners_of(Class::Credentials).next()?;
+    let key = issuing_key(config.media_secrets().next()?);
+    let sides = [
+        (Side::External, Location::Internet, &config.av.external_fqdn),
+        (Side::Internal, Location::Intranet, &config.av.internal_fqdn),
+    ];
+    let of_side = |(side, location, name): (Side, Location, &Option<Domain>)| {
+        let by = |transport| config.av_listener(side, transport);
+        let (udp, tcp) = (by(Transport::Udp), by(Transport::Stream));
+        let first = listener(udp.or(tcp)?);
+        let told = |listener: Listener| listener.vip.unwrap_or(listener.node);
+        let port = |of: Option<&AvListener>| of.map(|of| told(listener(of)).port());
+        Some(MediaRelay {
+            location,
+            name: name.clone(),
+            pool: told(first).ip(),
+            node: first.node.ip(),
+            udp_port: port(udp),
+            tcp_port: port(tcp),
+        })
+    };
+    let relays = sides.into_iter().filter_map(of_side).collect();
+    Some(MediaCredentials { key, lifetime_s: config.av.credentials_lifetime_s, relays })
 }
 
 /// One secret, several uses, each with a key of its own.
@@ -234,7 +268,7 @@ impl Relays {
     pub(super) fn adopt(&self, config: &Config, material: &tls::Material) {
         if let Some(handle) = self.handle() {
             handle.adopt_tls(&tls_servers(config, material));
-            handle.adopt(credentials(config), relay_peers(config), quotas(config));
+            handle.adopt(relay_credentials(config), relay_peers(config), quotas(config));
         }
     }
 

@@ -66,7 +66,9 @@ impl Roles {
     /// Returns the shards that serve an edge's listeners of `class`.
     pub(super) const fn of_class(&self, class: Class) -> Range<usize> {
         match class {
-            Class::Federation | Class::RemoteUsers | Class::Internal => self.access(),
+            Class::Federation | Class::RemoteUsers | Class::Internal | Class::Credentials => {
+                self.access()
+            }
             Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => self.xmpp_proxy(),
         }
     }

@@ -328,6 +328,7 @@ pub(super) fn compile_policy(
         .with_throttles(super::throttles(config))
         .with_outgoing(super::outgoing(config))
         .with_telling(telling)
+        .with_media(super::relays::media_credentials(config).map(Arc::new))
         .with_directory(Arc::clone(&config.directory)))
 }
 

@@ -18,6 +18,7 @@ pub mod av;
 mod counted;
 mod decided;
 pub mod gateway;
+pub mod mras;
 mod spread;
 pub mod xmpp_link;
 pub mod xmpp_proxy;
@@ -58,6 +59,9 @@ pub enum Class {
     XmppDirectTls,
     /// The link between XMPP proxy and gateway; a certificate with a listed name is demanded.
     XmppLink,
+    /// Servers inside that ask for credentials of the A/V Edge, by SIP; a certificate with a listed
+    /// name is demanded.
+    Credentials,
 }
 
 impl Class {
@@ -65,6 +69,12 @@ impl Class {
     #[must_use]
     pub const fn begins_in_the_clear(self) -> bool {
         matches!(self, Self::Xmpp)
+    }
+
+    /// Tells whether its peers are servers of the organisation.
+    #[must_use]
+    pub const fn is_inside(self) -> bool {
+        matches!(self, Self::Internal | Self::XmppLink | Self::Credentials)
     }
 }
 

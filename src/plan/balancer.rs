@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Allowed, BalancerRow, Deployment, Planned, Role, Side, Topology, Transport};
+use super::{Allowed, BalancerRow, Deployment, Doors, Planned, Role, Side, Topology, Transport};
 
 /// Idle time that the guide states for web services, and that longer flows may count on.
 const WEB_IDLE_S: u64 = 1_800;
@@ -92,29 +92,34 @@ fn media(d: &Deployment) -> Vec<BalancerRow> {
     if !d.has(Planned::Av) {
         return Vec::new();
     }
-    let health = |port: u16| format!("a connection to {port} opens");
     let direct = "only the first packet comes here: the answer names the edge, and media goes to \
                   it directly; its source must stay for the choice of a path; Nagle off";
-    let stun = |side, addresses| {
+    let stun = |side, doors: &Doors, addresses| {
         let mut rows = Vec::new();
-        for (transport, port) in [(Transport::Udp, 3478), (Transport::Tcp, 443)] {
+        // What asks whether the edge is alive needs an answer, which datagrams do not give.
+        let asked = doors.tcp.first().or(doors.udp.first()).copied().unwrap_or_default();
+        let udp = doors.udp.iter().map(|port| (Transport::Udp, *port));
+        for (transport, port) in udp.chain(doors.tcp.iter().map(|port| (Transport::Tcp, *port))) {
             let row = tcp(side, Role::Av, port, addresses, direct);
             rows.push(BalancerRow {
                 transport,
                 affinity: if transport == Transport::Udp { BY_SOURCE } else { CONNECTION },
                 snat: Allowed::No,
                 idle_timeout_s: (transport == Transport::Tcp).then_some(WEB_IDLE_S),
-                health: health(443),
+                health: health(d, Role::Av, asked),
                 ..row
             });
         }
         rows
     };
-    let mut rows = stun(Side::External, &d.vips.av);
-    rows.extend(stun(Side::Internal, &d.vips.internal));
-    let why = "relay credentials for users inside";
-    let row = tcp(Side::Internal, Role::Av, 5062, &d.vips.internal, why);
-    rows.push(BalancerRow { idle_timeout_s: Some(WEB_IDLE_S), health: health(5062), ..row });
+    let mut rows = stun(Side::External, &d.av.external, &d.vips.av);
+    rows.extend(stun(Side::Internal, &d.av.internal, &d.vips.internal));
+    if let Some(port) = d.av.credentials {
+        let why = "relay credentials for users inside; any edge of the pool gives them";
+        let row = tcp(Side::Internal, Role::Av, port, &d.vips.internal, why);
+        let health = health(d, Role::Av, port);
+        rows.push(BalancerRow { idle_timeout_s: Some(WEB_IDLE_S), health, ..row });
+    }
     rows
 }
 

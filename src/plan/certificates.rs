@@ -1,14 +1,15 @@
 //! The certificates to order: subject, names, usages, and who must sign.
 
 use super::dns::web_names;
-use super::{CertificateRow, Deployment, Eku, Identity, Issuer, Planned, Role, San, Shows};
+use super::{CertificateRow, Deployment, Eku, Identity, Issuer, Planned, Role, San, Shows, Side};
 use crate::edge::Class;
 
 /// Returns every certificate, in the order of the configuration, planned ones after.
 pub(super) fn rows(d: &Deployment) -> Vec<CertificateRow> {
     let mut rows: Vec<CertificateRow> =
         d.identities.iter().filter_map(|identity| shown(d, &identity.name)).collect();
-    if d.has(Planned::Av) {
+    // A relay of this process needs none: secrets sign its credentials.
+    if d.has(Planned::Av) && !d.serves(Role::Av) {
         rows.push(av_authentication(d));
     }
     if d.has(Planned::Web) {
@@ -50,6 +51,18 @@ impl Names {
         }
     }
 
+    /// Adds the names by which clients of the A/V Edge open TLS.
+    fn media(&mut self, d: &Deployment, sides: &[Side]) {
+        let why = "users outside open TURN over TLS to this name";
+        if sides.contains(&Side::External) {
+            self.add(d.av_fqdn.as_str(), why);
+        }
+        let name = d.av.internal_fqdn.as_ref().filter(|_| sides.contains(&Side::Internal));
+        if let Some(name) = name {
+            self.add(name.as_str(), "users inside open TURN over TLS to this name");
+        }
+    }
+
     fn internal(&mut self, d: &Deployment) {
         self.add(d.internal_fqdn.as_str(), "servers inside connect to this name");
         if d.pool() {
@@ -64,26 +77,34 @@ impl Names {
 /// Who connects from outside with XMPP.
 const XMPP: [Class; 2] = [Class::Xmpp, Class::XmppDirectTls];
 /// Who connects from inside.
-const INSIDE: [Class; 2] = [Class::Internal, Class::XmppLink];
+const INSIDE: [Class; 3] = [Class::Internal, Class::XmppLink, Class::Credentials];
 
 /// Returns what the certificate of one identity must be; `None` when nothing shows it.
 fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
     let identity = d.identities.iter().find(|identity| identity.name == name)?;
     let classes = identity.classes.as_slice();
-    let outside = classes.iter().any(|class| !INSIDE.contains(class));
+    let media = identity.media.as_slice();
+    let access = classes.iter().any(|class| !INSIDE.contains(class));
+    let outside = access || media.contains(&Side::External);
     let gateway = identity.gateway == Shows::ToGatewaysPeers;
-    let inside = gateway || classes.iter().any(|class| INSIDE.contains(class));
+    let servers = gateway || classes.iter().any(|class| INSIDE.contains(class));
+    let inside = servers || media.contains(&Side::Internal);
     if !outside && !inside {
         return None;
     }
     let mut names = Names(Vec::new());
-    if outside {
+    if access {
         names.external(d, classes);
     }
-    if inside {
+    names.media(d, media);
+    if servers {
         names.internal(d);
     }
-    let subject = if outside { &d.external_fqdn } else { &d.internal_fqdn };
+    let subject = match (access, names.0.first()) {
+        (true, _) => d.external_fqdn.to_string(),
+        (false, Some(san)) if !servers => san.name.clone(),
+        (false, _) => d.internal_fqdn.to_string(),
+    };
     let why = match (outside, inside) {
         (true, false) => {
             "strangers must trust it; no wildcard, which servers refuse; the subject is the Access \
@@ -101,7 +122,7 @@ fn shown(d: &Deployment, name: &str) -> Option<CertificateRow> {
         name: name.to_owned(),
         shown: places(identity),
         served: true,
-        subject: subject.to_string(),
+        subject,
         names: names.0,
         eku: if both { Eku::ServerAndClient } else { Eku::Server },
         issuer: if outside { Issuer::Public } else { Issuer::PrivateOrPublic },
@@ -119,6 +140,7 @@ fn places(identity: &Identity) -> String {
         (Class::Internal, "servers inside"),
         (Class::Xmpp, "XMPP partners"),
         (Class::XmppLink, "XMPP gateways"),
+        (Class::Credentials, "servers that fetch relay credentials"),
     ] {
         if classes.contains(&class) {
             places.push(place);
@@ -126,6 +148,14 @@ fn places(identity: &Identity) -> String {
     }
     if identity.gateway == Shows::ToGatewaysPeers {
         places.push("the gateway's edges and servers");
+    }
+    for (side, place) in [
+        (Side::External, "media of users outside, over TLS"),
+        (Side::Internal, "media of users inside, over TLS"),
+    ] {
+        if identity.media.contains(&side) {
+            places.push(place);
+        }
     }
     places.join(", ")
 }

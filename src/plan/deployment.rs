@@ -1,6 +1,7 @@
 //! What the configuration says of a deployment, in the words of the plan.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::dns::Domain;
 use crate::edge::Class;
 use crate::policy::XmppServed;
 
-use super::Role;
+use super::{Role, Side};
 
 /// How peers find a living edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -102,6 +103,8 @@ pub struct Node {
     pub conferencing: Addresses,
     /// A/V Edge.
     pub av: Addresses,
+    /// What its clients are given ports of; empty: the same addresses.
+    pub relayed: Addresses,
     /// Internal side.
     pub internal: Vec<IpAddr>,
 }
@@ -128,6 +131,8 @@ pub struct Identity {
     pub classes: Vec<Class>,
     /// Whether the XMPP gateway shows it too.
     pub gateway: Shows,
+    /// Sides of the A/V Edge whose streams show it, each once.
+    pub media: Vec<Side>,
 }
 
 /// Whether the XMPP gateway shows a certificate.
@@ -187,6 +192,56 @@ impl Default for Xmpp {
     }
 }
 
+/// Where clients of the A/V Edge come in on one side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// Ports of datagrams, lowest first.
+    pub udp: Vec<u16>,
+    /// Ports of streams.
+    pub tcp: Vec<u16>,
+}
+
+/// Ports of the A/V Edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Av {
+    /// Whether this process runs it, or it is planned beside.
+    pub runs: Runs,
+    /// Towards the Internet.
+    pub external: Doors,
+    /// Towards the organisation.
+    pub internal: Doors,
+    /// Ports that clients are given, in ranges, lowest first.
+    pub relayed: Vec<RangeInclusive<u16>>,
+    /// Where servers inside fetch credentials; `None`: nowhere.
+    pub credentials: Option<u16>,
+    /// The name that users inside are told.
+    pub internal_fqdn: Option<String>,
+}
+
+/// Whether this process runs a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// It does.
+    Here,
+    /// Something else does, or will.
+    Elsewhere,
+}
+
+impl Default for Av {
+    /// What the guide has.
+    fn default() -> Self {
+        let doors = Doors { udp: vec![3478], tcp: vec![443] };
+        Self {
+            runs: Runs::Elsewhere,
+            external: doors.clone(),
+            internal: doors,
+            relayed: vec![50_000..=59_999],
+            credentials: Some(5062),
+            internal_fqdn: None,
+        }
+    }
+}
+
 /// What the configuration says of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
@@ -206,6 +261,8 @@ pub struct Deployment {
     pub conferencing_fqdn: String,
     /// FQDN of the A/V Edge.
     pub av_fqdn: String,
+    /// Ports of the A/V Edge.
+    pub av: Av,
     /// Target of the XMPP records.
     pub xmpp_fqdn: String,
     /// Own domains with XMPP users.
@@ -276,7 +333,8 @@ impl Deployment {
     /// Returns whether an address is translated on its way to an edge.
     #[must_use]
     pub fn translates(&self) -> bool {
-        let services = self.nodes.iter().flat_map(|n| [&n.access, &n.conferencing, &n.av]);
+        let services =
+            self.nodes.iter().flat_map(|n| [&n.access, &n.conferencing, &n.av, &n.relayed]);
         services.into_iter().any(|addresses| addresses.bound != addresses.public)
     }
 
@@ -286,7 +344,8 @@ impl Deployment {
             Role::Access | Role::Management => true,
             Role::Xmpp => self.xmpp.served == XmppServed::Proxy,
             Role::XmppGateway => !self.xmpp.edges.is_empty(),
-            Role::Conferencing | Role::Av | Role::Web | Role::CentralManagement => false,
+            Role::Av => self.av.runs == Runs::Here,
+            Role::Conferencing | Role::Web | Role::CentralManagement => false,
         }
     }
 

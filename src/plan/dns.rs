@@ -85,6 +85,23 @@ impl Zone<'_> {
             let why = "relay credentials name it";
             self.external(Role::Av, &d.av_fqdn, addresses, why);
         }
+        if d.serves(Role::Av) {
+            self.relays();
+        }
+    }
+
+    /// Adds what clients that are given no credentials service look for (RFC 5928, RFC 8489).
+    fn relays(&mut self) {
+        let d = self.d;
+        let Some(domain) = d.domains.first() else { return };
+        let doors = &d.av.external;
+        let (udp, tcp) = (doors.udp.first(), doors.tcp.first());
+        for (service, port) in [("_stun._udp", udp), ("_turn._udp", udp), ("_turn._tcp", tcp)] {
+            let why = "clients that are told the domain alone find the relay";
+            if let Some(port) = port {
+                self.srv(Role::Av, &format!("{service}.{domain}"), *port, &d.av_fqdn, why);
+            }
+        }
     }
 
     fn web(&mut self) {
@@ -118,6 +135,12 @@ impl Zone<'_> {
                 let name = node.name.as_str();
                 self.add(Side::Internal, Role::Access, name, node.internal.clone(), why);
             }
+        }
+        if let Some(name) = d.av.internal_fqdn.as_ref().filter(|_| d.has(Planned::Av)) {
+            let nodes: Vec<IpAddr> = d.nodes.iter().flat_map(|n| n.internal.clone()).collect();
+            let addresses = if behind { d.vips.internal.clone() } else { nodes };
+            let why = "relay credentials name it to users inside";
+            self.add(Side::Internal, Role::Av, name, addresses, why);
         }
         for edge in &d.xmpp.edges {
             let why = "the gateway connects to the proxy of this edge";

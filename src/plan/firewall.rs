@@ -6,12 +6,9 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::{
-    Addresses, At, Deployment, Direction, Endpoint, FirewallRow, Inner, NatRow, Node, Place,
+    Addresses, At, Deployment, Direction, Doors, Endpoint, FirewallRow, Inner, NatRow, Node, Place,
     Planned, PortOf, Role, Side, Topology, Transport, Version,
 };
-
-/// The range that A/V Edges of this family relay media on.
-const MEDIA: Ports = Ports::Fixed(50_000, 59_999);
 
 /// Versions that reach an edge of this organisation by STUN on UDP 3478.
 const BY_STUN: &[Version] =
@@ -33,6 +30,14 @@ enum Ports {
     Gateway,
     GatewayHop,
     GatewayEdges,
+    /// Those that clients of the A/V Edge are given.
+    Relayed,
+    /// Where its clients come in by datagrams, on the side of the rule.
+    TurnUdp,
+    /// The same by streams.
+    TurnTcp,
+    /// Where servers inside fetch credentials.
+    Credentials,
 }
 
 /// When a rule is needed.
@@ -55,6 +60,8 @@ enum Need {
     Stun,
     /// Media with partners that run OCS 2007.
     Ocs2007,
+    /// The same, and whatever a relay of this process sends and gets.
+    Relayed,
 }
 
 /// Which addresses a rule is about, by topology.
@@ -177,7 +184,7 @@ const OUTSIDE: &[Spec] = &[
     ),
     spec(
         (External, Where::Node, Role::Av),
-        ("RTP", Tcp, MEDIA),
+        ("RTP", Tcp, Ports::Relayed),
         (Out, Place::AvEdge, Place::Any),
         Need::Partners,
         "media towards partners' relays leaves from this range, as the fallback to UDP and for \
@@ -185,23 +192,23 @@ const OUTSIDE: &[Spec] = &[
     ),
     spec(
         (External, Where::Node, Role::Av),
-        ("RTP", Udp, MEDIA),
+        ("RTP", Udp, Ports::Relayed),
         (Out, Place::AvEdge, Place::Any),
-        Need::Ocs2007,
+        Need::Relayed,
         "only for partners with OCS 2007, which do not multiplex media on 3478",
     ),
     spec(
         (External, Where::Node, Role::Av),
-        ("RTP", Tcp, MEDIA),
+        ("RTP", Tcp, Ports::Relayed),
         (In, Place::AvEdge, Place::Any),
         Need::Ocs2007,
         "only for partners with OCS 2007, which connect to the relayed port itself",
     ),
     spec(
         (External, Where::Node, Role::Av),
-        ("RTP", Udp, MEDIA),
+        ("RTP", Udp, Ports::Relayed),
         (In, Place::AvEdge, Place::Any),
-        Need::Ocs2007,
+        Need::Relayed,
         "only for partners with OCS 2007, which send to the relayed port itself",
     ),
     spec(
@@ -213,14 +220,14 @@ const OUTSIDE: &[Spec] = &[
     ),
     spec(
         (External, Where::Both, Role::Av),
-        (STUN, Udp, Ports::Fixed(3478, 3478)),
+        (STUN, Udp, Ports::TurnUdp),
         (In, Place::AvEdge, Place::Any),
         Need::Role(Planned::Av),
         "users outside and partners' relays ask for candidates and send media",
     ),
     spec(
         (External, Where::Both, Role::Av),
-        (STUN, Tcp, Ports::Fixed(443, 443)),
+        (STUN, Tcp, Ports::TurnTcp),
         (In, Place::AvEdge, Place::Any),
         Need::Role(Planned::Av),
         "the same where UDP is closed; connections of partners' relays come from 50000 to 59999",
@@ -294,28 +301,28 @@ const INSIDE: &[Spec] = &[
     ),
     spec(
         (Internal, Where::Balanced, Role::Av),
-        (SIP, Tcp, Ports::Fixed(5062, 5062)),
+        (SIP, Tcp, Ports::Credentials),
         (In, Place::InternalEdge, Place::FrontEndsAndBranches),
         Need::Role(Planned::Av),
         "servers inside fetch relay credentials for their users",
     ),
     spec(
         (Internal, Where::Both, Role::Av),
-        (STUN, Udp, Ports::Fixed(3478, 3478)),
+        (STUN, Udp, Ports::TurnUdp),
         (In, Place::InternalEdge, Place::Inside),
         Need::Role(Planned::Av),
         "media of users and servers inside, the preferred way",
     ),
     spec(
         (Internal, Where::Both, Role::Av),
-        (STUN, Tcp, Ports::Fixed(443, 443)),
+        (STUN, Tcp, Ports::TurnTcp),
         (In, Place::InternalEdge, Place::Inside),
         Need::Role(Planned::Av),
         "the same where UDP is closed; file transfer and desktop sharing need it",
     ),
     spec(
         (Internal, Where::VipOnly, Role::Av),
-        (STUN, Tcp, Ports::Fixed(443, 443)),
+        (STUN, Tcp, Ports::TurnTcp),
         (Out, Place::InternalEdge, Place::Inside),
         Need::Role(Planned::Av),
         "the guide lists the virtual address in both directions",
@@ -366,6 +373,7 @@ fn needed(d: &Deployment, need: Need) -> bool {
         Need::Partners => av && !d.versions.is_empty(),
         Need::Stun => av && (d.meets(BY_STUN) || d.pool()),
         Need::Ocs2007 => av && d.meets(&[Version::Ocs2007]),
+        Need::Relayed => av && (d.serves(Role::Av) || d.meets(&[Version::Ocs2007])),
     }
 }
 
@@ -385,13 +393,16 @@ impl Spec {
             // Name servers inside are asked from the internal side.
             let inside = side != self.side;
             let edge = if inside { Place::InternalEdge } else { self.edge };
-            let edge = edge_end(d, edge, at, self.direction);
+            let edge = match self.ports {
+                Ports::Relayed => relayed_end(d),
+                _ => edge_end(d, edge, at, self.direction),
+            };
             let (source, destination) = match self.direction {
                 Direction::In => (peer, edge),
                 Direction::Out => (edge, peer),
             };
             // Media leaves from the range; only OCS 2007 is met at a port of the range.
-            let from_range = self.ports == MEDIA && self.direction == Direction::Out;
+            let from_range = self.ports == Ports::Relayed && self.direction == Direction::Out;
             rows.push(FirewallRow {
                 side,
                 at,
@@ -430,12 +441,34 @@ impl Spec {
             Ports::Gateway => d.xmpp.gateway_ports.iter().copied().map(one).collect(),
             Ports::GatewayHop => return by_port(&d.xmpp.gateways, Place::XmppGateways),
             Ports::GatewayEdges => return by_port(&d.xmpp.edges, Place::XmppProxies),
+            Ports::Relayed => d.av.relayed.clone(),
+            Ports::TurnUdp => self.doors(d).udp.iter().copied().map(one).collect(),
+            Ports::TurnTcp => self.doors(d).tcp.iter().copied().map(one).collect(),
+            Ports::Credentials => d.av.credentials.map(one).into_iter().collect(),
         };
         ports.into_iter().map(|ports| (self.side, peer.clone(), ports)).collect()
     }
 
+    const fn doors<'a>(&self, d: &'a Deployment) -> &'a Doors {
+        match self.side {
+            Side::External => &d.av.external,
+            Side::Internal => &d.av.internal,
+        }
+    }
+
     fn reason(&self, d: &Deployment, at: At) -> String {
         let mut why = self.why.to_owned();
+        if self.ports == Ports::Relayed && self.transport == Transport::Udp && d.serves(self.role) {
+            // The relay here speaks to peers from the relayed port alone, whatever they run.
+            why = match self.direction {
+                Direction::Out => "what clients send to their peers leaves from these ports",
+                Direction::In => {
+                    "peers send to these ports; a firewall that knows flows may let \
+                                  in what answers what went out, and nothing else"
+                }
+            }
+            .to_owned();
+        }
         if self.ports == Ports::Partners {
             if d.has(Planned::PublicIm) {
                 why.push_str("; to public IM providers too");
@@ -479,6 +512,15 @@ fn edge_end(d: &Deployment, place: Place, at: At, direction: Direction) -> Endpo
         (At::Vip, Direction::Out) => nets(vip.iter().copied().chain(nodes)),
     };
     Endpoint { place, addresses }
+}
+
+/// Returns the addresses that clients of the A/V Edge are given ports of.
+fn relayed_end(d: &Deployment) -> Endpoint {
+    let of_node = |node: &Node| match node.relayed.bound.as_slice() {
+        [] => node.av.bound.clone(),
+        relayed => relayed.to_vec(),
+    };
+    Endpoint { place: Place::AvEdge, addresses: nets(d.nodes.iter().flat_map(of_node)) }
 }
 
 fn peer_end(d: &Deployment, place: Place) -> Endpoint {
@@ -602,6 +644,10 @@ pub(super) fn translations(d: &Deployment) -> Vec<NatRow> {
         }
         if d.has(Planned::Av) {
             rows.extend(of_role(Role::Av, &node.av));
+            let relayed = of_role(Role::Av, &node.relayed);
+            let relayed: Vec<NatRow> =
+                relayed.into_iter().filter(|row| !rows.contains(row)).collect();
+            rows.extend(relayed);
         }
     }
     rows

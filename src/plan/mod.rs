@@ -19,7 +19,8 @@ pub mod render;
 mod rows;
 
 pub use deployment::{
-    Addresses, Deployment, Identity, Inner, Node, Planned, Shows, Topology, Version, Vips, Xmpp,
+    Addresses, Av, Deployment, Doors, Identity, Inner, Node, Planned, Runs, Shows, Topology,
+    Version, Vips, Xmpp,
 };
 pub use rows::{
     Allowed, At, BalancerRow, CertificateRow, Direction, DnsRow, Eku, Endpoint, FirewallRow,

@@ -1,7 +1,7 @@
 //! What no row says: conditions of a topology, partners that do not fit it, gaps, and what is
 //! followed where the guide's pages contradict each other.
 
-use super::{At, Deployment, Note, Place, Planned, Section, Topology, Version, firewall};
+use super::{At, Deployment, Note, Place, Planned, Role, Section, Topology, Version, firewall};
 
 /// Returns the notes, part by part.
 pub(super) fn notes(d: &Deployment) -> Vec<Note> {
@@ -74,7 +74,7 @@ fn translation(d: &Deployment, note: &mut impl FnMut(Section, &'static str, Stri
         ),
         Topology::Single | Topology::PoolDns => {}
     }
-    if d.has(Planned::Av) && d.translates() {
+    if d.has(Planned::Av) && !d.serves(Role::Av) && d.translates() {
         let sentence = "the A/V service must be told its public address apart from the one it is \
                         bound to";
         note(Section::Firewall, "nat-av-address", sentence.to_owned());
@@ -157,13 +157,18 @@ fn contradictions(d: &Deployment, note: &mut impl FnMut(Section, &'static str, S
         "one page has media of public IM leave from the Access Edge's address, the others from \
          the A/V Edge's: the A/V Edge's is used",
     );
-    both(
-        Planned::Av,
-        Section::Certificates,
-        "guide-av-authentication",
-        "the guide signs relay credentials with the internal certificate on one page and with the \
-         external one on another: a certificate of its own is planned, shared by the pool",
-    );
+    let (code, sentence) = if d.serves(Role::Av) {
+        let sentence = "the guide has a certificate sign relay credentials, the same on every edge \
+                        of the pool: here secrets do (av.credentials_secrets, else edge.secrets), \
+                        in a file that is the same on every edge and rolls there";
+        ("av-authentication-by-secrets", sentence)
+    } else {
+        let sentence = "the guide signs relay credentials with the internal certificate on one \
+                        page and with the external one on another: a certificate of its own is \
+                        planned, shared by the pool";
+        ("guide-av-authentication", sentence)
+    };
+    both(Planned::Av, Section::Certificates, code, sentence);
     one_address(d, note);
     if d.federation_port.is_some() && d.pool() {
         let sentence = "the guide has failover by SRV priority for clients, and none for \
@@ -172,7 +177,15 @@ fn contradictions(d: &Deployment, note: &mut impl FnMut(Section, &'static str, S
         note(Section::Dns, "guide-srv-failover", sentence.to_owned());
     }
     let ocs = d.meets(&[Version::Ocs2007]);
-    if d.has(Planned::Av) && !ocs && !d.versions.is_empty() {
+    if d.serves(Role::Av) {
+        let ports: u32 = d.av.relayed.iter().map(|range| range.len() as u32).sum();
+        let sentence = format!(
+            "relays of the product tunnel media between each other at 3478 and keep their range \
+             closed; the relay here does not, so its {ports} relayed ports are open to UDP both \
+             ways, or at least outwards (av.shared_ports makes them few)"
+        );
+        note(Section::Firewall, "media-without-tunnel", sentence);
+    } else if d.has(Planned::Av) && !ocs && !d.versions.is_empty() {
         let sentence = "50000 to 59999 stays closed inwards and to UDP outwards: only OCS 2007 \
                         needs it (plan.partner_versions)";
         note(Section::Firewall, "media-range-closed", sentence.to_owned());
@@ -185,7 +198,8 @@ fn one_address(d: &Deployment, note: &mut impl FnMut(Section, &'static str, Stri
         let mut taken = Vec::new();
         let users = d.remote_user_port.filter(|port| *port == 443).map(|_| &node.access.bound);
         let conferencing = d.has(Planned::Conferencing).then_some(&node.conferencing.bound);
-        let av = d.has(Planned::Av).then_some(&node.av.bound);
+        let av = d.has(Planned::Av) && d.av.external.tcp.contains(&443);
+        let av = av.then_some(&node.av.bound);
         let named = [("Access Edge", users), ("Web Conferencing Edge", conferencing), ("A/V", av)];
         for (name, addresses) in named {
             taken.extend(addresses.into_iter().flatten().map(|address| (*address, name)));

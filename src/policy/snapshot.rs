@@ -11,6 +11,7 @@ use super::contradiction::{
     next_hops, own_domains, partner_names,
 };
 use super::domain::DomainTable;
+use super::media::MediaCredentials;
 use super::partner::{PartnerTable, Terms};
 use super::provider::ProviderTable;
 use super::throttle::Throttling;
@@ -41,6 +42,7 @@ pub struct Snapshot {
     directory: Arc<Directory>,
     outgoing: Outgoing,
     telling: Telling,
+    media: Option<Arc<MediaCredentials>>,
     discovery_key: [u64; 2],
     /// A candidate that is asked the same questions, without effect.
     candidate: Option<Arc<Self>>,
@@ -101,6 +103,7 @@ pub fn compile(mut rules: Rules, epoch: u64) -> Result<Snapshot, Vec<Contradicti
         directory: Arc::default(),
         outgoing: Outgoing::default(),
         telling: Telling::default(),
+        media: None,
         discovery_key: [0, 0],
         candidate: None,
     })
@@ -169,6 +172,19 @@ impl Snapshot {
         self.telling
     }
 
+    /// Sets what credentials of the A/V Edge are made from; without it none are.
+    #[must_use]
+    pub fn with_media(mut self, media: Option<Arc<MediaCredentials>>) -> Self {
+        self.media = media;
+        self
+    }
+
+    /// Returns what credentials of the A/V Edge are made from.
+    #[must_use]
+    pub const fn media(&self) -> Option<&Arc<MediaCredentials>> {
+        self.media.as_ref()
+    }
+
     /// Tells whether `domain`, as it stands on the wire, is one of ours. No allocation.
     #[must_use]
     pub fn is_own(&self, domain: &[u8]) -> bool {
@@ -205,6 +221,13 @@ impl Snapshot {
     #[must_use]
     pub fn is_internal_name(&self, peer: &PeerNames) -> bool {
         peer.dns_names.iter().any(|n| self.internal_names.find(n.as_str().as_bytes()).is_some())
+    }
+
+    /// Tells whether `host`, as it stands on the wire, is one of the internal servers. No
+    /// allocation.
+    #[must_use]
+    pub fn is_internal_host(&self, host: &[u8]) -> bool {
+        self.internal_names.find_folded(host).is_some()
     }
 
     /// Returns what it was compiled from, without `partners` and `blocked`, compiled away.

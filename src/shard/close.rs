@@ -450,6 +450,7 @@ pub(super) const fn class_text(class: Class) -> &'static str {
         Class::Internal => "internal",
         Class::Xmpp | Class::XmppDirectTls => "XMPP",
         Class::XmppLink => "XMPP link",
+        Class::Credentials => "relay credentials",
     }
 }
 

@@ -114,8 +114,15 @@ counts! {
 const FIRST_GAUGE: usize = Count::DialsOpen as usize;
 
 /// In the order of [`Class`].
-const CLASSES: [&str; 6] =
-    ["federation", "remote_users", "internal", "xmpp", "xmpp_direct_tls", "xmpp_link"];
+const CLASSES: [&str; 7] = [
+    "federation",
+    "remote_users",
+    "internal",
+    "xmpp",
+    "xmpp_direct_tls",
+    "xmpp_link",
+    "credentials",
+];
 const DIRECTIONS: [&str; 2] = ["in", "out"];
 const CONNECT_FAILURES: [&str; 5] =
     ["unreachable", "tls_failed", "untrusted", "name_mismatch", "exhausted"];

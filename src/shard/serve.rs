@@ -7,7 +7,7 @@ use super::close::Why;
 use super::counters::{Count, Counters};
 use super::legs::{Established, Inbox, Joined, Leg, Secure, State};
 use super::network::{Network, Stream};
-use crate::edge::{Class, Command, Core, Effects, Fed, LegId};
+use crate::edge::{Command, Core, Effects, Fed, LegId};
 use crate::limits;
 use crate::poll::Poller;
 use crate::time::Now;
@@ -133,8 +133,7 @@ impl<P: Poller, N: Network, C: Core> Shard<P, N, C> {
         // A partner that does not read is not read; its socket keeps the rest. Next hops and
         // gateways always are, or two that wait for each other would stand still.
         let backlog = effects.backlog(id).unwrap_or(0);
-        let inside = matches!(class, Class::Internal | Class::XmppLink);
-        if !inside && backlog > limits::LEG_OUT_HIGH_WATER_BYTES {
+        if !class.is_inside() && backlog > limits::LEG_OUT_HIGH_WATER_BYTES {
             counters.add(Count::LegsHeld, 1);
             return;
         }

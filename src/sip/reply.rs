@@ -18,6 +18,19 @@ pub fn write(
     to_tag: &[u8],
     extra_headers: &[u8],
 ) {
+    write_with(out, request, (status, reason), to_tag, extra_headers, b"");
+}
+
+/// Writes a response to `request` as [`write()`] does, with a body; what kind of body it is, one of
+/// `extra_headers` says.
+pub fn write_with(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    (status, reason): (u16, &str),
+    to_tag: &[u8],
+    extra_headers: &[u8],
+    body: &[u8],
+) {
     out.extend_from_slice(b"SIP/2.0 ");
     write_number(out, u32::from(status));
     out.push(b' ');
@@ -41,7 +54,10 @@ pub fn write(
         copy(out, request, HeaderName::Timestamp);
     }
     out.extend_from_slice(extra_headers);
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    out.extend_from_slice(b"Content-Length: ");
+    write_number(out, body.len() as u32);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
 }
 
 fn copy(out: &mut Vec<u8>, request: &Message<'_>, name: HeaderName) {

@@ -216,13 +216,13 @@ impl Material {
     ) -> Result<(Arc<Client>, ServerName<'static>), Fault> {
         const NO_IDENTITY: Fault = Fault::NotConfigured { what: "an identity to present" };
         let (presenter, demand) = match class {
-            Class::Internal => (&self.internal_client, Demand::Proof),
+            Class::Internal | Class::Credentials => (&self.internal_client, Demand::Proof),
             Class::XmppLink => (&self.link_client, Demand::Proof),
             Class::Xmpp | Class::XmppDirectTls => (&self.xmpp_client, Demand::Whatever),
             Class::Federation | Class::RemoteUsers => (&self.federation_client, Demand::Proof),
         };
         let whose = match (class, anchors) {
-            (Class::Internal | Class::XmppLink, _) => Whose::Internal,
+            (class, _) if class.is_inside() => Whose::Internal,
             (_, None) => Whose::General,
             (_, Some(set)) => Whose::Partner(set),
         };
@@ -261,6 +261,7 @@ impl Server {
             Class::Federation => (Whose::AnyPartner, Demand::Proof),
             Class::Internal => (Whose::Internal, Demand::Proof),
             Class::XmppLink => (Whose::Gateway, Demand::Proof),
+            Class::Credentials => (Whose::CredentialsAsker, Demand::Proof),
             Class::Xmpp | Class::XmppDirectTls => (Whose::AnyPartner, Demand::Whatever),
         };
         if demand == Demand::Proof && !trust.has_anchors(whose) {
@@ -384,6 +385,7 @@ fn load_trust(plan: &Plan, provider: &CryptoProvider) -> Result<Trust, LoadError
         partners: load_partner_sets(&plan.partner_trust)?,
         internal_names: plan.internal_names.clone(),
         gateway_names: plan.gateway_names.clone(),
+        credentials_names: plan.credentials_names.clone(),
         revocation_lists,
         algorithms: provider.signature_verification_algorithms,
     }))

@@ -60,6 +60,9 @@ pub struct Plan {
     pub internal_names: Vec<Domain>,
     /// Names, one of which the certificate of a gateway must carry that comes to the XMPP proxy.
     pub gateway_names: Vec<Domain>,
+    /// Names, one of which the certificate of a server must carry that asks for credentials of the
+    /// A/V Edge.
+    pub credentials_names: Vec<Domain>,
     /// Refuse TLS 1.2.
     pub min_tls13: bool,
     /// Write session keys here, for captures in tests.
@@ -76,10 +79,9 @@ pub(super) fn candidates(
     let named = |name: &String| identities.iter().find(|identity| &identity.name == name);
     let unknown = || LoadError::UnknownIdentity { name: listener.identity.clone() };
     let default = named(&listener.identity).ok_or_else(unknown)?;
-    let internal = |class| matches!(class, Class::Internal | Class::XmppLink);
     let of_other_side = |identity: &Identity| {
         let mut users = plan.listeners.iter().filter(|other| other.identity == identity.name);
-        users.any(|other| internal(other.class) != internal(listener.class))
+        users.any(|other| other.class.is_inside() != listener.class.is_inside())
     };
     let others = identities
         .iter()

@@ -19,13 +19,13 @@ use pki::{Authority, Leaf, Site, domain};
 const WHOLE: usize = usize::MAX;
 
 /// The place of each class in the plan of [`Site::new`]; those of XMPP in that of
-/// [`Site::with_xmpp`].
+/// [`Site::with_xmpp`], that of credentials in the plan of its own test.
 const fn listener(class: Class) -> usize {
     match class {
         Class::Federation => 0,
         Class::RemoteUsers => 1,
         Class::Internal => 2,
-        Class::Xmpp => 3,
+        Class::Xmpp | Class::Credentials => 3,
         Class::XmppDirectTls => 4,
         Class::XmppLink => 5,
     }

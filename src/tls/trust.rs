@@ -30,12 +30,15 @@ pub enum Whose {
     Internal,
     /// A gateway that came to the XMPP proxy: the anchors of the inside, and its own list of names.
     Gateway,
+    /// A server inside that asks for credentials of the A/V Edge: the same anchors, and a list of
+    /// names of their own.
+    CredentialsAsker,
 }
 
 impl Whose {
     /// Tells whether the anchors of the inside count.
     pub(super) const fn is_inside(self) -> bool {
-        matches!(self, Self::Internal | Self::Gateway)
+        matches!(self, Self::Internal | Self::Gateway | Self::CredentialsAsker)
     }
 }
 
@@ -50,6 +53,7 @@ pub struct Trust {
     partner_ends: Arc<[(AnchorSet, usize)]>,
     internal_names: Arc<[Domain]>,
     gateway_names: Arc<[Domain]>,
+    credentials_names: Arc<[Domain]>,
     /// Lists from files.
     revocation_lists: Arc<[FileList]>,
     /// Lists that were fetched.
@@ -98,6 +102,7 @@ pub(super) struct Parts {
     pub(super) partners: Vec<PartnerSet>,
     pub(super) internal_names: Vec<Domain>,
     pub(super) gateway_names: Vec<Domain>,
+    pub(super) credentials_names: Vec<Domain>,
     pub(super) revocation_lists: Vec<FileList>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
@@ -123,6 +128,7 @@ impl Trust {
             partner_ends: partner_ends.into(),
             internal_names: parts.internal_names.into(),
             gateway_names: parts.gateway_names.into(),
+            credentials_names: parts.credentials_names.into(),
             revocation_lists: parts.revocation_lists.into(),
             revocation: Arc::default(),
             algorithms: parts.algorithms,
@@ -143,7 +149,7 @@ impl Trust {
     pub(super) fn has_anchors(&self, whose: Whose) -> bool {
         match whose {
             Whose::General => !self.general.is_empty(),
-            Whose::Internal | Whose::Gateway => !self.internal.is_empty(),
+            Whose::Internal | Whose::Gateway | Whose::CredentialsAsker => !self.internal.is_empty(),
             Whose::Partner(name) => self.partner(name).is_ok_and(|set| !set.is_empty()),
             Whose::AnyPartner => !self.general.is_empty() || !self.partners.is_empty(),
         }
@@ -183,7 +189,9 @@ impl Trust {
         };
         let Judged { names, path } = match whose {
             Whose::General => try_anchors(&self.general)?,
-            Whose::Internal | Whose::Gateway => try_anchors(&self.internal)?,
+            Whose::Internal | Whose::Gateway | Whose::CredentialsAsker => {
+                try_anchors(&self.internal)?
+            }
             Whose::Partner(name) => try_anchors(self.partner(name)?)?,
             Whose::AnyPartner => match try_anchors(&self.general) {
                 Err(general) if !self.partners.is_empty() => {
@@ -197,9 +205,10 @@ impl Trust {
                 let missing = expected.missing_from(&names);
                 (missing.is_empty(), missing)
             }
-            (None, Whose::Internal | Whose::Gateway) => {
+            (None, whose) if whose.is_inside() => {
                 let list = match whose {
                     Whose::Gateway => &self.gateway_names,
+                    Whose::CredentialsAsker => &self.credentials_names,
                     _ => &self.internal_names,
                 };
                 let carried = list.iter().any(|name| names.carries_host(name, false));

@@ -16,6 +16,7 @@ mod bounds;
 mod chars;
 mod child;
 pub mod dialback;
+pub mod document;
 mod element;
 mod fault;
 mod features;

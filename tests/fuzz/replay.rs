@@ -114,6 +114,26 @@ fn translator_holds_for_its_corpus() {
 }
 
 #[test]
+fn turn_holds_for_its_corpus() {
+    replay(&["tests/fuzz/corpus/turn"], targets::turn);
+}
+
+#[test]
+fn ms_turn_holds_for_its_corpus() {
+    replay(&["tests/fuzz/corpus/ms_turn"], targets::ms_turn);
+}
+
+#[test]
+fn relay_holds_for_its_corpus() {
+    replay(&["tests/fuzz/corpus/relay"], targets::relay);
+}
+
+#[test]
+fn gateway_holds_for_its_corpus() {
+    replay(&["tests/fuzz/corpus/gateway"], targets::gateway);
+}
+
+#[test]
 fn config_holds_for_its_corpus() {
     // The examples are inputs as they stand; a copy would fall behind the keys there are.
     replay(&["tests/fuzz/corpus/config", "tests/fixtures/configs"], targets::config);

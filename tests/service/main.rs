@@ -1,6 +1,7 @@
 //! The program as a service: signals, exit codes, the service manager's socket, and what `check`
 //! says beside it. Runs the binary itself on loopback.
 
+mod credentials;
 mod ctl;
 mod decisions;
 mod explain;

@@ -5,6 +5,9 @@
 //! shards get a new policy at different moments; mail between shards is late or lost where it may
 //! be. What the pools see is judged by [`oracle`].
 //!
+//! Beside it, XMPP partners before the whole way of a message ([`xmpp`]), and allocations of the
+//! A/V Edge beside a naive model ([`relay`]).
+//!
 //! `SEEDS=n` runs that many seeds (200 by default), `SEED=n` just one and prints its trace.
 
 mod clock;
@@ -14,7 +17,9 @@ mod network;
 mod oracle;
 mod organisation;
 mod pool;
+mod relay;
 mod world;
+mod xmpp;
 
 use std::sync::Arc;
 
@@ -77,4 +82,87 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 fn the_oracle_notices_what_it_is_there_for() {
     oracle::notices_duplicates_strays_and_silence();
+    xmpp::notices_silent_losses();
+}
+
+/// Runs every seed with XMPP partners, and returns what all came to.
+fn judge_xmpp(what: &str, faults: Faults, range: std::ops::Range<u64>) -> xmpp::Totals {
+    let trace = range.end - range.start == 1;
+    let (mut failed, mut totals) = (Vec::new(), xmpp::Totals::default());
+    for seed in range {
+        let mut world = xmpp::World::new(seed, faults, trace);
+        world.run();
+        match world.judge() {
+            Ok(found) => totals.sum(found),
+            Err(complaint) => failed.push(format!("seed {seed}: {complaint}")),
+        }
+    }
+    assert!(failed.is_empty(), "{what}: {} failed\n{}", failed.len(), failed.join("\n"));
+    totals
+}
+
+#[test]
+fn xmpp_without_faults_every_message_arrives_once_and_is_answered() {
+    // Where nothing goes wrong one seed is much like another.
+    let all = seeds();
+    let some = all.start..all.start + (all.end - all.start).div_ceil(4);
+    let totals = judge_xmpp("no faults", Faults::None, some);
+    assert!(totals.arrived > 0 && totals.refused == 0 && totals.excused == 0, "{totals:?}");
+}
+
+#[test]
+fn xmpp_with_faults_no_message_is_lost_unsaid_and_nothing_is_left() {
+    let totals = judge_xmpp("faults", Faults::All, seeds());
+    assert!(totals.arrived > 2 * totals.excused, "a world too wild to show anything: {totals:?}");
+    assert!(totals.given_up * 50 < totals.arrived, "hardly anybody waits in vain: {totals:?}");
+    println!("{totals:?}");
+}
+
+#[test]
+fn xmpp_the_same_seed_gives_the_same_trace() {
+    let traces: Vec<String> = (0..2)
+        .map(|_| {
+            let mut world = xmpp::World::new(7, Faults::All, false);
+            world.run();
+            world.trace()
+        })
+        .collect();
+    assert!(traces[0].len() > 1000, "the trace says something");
+    assert_eq!(traces[0], traces[1]);
+}
+
+/// Lets allocations come and go for so long in each of `seeds`, in so many steps.
+fn allocations(seeds: std::ops::Range<u64>, hours: u64, steps: u64) {
+    let mut told = relay::Told::default();
+    for seed in seeds {
+        let mut world = relay::World::new(seed);
+        let run = std::panic::AssertUnwindSafe(|| {
+            let mut count = 0;
+            while world.passed_ms() < hours * 3_600_000 {
+                world.step();
+                world.pause(hours * 3_600_000 * 7 / steps);
+                count += 1;
+                assert!(count < 10 * steps, "a run is bounded");
+            }
+            world.ends();
+            world.told
+        });
+        match std::panic::catch_unwind(run) {
+            Ok(one) => told.add(one),
+            Err(_) => panic!("seed {seed} failed: SEED={seed} shows it alone"),
+        }
+    }
+    let relay::Told { granted, refused, relayed, dropped, ended } = told;
+    assert!(granted > 0 && refused > 0 && relayed > 0 && dropped > 0 && ended > 0, "{told:?}");
+}
+
+#[test]
+fn relay_whatever_clients_and_peers_do_it_is_what_the_naive_relay_does() {
+    allocations(seeds(), 2, 200);
+}
+
+#[test]
+fn relay_a_day_of_allocations_leaves_nothing_behind() {
+    let seeds = seeds();
+    allocations(seeds.start..seeds.end.min(seeds.start + 8), 24, 2_000);
 }

@@ -17,6 +17,9 @@ const PIDF_OPEN: &[u8] = b"<?xml version=\"1.0\"?>\n\
 <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"pres:bob@fabrikam.example\">\
 <tuple id=\"t1\"><status><basic>open</basic></status></tuple><note>";
 const PIDF_CLOSE: &[u8] = b"</note></presence>";
+/// How a SUBSCRIBE to presence ends.
+const SUBSCRIBE: &[u8] = b"Event: presence\r\nAccept: application/pidf+xml\r\n\
+Expires: 3600\r\nContent-Length: 0\r\n\r\n";
 const AGENT: &[u8] = b"User-Agent: UCCAPI/16.0.10730.20053 OC/16.0.10730.20053\r\n";
 
 /// Ties a response to its transaction: our Via branch in numbers.
@@ -88,9 +91,8 @@ impl Initial<'_> {
         push_hex(into, u64::from(self.branch.serial), 8);
         into.extend_from_slice(b"\r\nCSeq: 1 ");
         into.extend_from_slice(self.method.as_bytes());
-        into.extend_from_slice(b"\r\nContact: <");
-        into.extend_from_slice(self.from.contact.as_bytes());
-        into.extend_from_slice(b">\r\n");
+        into.extend_from_slice(b"\r\n");
+        push_contact(into, &self.from.contact);
         into.extend_from_slice(AGENT);
         into.extend_from_slice(b"Supported: timer, ms-safe-transfer\r\n");
     }
@@ -119,10 +121,7 @@ impl Initial<'_> {
     /// Writes a SUBSCRIBE to presence.
     pub(crate) fn push_subscribe(&self, into: &mut Vec<u8>) {
         self.push_head(into);
-        into.extend_from_slice(
-            b"Event: presence\r\nAccept: application/pidf+xml\r\nExpires: 3600\r\n\
-            Content-Length: 0\r\n\r\n",
-        );
+        into.extend_from_slice(SUBSCRIBE);
     }
 }
 
@@ -203,34 +202,72 @@ impl Dialog {
         push_body(into, b"");
     }
 
-    /// Writes a NOTIFY of `bytes` in all, padded in the note of its presence document.
+    /// Writes a SUBSCRIBE that refreshes.
+    pub(crate) fn push_refresh(
+        &mut self,
+        into: &mut Vec<u8>,
+        sent_by: &str,
+        branch: Branch,
+        contact: &str,
+    ) {
+        self.cseq += 1;
+        self.push_head(into, "SUBSCRIBE", sent_by, branch);
+        push_contact(into, contact);
+        into.extend_from_slice(SUBSCRIBE);
+    }
+
+    /// Writes a NOTIFY of `bytes` in all, padded in the note of its presence document, which
+    /// begins with `note` whatever that makes of the size.
     pub(crate) fn push_notify(
         &mut self,
         into: &mut Vec<u8>,
         sent_by: &str,
         branch: Branch,
         contact: &str,
-        bytes: usize,
+        (note, bytes): (&[u8], usize),
     ) {
         let start = into.len();
         self.cseq += 1;
         self.push_head(into, "NOTIFY", sent_by, branch);
-        into.extend_from_slice(b"Contact: <");
-        into.extend_from_slice(contact.as_bytes());
+        push_contact(into, contact);
         into.extend_from_slice(
-            b">\r\nEvent: presence\r\nSubscription-State: active;expires=3600\r\n\
+            b"Event: presence\r\nSubscription-State: active;expires=3600\r\n\
             Content-Type: application/pidf+xml\r\n",
         );
         let markup = PIDF_OPEN.len() + PIDF_CLOSE.len();
         let head = into.len() - start + "Content-Length: 000\r\n\r\n".len();
-        let note = bytes.saturating_sub(head + markup);
+        let length = bytes.saturating_sub(head + markup).max(note.len());
         into.extend_from_slice(b"Content-Length: ");
-        push_decimal(into, (markup + note) as u64);
+        push_decimal(into, (markup + length) as u64);
         into.extend_from_slice(b"\r\n\r\n");
         into.extend_from_slice(PIDF_OPEN);
-        into.resize(into.len() + note, b'.');
+        into.extend_from_slice(note);
+        into.resize(into.len() + length - note.len(), b'.');
         into.extend_from_slice(PIDF_CLOSE);
     }
+
+    /// Writes the NOTIFY that ends a subscription.
+    pub(crate) fn push_last_notify(
+        &mut self,
+        into: &mut Vec<u8>,
+        sent_by: &str,
+        branch: Branch,
+        contact: &str,
+    ) {
+        self.cseq += 1;
+        self.push_head(into, "NOTIFY", sent_by, branch);
+        push_contact(into, contact);
+        into.extend_from_slice(
+            b"Event: presence\r\nSubscription-State: terminated;reason=timeout\r\n",
+        );
+        push_body(into, b"");
+    }
+}
+
+fn push_contact(into: &mut Vec<u8>, contact: &str) {
+    into.extend_from_slice(b"Contact: <");
+    into.extend_from_slice(contact.as_bytes());
+    into.extend_from_slice(b">\r\n");
 }
 
 fn record_routes<'a>(message: &Message<'a>) -> Vec<&'a [u8]> {
@@ -316,9 +353,7 @@ impl Answer<'_> {
         request.copy_lines(Name::CallId, into);
         request.copy_lines(Name::CSeq, into);
         if let Some(contact) = self.contact {
-            into.extend_from_slice(b"Contact: <");
-            into.extend_from_slice(contact.as_bytes());
-            into.extend_from_slice(b">\r\n");
+            push_contact(into, contact);
         }
         into.extend_from_slice(b"User-Agent: RTCC/6.0.0.0 UAS\r\n");
         into.extend_from_slice(self.fields.as_bytes());
@@ -417,7 +452,8 @@ mod tests {
         for cseq in 1..=2 {
             let mut notify = Vec::new();
             let branch = Branch { slot: 0, serial: cseq };
-            dialog.push_notify(&mut notify, "127.0.0.1:1", branch, "sip:bob@here", 1000);
+            let note = (&b"in a meeting"[..], 1000);
+            dialog.push_notify(&mut notify, "127.0.0.1:1", branch, "sip:bob@here", note);
             assert_eq!(notify.len(), 1000);
             with_message(&notify, |notify| {
                 assert_eq!(notify.method(), b"NOTIFY");

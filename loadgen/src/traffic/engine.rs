@@ -451,7 +451,8 @@ impl<'a> Engine<'a> {
         let bytes = self.options.bytes;
         self.scratch.clear();
         let contact = &self.names.uas_contact;
-        subscription.dialog.push_notify(&mut self.scratch, &sent_by, branch, contact, bytes);
+        let note = (&b""[..], bytes);
+        subscription.dialog.push_notify(&mut self.scratch, &sent_by, branch, contact, note);
         if !net.send(conn, &self.scratch) {
             self.finish(branch, Err("no connection to the edge".into()));
         }

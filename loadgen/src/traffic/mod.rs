@@ -11,7 +11,7 @@ use crate::process::Tree;
 use crate::progress::Progress;
 use crate::report::{Report, Server};
 
-mod compose;
+pub(crate) mod compose;
 mod engine;
 mod names;
 mod slots;

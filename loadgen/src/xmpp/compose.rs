@@ -1,15 +1,23 @@
 //! What the XMPP scenarios send.
 
 use super::units::Mark;
-use crate::options;
 use crate::sip::push_padded_body;
 
 const TEXT: &[u8] =
     b"Hi Bob, are we still on for the review at three? I moved the deck to the team share. ";
 
-/// A message stanza of `bytes` in all, or presence. `number`: of the stanza on a link.
+/// Which stanza.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stanza {
+    /// A message of type chat.
+    Message,
+    /// Presence of somebody who is away.
+    Presence,
+}
+
+/// A stanza of `bytes` in all. `number`: of the stanza on a link.
 pub(crate) fn push_stanza(
-    what: options::What,
+    what: Stanza,
     (from, to): (&str, &str),
     number: Option<u64>,
     mark: Mark,
@@ -18,8 +26,8 @@ pub(crate) fn push_stanza(
 ) {
     let start = out.len();
     let name = match what {
-        options::What::Message => "message",
-        options::What::Presence => "presence",
+        Stanza::Message => "message",
+        Stanza::Presence => "presence",
     };
     out.extend_from_slice(format!("<{name}").as_bytes());
     if let Some(number) = number {
@@ -30,8 +38,8 @@ pub(crate) fn push_stanza(
     out.extend_from_slice(format!(" from='{from}' to='{to}' id='").as_bytes());
     mark.push(out);
     let (open, close): (&[u8], &[u8]) = match what {
-        options::What::Message => (b"' type='chat'><body>", b"</body></message>"),
-        options::What::Presence => (b"'><show>away</show><status>", b"</status></presence>"),
+        Stanza::Message => (b"' type='chat'><body>", b"</body></message>"),
+        Stanza::Presence => (b"'><show>away</show><status>", b"</status></presence>"),
     };
     out.extend_from_slice(open);
     mark.push(out);
@@ -39,6 +47,12 @@ pub(crate) fn push_stanza(
     let rest = bytes.saturating_sub(out.len() - start + close.len());
     out.extend(TEXT.iter().cycle().take(rest));
     out.extend_from_slice(close);
+}
+
+/// Presence that asks for a subscription, answers, or ends one.
+pub(crate) fn push_subscription(kind: &str, (from, to): (&str, &str), out: &mut Vec<u8>) {
+    let text = format!("<presence from='{from}' to='{to}' type='{kind}'/>");
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// A pager MESSAGE of the next hop's user.

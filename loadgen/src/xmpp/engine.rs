@@ -1,6 +1,9 @@
 //! Both sides of a server that relays XMPP as one state machine: partners' servers outside, and
 //! what stands behind it on the inside.
 
+mod presence;
+mod receive;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,17 +11,18 @@ use anyhow::{Context, Result, bail};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
-use super::compose::{push_message, push_stanza};
-use super::stream::{Kind, Stream, Then, Tls};
-use super::units::{Mark, Unit, Units};
-use super::xml::{self, Cut};
+use super::Across;
+use super::compose::{Stanza, push_message, push_stanza};
+use super::stream::{Kind, Stream};
+use super::subscriptions::Subscriptions;
+use super::units::{Mark, Mix, Plan, Unit, Units, Way, Work};
 use crate::clock::{Clock, ns_of_seconds};
 use crate::measure::Tally;
-use crate::net::{ConnId, Ended, Handler, Net, Role, Side, Start, Target};
-use crate::options::{self, Inner, Way};
-use crate::partner::source;
-use crate::sip::{Message, Name};
+use crate::net::{ConnId, Net, Role, Start, Target};
+use crate::options::{self, Inner};
+use crate::partner::{run_number, source};
 use crate::tls::{self, Identity};
+use crate::traffic::compose::Party;
 
 /// A connection with more than this unwritten gets no new work.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
@@ -38,8 +42,14 @@ struct Link {
 
 /// Everything both sides know.
 pub(crate) struct Engine<'a> {
+    across: Across,
     options: &'a options::Xmpp,
     clock: Clock,
+    domains: Vec<String>,
+    /// Our user, as a stanza names him.
+    user: String,
+    /// And as a request does.
+    party: Party,
     name: ServerName<'static>,
     inner_name: ServerName<'static>,
     partner: Arc<ClientConfig>,
@@ -50,10 +60,16 @@ pub(crate) struct Engine<'a> {
     inside: Link,
     streams: BTreeMap<ConnId, Stream>,
     opening: usize,
-    /// Which partners have had a unit end well.
-    proven: Vec<bool>,
-    tried_ns: Vec<u64>,
-    next: usize,
+    /// Which partners have had a unit end well, each way.
+    proven: BTreeMap<(usize, Way), bool>,
+    tried_ns: BTreeMap<(usize, Way), u64>,
+    mix: Mix,
+    /// The unit that comes next, once it is decided, and where to look for room for each kind.
+    plan: Option<Plan>,
+    cursors: [usize; 3],
+    subscriptions: Subscriptions,
+    /// Requests of subscriptions that were sent.
+    requests: u32,
     units: Units,
     /// Stanzas on a link that it has not reported on.
     numbers: BTreeMap<u64, Mark>,
@@ -69,13 +85,15 @@ pub(crate) struct Engine<'a> {
     /// What went wrong last, measured or not.
     pub(crate) last_failure: String,
     suite: Option<String>,
+    run: u64,
     scratch: Vec<u8>,
     shown: u8,
 }
 
 impl<'a> Engine<'a> {
     /// Reads certificates; opens nothing.
-    pub(crate) fn new(options: &'a options::Xmpp, clock: Clock) -> Result<Self> {
+    pub(crate) fn new(across: Across, options: &'a options::Xmpp, clock: Clock) -> Result<Self> {
+        check(across, options)?;
         let common = &options.common;
         let roots = tls::roots(&common.ca)?;
         let identity = Identity::read(&common.cert, &common.key)?;
@@ -85,44 +103,56 @@ impl<'a> Engine<'a> {
             _ => bail!("--inner-cert and --inner-key belong together"),
         };
         let link = |role| Link { role, conn: None, ready: false, retry_at_ns: 0 };
-        let domains = options.domains.max(1);
+        let count = options.domains.max(1);
+        let domains: Vec<String> =
+            (0..count).map(|n| format!("p{n}.{}", options.partner_domain)).collect();
+        let ways = [Way::In, Way::Out].into_iter().filter(|way| options.way.has(*way));
+        let proven = ways.flat_map(|way| (0..count).map(move |n| ((n, way), false))).collect();
+        let user = format!("bob@{}", options.to_domain);
+        let at = options.next_hop.map(|address| address.to_string()).unwrap_or_default();
+        let subscriptions = presence::subscriptions(across, options, &domains);
+        // Who may see whom is decided on streams that partners open.
+        let opens = options.way.has(Way::In) || subscriptions.len() > 0;
+        let streams = if opens { count } else { 0 };
         Ok(Self {
+            across,
             options,
             clock,
+            subscriptions,
+            requests: 0,
+            party: Party { uri: format!("sip:{user}"), contact: format!("sip:bob@{at}") },
+            domains,
+            user,
             name: ServerName::try_from(common.server_name.clone())?,
             inner_name: ServerName::try_from(options.inner_name.clone())?,
             partner: tls::client(common.tls, &identity, &roots)?,
             partner_server: tls::server(common.tls, &identity, &roots)?,
             inner: tls::client(common.tls, &inner, &roots)?,
-            links: match options.way {
-                Way::In => (0..domains).map(|index| link(Role::Stream(index as u32))).collect(),
-                Way::Out => Vec::new(),
-            },
+            links: (0..streams).map(|index| link(Role::Stream(index as u32))).collect(),
             inside: link(match options.inner() {
                 Inner::Sip => Role::Internal(0),
                 _ => Role::Inner(0),
             }),
             streams: BTreeMap::new(),
             opening: 0,
-            proven: vec![false; domains],
-            tried_ns: vec![0; domains],
-            next: 0,
+            proven,
+            tried_ns: BTreeMap::new(),
+            mix: Mix::new(options.way, options.presence(), options.subscriptions),
+            plan: None,
+            cursors: [0; 3],
             units: Units::default(),
             numbers: BTreeMap::new(),
             held: 0,
             completed: 0,
-            tally: Tally::new(&["stanza"])?,
+            tally: Tally::of_each(&Plan::NAMES)?,
             span_ns: (u64::MAX, u64::MAX),
             strays: 0,
             last_failure: "nothing came back".into(),
             suite: None,
+            run: run_number(),
             scratch: Vec::with_capacity(4096),
             shown: 0,
         })
-    }
-
-    fn domain(&self, partner: usize) -> String {
-        format!("p{partner}.{}", self.options.partner_domain)
     }
 
     /// Listens, and begins to connect.
@@ -144,8 +174,12 @@ impl<'a> Engine<'a> {
 
     /// Whether there is a connection on the inside for us to make.
     fn has_inside(&self) -> bool {
-        let Engine { options, .. } = self;
-        !matches!((options.inner(), options.way), (Inner::Sip, Way::In) | (Inner::None, _))
+        let out = self.options.way.has(Way::Out) || self.subscriptions.len() > 0;
+        match self.options.inner() {
+            Inner::Sip => out,
+            Inner::None => false,
+            Inner::Link | Inner::Component => true,
+        }
     }
 
     fn connect(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
@@ -184,8 +218,8 @@ impl<'a> Engine<'a> {
                 name: &self.name,
             };
             let conn = net.connect_with(&target, link.role, Start::Clear)?;
-            let ours = self.domain(index);
-            let stream = Stream::new(Kind::Partner(index), &ours, &self.options.to_domain);
+            let ours = &self.domains[index];
+            let stream = Stream::new(Kind::Partner(index), ours, &self.options.to_domain);
             self.streams.insert(conn, stream);
             let link = &mut self.links[index];
             (link.conn, link.retry_at_ns) = (Some(conn), now_ns + RETRY_NS);
@@ -201,6 +235,7 @@ impl<'a> Engine<'a> {
         for mark in self.units.sent_before(now_ns.saturating_sub(timeout_ns)) {
             self.finish(mark, Err("not delivered in time".into()));
         }
+        self.subscribe(net, now_ns);
         Ok(())
     }
 
@@ -229,22 +264,26 @@ impl<'a> Engine<'a> {
         !self.has_inside() || self.inside.ready
     }
 
-    /// Sends a first unit for every partner until each was delivered. Returns whether all were.
+    /// Sends a first message for every partner until each was delivered, and sets up the
+    /// subscriptions. Returns whether all is there.
     pub(crate) fn prime(&mut self, net: &mut Net, now_ns: u64) -> bool {
         if !self.inside_ready() {
             return false;
         }
-        for partner in 0..self.proven.len() {
-            if self.proven[partner] || now_ns < self.tried_ns[partner] {
+        let left = self.proven.iter().filter(|(_, proven)| !**proven).map(|(of, _)| *of);
+        for (partner, way) in left.collect::<Vec<_>>() {
+            if now_ns < self.tried_ns.get(&(partner, way)).copied().unwrap_or(0) {
                 continue;
             }
-            if self.units.unfinished() >= OPENING_MAX || !self.open_to(net, partner) {
+            if self.units.unfinished() >= OPENING_MAX || !self.open_to(net, partner, way) {
                 continue;
             }
-            self.tried_ns[partner] = now_ns + 2 * RETRY_NS;
-            self.start_for(net, partner, now_ns, now_ns);
+            self.tried_ns.insert((partner, way), now_ns + 2 * RETRY_NS);
+            let plan = Plan { work: Work::Message, way };
+            self.start_for(net, plan, partner, now_ns, now_ns);
         }
-        self.proven.iter().all(|proven| *proven)
+        self.subscribe(net, now_ns);
+        self.proven.values().all(|proven| *proven) && self.all_stand()
     }
 
     /// Whether every stream of a partner stands; nothing is sent.
@@ -261,10 +300,11 @@ impl<'a> Engine<'a> {
 
     /// Says what failed.
     pub(crate) fn give_up(&self) -> Result<()> {
-        let proven = self.proven.iter().filter(|proven| **proven).count();
+        let proven = self.proven.values().filter(|proven| **proven).count();
+        let (stand, wanted) = self.standing();
         bail!(
-            "{proven} of {} domains carried a stanza, {} streams stand, the inside is {}; last \
-             failure: {}",
+            "{proven} of {} ways to domains carried a stanza, {} streams and {stand} of {wanted} \
+             subscriptions stand, the inside is {}; last failure: {}",
             self.proven.len(),
             self.held,
             if self.inside_ready() { "up" } else { "down" },
@@ -272,53 +312,89 @@ impl<'a> Engine<'a> {
         )
     }
 
-    fn conn_of(&self, partner: usize) -> Option<ConnId> {
-        match self.options.way {
+    fn conn_of(&self, partner: usize, way: Way) -> Option<ConnId> {
+        match way {
             Way::In => self.links.get(partner).filter(|link| link.ready)?.conn,
             Way::Out => self.inside.conn.filter(|_| self.inside.ready),
         }
     }
 
-    fn open_to(&self, net: &Net, partner: usize) -> bool {
-        let backlog = self.conn_of(partner).and_then(|conn| net.backlog(conn));
+    fn open_to(&self, net: &Net, partner: usize, way: Way) -> bool {
+        let backlog = self.conn_of(partner, way).and_then(|conn| net.backlog(conn));
         backlog.is_some_and(|bytes| bytes < BACKLOG_BYTES_MAX)
     }
 
-    /// Whether a unit could be sent now.
+    /// Whether the next unit could be sent now; what it is does not change until then.
     pub(crate) fn ready(&mut self, net: &Net) -> bool {
-        for _ in 0..self.proven.len() {
-            if self.open_to(net, self.next) {
+        let plan = *self.plan.get_or_insert_with(|| self.mix.next());
+        let places = self.places(plan.work);
+        for _ in 0..places.len() {
+            let cursor = &mut self.cursors[plan.work as usize];
+            if !places.contains(cursor) {
+                *cursor = places.start;
+            }
+            let at = *cursor;
+            if self.has_room(net, plan, at) {
                 return true;
             }
-            self.next = (self.next + 1) % self.proven.len();
+            self.cursors[plan.work as usize] = at + 1;
         }
         false
     }
 
-    /// Sends the unit that was due at `intended_ns` for the next partner.
-    pub(crate) fn start(&mut self, net: &mut Net, intended_ns: u64, now_ns: u64) {
-        let partner = self.next;
-        self.next = (self.next + 1) % self.proven.len();
-        self.start_for(net, partner, intended_ns, now_ns);
+    /// Where units of a kind may belong: to partners, or to subscriptions.
+    fn places(&self, work: Work) -> std::ops::Range<usize> {
+        match (self.across, work) {
+            (_, Work::Message) | (Across::Proxy, _) => 0..self.domains.len(),
+            (Across::Gateway, Work::Presence) => self.subscriptions.standing(),
+            (Across::Gateway, Work::Subscription) => self.subscriptions.living(),
+        }
     }
 
-    fn start_for(&mut self, net: &mut Net, partner: usize, intended_ns: u64, now_ns: u64) {
-        let Some(conn) = self.conn_of(partner) else { return };
+    fn has_room(&self, net: &Net, plan: Plan, at: usize) -> bool {
+        match (self.across, plan.work) {
+            (_, Work::Message) | (Across::Proxy, _) => self.open_to(net, at, plan.way),
+            (Across::Gateway, _) => self.is_free(net, plan, at),
+        }
+    }
+
+    /// Sends the unit that was due at `intended_ns`, where [`Engine::ready`] has found room.
+    pub(crate) fn start(&mut self, net: &mut Net, intended_ns: u64, now_ns: u64) {
+        let Some(plan) = self.plan.take() else { return };
+        let cursor = &mut self.cursors[plan.work as usize];
+        let at = *cursor;
+        *cursor += 1;
+        self.start_for(net, plan, at, intended_ns, now_ns);
+    }
+
+    fn start_for(&mut self, net: &mut Net, plan: Plan, at: usize, intended_ns: u64, now_ns: u64) {
         let (from_ns, to_ns) = self.span_ns;
         self.tally.offered += u64::from((from_ns..to_ns).contains(&intended_ns));
-        let mark = self.units.add(intended_ns, now_ns, partner);
-        let outside = format!("alice@{}", self.domain(partner));
-        let inside = format!("bob@{}", self.options.to_domain);
+        let mark = self.units.add(plan, at, intended_ns, now_ns);
+        let sent = match (self.across, plan.work) {
+            (_, Work::Message) | (Across::Proxy, _) => self.send(net, plan, at, mark),
+            (Across::Gateway, Work::Presence) => self.update(net, at, mark),
+            (Across::Gateway, Work::Subscription) => self.live(net, at, mark),
+        };
+        if !sent {
+            self.finish(mark, Err("the connection was lost".into()));
+        }
+    }
+
+    /// Sends a message or directed presence. Returns whether that was possible.
+    fn send(&mut self, net: &mut Net, plan: Plan, partner: usize, mark: Mark) -> bool {
+        let Some(conn) = self.conn_of(partner, plan.way) else { return false };
+        let outside = format!("alice@{}", self.domains[partner]);
         let bytes = self.options.bytes;
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        if self.options.way == Way::Out && self.options.inner() == Inner::Sip {
+        if plan.way == Way::Out && self.options.inner() == Inner::Sip {
             let sent_by = net.local_address(conn).map(|a| a.to_string()).unwrap_or_default();
-            push_message((&inside, &outside), &sent_by, mark, bytes, &mut out);
+            push_message((&self.user, &outside), &sent_by, mark, bytes, &mut out);
         } else {
-            let (mut parties, mut number) = ((&*outside, &*inside), None);
-            if self.options.way == Way::Out {
-                parties = (&inside, &outside);
+            let (mut parties, mut number) = ((&*outside, &*self.user), None);
+            if plan.way == Way::Out {
+                parties = (&self.user, &outside);
                 let stream = self.streams.get_mut(&conn).filter(|s| s.kind == Kind::Link);
                 if let Some(stream) = stream {
                     stream.sent += 1;
@@ -326,12 +402,28 @@ impl<'a> Engine<'a> {
                     self.numbers.insert(stream.sent, mark);
                 }
             }
-            push_stanza(self.options.what, parties, number, mark, bytes, &mut out);
+            let stanza = match plan.work {
+                Work::Message => Stanza::Message,
+                Work::Presence | Work::Subscription => Stanza::Presence,
+            };
+            push_stanza(stanza, parties, number, mark, bytes, &mut out);
         }
-        if !net.send(conn, &out) {
-            self.finish(mark, Err("the connection was lost".into()));
-        }
+        let sent = net.send(conn, &out);
         self.scratch = out;
+        sent
+    }
+
+    fn is_measured(&self, intended_ns: u64) -> bool {
+        let (from_ns, to_ns) = self.span_ns;
+        (from_ns..to_ns).contains(&intended_ns)
+    }
+
+    /// Times a unit from when it was due.
+    fn time(&mut self, unit: &Unit) {
+        if self.is_measured(unit.intended_ns) {
+            let now_ns = self.clock.now_ns();
+            self.tally.latency(unit.plan.name(), now_ns.saturating_sub(unit.intended_ns));
+        }
     }
 
     fn finish(&mut self, mark: Mark, outcome: Result<(), String>) {
@@ -339,203 +431,47 @@ impl<'a> Engine<'a> {
             self.strays += 1;
             return;
         };
-        let Unit { intended_ns, partner, .. } = unit;
-        let (from_ns, to_ns) = self.span_ns;
-        let measured = (from_ns..to_ns).contains(&intended_ns);
+        let Unit { intended_ns, plan, of, .. } = unit;
+        let of_partner = self.across == Across::Proxy || plan.work == Work::Message;
+        if !of_partner {
+            self.released(of, mark, outcome.is_ok());
+        }
         match outcome {
             Ok(()) => {
                 self.completed += 1;
-                self.proven[partner] = true;
-                if measured {
-                    self.tally.done += 1;
-                    let now_ns = self.clock.now_ns();
-                    self.tally.latency("stanza", now_ns.saturating_sub(intended_ns));
+                if of_partner {
+                    self.proven.insert((of, plan.way), true);
+                }
+                self.tally.done += u64::from(self.is_measured(intended_ns));
+                // A life was timed when it was granted.
+                if plan.work != Work::Subscription {
+                    self.time(&unit);
                 }
             }
             Err(why) => {
-                if measured {
-                    self.tally.error(why.clone());
+                if self.is_measured(intended_ns) {
+                    self.tally.lost(plan.name(), &why);
                 }
                 self.last_failure = why;
             }
         }
     }
-
-    /// A stanza or MESSAGE came out at the far side, or an error came back.
-    fn arrived(&mut self, bytes: &[u8]) {
-        if self.options.show && self.shown < 4 {
-            self.shown += 1;
-            eprintln!("--- received\n{}", String::from_utf8_lossy(bytes));
-        }
-        let Some(mark) = Mark::find(bytes) else { return };
-        if bytes.starts_with(b"<") && xml::attribute(bytes, "type") == Some(b"error") {
-            let words = String::from_utf8_lossy(bytes);
-            let condition = words.split_once("<error").map_or("error", |(_, rest)| rest);
-            let condition: String = condition.chars().take(120).collect();
-            return self.finish(mark, Err(format!("bounced: {condition}")));
-        }
-        self.finish(mark, Ok(()));
-    }
-
-    /// The link told what became of a stanza; delivery itself is seen at the partner's end.
-    fn reported(&mut self, element: &[u8]) {
-        let number = xml::attribute(element, "n").and_then(|n| std::str::from_utf8(n).ok());
-        let mark = number.and_then(|n| self.numbers.remove(&n.parse().ok()?));
-        if let (Some(mark), b"bounced") = (mark, xml::name(element)) {
-            let words: String = String::from_utf8_lossy(element).chars().take(160).collect();
-            self.finish(mark, Err(format!("bounced: {words}")));
-        }
-    }
-
-    /// Does what an element means; returns false if the connection was ended over it.
-    fn take(&mut self, net: &mut Net, conn: ConnId, element: &[u8]) -> bool {
-        let Some(stream) = self.streams.get_mut(&conn) else { return false };
-        let mut out = Vec::new();
-        let then = stream.element(element, &mut out);
-        stream.handled =
-            stream.handled.wrapping_add(u32::from(then == Then::Stanza && stream.ready));
-        if !out.is_empty() {
-            net.send(conn, &out);
-        }
-        match then {
-            Then::Nothing => {}
-            Then::Stanza => self.arrived(element),
-            Then::Report => self.reported(element),
-            Then::Ready => self.stream_ready(conn),
-            Then::Refused(words) => {
-                net.refuse(conn, &words, self);
-                return false;
-            }
-            Then::StartTls => {
-                let side = match self.streams.get(&conn).map(|stream| stream.kind) {
-                    Some(Kind::Accepted) => Side::Server(&self.partner_server),
-                    _ => Side::Client(&self.partner, &self.name),
-                };
-                if let Err(error) = net.start_tls(conn, &side) {
-                    net.refuse(conn, &error.to_string(), self);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn stream_ready(&mut self, conn: ConnId) {
-        match self.streams.get(&conn).map(|stream| stream.kind) {
-            Some(Kind::Partner(index)) => {
-                self.links[index].ready = true;
-                self.opening = self.opening.saturating_sub(1);
-                self.held += 1;
-                self.completed += u64::from(self.options.inner() == Inner::None);
-            }
-            Some(Kind::Link | Kind::Component) => self.inside.ready = true,
-            Some(Kind::Accepted) | None => {}
-        }
-    }
 }
 
-impl Handler for Engine<'_> {
-    fn established(&mut self, net: &mut Net, conn: ConnId, role: Role) {
-        let suite = net.suite(conn);
-        let tls = if suite.is_some() { Tls::Yes } else { Tls::No };
-        if self.suite.is_none() {
-            self.suite = suite;
-        }
-        match role {
-            Role::Internal(_) => self.inside.ready = true,
-            Role::AcceptedStream => {
-                let stream =
-                    self.streams.entry(conn).or_insert_with(|| Stream::new(Kind::Accepted, "", ""));
-                stream.established(tls, &mut Vec::new());
-            }
-            Role::Stream(_) | Role::Inner(_) => {
-                let Some(stream) = self.streams.get_mut(&conn) else { return };
-                let mut out = Vec::new();
-                stream.established(tls, &mut out);
-                net.send(conn, &out);
-            }
-            Role::Partner(_) | Role::Accepted | Role::Client(_) => {}
-        }
+/// Refuses what the scenario cannot do.
+fn check(across: Across, options: &options::Xmpp) -> Result<()> {
+    if options.presence() + options.subscriptions > 1.0 {
+        bail!("--presence and --subscriptions are shares of one whole");
     }
-
-    fn elements(&mut self, net: &mut Net, conn: ConnId, bytes: &[u8]) -> usize {
-        let mut done = 0;
-        loop {
-            let rest = bytes.get(done..).unwrap_or_default();
-            match xml::cut(rest) {
-                Cut::NeedMore => return done,
-                Cut::Skip(length) => done += length,
-                Cut::Close(length) => {
-                    net.finish(conn);
-                    return done + length;
-                }
-                Cut::Open(length) => {
-                    let mut out = Vec::new();
-                    if let Some(stream) = self.streams.get_mut(&conn) {
-                        stream.opened(&rest[..length], &self.options.secret, &mut out);
-                    }
-                    if !out.is_empty() {
-                        net.send(conn, &out);
-                    }
-                    done += length;
-                }
-                Cut::Element(length) => {
-                    net.counters.messages += 1;
-                    if !self.take(net, conn, &rest[..length]) {
-                        return bytes.len();
-                    }
-                    done += length;
-                }
-            }
+    let subscribes = options.presence() + options.subscriptions > 0.0;
+    match across {
+        Across::Proxy if options.subscriptions > 0.0 => bail!("--subscriptions is of `gateway`"),
+        Across::Gateway if subscribes && options.next_hop.is_none() => {
+            bail!("across a gateway presence needs --next-hop, where subscriptions come to")
         }
-    }
-
-    fn message(&mut self, net: &mut Net, conn: ConnId, message: Message<'_>) {
-        let bytes = message.bytes();
-        match message.status() {
-            Some(100..=299) => {}
-            Some(status) => {
-                if let Some(mark) = Mark::find(bytes) {
-                    self.finish(mark, Err(format!("answered with {status}")));
-                }
-            }
-            None => {
-                let mut answer = b"SIP/2.0 200 OK\r\n".to_vec();
-                for name in [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq] {
-                    message.copy_lines(name, &mut answer);
-                }
-                answer.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-                net.send(conn, &answer);
-                if message.method() == b"MESSAGE" {
-                    self.arrived(bytes);
-                }
-            }
+        Across::Gateway if subscribes && options.inner() != Inner::Sip => {
+            bail!("across a gateway presence needs --inner sip")
         }
-    }
-
-    fn ended(&mut self, _net: &mut Net, conn: ConnId, role: Role, why: Ended) {
-        self.streams.remove(&conn);
-        if why != Ended::Closed {
-            self.last_failure = why.kind();
-        }
-        let again_ns = self.clock.now_ns() + RETRY_NS;
-        match role {
-            Role::Stream(index) => {
-                let link = &mut self.links[index as usize];
-                if link.ready {
-                    self.held = self.held.saturating_sub(1);
-                } else {
-                    self.opening = self.opening.saturating_sub(1);
-                }
-                *link = Link { role, conn: None, ready: false, retry_at_ns: again_ns };
-                self.last_failure = why.kind();
-            }
-            Role::Inner(_) | Role::Internal(_) => {
-                self.inside = Link { role, conn: None, ready: false, retry_at_ns: again_ns };
-                self.last_failure = format!("the inside: {}", why.kind());
-                self.numbers.clear();
-            }
-            _ => {}
-        }
+        _ => Ok(()),
     }
 }

@@ -2,7 +2,9 @@
 //! and on the other a gateway's link, a component, or a SIP next hop.
 //!
 //! A unit of work is one stanza that crosses the server one way. It is done when it comes out at
-//! the far side, where the generator stands too, so that nothing is taken on trust.
+//! the far side, where the generator stands too, so that nothing is taken on trust. Across a
+//! gateway presence belongs to subscriptions, which stand before anything is measured; there the
+//! life of a subscription is a unit too.
 
 use anyhow::{Result, bail};
 
@@ -19,6 +21,7 @@ use crate::report::{Report, Server};
 mod compose;
 mod engine;
 mod stream;
+mod subscriptions;
 mod units;
 mod xml;
 
@@ -37,6 +40,24 @@ const HOUSEKEEPING_NS: u64 = 50_000_000;
 /// Descriptors beside those of the streams.
 const SPARE_DESCRIPTORS: u64 = 64;
 
+/// What stands between both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Across {
+    /// A server that relays stanzas.
+    Proxy,
+    /// A gateway: SIP is inside.
+    Gateway,
+}
+
+impl Across {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "xmpp",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 struct Run<'a> {
     engine: Engine<'a>,
     net: Net,
@@ -49,18 +70,18 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(name: &'static str, options: &'a options::Xmpp) -> Result<Self> {
+    fn new(across: Across, options: &'a options::Xmpp) -> Result<Self> {
         raise_descriptors(2 * options.domains as u64 + SPARE_DESCRIPTORS)?;
         let clock = Clock::start();
         let common = &options.common;
         let mut run = Self {
-            engine: Engine::new(options, clock)?,
+            engine: Engine::new(across, options, clock)?,
             net: Net::new(1)?,
             clock,
             busy: common.measured.busy,
             waiting_ns: 0,
             housekeeping_ns: 0,
-            progress: Progress::new(name),
+            progress: Progress::new(across.name()),
             server: common.measured.pid.map(Tree::of).transpose()?,
         };
         run.engine.open(&mut run.net)?;
@@ -145,12 +166,12 @@ impl<'a> Run<'a> {
 }
 
 /// Runs `xmpp` or `gateway` and reports on it.
-pub(crate) fn run(name: &'static str, options: &options::Xmpp) -> Result<Report> {
+pub(crate) fn run(across: Across, options: &options::Xmpp) -> Result<Report> {
     if options.inner() == Inner::None {
         return idle(options);
     }
     let common = &options.common;
-    let mut run = Run::new(name, options)?;
+    let mut run = Run::new(across, options)?;
     run.prime(options.domains)?;
 
     let clock = run.clock;
@@ -175,7 +196,7 @@ pub(crate) fn run(name: &'static str, options: &options::Xmpp) -> Result<Report>
     }
     let suite = engine.suite();
     let span = Span::between(&first, &last);
-    let mut report = Report::new(name, common.measured.rate, &span, &engine.tally, suite);
+    let mut report = Report::new(across.name(), common.measured.rate, &span, &engine.tally, suite);
     report.connections = options.domains;
     report.window = options.window();
     report.last_failure = (report.done == 0).then(|| engine.last_failure.clone());
@@ -188,7 +209,7 @@ pub(crate) fn run(name: &'static str, options: &options::Xmpp) -> Result<Report>
 fn idle(options: &options::Xmpp) -> Result<Report> {
     let common = &options.common;
     let first = options.first.min(options.domains.saturating_sub(1));
-    let mut run = Run::new("xmpp", options)?;
+    let mut run = Run::new(Across::Proxy, options)?;
     run.engine.measure(0, u64::MAX);
     let start = run.odometers();
     let hold_ns = ns_of_seconds(options.hold);

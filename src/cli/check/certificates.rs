@@ -141,7 +141,8 @@ impl Checker<'_> {
         }
         let inside = [config.internal_fqdn().as_str(), config.node().as_str()];
         let carried = inside.iter().any(|name| leaf.carries(name, Class::Internal));
-        if shown(Class::Internal) && !carried {
+        let inner = shown(Class::Internal) || shown(Class::Credentials);
+        if inner && !carried {
             self.at(
                 &key,
                 Severity::Error,

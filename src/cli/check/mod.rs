@@ -20,6 +20,7 @@ use crate::time::Clock;
 mod certificates;
 mod host;
 mod live;
+mod media;
 mod names;
 mod planned;
 mod policy;
@@ -196,6 +197,7 @@ pub fn check(config: &Config, now_unix_s: u64, look: Look) -> Vec<Finding> {
     let mut checker = Checker { config, now_unix_s, findings: Vec::new() };
     checker.policy();
     checker.pool();
+    checker.media();
     checker.certificates();
     checker.planned_certificates();
     checker.host();

@@ -1,19 +1,32 @@
 //! `entente explain relay PEER`: whether clients of the A/V Edge may reach an address, and which
-//! rule says so.
+//! rule says so. `entente explain relay USERNAME`: whether the relay believes a username, and what
+//! made it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::control;
+use crate::edge::av::{self, Token};
 use crate::policy::AddressRefusal;
+use crate::time::Clock;
 
-/// The verdict about one peer.
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// An address that clients want to reach.
+    Peer(IpAddr),
+    /// A username of credentials, as clients are given it.
+    Username(String),
+}
+
+/// The verdict about one peer or username.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Explained {
-    peer: String,
+    /// The address or the username.
+    subject: String,
     permitted: bool,
     /// Stable name of the rule.
     rule: &'static str,
@@ -22,32 +35,83 @@ struct Explained {
     place: String,
 }
 
-/// Returns the address in `text`, with or without a port.
-pub(super) fn peer(text: &str) -> Option<IpAddr> {
+/// Returns what `text` is about: an address with or without a port, or else a username of either
+/// kind.
+pub(super) fn subject(text: &str) -> Option<Subject> {
     let ip = text.parse::<IpAddr>().ok();
-    ip.or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+    let ip = ip.or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    let named = || {
+        let token = Token::from_text(text.as_bytes()).is_some();
+        (token || av::time_limited_until(text.as_bytes()).is_some())
+            .then(|| Subject::Username(text.to_owned()))
+    };
+    ip.map(Subject::Peer).or_else(named)
 }
 
-/// Prints the verdict; exit code 0 where the peer may be reached, else 1.
-pub(super) fn run(config: &Config, peer: IpAddr, json: bool) -> anyhow::Result<ExitCode> {
+/// Prints the verdict; exit code 0 where the peer may be reached or the username is believed, else
+/// 1.
+pub(super) fn run(config: &Config, subject: &Subject, json: bool) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
-    let explained = explain(config, peer);
+    let explained = match subject {
+        Subject::Peer(peer) => explain(config, *peer),
+        Subject::Username(name) => username(config, name, Clock::start().now().unix_s),
+    };
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
     } else {
-        let verdict = if explained.permitted { "may be a peer" } else { "is refused with 403" };
-        let Explained { peer, sentence, place, .. } = &explained;
-        writeln!(out, "{peer} {verdict}: {sentence} ({place})")?;
+        let verdict = match (subject, explained.permitted) {
+            (Subject::Peer(_), true) => "may be a peer",
+            (Subject::Peer(_), false) => "is refused with 403",
+            (Subject::Username(_), true) => "is believed with its password",
+            (Subject::Username(_), false) => "is refused with 401",
+        };
+        let Explained { subject, sentence, place, .. } = &explained;
+        writeln!(out, "{subject} {verdict}: {sentence} ({place})")?;
     }
     Ok(if explained.permitted { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Says what made a username, and until when it counts.
+fn username(config: &Config, name: &str, unix_s: u64) -> Explained {
+    let told = |permitted, rule, sentence: String, key: &str| Explained {
+        subject: name.to_owned(),
+        permitted,
+        rule,
+        sentence,
+        place: config.source.whereabouts(key),
+    };
+    let time = |ends: u64| match ends.checked_sub(unix_s).filter(|left| *left > 0) {
+        Some(left) => (true, format!("holds for {left} s more")),
+        None => (false, format!("ended {} s ago", unix_s - ends)),
+    };
+    if let Some(token) = Token::from_text(name.as_bytes()) {
+        let own_file = config.credentials_secrets.is_some();
+        let key = if own_file { "av.credentials_secrets" } else { "edge.secrets" };
+        let Some((place, ends)) = control::relay_credentials(config).token(&token) else {
+            let sentence = "no secret of this edge made it".to_owned();
+            return told(false, "token_of_nobody", sentence, key);
+        };
+        let id = config.media_secrets().nth(place).map_or(0, |secret| secret.id);
+        let (holds, time) = time(ends);
+        let rule = if holds { "token" } else { "token_ended" };
+        return told(holds, rule, format!("secret {id} made it, and it {time}"), key);
+    }
+    let ends = av::time_limited_until(name.as_bytes()).unwrap_or_default();
+    if config.av_secrets.0.is_empty() {
+        let sentence = "time-limited credentials count with av.secrets alone".to_owned();
+        return told(false, "no_secret", sentence, "av");
+    }
+    let (holds, time) = time(ends);
+    let rule = if holds { "time_limited" } else { "time_limited_ended" };
+    told(holds, rule, format!("an issuer's name for it is in it, and it {time}"), "av.secrets")
 }
 
 fn explain(config: &Config, peer: IpAddr) -> Explained {
     let ip = peer.to_canonical();
     let av = &config.av;
     let told = |permitted, rule, sentence: String, key: &str| Explained {
-        peer: ip.to_string(),
+        subject: ip.to_string(),
         permitted,
         rule,
         sentence,
@@ -96,7 +160,8 @@ mod tests {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs");
         let config = crate::config::load(&fixtures.join("full.toml")).unwrap();
         let rule = |text: &str| {
-            let explained = explain(&config, peer(text).unwrap());
+            let Some(Subject::Peer(peer)) = subject(text) else { panic!("{text}") };
+            let explained = explain(&config, peer);
             (explained.permitted, explained.rule)
         };
         assert_eq!(rule("93.184.216.34"), (true, "global"));
@@ -108,6 +173,28 @@ mod tests {
         assert_eq!(rule("192.168.1.1"), (false, "not_global"));
         assert_eq!(rule("169.254.169.254"), (false, "not_global"));
         assert!(!rule("::ffff:127.0.0.1").0);
-        assert_eq!(peer("example.net"), None);
+        assert_eq!(subject("example.net"), None);
+    }
+
+    #[test]
+    fn a_username_is_told_what_made_it_and_how_long_it_counts() {
+        use base64::Engine as _;
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs");
+        let config = crate::config::load(&fixtures.join("full.toml")).unwrap();
+        let now = 1_800_000_000;
+        let rule = |text: &str| {
+            assert_eq!(subject(text), Some(Subject::Username(text.to_owned())));
+            let explained = username(&config, text, now);
+            (explained.permitted, explained.rule, explained.sentence)
+        };
+        let text = |token: Token| base64::engine::general_purpose::STANDARD.encode(token.username);
+        let own = control::relay_credentials(&config).mras.remove(0);
+        let holds = "secret 8 made it, and it holds for 60 s more".to_owned();
+        assert_eq!(rule(&text(own.issue("kim", now + 60))), (true, "token", holds));
+        assert_eq!(rule(&text(own.issue("kim", now))).1, "token_ended");
+        let strange = av::MrasKey::new(b"another secret").issue("kim", now + 60);
+        assert_eq!(rule(&text(strange)).1, "token_of_nobody");
+        assert_eq!(rule("1800000060:kim").1, "time_limited");
+        assert_eq!(rule("1700000000:kim").1, "time_limited_ended");
     }
 }

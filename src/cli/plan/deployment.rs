@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
-use crate::config::{Config, PlanNode, Preset};
+use crate::config::{AvListener, Config, PlanNode, Preset};
 use crate::control;
 use crate::dns::Domain;
 use crate::edge::Class;
+use crate::edge::av::Transport;
 use crate::plan::{
-    Addresses, Deployment, Identity, Inner, Node, Planned, Shows, Version, Vips, Xmpp,
+    Addresses, Av, Deployment, Doors, Identity, Inner, Node, Planned, Runs, Shows, Side, Version,
+    Vips, Xmpp,
 };
 use crate::policy::{self, Listed, XmppServed};
 
@@ -29,6 +32,11 @@ pub fn deployment(config: &Config) -> Deployment {
     let or_below = |name: &Option<crate::dns::Domain>, label: &str| {
         name.as_ref().map_or_else(|| below(label), ToString::to_string)
     };
+    // What clients of the A/V Edge are told need not be said again.
+    let or_vips = |stated: &[IpAddr], side| match stated {
+        [] => sorted(av_listeners(config, side).filter_map(|l| l.vip).map(|vip| vip.ip())),
+        stated => stated.to_vec(),
+    };
     let xmpp_domains = if plan.xmpp_domains.is_empty() {
         config.edge.domains.clone()
     } else {
@@ -42,7 +50,8 @@ pub fn deployment(config: &Config) -> Deployment {
         internal_fqdn: config.internal_fqdn().clone(),
         domains: config.edge.domains.clone(),
         conferencing_fqdn: or_below(&plan.conferencing_fqdn, "webcon"),
-        av_fqdn: or_below(&plan.av_fqdn, "av"),
+        av_fqdn: or_below(&plan.av_fqdn.clone().or(config.av.external_fqdn.clone()), "av"),
+        av: av(config),
         xmpp_fqdn: plan.xmpp_fqdn.as_ref().unwrap_or(&config.edge.external_fqdn).to_string(),
         xmpp_domains,
         xmpp: xmpp(config),
@@ -53,8 +62,8 @@ pub fn deployment(config: &Config) -> Deployment {
         vips: Vips {
             access: plan.access_vip.clone(),
             conferencing: plan.conferencing_vip.clone(),
-            av: plan.av_vip.clone(),
-            internal: plan.internal_vip.clone(),
+            av: or_vips(&plan.av_vip, Side::External),
+            internal: or_vips(&plan.internal_vip, Side::Internal),
         },
         federation_port: port(config, Class::Federation).filter(|_| config.federation.enabled),
         partner_ports: partner_ports(&rules),
@@ -88,6 +97,62 @@ pub fn deployment(config: &Config) -> Deployment {
 
 fn beyond_loopback(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     addresses.iter().filter(|address| !address.ip().is_loopback()).copied().collect()
+}
+
+fn av_listeners(config: &Config, side: Side) -> impl Iterator<Item = &AvListener> {
+    config.av_listeners.iter().filter(move |listener| listener.side == side)
+}
+
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let values: BTreeSet<T> = values.collect();
+    values.into_iter().collect()
+}
+
+/// Returns the ports of the A/V Edge: those of this process, else those of the guide.
+fn av(config: &Config) -> Av {
+    let av = &config.av;
+    if config.av_listeners.is_empty() {
+        return Av::default();
+    }
+    let doors = |side| {
+        // Clients are told the balancer's port, or the one of the Internet.
+        let told = |listener: &AvListener| {
+            listener.vip.or(listener.node).unwrap_or(listener.address).port()
+        };
+        let by = |transport| {
+            let listeners = av_listeners(config, side).filter(|l| l.transport == transport);
+            sorted(listeners.map(told))
+        };
+        Doors { udp: by(Transport::Udp), tcp: by(Transport::Stream) }
+    };
+    let relayed = if av.shared_ports.is_empty() {
+        let last = u32::from(av.ports_first) + u32::from(av.ports_count) - 1;
+        vec![av.ports_first..=u16::try_from(last).unwrap_or(u16::MAX)]
+    } else {
+        runs(&sorted(av.shared_ports.iter().copied()))
+    };
+    Av {
+        runs: Runs::Here,
+        external: doors(Side::External),
+        internal: doors(Side::Internal),
+        relayed,
+        credentials: port(config, Class::Credentials),
+        internal_fqdn: av.internal_fqdn.as_ref().map(ToString::to_string),
+    }
+}
+
+/// Joins ports, lowest first, that follow each other.
+fn runs(ports: &[u16]) -> Vec<RangeInclusive<u16>> {
+    let mut runs: Vec<RangeInclusive<u16>> = Vec::new();
+    for port in ports {
+        match runs.last_mut() {
+            Some(last) if u32::from(*last.end()) + 1 == u32::from(*port) => {
+                *last = *last.start()..=*port;
+            }
+            _ => runs.push(*port..=*port),
+        }
+    }
+    runs
 }
 
 /// Returns the port of the first listener of a class: the others of it serve the same peers.
@@ -149,8 +214,13 @@ fn roles(config: &Config, rules: &policy::Rules) -> Vec<Planned> {
     let public = enabled().any(|provider| provider.kind == policy::ProviderKind::Public);
     let push = config.providers.iter().any(|p| p.preset == Some(Preset::Push) && p.enabled);
     let xmpp = config.runs_xmpp_proxy();
-    for (role, there) in [(Planned::PublicIm, public), (Planned::Push, push), (Planned::Xmpp, xmpp)]
-    {
+    let av = !config.av_listeners.is_empty();
+    for (role, there) in [
+        (Planned::PublicIm, public),
+        (Planned::Push, push),
+        (Planned::Xmpp, xmpp),
+        (Planned::Av, av),
+    ] {
         if there && !roles.contains(&role) {
             roles.push(role);
         }
@@ -193,7 +263,13 @@ fn identities(config: &Config) -> Vec<Identity> {
         }
         let gateway = config.runs_gateway() && config.gateway_identity() == index;
         let gateway = if gateway { Shows::ToGatewaysPeers } else { Shows::ToNobody };
-        Identity { name: config.identities[index].name.clone(), classes, gateway }
+        let streams = config.av_listeners.iter().filter(|l| l.transport == Transport::Stream);
+        let shown = |listener: &&AvListener| match &listener.identity {
+            Some(name) => config.identities[index].name == *name,
+            None => index == 0,
+        };
+        let media = sorted(streams.filter(shown).map(|listener| listener.side));
+        Identity { name: config.identities[index].name.clone(), classes, gateway, media }
     };
     (0..config.identities.len()).map(of_identity).collect()
 }
@@ -202,17 +278,14 @@ fn identities(config: &Config) -> Vec<Identity> {
 fn nodes(config: &Config) -> Vec<Node> {
     let own = |inside: bool| {
         let listeners = config.listeners.iter();
-        let inner = |class: Class| matches!(class, Class::Internal | Class::XmppLink);
-        let of_side = listeners.filter(|l| inner(l.class) == inside);
+        let of_side = listeners.filter(|l| l.class.is_inside() == inside);
         let gateway = config.gateway.listen.iter().filter(|_| inside && config.runs_gateway());
-        let mut addresses: Vec<IpAddr> = of_side
+        let media = av_listeners(config, Side::Internal).filter(|_| inside);
+        let addresses = of_side
             .map(|listener| listener.address.ip())
             .chain(gateway.map(SocketAddr::ip))
-            .filter(|address| !address.is_unspecified())
-            .collect();
-        addresses.sort();
-        addresses.dedup();
-        addresses
+            .chain(media.map(|listener| listener.address.ip()));
+        sorted(addresses.filter(|address| !address.is_unspecified()))
     };
     let node = config.node();
     let mut nodes: Vec<Node> = config.plan_nodes.iter().map(planned).collect();
@@ -222,6 +295,7 @@ fn nodes(config: &Config) -> Vec<Node> {
             access: Addresses::default(),
             conferencing: Addresses::default(),
             av: Addresses::default(),
+            relayed: Addresses::default(),
             internal: Vec::new(),
         });
     }
@@ -237,8 +311,30 @@ fn nodes(config: &Config) -> Vec<Node> {
         if this.internal.is_empty() {
             this.internal = own(true);
         }
+        if this.av.bound.is_empty() {
+            this.av = doors(config);
+        }
+        this.relayed = relayed(config);
     }
     nodes
+}
+
+/// Returns where this node's A/V Edge takes clients from outside, as bound and as they see it.
+fn doors(config: &Config) -> Addresses {
+    let pairs = av_listeners(config, Side::External);
+    let pairs = pairs.map(|l| (l.address.ip(), l.node.unwrap_or(l.address).ip()));
+    let (bound, public) = sorted(pairs).into_iter().unzip();
+    Addresses { bound, public }
+}
+
+/// Returns what clients are given ports of.
+fn relayed(config: &Config) -> Addresses {
+    let av = &config.av;
+    if config.av_listeners.is_empty() {
+        return Addresses::default();
+    }
+    let public = if av.relayed_public.is_empty() { &av.relayed } else { &av.relayed_public };
+    Addresses { bound: av.relayed.clone(), public: public.clone() }
 }
 
 fn planned(node: &PlanNode) -> Node {
@@ -251,6 +347,7 @@ fn planned(node: &PlanNode) -> Node {
         access: addresses(&node.access, &node.access_public),
         conferencing: addresses(&node.conferencing, &node.conferencing_public),
         av: addresses(&node.av, &node.av_public),
+        relayed: Addresses::default(),
         internal: node.internal.clone(),
     }
 }

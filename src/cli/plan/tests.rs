@@ -197,3 +197,125 @@ fn xmpp_is_planned_as_the_configuration_runs_it() {
     let ports = rows_of(&plan, plan::Role::Xmpp);
     assert!(ports[1].starts_with("External 5223 In: "), "{ports:?}");
 }
+
+/// Rows of the A/V Edge as `side transport ports way: source -> destination`.
+fn media_rows(plan: &plan::Plan) -> Vec<String> {
+    let ends = |end: &plan::Endpoint| {
+        let addresses: Vec<String> =
+            end.addresses.iter().map(|net| net.addr().to_string()).collect();
+        if addresses.is_empty() { end.place.label().to_owned() } else { addresses.join("+") }
+    };
+    let rows = plan.firewall.iter().filter(|row| row.role == plan::Role::Av);
+    rows.map(|row| {
+        assert!(row.served && !row.why.contains("planned, not served"), "{row:?}");
+        let (first, last) = (row.ports.start(), row.ports.end());
+        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let (side, transport) = (row.side, row.transport.label());
+        let (source, destination) = (ends(&row.source), ends(&row.destination));
+        format!("{side:?} {transport} {ports} {:?}: {source} -> {destination}", row.direction)
+    })
+    .collect()
+}
+
+/// A relay that runs beside the edge of the file, without any role in `[plan]`.
+fn relaying(more: &str) -> config::Config {
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let (before, _) = text.split_once("[plan]").unwrap();
+    let text = format!(
+        "{before}\n{more}[plan]\npartner_versions = [\"lync2013\"]\n\
+         [[listener]]\naddress = \"10.0.0.10:5062\"\nclass = \"credentials\"\n\
+         identity = \"inside\"\n\
+         [[av_listener]]\naddress = \"192.168.10.12:3478\"\nnode = \"203.0.113.12:3478\"\n\
+         [[av_listener]]\naddress = \"192.168.10.12:443\"\nnode = \"203.0.113.12:443\"\n\
+         transport = \"tcp\"\n\
+         [[av_listener]]\naddress = \"10.0.0.10:3478\"\nside = \"internal\"\n"
+    );
+    config::parse(Path::new("e.toml"), &text).unwrap_or_else(|report| panic!("{report}"))
+}
+
+const RELAYED: &str = "[av]\nrelayed = [\"192.168.10.13\"]\nrelayed_public = [\"203.0.113.13\"]\n\
+    credentials_secrets = \"m.toml\"\nexternal_fqdn = \"turn.contoso.example\"\n\
+    internal_fqdn = \"turn-in.contoso.example\"\n";
+
+#[test]
+fn media_is_planned_as_the_configuration_runs_it() {
+    let plan = plan::plan(&deployment(&relaying(RELAYED)));
+    let expected = [
+        "External TCP 50000-59999 Out: 192.168.10.13 -> any",
+        "External UDP 50000-59999 Out: 192.168.10.13 -> any",
+        "External UDP 50000-59999 In: any -> 192.168.10.13",
+        "External UDP 3478 Out: 192.168.10.12 -> any",
+        "External UDP 3478 In: any -> 192.168.10.12",
+        "External TCP 443 In: any -> 192.168.10.12",
+        "External TCP 443 Out: 192.168.10.12 -> any",
+        "Internal TCP 5062 In: Front Ends and branch appliances -> 10.0.0.10",
+        "Internal UDP 3478 In: any inside -> 10.0.0.10",
+    ];
+    assert_eq!(media_rows(&plan), expected);
+    let nat: Vec<String> = plan
+        .nat
+        .iter()
+        .filter(|row| row.role == plan::Role::Av)
+        .map(|row| format!("{} {}", row.bound, row.public))
+        .collect();
+    assert_eq!(nat, ["192.168.10.12 203.0.113.12", "192.168.10.13 203.0.113.13"]);
+    let record = |name: &str| {
+        let row = plan.dns.iter().find(|row| row.name == name);
+        row.unwrap_or_else(|| panic!("no record of {name}")).record.clone()
+    };
+    let public = |last: u8| vec![std::net::IpAddr::from([203, 0, 113, last])];
+    assert_eq!(record("turn.contoso.example"), plan::Record::Addresses(public(12)));
+    let inside = vec![std::net::IpAddr::from([10, 0, 0, 10])];
+    assert_eq!(record("turn-in.contoso.example"), plan::Record::Addresses(inside));
+    let turn = record("_turn._tcp.contoso.example");
+    assert!(matches!(turn, plan::Record::Srv { port: 443, .. }), "{turn:?}");
+    let access = plan.certificates.iter().find(|row| row.name == "access").unwrap();
+    assert!(access.shown.ends_with("media of users outside, over TLS"), "{}", access.shown);
+    assert!(access.names.iter().any(|san| san.name == "turn.contoso.example"), "{access:?}");
+    let signing = plan.certificates.iter().find(|row| row.name == "av-authentication");
+    assert_eq!(signing, None, "secrets sign");
+    let codes: Vec<_> = plan.notes.iter().map(|note| note.code).collect();
+    assert!(codes.contains(&"av-authentication-by-secrets"), "{codes:?}");
+}
+
+#[test]
+fn shared_ports_are_a_handful_of_rules() {
+    let shared = format!("{RELAYED}shared_ports = [3480, 3481, 3482, 3490]\n");
+    let plan = plan::plan(&deployment(&relaying(&shared)));
+    let rows = media_rows(&plan);
+    let opened: Vec<&String> = rows.iter().filter(|row| row.contains("192.168.10.13")).collect();
+    let expected = [
+        "External TCP 3480-3482 Out: 192.168.10.13 -> any",
+        "External TCP 3490 Out: 192.168.10.13 -> any",
+        "External UDP 3480-3482 Out: 192.168.10.13 -> any",
+        "External UDP 3490 Out: 192.168.10.13 -> any",
+        "External UDP 3480-3482 In: any -> 192.168.10.13",
+        "External UDP 3490 In: any -> 192.168.10.13",
+    ];
+    assert_eq!(opened, expected);
+    let note = plan.notes.iter().find(|note| note.code == "media-without-tunnel").unwrap();
+    assert!(note.sentence.contains("4 relayed ports"), "{}", note.sentence);
+}
+
+#[test]
+fn a_balancer_gets_the_ports_that_clients_of_the_pool_are_told() {
+    let mut config = relaying(RELAYED);
+    config.plan.topology = plan::Topology::PoolHlb;
+    config.av_listeners[0].vip = Some("203.0.113.6:3478".parse().unwrap());
+    let plan = plan::plan(&deployment(&config));
+    let rows = plan.balancer.iter().filter(|row| row.role == plan::Role::Av);
+    let rows: Vec<String> = rows
+        .map(|row| {
+            let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
+            let transport = row.transport.label();
+            format!("{:?} {transport} {} {}", row.side, row.port, addresses.join("+"))
+        })
+        .collect();
+    let expected = [
+        "External UDP 3478 203.0.113.6",
+        "External TCP 443 203.0.113.6",
+        "Internal UDP 3478 ",
+        "Internal TCP 5062 ",
+    ];
+    assert_eq!(rows, expected);
+}

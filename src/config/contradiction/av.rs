@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finder, paths};
+use crate::edge::Class;
 use crate::edge::av::Transport;
 use crate::limits;
 
 /// Notes every contradiction of `[av]` and `[[av_listener]]`.
 pub(super) fn find(finder: &mut Finder<'_>) {
     listeners(finder);
+    handing_out(finder);
     if finder.config.av_listeners.is_empty() {
         return;
     }
@@ -49,6 +51,39 @@ fn listeners(finder: &mut Finder<'_>) {
         addresses.push((key, format!("{} ({transport})", listener.address)));
     }
     finder.no_repetition(&addresses, "address");
+}
+
+/// What servers inside need to get credentials for their users, and what only they need.
+fn handing_out(finder: &mut Finder<'_>) {
+    let config = finder.config;
+    let place = config.listeners.iter().position(|l| l.class == Class::Credentials);
+    let Some(place) = place else {
+        let keys =
+            ["credentials_names", "credentials_lifetime_s", "external_fqdn", "internal_fqdn"];
+        for key in keys.map(|key| format!("av.{key}")) {
+            if config.source.says(&key) {
+                finder.at(&key, "nobody can ask for credentials", "has no effect");
+                finder.help("add a listener with class = \"credentials\", inside at port 5062");
+            }
+        }
+        return;
+    };
+    let key = format!("listener[{place}].class");
+    if config.av_listeners.is_empty() {
+        let message = "credentials are handed out for an A/V Edge that does not run here";
+        finder.at(&key, message, "no [[av_listener]]");
+    }
+    if config.av.credentials_secrets.is_none() && config.edge.secrets.is_none() {
+        let message = "there is nothing that credentials could be made from";
+        finder.at(&key, message, "neither av.credentials_secrets nor edge.secrets is set");
+        finder.help("every edge of the pool needs the same file");
+    }
+    if config.credentials_names().is_empty() {
+        finder.at(&key, "nobody may ask for credentials", "everybody would be refused");
+        finder.help("name them: [av], credentials_names = [\"pool.contoso.example\"]");
+    }
+    let names = paths("av.credentials_names", config.av.credentials_names.iter().cloned());
+    finder.no_repetition(&names, "name");
 }
 
 fn relayed(finder: &mut Finder<'_>) {
@@ -109,7 +144,9 @@ fn ports(finder: &mut Finder<'_>) {
 
 fn credentials(finder: &mut Finder<'_>) {
     let config = finder.config;
-    if config.av.secrets.is_none() && config.edge.secrets.is_none() {
+    let av = &config.av;
+    let secrets = [&av.secrets, &av.credentials_secrets, &config.edge.secrets];
+    if secrets.iter().all(|secrets| secrets.is_none()) {
         let message = "nobody could prove who he is to the A/V Edge";
         finder.at("av", message, "neither av.secrets nor edge.secrets is set");
         finder.help("av.secrets names a file of secrets of time-limited credentials");

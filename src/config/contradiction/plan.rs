@@ -37,7 +37,11 @@ fn roles(finder: &mut Finder<'_>) {
         ("plan.web_names", Planned::Web, "web"),
         ("plan.web_addresses", Planned::Web, "web"),
     ] {
-        let runs = role == Planned::Xmpp && config.runs_xmpp_proxy();
+        let runs = match role {
+            Planned::Xmpp => config.runs_xmpp_proxy(),
+            Planned::Av => !config.av_listeners.is_empty(),
+            _ => false,
+        };
         if config.source.says(key) && !runs && !config.plan.roles.contains(&role) {
             finder.at(key, format!("the role `{word}` is not planned"), "has no effect");
             finder.help(format!("add \"{word}\" to plan.roles"));

@@ -17,7 +17,7 @@ use crate::config::section::{
     Key, Presence, Reader, Reload, Section, SectionEntry, kept, presence, read_key, section,
 };
 use crate::config::shape::{
-    Shape, address, domain, integer, label, list, microseconds, network, one_of, path,
+    Shape, address, domain, integer, label, list, microseconds, network, one_of, path, seconds,
     socket_address,
 };
 use crate::dns::Domain;
@@ -70,9 +70,46 @@ section! {
         /// File with the secrets that issuers of time-limited credentials (TURN REST) share with
         /// this edge: one on each line, the newest first, at most three.
         secrets: PathBuf = path(), optional, Live {
-            beyond: "unset: only credentials of the Microsoft dialect count, under edge.secrets",
+            beyond: "unset: only credentials that this pool hands out itself count, under \
+                edge.secrets",
             example: "\"turn-secrets.txt\"",
             see: ["edge.secrets"],
+        }
+        /// Names, one of which the certificate of a server must carry that asks for credentials for
+        /// its users (MRAS): Front Ends, branch appliances.
+        credentials_names: Vec<Domain> = list(domain(), 1_000), default("[]"), Live {
+            beyond: "empty: those that count as servers inside; others are refused by TLS",
+            example: "[\"pool.contoso.example\", \"sba.contoso.example\"]",
+            see: ["listener.class", "internal.names"],
+        }
+        /// How long credentials hold at most (MaxTokenLifetime): as long as clients that asked once
+        /// may begin calls.
+        credentials_lifetime_s: u64 = seconds(60, 15_552_000), default("28800"), Live {
+            beyond: "asked for longer: this long",
+            example: "14400",
+            see: ["edge.secrets"],
+        }
+        /// File with the secrets that credentials are made from, of the form of `edge.secrets` and
+        /// the same on every edge of the pool: the first one signs, the first three verify. To
+        /// roll, add the new one as the second on every edge, then put it first, then drop the old
+        /// one when the lifetime is over.
+        credentials_secrets: PathBuf = path(), optional, Live {
+            beyond: "unset: made from edge.secrets, which only a restart changes",
+            example: "\"media-secrets.toml\"",
+            see: ["edge.secrets", "av.credentials_lifetime_s"],
+        }
+        /// The name that users outside are told with their credentials; it leads to the A/V Edges
+        /// of the pool, or to their balancer.
+        external_fqdn: Domain = domain(), optional, Live {
+            beyond: "unset: they are told the address of the first external [[av_listener]]",
+            example: "\"av.contoso.example\"",
+            see: ["av_listener.side", "plan.av_fqdn"],
+        }
+        /// The name that users inside are told.
+        internal_fqdn: Domain = domain(), optional, Live {
+            beyond: "unset: they are told the address of the first internal [[av_listener]]",
+            example: "\"lsedge.contoso.example\"",
+            see: ["av_listener.side", "edge.internal_fqdn"],
         }
         /// Networks of the inside whose addresses may be peers: users in the office. This edge's
         /// own addresses never may.

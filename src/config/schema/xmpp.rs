@@ -257,7 +257,8 @@ section! {
             example: "\"inside\"",
             see: ["identity.name"],
         }
-        /// File in which authorisations of contacts survive a restart.
+        /// File in which authorisations of contacts survive a restart; each of several gateways
+        /// has its own, and they tell each other.
         store: PathBuf = path(), optional, Restart {
             beyond: "unset: in memory alone, so every contact is asked again after a restart; a \
                 file that is damaged: no start, and a copy is kept",

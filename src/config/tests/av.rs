@@ -102,3 +102,55 @@ fn an_identity_is_one_of_the_file() {
     let text = format!("{LEAST}{stream}{}", listener("192.0.2.11:443"));
     assert!(parse(Path::new("e.toml"), &text).is_ok(), "datagrams and streams on one port");
 }
+
+/// A listener for servers inside that ask for credentials.
+const HANDS_OUT: &str = "[[listener]]\naddress = \"10.0.0.9:5062\"\nclass = \"credentials\"\n";
+
+#[test]
+fn credentials_need_an_av_edge_and_something_they_are_made_from() {
+    let none = triple(
+        "credentials are handed out for an A/V Edge that does not run here",
+        "no [[av_listener]]",
+        "",
+    );
+    let secrets = "[av]\ncredentials_secrets = \"m.toml\"\n";
+    assert_eq!(one(&format!("{secrets}{HANDS_OUT}")), none);
+    let relay = format!("{RELAY}{}{HANDS_OUT}", listener("192.0.2.11:3478"));
+    let unmade = triple(
+        "there is nothing that credentials could be made from",
+        "neither av.credentials_secrets nor edge.secrets is set",
+        "every edge of the pool needs the same file",
+    );
+    assert_eq!(one(&relay), unmade);
+    let whole = relay.replace("[av]\n", "[av]\ncredentials_secrets = \"m.toml\"\n");
+    let config = parse(Path::new("e.toml"), &format!("{LEAST}{whole}")).unwrap();
+    assert_eq!(config.credentials_names(), config.internal_names());
+}
+
+#[test]
+fn nothing_is_said_of_credentials_that_nobody_can_ask_for() {
+    let names = format!(
+        "{}credentials_names = [\"sba.contoso.example\"]\n{}",
+        RELAY,
+        listener("192.0.2.11:3478")
+    );
+    let problem = triple(
+        "nobody can ask for credentials",
+        "has no effect",
+        "add a listener with class = \"credentials\", inside at port 5062",
+    );
+    assert_eq!(one(&names), problem);
+}
+
+#[test]
+fn an_edge_that_only_relays_and_hands_out_credentials_needs_no_next_hop() {
+    let edge = "[edge]\nexternal_fqdn = \"a.example\"\ndomains = [\"contoso.example\"]\n";
+    let identity = "[[identity]]\ncertificate = \"c.pem\"\nkey = \"c.key\"\n";
+    let relay = format!("{RELAY}credentials_secrets = \"m.toml\"\n");
+    let text = format!("{edge}{identity}{relay}{}{HANDS_OUT}", listener("192.0.2.11:3478"));
+    let nobody = parse(Path::new("e.toml"), &text).unwrap_err();
+    assert!(nobody.to_string().contains("nobody may ask for credentials"), "{nobody}");
+    let named = text.replace("[av]\n", "[av]\ncredentials_names = [\"pool.contoso.example\"]\n");
+    let config = parse(Path::new("e.toml"), &named).unwrap_or_else(|report| panic!("{report}"));
+    assert!(config.runs_access_edge() && config.next_hops.is_empty());
+}

@@ -4,7 +4,7 @@ use super::*;
 
 fn one(ours: &str, direction: Direction, standing: Standing) -> Authorisation {
     let theirs = "john@fabrikam.example".to_owned();
-    Authorisation { ours: ours.to_owned(), theirs, direction, standing }
+    Authorisation { ours: ours.to_owned(), theirs, direction, standing, version: 5 }
 }
 
 fn forget(one: &Authorisation) -> Change {
@@ -136,11 +136,50 @@ fn a_later_layout_is_left_alone() {
     let file = folder.path().join("store");
     let (store, _) = Store::open(&file, 1).expect("a new store");
     let write = store.database.begin_write().expect("a transaction");
-    write.open_table(ABOUT).expect("a table").insert("version", 2).expect("written");
+    write.open_table(ABOUT).expect("a table").insert("version", 3).expect("written");
     write.commit().expect("committed");
     drop(store);
     let fault = Store::open(&file, 2).expect_err("another layout");
-    assert!(matches!(fault, StoreFault::Version { found: 2, .. }), "{fault}");
+    assert!(matches!(fault, StoreFault::Version { found: 3, .. }), "{fault}");
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_brought_up() {
+    let folder = folder();
+    let file = folder.path().join("store");
+    let (store, _) = Store::open(&file, 1).expect("a new store");
+    let write = store.database.begin_write().expect("a transaction");
+    write.delete_table(GRANTS).expect("deleted");
+    let key = "i ann@c.example john@fabrikam.example";
+    write.open_table(GRANTS_1).expect("a table").insert(key, 2).expect("written");
+    write.open_table(ABOUT).expect("a table").insert("version", 1).expect("written");
+    write.commit().expect("committed");
+    drop(store);
+    let ann = one("ann@c.example", Direction::Inward, Standing::Granted);
+    let ann = Authorisation { version: 0, ..ann };
+    for _ in 0..2 {
+        let (_, held) = Store::open(&file, 2).expect("the store");
+        assert_eq!(held, std::slice::from_ref(&ann));
+    }
+}
+
+#[test]
+fn what_was_taken_back_is_kept_for_a_while() {
+    let folder = folder();
+    let file = folder.path().join("store");
+    let (store, _) = Store::open(&file, 1).expect("a new store");
+    let back = one("ann@c.example", Direction::Inward, Standing::None);
+    let back = Authorisation { version: 100 << 20, ..back };
+    let kim = one("kim@c.example", Direction::Inward, Standing::Granted);
+    let both = [back.clone(), kim.clone()].map(Change::Remember);
+    store.apply(&both).expect("written");
+    drop(store);
+    let (_, held) = Store::open(&file, 100 + limits::GATEWAY_GRAVE_S).expect("the store");
+    assert_eq!(held, [back, kim.clone()]);
+    for _ in 0..2 {
+        let (_, held) = Store::open(&file, 101 + limits::GATEWAY_GRAVE_S).expect("the store");
+        assert_eq!(held, std::slice::from_ref(&kim));
+    }
 }
 
 #[test]

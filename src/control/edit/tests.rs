@@ -30,7 +30,9 @@ fn full() -> String {
     // The relay cannot be without its secrets.
     let (before, relay) = text.split_once("# The A/V Edge").unwrap();
     let (_, after) = relay.split_once("[addresses]").unwrap();
-    let text = format!("{before}[addresses]{after}");
+    let (before, asking) = before.split_once("# Servers inside that ask for credentials").unwrap();
+    let (_, between) = asking.split_once("# The XMPP gateway, over").unwrap();
+    let text = format!("{before}# The XMPP gateway, over{between}[addresses]{after}");
     text.lines().filter(alone).map(|line| format!("{line}\n")).collect()
 }
 

@@ -3,7 +3,7 @@
 use super::Access;
 use super::diagnostics::{Blame, Fault, Reader};
 use super::refusals::Owed;
-use crate::edge::{Class, Effects, Kind, LegId, Severity};
+use crate::edge::{Effects, Kind, LegId, Severity};
 use crate::limits;
 use crate::sip::{Message, Method, reply};
 
@@ -43,7 +43,7 @@ impl Access {
         if matches!(message.method(), Some(Method::Ack | Method::Benotify)) {
             return;
         }
-        let inside = self.legs.get(leg).is_some_and(|leg| leg.class == Class::Internal);
+        let inside = self.legs.get(leg).is_some_and(|leg| leg.class.is_inside());
         let mut lines = fault.headers.to_vec();
         let reader = if inside {
             Reader::Inside(&self.names.internal)

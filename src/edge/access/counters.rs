@@ -93,6 +93,12 @@ counters! {
     loops,
     /// Requests answered by the edge itself: OPTIONS, NEGOTIATE.
     answered_locally,
+    /// Requests received on listeners where credentials of the A/V Edge are handed out.
+    credentials_requests,
+    /// Credentials of the A/V Edge handed out.
+    credentials_issued,
+    /// Requests for them that were refused.
+    credentials_refused,
     /// Keep-alive pings answered.
     pings,
     /// Keep-alive pings sent on own connections.

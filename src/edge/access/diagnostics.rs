@@ -100,6 +100,12 @@ impl Fault {
         }
     }
 
+    /// Returns this fault with header lines that its status demands.
+    pub(crate) fn with_headers(mut self, lines: &'static [u8]) -> Self {
+        self.headers = Cow::Borrowed(lines);
+        self
+    }
+
     /// Returns this fault as the answer to the decision with this number.
     pub(crate) const fn decided(mut self, decision: u64) -> Self {
         self.decision = decision;

@@ -9,13 +9,15 @@
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
 //! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
 //! `parked` waits for DNS, `pipe` talks to the other shards, `answer` writes what the edge says
-//! itself, `topology` and `texts` keep from partners what is the inside's own business.
+//! itself, `credentials` serves who wants credentials for the A/V Edge, `topology` and `texts` keep
+//! from partners what is the inside's own business.
 
 mod answer;
 mod branch;
 mod by_rule;
 mod connect;
 pub mod counters;
+mod credentials;
 mod diagnostics;
 mod forward;
 mod gateway;
@@ -63,6 +65,7 @@ use self::sign_in::SignIns;
 use self::toll::Arrival;
 use self::transaction::Slots;
 use super::decided::Told;
+use super::mras;
 use super::spread::Spread;
 use super::{
     Class, CloseReason, Command, ConnectFailure, Core, Drain, Effects, Fed, LegId, Lost, Mail,
@@ -158,6 +161,8 @@ pub struct Access {
     sign_ins: SignIns,
     rng: Spread,
     draining: Option<Drain>,
+    /// Makes credentials of the A/V Edge, where the policy says so.
+    media: Option<Box<mras::Service>>,
     decisions: u64,
     /// Messages that pass leave a note too.
     explains: bool,
@@ -221,6 +226,7 @@ impl Access {
             sign_ins: SignIns::new((k0 ^ 0x7369_676e, k1)),
             rng: Spread::new(setup.seed),
             draining: None,
+            media: credentials::service(&snapshot),
             decisions: told::first_decision(setup.process_key),
             explains: setup.explain || snapshot.telling().permits,
             explanation: String::new(),
@@ -326,6 +332,7 @@ impl Access {
         let counter = match class {
             Class::Federation => &mut self.counters.requests_from_partners,
             Class::Internal => &mut self.counters.requests_from_inside,
+            Class::Credentials => &mut self.counters.credentials_requests,
             Class::RemoteUsers => &mut self.counters.requests_from_users,
             Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => return,
         };
@@ -353,6 +360,9 @@ impl Access {
         effects: &mut Effects,
     ) {
         edits.clear();
+        if self.legs.get(leg).is_some_and(|leg| leg.class == Class::Credentials) {
+            return self.serve_credentials(now, leg, message, effects);
+        }
         match message.method() {
             Some(Method::Ack) => {
                 return self.ack(now, leg, message, edits, deadline, arrival, effects);
@@ -535,6 +545,7 @@ impl Core for Access {
         self.trust = TrustHeader::of(&snapshot);
         self.slots.rename_partners(|partner| snapshot.carry_over(&self.snapshot, partner));
         self.explains = self.setup.explain || snapshot.telling().permits;
+        self.media = credentials::service(&snapshot);
         for leg in self.outlets.adopt(&self.snapshot, &snapshot) {
             effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
         }

@@ -8,7 +8,7 @@
 
 use super::Access;
 use super::diagnostics::{Blame, Fault};
-use crate::edge::{Class, CloseReason, Command, Effects, LegId, Severity};
+use crate::edge::{CloseReason, Command, Effects, LegId, Severity};
 use crate::limits;
 use crate::sip::{Message, Method};
 use crate::time::Monotonic;
@@ -69,7 +69,7 @@ impl Access {
     /// Charges a refusal to its leg. The inside is not limited: it is ours.
     pub(super) fn charge_refusal(&mut self, leg: LegId, effects: &mut Effects) -> Owed {
         let Some(held) = self.legs.get_mut(leg) else { return Owed::Nothing };
-        if held.class == Class::Internal || held.refusals.take() {
+        if held.class.is_inside() || held.refusals.take() {
             return Owed::Reasons;
         }
         let owed = if held.permitted { Owed::Answer } else { Owed::Nothing };

@@ -142,8 +142,8 @@ impl Access {
             Some(Class::Federation) | None => (Class::Federation, Facing::Partner),
             Some(Class::RemoteUsers) => (Class::RemoteUsers, Facing::RemoteUser),
             Some(Class::Internal) => (Class::Internal, Facing::Inside),
-            Some(Class::Xmpp | Class::XmppDirectTls | Class::XmppLink) => {
-                unreachable!("an Access Edge has SIP legs only")
+            Some(Class::Xmpp | Class::XmppDirectTls | Class::XmppLink | Class::Credentials) => {
+                unreachable!("what is screened came from a SIP peer of either side")
             }
         };
         let Some(written) = seen.request_uri else { return Err(Fault::scheme().into()) };
@@ -175,8 +175,8 @@ impl Access {
             Class::Federation => self.screen_partner(now, leg, message, &parts, edits, effects),
             Class::Internal => self.screen_inside(now, message, &parts, edits, effects),
             Class::RemoteUsers => self.screen_user(now, leg, message, &parts, edits, effects),
-            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => {
-                unreachable!("an Access Edge has SIP legs only")
+            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink | Class::Credentials => {
+                unreachable!("what is screened came from a SIP peer of either side")
             }
         }
     }
@@ -204,7 +204,7 @@ impl Access {
     }
 
     /// What is for the edge itself: OPTIONS and NEGOTIATE (wire-protocols A.7).
-    fn screen_local(
+    pub(super) fn screen_local(
         &self,
         leg: LegId,
         message: &Message<'_>,
@@ -226,7 +226,7 @@ impl Access {
     }
 
     /// Balancers probe by address, so the address a leg arrived at counts as our name.
-    fn is_this_edge(&self, leg: LegId, host: &[u8]) -> bool {
+    pub(super) fn is_this_edge(&self, leg: LegId, host: &[u8]) -> bool {
         self.names.contains(host)
             || self.legs.get(leg).is_some_and(|leg| *leg.local_ip.as_bytes() == *host)
     }
@@ -609,8 +609,12 @@ fn screen_method(class: Class, method: Method) -> Result<(), Stop> {
         Class::Federation | Class::Internal => {
             matches!(method, Method::Register | Method::Service | Method::Publish)
         }
-        // What is not SIP never comes here.
-        Class::RemoteUsers | Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => false,
+        // What is not for the other side never comes here.
+        Class::RemoteUsers
+        | Class::Xmpp
+        | Class::XmppDirectTls
+        | Class::XmppLink
+        | Class::Credentials => false,
     };
     if refused {
         return Err(Fault::method("this kind of request does not cross between partners").into());

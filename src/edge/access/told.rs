@@ -124,7 +124,7 @@ impl Access {
             Class::Federation => (Direction::Inbound, held.names.clone()),
             Class::Internal => (Direction::Outbound, None),
             Class::RemoteUsers => (Direction::RemoteUser, None),
-            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink => return,
+            Class::Xmpp | Class::XmppDirectTls | Class::XmppLink | Class::Credentials => return,
         };
         let domain = |uri| host_of(uri).and_then(|host| Domain::parse(host).ok());
         let Some(from) = message.from().ok().and_then(|from| domain(from.uri)) else { return };

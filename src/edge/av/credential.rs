@@ -3,10 +3,13 @@
 //!
 //! * Time-limited ones (the TURN REST convention): the username is `expiry` or `expiry:user` in
 //!   Unix seconds, the password base64 of HMAC-SHA1 over it under a secret that the issuer shares.
-//! * Those of the Microsoft dialect, which the credentials service hands out: the username is a
-//!   blob of expiry and client with its MAC, the password a MAC of the username.
+//! * Tokens, which the credentials service hands out: the username is a blob of expiry and client
+//!   with its MAC, the password a MAC of the username. Both travel as base64. Clients of the
+//!   Microsoft dialect take it off before they use them, clients of RFC 8489 use what they were
+//!   given; either is believed.
 //!
-//! Several secrets count at once, so that they can roll.
+//! Several secrets count at once, so that they can roll: a user's tokens of two keys count as two
+//! users for as long as both hold.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -77,6 +80,21 @@ impl Token {
     const BLOB_BYTES: usize = 32;
     /// Bytes of a username.
     pub const USERNAME_BYTES: usize = Self::BLOB_BYTES + 20;
+    /// Characters of the base64 text of one.
+    const TEXT_CHARS: usize = Self::USERNAME_BYTES.div_ceil(3) * 4;
+
+    /// Returns the bytes of a username that is the base64 text of a token's.
+    #[must_use]
+    pub fn from_text(username: &[u8]) -> Option<Vec<u8>> {
+        let decoded = (username.len() == Self::TEXT_CHARS).then(|| STANDARD.decode(username));
+        decoded?.ok().filter(|token| token.len() == Self::USERNAME_BYTES)
+    }
+
+    /// Returns the part of a username that is the same for all tokens of one user and key; the
+    /// whole of what is no token's.
+    fn client(username: &[u8]) -> &[u8] {
+        username.get(12..Self::BLOB_BYTES).unwrap_or(username)
+    }
 }
 
 /// Seconds between 1601 and 1970, for FILETIME.
@@ -145,6 +163,27 @@ pub(super) struct Claimed<K> {
 }
 
 impl Credentials {
+    /// Returns the place of the key that has made a token's username, given as its bytes, and when
+    /// the token ends in Unix seconds; `None`: none of these keys has.
+    #[must_use]
+    pub fn token(&self, username: &[u8]) -> Option<(usize, u64)> {
+        self.judge(username).map(|(place, _, ends)| (place, ends))
+    }
+
+    fn judge(&self, username: &[u8]) -> Option<(usize, [u8; 20], u64)> {
+        let keys = self.mras.iter().take(limits::TURN_SECRETS_MAX).enumerate();
+        keys.filter_map(|(place, key)| key.judge(username).map(|(mac, ends)| (place, mac, ends)))
+            .next()
+    }
+
+    /// Returns the password of a token that holds.
+    fn holds(&self, username: &[u8], unix_s: u64) -> Result<[u8; 20], Unknown> {
+        match self.judge(username) {
+            Some((_, password, ends)) if ends > unix_s => Ok(password),
+            _ => Err(Unknown::Username),
+        }
+    }
+
     /// Returns the keys that a request under `username` may be proven with.
     pub(super) fn rfc(
         &self,
@@ -154,20 +193,23 @@ impl Credentials {
         unix_s: u64,
         hash: impl Fn(&[u8]) -> u64,
     ) -> Result<Claimed<stun::Key>, Unknown> {
-        if self.rest.is_empty() {
+        if self.rest.is_empty() && self.mras.is_empty() {
             return Err(Unknown::NoSecret);
         }
-        let user = time_limited(username, unix_s).ok_or(Unknown::Username)?;
-        let key = |secret: &Secret| {
-            let password = secret.password(username);
-            match algorithm {
-                KeyAlgorithm::Md5 => stun::Key::long_term_md5(username, realm, password.as_bytes()),
-                KeyAlgorithm::Sha256 => {
-                    stun::Key::long_term_sha256(username, realm, password.as_bytes())
-                }
+        let key = |password: String| match algorithm {
+            KeyAlgorithm::Md5 => stun::Key::long_term_md5(username, realm, password.as_bytes()),
+            KeyAlgorithm::Sha256 => {
+                stun::Key::long_term_sha256(username, realm, password.as_bytes())
             }
         };
-        let keys = self.rest.iter().take(limits::TURN_SECRETS_MAX).map(key).collect();
+        if let Some(token) = Token::from_text(username) {
+            let password = self.holds(&token, unix_s)?;
+            let keys = vec![key(STANDARD.encode(password))];
+            return Ok(Claimed { keys, user: hash(Token::client(&token)), partner: None });
+        }
+        let user = time_limited(username, unix_s).ok_or(Unknown::Username)?;
+        let secrets = self.rest.iter().take(limits::TURN_SECRETS_MAX);
+        let keys: Vec<_> = secrets.map(|secret| key(secret.password(username))).collect();
         let at = user.iter().rposition(|byte| *byte == b'@');
         let partner = at.map(|at| hash(&user[at..].to_ascii_lowercase()));
         Ok(Claimed { keys, user: hash(user), partner })
@@ -184,15 +226,10 @@ impl Credentials {
         if self.mras.is_empty() {
             return Err(Unknown::NoSecret);
         }
-        let keys = self.mras.iter().take(limits::TURN_SECRETS_MAX);
-        let judged = keys.filter_map(|key| key.judge(username)).next();
-        let (password, ends) = judged.ok_or(Unknown::Username)?;
-        if ends <= unix_s {
-            return Err(Unknown::Username);
-        }
+        let password = self.holds(username, unix_s)?;
         let key = stun::ms::Key::long_term(username, realm, &password);
-        // The client's part of the blob is the same for all tokens of one user.
-        let user = hash(&username[12..32]);
+        // Tokens are for users of ours alone, and the name is hidden in them.
+        let user = hash(Token::client(username));
         Ok(Claimed { keys: vec![key], user, partner: None })
     }
 }
@@ -206,15 +243,26 @@ pub(super) enum KeyAlgorithm {
 
 /// Returns what quotas count by of a time-limited username that has not ended.
 fn time_limited(username: &[u8], unix_s: u64) -> Option<&[u8]> {
+    let (expiry, user) = split(username)?;
+    (expiry > unix_s).then_some(user)
+}
+
+/// Returns when a time-limited username ends, in Unix seconds; `None`: it is none.
+#[must_use]
+pub fn time_limited_until(username: &[u8]) -> Option<u64> {
+    split(username).map(|(expiry, _)| expiry)
+}
+
+/// Returns when a time-limited username ends, and whose it is.
+fn split(username: &[u8]) -> Option<(u64, &[u8])> {
     let digits = username.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (expiry, rest) = username.split_at(digits);
     let expiry: u64 = std::str::from_utf8(expiry).ok()?.parse().ok()?;
-    let user = match rest {
-        [] => username,
-        [b':', user @ ..] => user,
-        _ => return None,
-    };
-    (expiry > unix_s).then_some(user)
+    match rest {
+        [] => Some((expiry, username)),
+        [b':', user @ ..] => Some((expiry, user)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -252,9 +300,39 @@ mod tests {
             assert_eq!(key.judge(&changed), None, "{place}");
         }
         let both = Credentials { rest: Vec::new(), mras: vec![MrasKey::new(b"new"), key] };
+        assert_eq!(both.token(&token.username), Some((1, 1_800_000_000)));
         let hash = |_: &[u8]| 7;
         assert!(both.ms(&token.username, b"r", 1_799_999_999, hash).is_ok(), "keys roll");
         let over = both.ms(&token.username, b"r", 1_800_000_000, hash);
         assert_eq!(over.unwrap_err(), Unknown::Username);
+    }
+
+    #[test]
+    fn a_token_is_one_user_by_either_dialect_and_its_password_the_text_that_was_given() {
+        let key = MrasKey::new(b"one secret of the pool");
+        let token = key.issue("sip:alice@contoso.example", 1_800_000_000);
+        let (name, password) = (STANDARD.encode(token.username), STANDARD.encode(token.password));
+        let credentials = Credentials { rest: Vec::new(), mras: vec![key] };
+        let hash = |user: &[u8]| user.iter().fold(1_u64, |sum, b| sum * 31 % 999_983 + *b as u64);
+        let rfc = |unix_s| {
+            let algorithm = KeyAlgorithm::Sha256;
+            credentials.rfc(name.as_bytes(), b"r", algorithm, unix_s, hash)
+        };
+        let claimed = rfc(1_799_999_999).unwrap();
+        let by_ms = credentials.ms(&token.username, b"r", 1_799_999_999, hash).unwrap();
+        assert_eq!(claimed.user, by_ms.user);
+        let expected = stun::Key::long_term_sha256(name.as_bytes(), b"r", password.as_bytes());
+        let mut wire = Vec::new();
+        let kind = stun::Type { method: stun::Method::ALLOCATE, class: stun::Class::Request };
+        let id = stun::TransactionId([3; 12]);
+        stun::Builder::new(&mut wire, kind, id).integrity_sha1(&expected);
+        let message = stun::Message::read(&wire).unwrap();
+        assert_eq!(message.integrity(&claimed.keys[0]), stun::Proof::Good);
+        assert_eq!(rfc(1_800_000_000).unwrap_err(), Unknown::Username, "its time is over");
+        let text = name.as_bytes();
+        let forged = [&text[..40], &[text[40] ^ 1], &text[41..]].concat();
+        let hash = |_: &[u8]| 7;
+        let of_forged = credentials.rfc(&forged, b"r", KeyAlgorithm::Md5, 1, hash);
+        assert_eq!(of_forged.unwrap_err(), Unknown::Username);
     }
 }

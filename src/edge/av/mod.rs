@@ -45,7 +45,7 @@ use crate::time::{Monotonic, Now};
 pub use another::Another;
 pub use connections::ConnectionId;
 pub use counters::{Admission, Classes, Counters, Traffic};
-pub use credential::{Credentials, MrasKey, Secret, Token};
+pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use forecast::{Forecast, Outlook, Sample};
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::{Connected, Direction, Opened};

@@ -15,6 +15,23 @@ pub enum Direction {
     Inward,
 }
 
+impl Direction {
+    /// Returns how it is written.
+    #[must_use]
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Outward => 'o',
+            Self::Inward => 'i',
+        }
+    }
+
+    /// Reads what [`Direction::letter`] has written.
+    #[must_use]
+    pub fn of_letter(text: &str) -> Option<Self> {
+        [Self::Outward, Self::Inward].into_iter().find(|one| text.chars().eq([one.letter()]))
+    }
+}
+
 /// How far a wish to see somebody has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Standing {
@@ -27,6 +44,29 @@ pub enum Standing {
     Granted,
 }
 
+impl Standing {
+    /// Returns how it is written.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Asked => 1,
+            Self::Granted => 2,
+        }
+    }
+
+    /// Reads what [`Standing::number`] has written.
+    #[must_use]
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Asked),
+            2 => Some(Self::Granted),
+            _ => None,
+        }
+    }
+}
+
 /// One authorisation, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Authorisation {
@@ -36,11 +76,13 @@ pub struct Authorisation {
     pub theirs: String,
     /// Who sees whom.
     pub direction: Direction,
-    /// Asked or granted.
+    /// Asked or granted; none where gateways have to tell each other that it was taken back.
     pub standing: Standing,
+    /// Of two that are known of the same, the one with the greater version holds.
+    pub version: u64,
 }
 
-/// What the store is to do. `standing` of what is remembered is never [`Standing::None`].
+/// What the store is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Write it, in place of what was known of the same users and direction.
@@ -54,6 +96,18 @@ pub enum Change {
         /// Who saw whom.
         direction: Direction,
     },
+}
+
+impl Change {
+    /// Returns what the store of a gateway without others does with a decision.
+    pub(super) fn of(one: Authorisation) -> Self {
+        match one {
+            Authorisation { ours, theirs, direction, standing: Standing::None, .. } => {
+                Self::Forget { ours, theirs, direction }
+            }
+            one => Self::Remember(one),
+        }
+    }
 }
 
 impl Authorisation {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Gateway;
-use super::authorisation::{Authorisation, Change, Direction, Standing};
+use super::authorisation::{Authorisation, Direction, Standing};
 use super::slots::{Key, Slots};
 use super::timers::{Due, TimerId};
 use super::translate::Presence;
@@ -159,7 +159,6 @@ impl Contacts {
         self.slots.len()
     }
 
-    #[cfg(test)]
     pub(super) fn keys(&self) -> Vec<Key> {
         self.slots.keys()
     }
@@ -251,13 +250,13 @@ impl Gateway {
             return;
         }
         let (ours, theirs) = (contact.ours.to_string(), contact.theirs.to_string());
-        effects.authorisations.push(if standing == Standing::None {
-            self.counters.forgotten += 1;
-            Change::Forget { ours, theirs, direction }
-        } else {
-            self.counters.remembered += 1;
-            Change::Remember(Authorisation { ours, theirs, direction, standing })
-        });
+        match standing {
+            Standing::None => self.counters.forgotten += 1,
+            Standing::Asked | Standing::Granted => self.counters.remembered += 1,
+        }
+        let one = Authorisation { ours, theirs, direction, standing, version: 0 };
+        let change = self.decided(one);
+        effects.authorisations.push(change);
     }
 
     /// Takes in what the store has kept; subscriptions to our users are made anew one by one.
@@ -266,6 +265,10 @@ impl Gateway {
         let spread_ms = limits::GATEWAY_RECALL_MS.max(count * limits::GATEWAY_RECALL_EACH_MS);
         for authorisation in remembered {
             let Some((ours, theirs)) = authorisation.addresses() else { continue };
+            self.recall_version(&authorisation);
+            if authorisation.standing == Standing::None {
+                continue;
+            }
             // What its partner is shows when one of the two is heard of.
             let kind = self.kind_of(&theirs);
             let Some(key) = self.contacts.reach(&ours, &theirs, kind) else { continue };
@@ -282,7 +285,7 @@ impl Gateway {
         }
     }
 
-    fn kind_of(&self, theirs: &Jid<'_>) -> XmppKind {
+    pub(super) fn kind_of(&self, theirs: &Jid<'_>) -> XmppKind {
         let key = self.snapshot.xmpp_key(&theirs.to_domain());
         let partner = key.and_then(|key| self.snapshot.xmpp_partner(key));
         partner.map_or_else(XmppKind::default, |partner| partner.kind)
@@ -305,9 +308,7 @@ impl Gateway {
         if contact.chat.is_none() {
             contact.talk = None;
         }
-        if contact.inward != Standing::None && contact.subscription.is_none() {
-            self.subscribe_to_sip(now, key, effects);
-        }
+        self.taken_due(now, key, effects);
         self.tidy(key);
     }
 }

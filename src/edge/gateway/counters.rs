@@ -98,6 +98,12 @@ counters! {
     handed_over,
     /// Those of them served here all the same, because it was not reached.
     handed_back,
+    /// Publications of authorisations to other gateways.
+    published,
+    /// Authorisations that another gateway told and that were news.
+    replicated,
+    /// Contacts whose subscriptions were given back to the gateway that has their pair.
+    given_back,
     /// Requests that came again in a dialog although they were served.
     repeated,
 }

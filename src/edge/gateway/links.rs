@@ -258,6 +258,7 @@ impl Gateway {
             }
             Ok(FromEdge::Gateways { names, consumed }) => {
                 linked.gateways = names;
+                self.gateways_changed(now);
                 Fed::Consumed(consumed)
             }
             Ok(FromEdge::Taken { stanza, consumed }) => {
@@ -337,6 +338,7 @@ impl Gateway {
         } else {
             self.edge_rests(now, at, "its stream has ended", effects);
         }
+        self.gateways_changed(now);
         for stanza in linked.end.into_unreported() {
             self.counters.sent_again += 1;
             self.hand_over(now, stanza.bytes, stanza.tag, effects);

@@ -22,9 +22,9 @@
 //! # Several gateways
 //! The edges give each pair of domains to one of the gateways that are linked, by a hash that all
 //! of them reckon alike ([`crate::policy::rendezvous`]), and tell each who is linked. What comes
-//! from inside for a pair of another gateway is handed over to it (`siblings`). What comes from
-//! XMPP for a pair that another gateway served before is taken as it comes: presence and probes
-//! tell what was authorised, and SIP users are subscribed to anew.
+//! from inside for a pair of another gateway is handed over to it (`siblings`). All tell each other
+//! who may see whom (`replicas`), so that when one dies another subscribes to SIP users for its
+//! contacts, and gives them back when it returns (`takeover`).
 
 pub mod authorisation;
 mod chat;
@@ -42,11 +42,13 @@ mod pager;
 mod peers;
 mod presence;
 mod queries;
+mod replicas;
 mod server;
 mod siblings;
 mod slots;
 mod stanzas;
 mod subscription;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -71,9 +73,11 @@ use self::drain::Draining;
 use self::hops::Hop;
 use self::links::{Edge, Sent, Tag};
 use self::peers::Held;
+use self::replicas::Replicas;
 use self::server::Server;
 use self::slots::{Key, Slots};
 use self::subscription::Subscription;
+use self::takeover::Turn;
 use self::timers::{Due, Timers};
 use self::translate::Losses;
 pub use self::translate::presence::BusyAs;
@@ -190,6 +194,8 @@ pub struct Gateway {
     told: u32,
     draining: Draining,
     chores_at: Monotonic,
+    replicas: Replicas,
+    turn: Turn,
     /// What came of requests and stanzas before they left, told once the caller has returned.
     concluded: VecDeque<(Purpose, Local)>,
     settled: VecDeque<(Tag, Settled)>,
@@ -247,11 +253,14 @@ impl Gateway {
             told: 0,
             draining: Draining::No,
             chores_at: Monotonic::default(),
+            replicas: Replicas::default(),
+            turn: Turn::default(),
             concluded: VecDeque::new(),
             settled: VecDeque::new(),
             setup,
         };
         gateway.recall(remembered);
+        gateway.name_replicas();
         gateway
     }
 
@@ -334,6 +343,7 @@ impl Gateway {
             Due::Chat(key) => self.chat_due(now, key, effects),
             Due::Typing(key) => self.typing_due(now, key, effects),
             Due::Contact(key) => self.contact_due(now, key, effects),
+            Due::Taken(key) => self.taken_due(now, key, effects),
         }
     }
 
@@ -345,12 +355,15 @@ impl Gateway {
         self.forget_waiting(now);
         self.feed_starved(now, effects);
         self.drain_some(now, effects);
+        self.take_and_give(now, effects);
         self.chores_at = now.monotonic.plus_ms(limits::XMPP_CHORES_MS);
     }
 
     /// Tells what came of requests and stanzas that never left. Each is told once; a request made
     /// because of it fails the same way and is told in its turn.
     fn finish(&mut self, now: Now, effects: &mut Effects) {
+        self.wind_clock(now);
+        self.publish(now, effects);
         for _ in 0..limits::GATEWAY_OUTCOMES_PER_TURN_MAX {
             if let Some((tag, settled)) = self.settled.pop_front() {
                 self.stanza_settled(now, tag, settled, effects);
@@ -381,7 +394,7 @@ impl Core for Gateway {
             (Class::Internal, None) => {
                 self.legs.insert(leg, Held::Sip { hop: None });
                 if let Some(peer) = opened.peer {
-                    self.peer_shown(now, &peer);
+                    self.peer_is_known(now, leg, peer);
                 }
             }
             _ => effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted }),
@@ -400,6 +413,7 @@ impl Core for Gateway {
     }
 
     fn leg_closed(&mut self, now: Now, leg: LegId, _: Lost, _: usize, effects: &mut Effects) {
+        self.peer_is_gone(leg);
         match self.legs.remove(&leg) {
             Some(Held::Link(at)) => self.link_lost(now, leg, at, effects),
             Some(Held::Sip { hop }) => self.sip_leg_lost(leg, hop),

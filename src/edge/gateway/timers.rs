@@ -23,6 +23,8 @@ pub(super) enum Due {
     Typing(Key),
     /// What was said between two users is forgotten.
     Contact(Key),
+    /// A contact whose pair of domains another gateway had is subscribed for.
+    Taken(Key),
 }
 
 /// Names a timer that runs.

@@ -9,6 +9,7 @@ use super::timers::{Due, TimerId};
 use super::translate::Translated;
 use super::translate::fault::stanza_error_of;
 use super::{Gateway, keyed};
+use crate::dns::Domain;
 use crate::edge::{Effects, Kind, LegId};
 use crate::limits;
 use crate::sip::{HeaderName, Message, NameAddr};
@@ -66,6 +67,8 @@ pub(super) enum Purpose {
     Unsubscribe(Key),
     /// A notification.
     Notify(Key),
+    /// What another gateway is told.
+    Publish(Domain),
     /// A request that another gateway serves.
     HandedOver(Box<HandedOver>),
 }
@@ -391,6 +394,7 @@ impl Gateway {
             Purpose::Subscribe(key) => self.subscribe_answered(now, key, answer, effects),
             Purpose::Unsubscribe(key) => self.unsubscribe_answered(now, key, effects),
             Purpose::Notify(key) => self.notify_answered(now, key, answer, effects),
+            Purpose::Publish(name) => self.publish_answered(now, &name, answer),
             Purpose::HandedOver(handed) => {
                 self.handed_over_answered(now, &handed, answer, effects);
             }

@@ -92,6 +92,9 @@ impl Gateway {
                 self.no_dialog(leg, message, effects);
             }
             Method::Benotify => self.counters.dropped += 1,
+            Method::Publish if Self::is_publication(message) => {
+                self.published(now, leg, message, effects);
+            }
             Method::Register | Method::Refer | Method::Publish | Method::Service => {
                 self.counters.refused_method += 1;
                 self.reply(leg, message, 405, "Method Not Allowed", ALLOW, effects);

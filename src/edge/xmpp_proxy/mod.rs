@@ -358,7 +358,7 @@ impl Core for XmppProxy {
                 self.stream_opened(now, leg, outlet, opened, effects);
             }
             (Class::Xmpp | Class::XmppDirectTls, None) => self.accept(now, leg, opened, effects),
-            (Class::Federation | Class::RemoteUsers | Class::Internal, _) => {
+            (Class::Federation | Class::RemoteUsers | Class::Internal | Class::Credentials, _) => {
                 effects.commands.push(Command::Close { leg, reason: CloseReason::NotPermitted });
             }
         }

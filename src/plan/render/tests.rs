@@ -4,8 +4,8 @@ use super::*;
 use crate::dns::Domain;
 use crate::edge::Class;
 use crate::plan::{
-    Addresses, Deployment, Identity, Inner, Node, Planned, Section, Shows, Side, Topology, Vips,
-    Xmpp, plan,
+    Addresses, Av, Deployment, Identity, Inner, Node, Planned, Section, Shows, Side, Topology,
+    Vips, Xmpp, plan,
 };
 
 fn domain(name: &str) -> Domain {
@@ -24,6 +24,7 @@ fn deployment() -> Deployment {
         domains: vec![domain("contoso.example")],
         conferencing_fqdn: "webcon.contoso.example".to_owned(),
         av_fqdn: "av.contoso.example".to_owned(),
+        av: Av::default(),
         xmpp_fqdn: "sip.contoso.example".to_owned(),
         xmpp_domains: vec![domain("contoso.example")],
         xmpp: Xmpp::default(),
@@ -35,6 +36,7 @@ fn deployment() -> Deployment {
             access: Addresses { bound: external.clone(), public: external },
             conferencing: Addresses::default(),
             av: Addresses::default(),
+            relayed: Addresses::default(),
             internal: vec!["10.0.0.10".parse().unwrap()],
         }],
         vips: Vips::default(),
@@ -46,6 +48,7 @@ fn deployment() -> Deployment {
             name: "access".to_owned(),
             classes: vec![Class::Federation, Class::Internal],
             gateway: Shows::ToNobody,
+            media: Vec::new(),
         }],
         next_hops: vec![Inner {
             name: domain("pool.contoso.example"),

@@ -5,6 +5,7 @@ use rcgen::ExtendedKeyUsagePurpose as Purpose;
 use super::pki::{NOW_UNIX_S, Pair};
 use super::*;
 use crate::policy::Anchors;
+use crate::tls::ListenerPlan;
 
 /// Lets a peer with `theirs` connect to `material`; returns what the server made of it.
 pub(super) fn admit(material: &Material, class: Class, theirs: &Pair) -> End {
@@ -198,6 +199,24 @@ fn an_internal_peer_must_carry_a_listed_name_and_the_internal_anchor() {
     assert_eq!(*presented, [domain("pc7.contoso.example")]);
     let outside = outcome(&root, "pool.contoso.example");
     assert_eq!(outside, untrusted(Distrust::UnknownIssuer));
+}
+
+#[test]
+fn who_asks_for_credentials_must_carry_a_name_of_a_list_of_its_own() {
+    let root = Authority::root("Root");
+    let mut site = edge(&root);
+    let class = Class::Credentials;
+    site.plan.listeners.push(ListenerPlan { class, identity: "access".to_owned() });
+    site.plan.internal_names = vec![domain("pool.contoso.example")];
+    site.plan.credentials_names = vec![domain("sba.contoso.example")];
+    let material = site.build();
+    let outcome = |class, name| admit(&material, class, &root.leaf(&Leaf::named(name))).outcome;
+    assert_eq!(outcome(class, "sba.contoso.example"), Ok(State::Established));
+    let refused = outcome(class, "pool.contoso.example");
+    assert!(matches!(refused, Err(Fault::NameMismatch { .. })), "{refused:?}");
+    assert_eq!(outcome(Class::Internal, "pool.contoso.example"), Ok(State::Established));
+    let refused = outcome(Class::Internal, "sba.contoso.example");
+    assert!(matches!(refused, Err(Fault::NameMismatch { .. })), "{refused:?}");
 }
 
 #[test]

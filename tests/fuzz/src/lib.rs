@@ -9,10 +9,16 @@ use entente::sip::{
     reply, scan,
 };
 
+mod gateway;
+mod relay;
 mod translator;
+mod turn;
 mod xmpp;
 
+pub use gateway::gateway;
+pub use relay::relay;
 pub use translator::translator;
+pub use turn::{ms_turn, turn};
 pub use xmpp::xmpp_stream;
 
 /// The bytes of one leg: framing, and everything a proxy asks of a message.

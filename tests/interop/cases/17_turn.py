@@ -1,19 +1,22 @@
 """TURN with coturn's own clients: outside, inside, from one to the other, and by a pool's address.
 
-UDP, TCP and TLS. `turnutils_uclient` allocates, permits, binds channels and counts what comes back from
+UDP, TCP and TLS, with TURN REST credentials and with those that the edge hands out itself.
+`turnutils_uclient` allocates, permits, binds channels and counts what comes back from
 `turnutils_peer`; `turnutils_stunclient` asks for its own address. Two edges stand behind one
 address of a balancer, which passes datagrams on with nft.
 """
 
+import concurrent.futures
 import json
 import re
 
 from lab import edge
-from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, SECOND_EXTERNAL,
-                       TERMINATE, expect, wait_until)
+from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP,
+                       SECOND_EXTERNAL, TERMINATE, expect, wait_until)
 
 SECRET = "a-secret-shared-with-an-issuer"
 PEER_PORT = 3480
+CREDENTIALS_PORT = 5062
 # What comes by the pool's address arrives here.
 POOL_PORT = 3479
 # Packets of one client, and clients at once.
@@ -24,11 +27,18 @@ def relay(world, number=1, more=""):
     """The sections of the A/V Edge for one edge of the pool."""
     external, internal = edge.EXTERNAL[number], edge.INTERNAL[number]
     secrets = world.file("turn-secrets.txt", SECRET + "\n")
+    media = world.file("media-secrets.toml", f'[[secret]]\nid = 1\nkey = "{"5a" * 32}"\n')
     return f"""
+[[listener]]
+address = "{internal}:{CREDENTIALS_PORT}"
+class = "credentials"
+identity = "internal"
 [av]
 relayed = ["{external}"]
 realm = "contoso.example"
 secrets = "{secrets}"
+credentials_secrets = "{media}"
+external_fqdn = "av.contoso.example"
 poller = "{world.poller}"
 {more}
 [[av_listener]]
@@ -57,10 +67,14 @@ def start(world, number=1, more=""):
     return edge.start(world, number, text=text.replace("[management]", f"[management]\n{socket}"))
 
 
-def client(world, where, server, *how, secret=SECRET):
-    """Runs uclient to its end; returns what it printed and whether every packet came back."""
+def client(world, where, server, *how, secret=SECRET, given=None):
+    """Runs uclient to its end; returns what it printed and whether every packet came back.
+
+    `given`: username and password as they are; without, those that `secret` makes.
+    """
+    proof = ["-u", given[0], "-w", given[1]] if given else ["-W", secret, "-u", "alice"]
     done = world.run(where, [
-        "turnutils_uclient", *how, "-W", secret, "-u", "alice", "-e", ADDRESS["partner"],
+        "turnutils_uclient", *how, *proof, "-e", ADDRESS["partner"],
         "-r", str(PEER_PORT), "-m", str(CLIENTS), "-n", str(PACKETS), "-l", "160", "-z", "5",
         server], seconds=60, check=False)
     text = done.stdout + done.stderr
@@ -74,10 +88,80 @@ def relayed(world, where, server, *how):
     expect(whole, text[-600:])
 
 
+def credentials(world, papers, user="kim@contoso.example", location=""):
+    """Has a server inside ask for credentials; returns what it was told."""
+    pki = world.pki
+    done = world.run("pool", [
+        "python3", f"{INTEROP}/lab/mras.py", EDGE_INTERNAL, str(CREDENTIALS_PORT),
+        "lsedge.contoso.example", f"{pki}/ca.pem", f"{pki}/{papers}.pem", f"{pki}/{papers}.key",
+        user, location])
+    return json.loads(done.stdout)
+
+
+def handed_out(world):
+    with world.check("a server inside gets credentials, and coturn's client allocates with them"):
+        told = credentials(world, "pool", location="internet")
+        expect(told.get("reason") == "OK" and told["duration"] == "480", f"{told}")
+        expect(told["relays"] == [{"location": "internet", "hostName": "av.contoso.example",
+                                   "udpPort": "3478", "tcpPort": "443"}], f"{told}")
+        given = (told["username"], told["password"])
+        for how in ((), ("-t", "-S", "-p", "443")):
+            text, whole = client(world, "remote", EDGE_EXTERNAL, *how, given=given)
+            expect(whole, text[-600:])
+        text, whole = client(world, "remote", EDGE_EXTERNAL, "-c", given=(given[0], given[0][:28]))
+        expect(not whole and "Cannot complete Allocation" in text, text[-600:])
+    with world.check("both sides are told their relay, and others get no credentials"):
+        told = credentials(world, "pool")
+        where = [(relay["location"], relay.get("directIPAddress")) for relay in told["relays"]]
+        expect(where == [("internet", None), ("intranet", EDGE_INTERNAL)], f"{told}")
+        told = credentials(world, "pool", "kim@fabrikam.example")
+        expect(told["reason"] == "Forbidden" and told["username"] is None, f"{told}")
+        told = credentials(world, "fabrikam")
+        expect(told["status"].startswith("closed"), f"{told}")
+
+
 def metric(world, name, labels="", number=1):
     _, text = edge.management(world, "/metrics", number)
     found = re.search(rf"^{name}{re.escape(labels)} (\d+)", text, re.M)
     return int(found.group(1)) if found else 0
+
+
+# All clients are one user's.
+ROOM = "allocations_per_user = 200\nuser_kbit_s = 100000\n"
+# More clients at once would be more strangers in a second than are answered of one network.
+AT_ONCE = 5
+# What is checked of clients that run at once, for they mostly wait: rule, host, server, how.
+PEER = "a remote user reaches a peer by"
+OUTSIDE = [
+    *[(f"{PEER} {words}", "remote", EDGE_EXTERNAL, *how) for words, how in (
+        ("channels", ()), ("Send and Data indications", ("-s",)),
+        ("requests again and again", ("-G",)), ("no second port", ("-c",)),
+        ("two allocations in one", ("-c", "-X")))],
+    *[(f"{PEER} {words}", "remote", EDGE_EXTERNAL, *how, "-p", "443") for words, how in (
+        ("TCP", ("-t",)), ("TLS", ("-t", "-S")), ("TCP, with indications", ("-t", "-s")),
+        ("TLS, with indications", ("-t", "-S", "-s")))],
+]
+BESIDE = [
+    ("two clients on TLS reach each other", "remote", EDGE_EXTERNAL, "-t", "-S", "-y", "-c", "-p",
+     "443"),
+    *[(f"two clients reach each other by TCP relayed, {words}", "remote", EDGE_EXTERNAL, *how,
+       "-p", "443") for words, how in (("from one relayed port to the other", ("-T",)),
+                                       ("the same over TLS", ("-T", "-S")))],
+    ("a client that moves takes its allocation along", "remote", EDGE_EXTERNAL, "-M", "-c"),
+    ("two clients of one edge reach each other", "remote", EDGE_EXTERNAL, "-y", "-c"),
+    ("a user inside reaches a peer outside by the internal side", "pool-users", EDGE_INTERNAL),
+    ("a user inside reaches a peer outside by TLS", "pool-users", EDGE_INTERNAL, "-t", "-S", "-p",
+     "443"),
+]
+
+
+def together(world, clients):
+    """Runs every client at once, and judges each by its own rule."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        came = [pool.submit(relayed, world, *how) for _, *how in clients]
+    for (rule, *_), one in zip(clients, came):
+        with world.check(rule):
+            one.result()
 
 
 def listed(world, number=1):
@@ -89,42 +173,23 @@ def listed(world, number=1):
 def run(world):
     if world.stand_in:
         return
-    first = start(world)
+    first = start(world, more=ROOM)
     world.spawn("partner", "peer", ["turnutils_peer", "-L", ADDRESS["partner"],
                                     "-p", str(PEER_PORT)])
     with world.check("a client learns its own address"):
         done = world.run("remote", ["turnutils_stunclient", "-p", "3478", EDGE_EXTERNAL])
         expect(f"UDP reflexive addr: {ADDRESS['remote']}:" in done.stdout + done.stderr,
                done.stdout + done.stderr)
-    for words, how in (("channels", ()), ("Send and Data indications", ("-s",)),
-                       ("requests again and again", ("-G",)), ("no second port", ("-c",)),
-                       ("two allocations in one", ("-c", "-X"))):
-        with world.check(f"a remote user reaches a peer by {words}"):
-            relayed(world, "remote", EDGE_EXTERNAL, *how)
-    for words, how in (("TCP", ("-t",)), ("TLS", ("-t", "-S")),
-                       ("TCP, with indications", ("-t", "-s")),
-                       ("TLS, with indications", ("-t", "-S", "-s"))):
-        with world.check(f"a remote user reaches a peer by {words}"):
-            relayed(world, "remote", EDGE_EXTERNAL, *how, "-p", "443")
-    with world.check("two clients on TLS reach each other"):
-        relayed(world, "remote", EDGE_EXTERNAL, "-t", "-S", "-y", "-c", "-p", "443")
-    for words, how in (("from one relayed port to the other", ("-T",)),
-                       ("the same over TLS", ("-T", "-S"))):
-        with world.check(f"two clients reach each other by TCP relayed, {words}"):
-            relayed(world, "remote", EDGE_EXTERNAL, *how, "-p", "443")
-    with world.check("a client that moves takes its allocation along"):
-        relayed(world, "remote", EDGE_EXTERNAL, "-M", "-c")
-    with world.check("two clients of one edge reach each other"):
-        before = metric(world, "entente_relay_within_total")
-        relayed(world, "remote", EDGE_EXTERNAL, "-y", "-c")
-        wait_until("what went within to be counted", lambda: metric(
+    together(world, OUTSIDE)
+    before = metric(world, "entente_relay_within_total")
+    together(world, BESIDE)
+    with world.check("what clients of one edge sent each other went within"):
+        wait_until("it to be counted", lambda: metric(
             world, "entente_relay_within_total") > before, 5)
-    with world.check("a user inside reaches a peer outside by the internal side"):
-        relayed(world, "pool-users", EDGE_INTERNAL)
-        relayed(world, "pool-users", EDGE_INTERNAL, "-t", "-S", "-p", "443")
     with world.check("who has another secret gets nothing"):
         text, whole = client(world, "remote", EDGE_EXTERNAL, "-c", secret="another-secret-altogether")
         expect(not whole and "Cannot complete Allocation" in text, text[-600:])
+    handed_out(world)
     with world.check("allocations are counted, listed and ended by an operator"):
         made = metric(world, "entente_relay_allocations_made_total", '{dialect="rfc"}')
         expect(made >= 5 * CLIENTS, f"{made} allocations")
@@ -169,8 +234,9 @@ table ip balancer {{
         return {n: metric(world, name, labels, n) for n in (1, 2)}
     with world.check("clients of the pool's address are served by both of its edges"):
         before = made()
-        for _ in range(4):
-            relayed(world, "remote", BALANCER)
+        with concurrent.futures.ThreadPoolExecutor(4) as at_once:
+            for one in [at_once.submit(relayed, world, "remote", BALANCER) for _ in range(4)]:
+                one.result()
         wait_until("allocations of both", lambda: all(
             made()[n] > before[n] for n in (1, 2)), 5)
 

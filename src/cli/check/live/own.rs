@@ -1,7 +1,8 @@
 //! The edge that runs, looked at from this host: does it take connections, at its own addresses and
 //! at those that the Internet is told, and does it show the certificate of the file.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -11,7 +12,9 @@ use crate::cli::explain::chain;
 use crate::cli::handshake::{WAIT, reason};
 use crate::cli::plan::deployment;
 use crate::edge::Class;
+use crate::edge::av::Transport;
 use crate::plan::{self, Record, Role, Side};
+use crate::stun;
 
 /// Published addresses that are tried.
 const PUBLISHED_MAX: usize = 8;
@@ -21,6 +24,9 @@ impl Checker<'_> {
     pub(in crate::cli::check) fn own(&mut self) {
         for index in 0..self.config.listeners.len() {
             self.own_listener(index);
+        }
+        for index in 0..self.config.av_listeners.len() {
+            self.own_relay(index);
         }
         self.published_addresses();
     }
@@ -41,7 +47,7 @@ impl Checker<'_> {
             return;
         };
         let name = match listener.class {
-            Class::Internal | Class::XmppLink => config.internal_fqdn(),
+            class if class.is_inside() => config.internal_fqdn(),
             _ => &config.edge.external_fqdn,
         };
         match chain(name, address) {
@@ -61,6 +67,19 @@ impl Checker<'_> {
                     self.at(&key, Severity::Error, "listener-not-tls", sentence, advice);
                 }
             },
+        }
+    }
+
+    /// Asks the relay for our own address by datagrams, and connects to where it takes streams.
+    fn own_relay(&mut self, index: usize) {
+        let listener = &self.config.av_listeners[index];
+        let address = at_home(listener.address);
+        let answered = match listener.transport {
+            Transport::Stream => TcpStream::connect_timeout(&address, WAIT).map(drop),
+            Transport::Udp => binding(address),
+        };
+        if let Err(error) = answered {
+            self.nobody_at(&format!("av_listener[{index}].address"), address, &error);
         }
     }
 
@@ -103,6 +122,34 @@ impl Checker<'_> {
             );
         }
     }
+}
+
+/// Sends a Binding request (RFC 8489 section 3) until it is answered, or for as long as a
+/// connection may take.
+fn binding(relay: SocketAddr) -> io::Result<()> {
+    /// Datagrams are lost now and then, on one host too.
+    const TRIES: u32 = 3;
+    let any: IpAddr = match relay {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    socket.connect(relay)?;
+    socket.set_read_timeout(Some(WAIT / TRIES))?;
+    let mut request = Vec::new();
+    let kind = stun::Type { method: stun::Method::BINDING, class: stun::Class::Request };
+    let id = stun::TransactionId(*b"entente chec");
+    stun::Builder::new(&mut request, kind, id);
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        socket.send(&request)?;
+        let mut answer = [0; 512];
+        result = socket.recv(&mut answer).map(drop);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// Returns where a listener is reached from the same host.

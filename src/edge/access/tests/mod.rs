@@ -2,6 +2,7 @@
 //! staging. Names follow the rules they show; DESIGN 6 unless a document is named.
 
 mod bad_input;
+mod credentials;
 mod decided;
 mod dialog;
 mod failover;

@@ -3,6 +3,7 @@ mod drain;
 mod hostile;
 mod links;
 mod pager;
+mod pair;
 mod refusals;
 mod restart;
 mod siblings;

@@ -13,6 +13,7 @@ fn kept(direction: Direction, standing: Standing) -> Authorisation {
         theirs: "eve@public.example".to_owned(),
         direction,
         standing,
+        version: 0,
     }
 }
 

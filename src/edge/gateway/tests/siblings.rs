@@ -31,9 +31,13 @@ fn pair_of(gateway: &str) -> (String, String) {
     (format!("sip:kim@{ours}"), format!("sip:john@{theirs}"))
 }
 
+/// A world in which the other gateway is linked and connected to, and knows what this one knows.
 fn world() -> World {
     let mut world = World::with(setup(), rules_of_two());
     world.tell(BOTH);
+    let published = world.hears_begin("PUBLISH sip:gw2.contoso.example:5061;");
+    world.answer(&published, "200 OK", "SIP-ETag: first\r\n", "");
+    world.nothing_more();
     world
 }
 
@@ -49,12 +53,9 @@ fn answered(request: &str, status: &str) -> String {
 #[test]
 fn a_request_for_the_pair_of_another_gateway_is_handed_over_once() {
     let mut world = world();
-    world.connected = false;
+    let leg = world.own_sip_leg().expect("the other gateway's");
     let (kim, john) = pair_of(OTHER);
     world.sip(&message(&kim, &john, "Hello"));
-    assert_eq!(world.connects[0].server_name.as_str(), OTHER);
-    let leg = world.grant();
-    world.run();
     let handed = world.hears_begin("MESSAGE ");
     assert_eq!(handed.leg, leg);
     assert_eq!(header(&handed.text, "Entente-Handed-Over"), GW);
@@ -98,8 +99,11 @@ fn a_gateway_serves_the_pairs_of_one_that_is_not_linked_or_not_reached() {
     assert_eq!(world.gateway.counters().handed_over, 0);
 
     let mut world = self::world();
+    let leg = world.own_sip_leg().expect("the other gateway's");
     world.connected = false;
+    world.lose(leg);
     world.sip(&message(&kim, &john, "Hello"));
+    assert_eq!(world.connects[0].server_name.as_str(), OTHER);
     world.deny();
     assert!(world.sees().contains("Hello"));
     world.pass(500);
@@ -149,9 +153,8 @@ fn without_a_link_of_its_own_a_gateway_leaves_requests_to_another() {
     let leg = world.edges[0].leg;
     world.connected = false;
     world.lose(leg);
-    world.connects.clear();
     let (kim, john) = pair_of(GW);
     world.sip(&message(&kim, &john, "Hello"));
-    let connect = world.connects.iter().find(|connect| connect.server_name.as_str() == OTHER);
-    assert!(connect.is_some(), "{:?}", world.connects);
+    let handed = world.hears_begin("MESSAGE ");
+    assert_eq!(Some(handed.leg), world.own_sip_leg());
 }

@@ -374,6 +374,11 @@ impl World {
         self.sip.keys().copied().find(|leg| *leg != self.pool)
     }
 
+    /// Reads what is written on a connection that a server inside has opened.
+    pub(super) fn hear(&mut self, leg: LegId) {
+        self.sip.insert(leg, Vec::new());
+    }
+
     /// The edges tell which gateways they are linked with.
     pub(super) fn tell(&mut self, names: &str) {
         for at in 0..self.edges.len() {
@@ -461,7 +466,7 @@ impl World {
 }
 
 /// Returns a stanza as an edge passes it on.
-fn of_partner(text: &str) -> Outgoing {
+pub(super) fn of_partner(text: &str) -> Outgoing {
     let theirs = attribute(text, "from");
     let theirs = theirs.split('@').next_back().unwrap_or_default();
     let partner = domain(theirs.split('/').next().unwrap_or_default());

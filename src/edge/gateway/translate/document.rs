@@ -1,12 +1,9 @@
-//! XML documents in SIP bodies, read with the strict reader of XMPP streams.
+//! XML documents in SIP bodies.
 
 use crate::limits;
-use crate::xmpp::{Bounds, Node, Read, Reader};
+use crate::xmpp::{Bounds, Node, document};
 
-/// What stands before a document, so that the reader takes it for a stanza. An element without a
-/// namespace of its own has the one of stanzas.
-const OPENING: &[u8] = b"<stream:stream xmlns='jabber:server' \
-    xmlns:stream='http://etherx.jabber.org/streams'>";
+pub use crate::xmpp::document::write;
 
 /// What a SIP peer may make us hold: an order of magnitude more than real documents have.
 const BOUNDS: Bounds = Bounds {
@@ -18,45 +15,8 @@ const BOUNDS: Bounds = Bounds {
     stream_bytes: limits::GATEWAY_BODY_BYTES_MAX as u64 + 1024,
 };
 
-/// Reads a document. `None`: it is not well formed, too large or too deep, not UTF-8, or has a
-/// document type, comment, processing instruction or entity.
+/// Reads a document, as [`document::read`] does.
 #[must_use]
 pub fn read(body: &[u8]) -> Option<Node> {
-    if body.len() > limits::GATEWAY_BODY_BYTES_MAX {
-        return None;
-    }
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let body = without_declaration(body)?.trim_ascii();
-    let mut reader = Reader::new(BOUNDS);
-    let Ok(Read::Header { .. }) = reader.read(OPENING) else { return None };
-    match reader.read(body) {
-        Ok(Read::Element { element, consumed }) if consumed == body.len() => {
-            Some(Node::from(&element))
-        }
-        _ => None,
-    }
-}
-
-/// Returns what is behind the XML declaration. `None`: it names another encoding than UTF-8.
-fn without_declaration(body: &[u8]) -> Option<&[u8]> {
-    let body = body.trim_ascii_start();
-    let Some(rest) = body.strip_prefix(b"<?xml") else { return Some(body) };
-    let end = memchr::memmem::find(rest, b"?>")?;
-    let declaration = rest.get(..end)?.to_ascii_lowercase();
-    let is_utf8 = match memchr::memmem::find(&declaration, b"encoding") {
-        None => true,
-        // What is ASCII is UTF-8.
-        Some(_) => [&b"utf-8"[..], b"us-ascii"]
-            .iter()
-            .any(|encoding| memchr::memmem::find(&declaration, encoding).is_some()),
-    };
-    is_utf8.then(|| rest.get(end + 2..)).flatten()
-}
-
-/// Writes a document with its declaration.
-#[must_use]
-pub fn write(root: &Node) -> Vec<u8> {
-    let mut out = b"<?xml version='1.0' encoding='UTF-8'?>\r\n".to_vec();
-    root.write_within("", &mut out);
-    out
+    document::read(body, BOUNDS)
 }

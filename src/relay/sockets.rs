@@ -166,12 +166,14 @@ impl Share {
         if self.threads == 1 {
             return socket.bind(&address.into());
         }
-        if self.number == 0 {
-            // A socket that shares would share with another edge's, too.
-            alone()?.bind(&address.into())?;
-        }
         socket.set_reuse_port(true)?;
+        if self.number > 0 {
+            return socket.bind(&address.into());
+        }
+        // A socket that shares would share with another edge's, too.
+        alone()?.bind(&address.into())?;
         socket.bind(&address.into())?;
+        // Those that follow come under what the first one says.
         spread::by_source(socket.as_raw_fd(), address, self.threads as u32)
     }
 }

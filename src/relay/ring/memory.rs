@@ -1,7 +1,7 @@
 //! Zeroed memory of which only what was written to is there.
 //!
-//! An allocator may clear by hand what it hands out, and then a row of slots of 66 KB, of which most
-//! datagrams use the first, would all be resident.
+//! An allocator may clear by hand what it hands out, and then a row of slots of 66 KB, of which a
+//! datagram uses the first page or two, would all be resident.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};

@@ -299,6 +299,8 @@ pub const TURN_CONNECTIONS_MAX: usize = 2_048;
 pub const FORECAST_STEP_MS: u64 = 10_000;
 /// Samples of a forecast, 60 bytes each: five minutes.
 pub const FORECAST_SAMPLES: usize = 31;
+/// Bytes that packets of audio have at most on average: 20 ms at 128 kbit/s. Video's are longer.
+pub const AUDIO_BYTES_MAX: u64 = 320;
 /// Bytes of a realm, so that an unauthenticated answer keeps to [`TURN_UNAUTHENTICATED_BYTES_MAX`].
 pub const TURN_REALM_BYTES_MAX: usize = 36;
 /// Bytes of an answer to somebody who has proven nothing: not more than about what a request has,

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use super::start;
 use crate::config::{self, Config};
 use crate::dns::Domain;
-use crate::policy::{Pattern, Place};
+use crate::policy::{Pattern, Place, XmppKind};
 
 mod file;
 
@@ -23,10 +23,19 @@ pub enum Edit {
     Add(Addition),
     /// Takes a domain off the blocked list, and lists it unless it is listed.
     Allow(Addition),
-    /// Blocks a domain; its partner entry goes, because one domain cannot have both.
+    /// Blocks a domain; its partner entries go, because one domain cannot have both.
     Block(Pattern),
-    /// Takes a partner off the list.
-    Remove(Pattern),
+    /// Takes a partner off the list of one side.
+    Remove(Pattern, Side),
+}
+
+/// On which side a domain is a partner; it may be one on both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `[[partner]]`.
+    Sip,
+    /// `[[xmpp_partner]]`.
+    Xmpp,
 }
 
 impl Edit {
@@ -35,7 +44,7 @@ impl Edit {
     pub const fn domain(&self) -> &Pattern {
         match self {
             Self::Add(addition) | Self::Allow(addition) => &addition.domain,
-            Self::Block(domain) | Self::Remove(domain) => domain,
+            Self::Block(domain) | Self::Remove(domain, _) => domain,
         }
     }
 }
@@ -43,24 +52,65 @@ impl Edit {
 /// A partner to be listed; what is not said keeps its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addition {
-    /// Its SIP domain, or all domains below one.
+    /// Its domain, or for SIP all domains below one.
     pub domain: Pattern,
-    /// FQDN of its edge: an allowed partner server.
-    pub edge: Option<Domain>,
-    /// Port of its edge.
-    pub port: Option<u16>,
+    /// How it is a partner.
+    pub terms: Terms,
+}
+
+/// What is said of a partner to be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// Of one on SIP.
+    Sip {
+        /// FQDN of its edge: an allowed partner server.
+        edge: Option<Domain>,
+        /// Port of its edge.
+        port: Option<u16>,
+    },
+    /// Of one on XMPP.
+    Xmpp {
+        /// What its users may do unasked.
+        kind: Option<XmppKind>,
+    },
 }
 
 impl Addition {
-    fn section(&self) -> String {
-        let mut text = format!("[[partner]]\ndomain = \"{}\"\n", self.domain);
-        if let Some(edge) = &self.edge {
-            text.push_str(&format!("kind = \"allowed_server\"\nedge = \"{edge}\"\n"));
+    const fn side(&self) -> Side {
+        match self.terms {
+            Terms::Sip { .. } => Side::Sip,
+            Terms::Xmpp { .. } => Side::Xmpp,
         }
-        if let Some(port) = self.port {
-            text.push_str(&format!("port = {port}\n"));
+    }
+
+    fn section(&self) -> String {
+        let section = self.side().section();
+        let mut text = format!("[[{section}]]\ndomain = \"{}\"\n", self.domain);
+        match &self.terms {
+            Terms::Sip { edge, port } => {
+                if let Some(edge) = edge {
+                    text.push_str(&format!("kind = \"allowed_server\"\nedge = \"{edge}\"\n"));
+                }
+                if let Some(port) = port {
+                    text.push_str(&format!("port = {port}\n"));
+                }
+            }
+            Terms::Xmpp { kind } => {
+                if let Some(kind) = kind {
+                    text.push_str(&format!("kind = \"{}\"\n", kind.as_str()));
+                }
+            }
         }
         text
+    }
+}
+
+impl Side {
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Sip => "partner",
+            Self::Xmpp => "xmpp_partner",
+        }
     }
 }
 
@@ -122,30 +172,32 @@ impl PolicyFile {
         match edit {
             Edit::Add(addition) => {
                 self.refuse_blocked(domain)?;
-                if let Some(place) = self.listed(domain) {
+                if let Some(place) = self.listed(domain, addition.side()) {
                     bail!("{domain} is listed already ({place})");
                 }
-                splices.add("partner", &addition.section());
+                splices.add(addition.side().section(), &addition.section());
             }
             Edit::Allow(addition) => {
                 self.refuse_blocked_above(domain)?;
-                let listed = self.listed(domain);
+                let listed = self.listed(domain, addition.side());
                 let unblocked = splices.take_out("blocked", self.blocked_index(domain))?;
                 match (listed, unblocked) {
                     (Some(place), _) => bail!("{domain} is listed already ({place})"),
-                    (None, _) => splices.add("partner", &addition.section()),
+                    (None, _) => splices.add(addition.side().section(), &addition.section()),
                 }
             }
             Edit::Block(domain) => {
                 self.refuse_blocked_twice(domain)?;
-                splices.take_out("partner", self.partner_index(domain))?;
+                for side in [Side::Sip, Side::Xmpp] {
+                    splices.take_out(side.section(), self.index(domain, side))?;
+                }
                 splices.add("blocked", &format!("[[blocked]]\ndomain = \"{domain}\"\n"));
             }
-            Edit::Remove(domain) => {
-                if self.listed(domain).is_none() {
+            Edit::Remove(domain, side) => {
+                if self.listed(domain, *side).is_none() {
                     bail!("{domain} is not listed in {}", self.path().display());
                 }
-                splices.take_out("partner", self.partner_index(domain))?;
+                splices.take_out(side.section(), self.index(domain, *side))?;
             }
         }
         let Splices { done, .. } = &splices;
@@ -168,6 +220,17 @@ impl PolicyFile {
         stated.chain(rows.map(|row| &row.domain)).position(|listed| listed == domain)
     }
 
+    fn index(&self, domain: &Pattern, side: Side) -> Option<usize> {
+        match (side, domain) {
+            (Side::Sip, _) => self.partner_index(domain),
+            // Nothing below a domain is meant with an XMPP partner.
+            (Side::Xmpp, Pattern::Exact(domain)) => {
+                self.config.xmpp_partners.iter().position(|partner| partner.domain == *domain)
+            }
+            (Side::Xmpp, Pattern::Below(_)) => None,
+        }
+    }
+
     fn blocked_index(&self, domain: &Pattern) -> Option<usize> {
         self.all_blocked().position(|blocked| blocked == domain)
     }
@@ -179,9 +242,13 @@ impl PolicyFile {
     }
 
     /// Returns where `domain` is listed as a partner.
-    fn listed(&self, domain: &Pattern) -> Option<String> {
-        let index = u32::try_from(self.partner_index(domain)?).ok()?;
-        Some(self.config.whereabouts(Place::Partner(index)))
+    fn listed(&self, domain: &Pattern, side: Side) -> Option<String> {
+        let index = self.index(domain, side)?;
+        let place = match side {
+            Side::Sip => Place::Partner(u32::try_from(index).ok()?),
+            Side::Xmpp => Place::XmppPartner(u16::try_from(index).ok()?),
+        };
+        Some(self.config.whereabouts(place))
     }
 
     /// Returns where `domain` is blocked.
@@ -214,6 +281,9 @@ impl PolicyFile {
             let mut rest = config.clone();
             rest.partners.retain(|partner| partner.domain != *domain);
             rest.blocked.retain(|blocked| blocked.domain != *domain);
+            if let Pattern::Exact(domain) = domain {
+                rest.xmpp_partners.retain(|partner| partner.domain != *domain);
+            }
             rest.source = std::sync::Arc::default();
             rest
         };
@@ -241,10 +311,10 @@ impl<'a> Splices<'a> {
     fn take_out(&mut self, section: &str, index: Option<usize>) -> anyhow::Result<bool> {
         let Some(index) = index else { return Ok(false) };
         let key = format!("{section}[{index}]");
-        let number = u32::try_from(index)?;
         let place = self.config.whereabouts(match section {
-            "partner" => Place::Partner(number),
-            _ => Place::Blocked(number),
+            "partner" => Place::Partner(u32::try_from(index)?),
+            "xmpp_partner" => Place::XmppPartner(u16::try_from(index)?),
+            _ => Place::Blocked(u32::try_from(index)?),
         });
         let path = self.config.source.path.display();
         let lines = entry_lines(self.config, &key).with_context(|| {

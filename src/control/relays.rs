@@ -55,7 +55,11 @@ fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::S
             config::Poller::Epoll => Choice::Epoll,
         },
         company_us: av.coalesce_us as u32,
-        dscp: av.dscp,
+        marks: relay::Marks {
+            audio: av.dscp_audio.unwrap_or(av.dscp),
+            video: av.dscp_video.unwrap_or(av.dscp),
+            other: av.dscp,
+        },
         link_kbit_s: av.link_kbit_s,
         trains: relay::Trains::Auto,
     };

@@ -2,10 +2,11 @@
 
 use std::io;
 
+use super::marks;
 use super::peers::Peers;
 use super::serve::{Change, Served};
 use super::streams::Named;
-use crate::edge::av::{Around, Arrival, Client, Step, Transport};
+use crate::edge::av::{Around, Arrival, Client, Medium, Step, Transport};
 use crate::limits;
 use crate::poll::Token;
 use crate::stun::ms::FrameKind;
@@ -145,14 +146,17 @@ impl Served {
                 self.answer(number, &client);
                 self.bind(number, connection);
             }
-            Step::ToPeer { port, peer, payload } => {
+            Step::ToPeer { port, peer, payload, medium } => {
                 let socket = self.sockets.of_port(port).and_then(|via| self.sockets.get(via));
                 if let Some(socket) = socket {
-                    self.tally.sent(socket.send_to(payload, peer));
+                    let mark = self.marks.beside(medium);
+                    self.tally.sent(marks::send_to(socket, payload, peer, mark));
                 }
             }
             Step::ToSibling { port, from, payload } => self.mail(port, from, payload),
-            Step::ToClient { client, around, payload } => self.deliver(&client, around, payload),
+            Step::ToClient { client, around, payload, medium } => {
+                self.deliver(&client, around, payload, medium);
+            }
         }
         self.note_closes();
     }
@@ -187,9 +191,23 @@ impl Served {
     }
 
     /// Gives a client what is for it, wherever the payload lies.
-    pub(super) fn deliver(&mut self, client: &Client, around: Around, payload: &[u8]) {
+    pub(super) fn deliver(
+        &mut self,
+        client: &Client,
+        around: Around,
+        payload: &[u8],
+        medium: Medium,
+    ) {
+        let mark = self.marks.beside(medium);
         if client.transport == Transport::Stream {
             let Some((number, line)) = self.streams.of_client(client) else { return };
+            if mark.is_some() && line.mark != mark {
+                // A stream of both is marked by what came last: its bytes are in one order.
+                line.mark = mark;
+                mark.iter().for_each(|mark| {
+                    marks::mark_stream(&line.socket, &line.client.remote, *mark);
+                });
+            }
             if line.stream.deliver(&around, &self.out.head, payload) {
                 self.tally.sent += 1;
                 self.streams.touch(number);
@@ -214,7 +232,7 @@ impl Served {
         };
         self.wrapped.extend_from_slice(payload);
         self.wrapped.resize(self.wrapped.len() + padding, 0);
-        self.tally.sent(socket.send_to(&self.wrapped, client.remote));
+        self.tally.sent(marks::send_to(socket, &self.wrapped, client.remote, mark));
     }
 
     /// Lets the plane close a stream.

@@ -20,6 +20,7 @@
 mod board;
 mod frames;
 mod handle;
+mod marks;
 mod multishot;
 mod pairs;
 mod peers;
@@ -41,4 +42,5 @@ mod worker;
 
 pub use board::{Observed, Tally};
 pub use handle::{Handle, Listed, Listing};
+pub use marks::Marks;
 pub use spawn::{Listen, Settings, Setup, StartError, Trains, spawn};

@@ -124,7 +124,7 @@ impl Outgoing {
         self.pieces.sort_unstable_by_key(|piece| (piece.via, piece.order));
         for run in self.pieces.chunk_by(|one, next| one.via == next.via) {
             let Some(socket) = served.sockets.get(run[0].via) else { continue };
-            if let [piece @ Piece { train: None, .. }] = run {
+            if let [piece @ Piece { train: None, mark: None, .. }] = run {
                 served.tally.sent(socket.send_to(slots.piece(piece), piece.to));
                 continue;
             }

@@ -7,14 +7,15 @@ use smallvec::SmallVec;
 
 use super::board::Tally;
 use super::frames::{Left, READ_BYTES};
+use super::marks::Marks;
 use super::ring::sends::{self, Piece};
 use super::ring::slots::HEADROOM_BYTES;
 use super::siblings::{Mail, Mailed, Siblings};
 use super::sockets::{Sockets, Use};
 use super::streams::Streams;
 use crate::edge::av::{
-    Another, Around, Arrival, Carrier, Client, Opened, Output, Relay, RelayPort, Step, Toward,
-    Train, Transport,
+    Another, Around, Arrival, Carrier, Client, Medium, Opened, Output, Relay, RelayPort, Step,
+    Toward, Train, Transport,
 };
 use crate::limits;
 use crate::poll::Token;
@@ -36,6 +37,7 @@ pub(super) struct Served {
     pub(super) buffer: Box<[u8]>,
     /// A datagram made of a stream's message.
     pub(super) wrapped: Vec<u8>,
+    pub(super) marks: Marks,
     /// Streams of peers whose rate is used up.
     pub(super) paused: Vec<u32>,
     /// State of the bytes in hellos that encrypt nothing.
@@ -71,9 +73,9 @@ enum Way {
     /// The answer, back.
     Answer,
     /// The payload, to a peer.
-    Peer { via: u32, to: SocketAddr, start: usize, length: usize },
+    Peer { via: u32, to: SocketAddr, start: usize, length: usize, medium: Medium },
     /// The payload, wrapped.
-    Client { client: Client, around: Around, start: usize, length: usize },
+    Client { client: Client, around: Around, start: usize, length: usize, medium: Medium },
 }
 
 impl Served {
@@ -96,6 +98,7 @@ impl Served {
             changes: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             wrapped: Vec::new(),
+            marks: Marks::default(),
             paused: Vec::new(),
             hellos: 1,
         }
@@ -128,18 +131,18 @@ impl Served {
             }
             // What belongs to streams alone.
             Step::Connect { .. } | Step::Bind { .. } => None,
-            Step::ToPeer { port, peer, payload } => {
+            Step::ToPeer { port, peer, payload, medium } => {
                 let (start, length) = place(payload);
                 let via = self.sockets.of_port(port);
-                via.map(|via| Way::Peer { via, to: peer, start, length })
+                via.map(|via| Way::Peer { via, to: peer, start, length, medium })
             }
             Step::ToSibling { port, from, payload } => {
                 self.mail(port, from, payload);
                 None
             }
-            Step::ToClient { client, around, payload } => {
+            Step::ToClient { client, around, payload, medium } => {
                 let (start, length) = place(payload);
-                Some(Way::Client { client, around, start, length })
+                Some(Way::Client { client, around, start, length, medium })
             }
         };
         self.note_closes();
@@ -177,6 +180,7 @@ impl Served {
             start: HEADROOM_BYTES as u32,
             length: length as u32,
             to,
+            mark: self.marks.beside(carried.medium),
             train: Some(shape),
         })
     }
@@ -197,18 +201,22 @@ impl Served {
             start: start as u32,
             length: length as u32,
             to,
+            mark: None,
             train: None,
         };
+        let marks = self.marks;
         match way {
             Way::Answer => {
                 let answer = &self.out.answer;
                 slot[HEADROOM_BYTES..][..answer.len()].copy_from_slice(answer);
                 Some(piece(socket, from, HEADROOM_BYTES, answer.len()))
             }
-            Way::Peer { via, to, start, length } => Some(piece(via, to, start, length)),
-            Way::Client { client, around, start, length } => {
+            Way::Peer { via, to, start, length, medium } => {
+                Some(Piece { mark: marks.beside(medium), ..piece(via, to, start, length) })
+            }
+            Way::Client { client, around, start, length, medium } => {
                 if client.transport == Transport::Stream {
-                    self.deliver(&client, around, &slot[start..][..length]);
+                    self.deliver(&client, around, &slot[start..][..length], medium);
                     return None;
                 }
                 let via = (*self.listeners.get(usize::from(client.listener))?)?;
@@ -220,7 +228,8 @@ impl Served {
                 slot[start - head.len()..start].copy_from_slice(head);
                 slot[start + length..][..padding].fill(0);
                 let whole = head.len() + length + padding;
-                Some(piece(via, client.remote, start - head.len(), whole))
+                let piece = piece(via, client.remote, start - head.len(), whole);
+                Some(Piece { mark: marks.beside(medium), ..piece })
             }
         }
     }
@@ -242,8 +251,8 @@ impl Served {
                 return Left::Nothing;
             };
             let step = self.relay.from_peer(now, port, from, &payload, &mut self.out);
-            if let Step::ToClient { client, around, payload } = step {
-                self.deliver(&client, around, payload);
+            if let Step::ToClient { client, around, payload, medium } = step {
+                self.deliver(&client, around, payload, medium);
             }
         }
         Left::More

@@ -18,6 +18,7 @@ use crossbeam::channel::{self, Receiver, Sender};
 
 use super::board::Board;
 use super::handle::{Handle, Thread};
+use super::marks::Marks;
 use super::ring::trains::Trains as Known;
 use super::serve::Served;
 use super::siblings::{Mail, Rung, Sibling, Siblings};
@@ -63,8 +64,8 @@ pub struct Settings {
     pub poller: Choice,
     /// Microseconds to wait for company after a small turn, at most [`limits::COALESCE_US_MAX`].
     pub company_us: u32,
-    /// Marks of the datagrams they send: a DSCP of 0 to 63.
-    pub dscp: u8,
+    /// Marks of the datagrams they send.
+    pub marks: Marks,
     /// Kilobits a second that the link carries, for forecasts.
     pub link_kbit_s: Option<u64>,
     /// Whether datagrams of one flow that come together are moved as one.
@@ -88,7 +89,7 @@ impl Default for Settings {
             core: None,
             poller: Choice::Auto,
             company_us: 0,
-            dscp: 0,
+            marks: Marks::default(),
             link_kbit_s: None,
             trains: Trains::Auto,
         }
@@ -149,7 +150,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         Trains::Auto => Known::detect(),
         Trains::Never => Known::NEVER,
     };
-    let how = How { dscp: settings.dscp, trains };
+    let how = How { dscp: settings.marks.other, trains };
     // Everything is bound before anything is served: the sockets among which the kernel chooses
     // stay the same.
     let mut made = Vec::with_capacity(parts.len());
@@ -166,9 +167,10 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
     let mut handle = Handle { threads: Vec::new(), poller: "", trains, listeners };
     for (number, (served, reached)) in made.into_iter().zip(reached).enumerate() {
         let core = settings.core.map(|first| first + number);
+        let link_kbit_s = settings.link_kbit_s.map(|link| link.div_ceil(parts.len() as u64));
+        let settings = Settings { core, link_kbit_s, ..settings };
         // What runs already ends with the handle if this one does not start.
-        let (thread, poller) =
-            start(served, Settings { core, ..settings }, trains, reached, clock)?;
+        let (thread, poller) = start(served, settings, trains, reached, clock)?;
         handle.threads.push(thread);
         handle.poller = poller;
     }
@@ -244,12 +246,13 @@ fn bind(
 
 /// Starts one thread; returns what it moves datagrams by.
 fn start(
-    served: Served,
+    mut served: Served,
     settings: Settings,
     trains: Known,
     reached: Reached,
     clock: Clock,
 ) -> Result<(Thread, &'static str), StartError> {
+    served.marks = settings.marks;
     let Reached { waker, .. } = reached;
     let board = Arc::new(Board::default());
     let (orders, inbox) = channel::bounded(limits::RELAY_ORDERS_MAX);

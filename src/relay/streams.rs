@@ -38,6 +38,8 @@ pub(super) struct Line {
     pub(super) client: Client,
     pub(super) addressed: SocketAddr,
     pub(super) stream: Stream,
+    /// The DSCP that it has been marked with.
+    pub(super) mark: Option<u8>,
     door: u16,
     generation: u32,
     since: Monotonic,
@@ -180,6 +182,7 @@ impl Streams {
             client,
             addressed,
             stream: Stream::new(),
+            mark: None,
             door: door as u16,
             generation: self.generation,
             since: now,

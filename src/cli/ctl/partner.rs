@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Args, Reload, client, print, show};
 use crate::config::{self, Config, Remarks, read_domain, read_pattern};
-use crate::control::edit::{Addition, Edit, PolicyFile, socket_in};
+use crate::control::edit::{Addition, Edit, PolicyFile, Side, Terms, socket_in};
 use crate::dns::Domain;
-use crate::policy::{Pattern, Place};
+use crate::policy::{Pattern, Place, XmppKind};
 
 /// What to do with the list.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -21,18 +21,24 @@ pub enum Command {
     Add(Entry),
     /// Takes a domain off the blocked list, and lists it as a partner.
     Allow(Entry),
-    /// Blocks a domain; its partner entry goes.
+    /// Blocks a domain; its partner entries go.
     Block(Whom),
     /// Takes a partner off the list.
-    Remove(Whom),
+    Remove(Listed),
 }
 
 /// A partner to be listed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Entry {
-    /// Its SIP domain, or *.domain for all below it.
+    /// Its SIP domain, or *.domain for all below it; with --xmpp its XMPP domain.
     #[arg(value_parser = pattern)]
     domain: Pattern,
+    /// It is a partner on XMPP.
+    #[arg(long, conflicts_with = "edge")]
+    xmpp: bool,
+    /// What its users may do unasked.
+    #[arg(long, requires = "xmpp", value_parser = kind, value_name = "KIND")]
+    kind: Option<XmppKind>,
     /// FQDN of its edge; without it DNS names the edge.
     #[arg(long, value_name = "FQDN", value_parser = domain)]
     edge: Option<Domain>,
@@ -43,14 +49,37 @@ pub struct Entry {
     reload: Reload,
 }
 
+/// A partner to be taken off the list.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Listed {
+    /// Its domain as it is listed.
+    #[arg(value_parser = pattern)]
+    domain: Pattern,
+    /// It is a partner on XMPP.
+    #[arg(long)]
+    xmpp: bool,
+    #[command(flatten)]
+    reload: Reload,
+}
+
 /// A domain, and how the reload goes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Whom {
-    /// The SIP domain, or *.domain for all below it.
+    /// The domain, or *.domain for all below it.
     #[arg(value_parser = pattern)]
     domain: Pattern,
     #[command(flatten)]
     reload: Reload,
+}
+
+fn kind(text: &str) -> Result<XmppKind, String> {
+    let kinds = [XmppKind::Federated, XmppKind::PublicVerified, XmppKind::PublicUnverified];
+    let named = kinds.into_iter().find(|kind| kind.as_str() == text);
+    named.ok_or_else(|| format!("expected one of: {}", kinds.map(XmppKind::as_str).join(", ")))
+}
+
+const fn side(xmpp: bool) -> Side {
+    if xmpp { Side::Xmpp } else { Side::Sip }
 }
 
 fn domain(text: &str) -> Result<Domain, String> {
@@ -63,7 +92,11 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 
 impl Entry {
     fn addition(&self) -> Addition {
-        Addition { domain: self.domain.clone(), edge: self.edge.clone(), port: self.port }
+        let terms = match self.xmpp {
+            true => Terms::Xmpp { kind: self.kind },
+            false => Terms::Sip { edge: self.edge.clone(), port: self.port },
+        };
+        Addition { domain: self.domain.clone(), terms }
     }
 }
 
@@ -77,7 +110,9 @@ pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Add(entry) => (Edit::Add(entry.addition()), entry.reload),
         Command::Allow(entry) => (Edit::Allow(entry.addition()), entry.reload),
         Command::Block(whom) => (Edit::Block(whom.domain.clone()), whom.reload),
-        Command::Remove(whom) => (Edit::Remove(whom.domain.clone()), whom.reload),
+        Command::Remove(listed) => {
+            (Edit::Remove(listed.domain.clone(), side(listed.xmpp)), listed.reload)
+        }
     };
     let edited = PolicyFile::read(path)?.edit(&edit)?;
     let edge = edge_of(args, path)?;
@@ -147,6 +182,21 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
             })
         })
         .collect();
+    let xmpp: Vec<Value> = config
+        .xmpp_partners
+        .iter()
+        .enumerate()
+        .map(|(index, partner)| {
+            let number = u16::try_from(index).unwrap_or(u16::MAX);
+            json!({
+                "domain": partner.domain.to_string(),
+                "kind": partner.kind.as_str(),
+                "place": config.whereabouts(Place::XmppPartner(number)),
+                "owner": partner.owner,
+                "ticket": partner.ticket,
+            })
+        })
+        .collect();
     let blocked: Vec<Value> = config
         .blocked
         .iter()
@@ -163,6 +213,7 @@ fn list(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         .collect();
     let answer = json!({
         "partners": partners,
+        "xmpp_partners": xmpp,
         "blocked": blocked,
         "partners_csv": config.partner_list.as_ref().map(|list| list.rows.len()),
         "blocked_csv": config.blocked_list.as_ref().map(|list| list.rows.len()),
@@ -191,6 +242,9 @@ fn listed(answer: &Value) -> String {
             None => "edge by DNS SRV".to_owned(),
         };
         row(partner, &what);
+    }
+    for partner in answer["xmpp_partners"].as_array().into_iter().flatten() {
+        row(partner, &format!("XMPP, {}", partner["kind"].as_str().unwrap_or("-")));
     }
     for blocked in answer["blocked"].as_array().into_iter().flatten() {
         row(blocked, "blocked");
@@ -221,6 +275,7 @@ mod tests {
                 { "domain": "b.example", "edge": "sip.b.example:5061", "place": "e.toml:9",
                   "owner": null, "ticket": null },
             ],
+            "xmpp_partners": [{ "domain": "d.example", "kind": "federated", "place": "e.toml:11" }],
             "blocked": [{ "domain": "c.example", "place": "e.toml:12", "ticket": "SEC-7" }],
             "discovery": false,
         });
@@ -229,6 +284,7 @@ mod tests {
             text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0].join(" "), "a.example edge by DNS SRV e.toml:3 owner ann, ticket UC-1");
         assert_eq!(lines[1].join(" "), "b.example edge sip.b.example:5061 e.toml:9");
-        assert_eq!(lines[2].join(" "), "c.example blocked e.toml:12 ticket SEC-7");
+        assert_eq!(lines[2].join(" "), "d.example XMPP, federated e.toml:11");
+        assert_eq!(lines[3].join(" "), "c.example blocked e.toml:12 ticket SEC-7");
     }
 }

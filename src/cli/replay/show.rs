@@ -29,7 +29,8 @@ pub(super) fn text(args: &Args, tally: &Tally) -> String {
     count(tally.differ(), "decided otherwise");
     count(
         tally.not_asked,
-        "not asked again: a user, a limit, a connection or a content decided, which no log holds",
+        "not asked again: a user, a limit, a connection, a stream or a content decided, which no \
+         log holds",
     );
     if let Some(first) = &tally.unreadable.first {
         count(tally.unreadable.lines, &format!("unreadable; the first: {first}"));

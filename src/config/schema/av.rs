@@ -181,11 +181,24 @@ section! {
             example: "1000000",
             see: ["av.allocation_kbit_s"],
         }
-        /// DSCP that relayed datagrams are marked with.
-        dscp: u8 = integer(0, 63), default("0"), Restart {
-            beyond: "0: unmarked; 46 is expedited forwarding, for voice",
+        /// DSCP that relayed audio is marked with: RTP of a payload type that is audio, or of an
+        /// allocation whose packets are small, or that its client said is for audio.
+        dscp_audio: u8 = integer(0, 63), optional, Restart {
+            beyond: "unset: as everything else; 46 is expedited forwarding, for voice",
             example: "46",
-            see: [],
+            see: ["av.dscp", "av.dscp_video"],
+        }
+        /// DSCP that relayed video is marked with: any other RTP.
+        dscp_video: u8 = integer(0, 63), optional, Restart {
+            beyond: "unset: as everything else; 34 is assured forwarding 41",
+            example: "34",
+            see: ["av.dscp", "av.dscp_audio"],
+        }
+        /// DSCP that everything else is marked with: answers, connectivity checks, data.
+        dscp: u8 = integer(0, 63), default("0"), Restart {
+            beyond: "0: unmarked",
+            example: "0",
+            see: ["av.dscp_audio"],
         }
         /// How the relay's thread waits for the network.
         poller: Poller = one_of(&[

@@ -14,7 +14,7 @@ fn host(name: &str) -> Domain {
 }
 
 fn addition(name: &str) -> Addition {
-    Addition { domain: domain(name), edge: None, port: None }
+    Addition { domain: domain(name), terms: Terms::Sip { edge: None, port: None } }
 }
 
 fn file(text: &str) -> PolicyFile {
@@ -54,17 +54,15 @@ fn a_partner_is_added_after_the_last_one_and_nothing_else_moves() {
         &format!("domain = \"*.adatum.example\"\n{written}\n[[blocked]]"),
     );
     assert_eq!(edited, expected);
-    let back = after(&edited, &Edit::Remove(domain("wingtip.example")));
+    let back = after(&edited, &Edit::Remove(domain("wingtip.example"), Side::Sip));
     assert_eq!(back, text, "taken out again, it is as it was");
 }
 
 #[test]
 fn the_first_partner_is_added_at_the_end() {
-    let server = Addition {
-        edge: Some(host("sip.fabrikam.example")),
-        port: Some(5062),
-        ..addition("fabrikam.example")
-    };
+    let (edge, port) = (Some(host("sip.fabrikam.example")), Some(5062));
+    let terms = Terms::Sip { edge, port };
+    let server = Addition { terms, ..addition("fabrikam.example") };
     let edited = after(LEAST, &Edit::Add(server));
     let written = "\n[[partner]]\ndomain = \"fabrikam.example\"\nkind = \"allowed_server\"\n\
                    edge = \"sip.fabrikam.example\"\nport = 5062\n";
@@ -81,7 +79,7 @@ fn an_entry_goes_with_its_comment_and_no_other() {
          domain = \"fabrikam.example\" # theirs\nnames = \"both\" # as agreed\n\n\
          # Eve's.\n[[partner]]\ndomain = \"tailspin.example\"\n"
     );
-    let edited = file(&text).edit(&Edit::Remove(domain("fabrikam.example"))).unwrap();
+    let edited = file(&text).edit(&Edit::Remove(domain("fabrikam.example"), Side::Sip)).unwrap();
     let expected =
         format!("{LEAST}\n# Partners.\n\n# Eve's.\n[[partner]]\ndomain = \"tailspin.example\"\n");
     assert_eq!(edited.text(), expected);
@@ -99,6 +97,28 @@ fn blocking_replaces_the_partner_entry_and_allowing_replaces_it_back() {
     assert_eq!(blocked, format!("{LEAST}\n[[blocked]]\ndomain = \"fabrikam.example\"\n"));
     let allowed = after(&blocked, &Edit::Allow(addition("fabrikam.example")));
     assert_eq!(allowed, text);
+}
+
+#[test]
+fn partners_on_xmpp_are_edited_apart_from_those_on_sip() {
+    let on_xmpp = |name: &str, kind| Addition { domain: domain(name), terms: Terms::Xmpp { kind } };
+    let sip = format!("{LEAST}\n[[partner]]\ndomain = \"fabrikam.example\"\n");
+    let addition = on_xmpp("fabrikam.example", Some(XmppKind::Federated));
+    let both = after(&sip, &Edit::Add(addition.clone()));
+    let section = "\n[[xmpp_partner]]\ndomain = \"fabrikam.example\"\nkind = \"federated\"\n";
+    assert_eq!(both, format!("{sip}{section}"));
+    let place = format!("e.toml:{}", sip.lines().count() + 2);
+    let twice = refused(&both, &Edit::Add(addition));
+    assert_eq!(twice, format!("fabrikam.example is listed already ({place})"));
+    let fabrikam = || domain("fabrikam.example");
+    assert_eq!(after(&both, &Edit::Remove(fabrikam(), Side::Xmpp)), sip);
+    assert_eq!(after(&both, &Edit::Remove(fabrikam(), Side::Sip)), format!("{LEAST}{section}"));
+    let blocked = after(&both, &Edit::Block(fabrikam()));
+    assert_eq!(blocked, format!("{LEAST}\n[[blocked]]\ndomain = \"fabrikam.example\"\n"));
+    let allowed = after(&blocked, &Edit::Allow(on_xmpp("fabrikam.example", None)));
+    assert_eq!(allowed, format!("{LEAST}\n[[xmpp_partner]]\ndomain = \"fabrikam.example\"\n"));
+    let below = refused(&sip, &Edit::Add(on_xmpp("*.fabrikam.example", None)));
+    assert!(below.contains("fabrikam.example"), "{below}");
 }
 
 #[test]
@@ -127,7 +147,7 @@ fn what_is_done_already_is_refused_with_its_place() {
             format!("litware.example is blocked already (e.toml:{blocked})"),
         ),
         (
-            Edit::Remove(domain("wingtip.example")),
+            Edit::Remove(domain("wingtip.example"), Side::Sip),
             "wingtip.example is not listed in e.toml".to_owned(),
         ),
     ];
@@ -161,7 +181,7 @@ fn what_the_reader_refuses_is_not_written() {
 fn an_entry_that_is_no_section_of_its_own_is_left_to_an_editor() {
     let text = format!("partner = [{{ domain = \"fabrikam.example\" }}]\n{LEAST}");
     assert_eq!(
-        refused(&text, &Edit::Remove(domain("fabrikam.example"))),
+        refused(&text, &Edit::Remove(domain("fabrikam.example"), Side::Sip)),
         "it is listed at e.toml:1, which is no [[partner]] section of e.toml"
     );
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::accounts::Holder;
 use super::bucket::Bucket;
 use super::ports::RelayPort;
-use super::{Carrier, Client, Traffic};
+use super::{Carrier, Client, Medium, Traffic};
 use crate::limits;
 use crate::stun::{self, ChannelNumber};
 use crate::time::Monotonic;
@@ -50,6 +50,8 @@ pub(super) struct Allocation {
     pub(super) account: u32,
     /// What it reaches peers by.
     pub(super) carrier: Carrier,
+    /// What it is for, where the client has said it.
+    pub(super) medium: Option<Medium>,
     /// One, or one for each family.
     pub(super) ports: SmallVec<[RelayPort; 2]>,
     pub(super) until: Monotonic,
@@ -106,6 +108,7 @@ impl Allocation {
             partner: holder.partner,
             account: 0,
             carrier: Carrier::Udp,
+            medium: None,
             ports,
             until: Monotonic::default(),
             permissions: SmallVec::new(),

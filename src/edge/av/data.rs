@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::allocation::Spoken;
 use super::table::Holding;
 use super::{
-    Around, Client, Dropped, Output, Relay, RelayPort, Step, microsoft, random_id, request,
+    Around, Client, Dropped, Output, Relay, RelayPort, Step, medium, microsoft, random_id, request,
 };
 use crate::limits;
 use crate::stun::{ChannelData, TransactionId, ms};
@@ -57,7 +57,8 @@ impl Relay {
         allocation.traffic.bytes_to_peers += payload.len() as u64;
         self.counters.traffic.to_peers += 1;
         self.counters.traffic.bytes_to_peers += payload.len() as u64;
-        Ok(Step::ToPeer { port, peer, payload })
+        let medium = medium::of(allocation.medium, &allocation.traffic, payload);
+        Ok(Step::ToPeer { port, peer, payload, medium })
     }
 
     /// Takes the short way where the peer is one of our own relayed addresses.
@@ -67,7 +68,7 @@ impl Relay {
         step: Step<'a>,
         out: &mut Output,
     ) -> Step<'a> {
-        let Step::ToPeer { port, peer, payload } = step else { return step };
+        let Step::ToPeer { port, peer, payload, .. } = step else { return step };
         let place = self.setup.relayed.iter().position(|relayed| relayed.public == peer.ip());
         let Some(place) = place else { return step };
         let theirs = RelayPort { address: place as u8, port: peer.port() };
@@ -105,6 +106,7 @@ impl Relay {
         self.counters.traffic.to_client += 1;
         self.counters.traffic.bytes_to_client += payload.len() as u64;
         let client = allocation.client;
+        let medium = medium::of(allocation.medium, &allocation.traffic, payload);
         let around = match &allocation.spoken {
             Spoken::Rfc { .. } => match allocation.channel(now, peer) {
                 Some(channel) => Around::Channel(ChannelData::header(channel, length)),
@@ -120,7 +122,7 @@ impl Relay {
                 microsoft::data_indication(&mut out.head, id, connection, peer, length)
             }
         };
-        Ok(Step::ToClient { client, around, payload })
+        Ok(Step::ToClient { client, around, payload, medium })
     }
 
     /// Permits `ip` for `index`, once the rule has.

@@ -12,7 +12,9 @@ use super::accounts::Holder;
 use super::allocation::{Allocation, Spoken};
 use super::nonce::Freshness;
 use super::ports::{RelayPort, Wanted};
-use super::{Answering, Around, Arrival, Dropped, Given, Output, Pending, Relay, Step, random_id};
+use super::{
+    Answering, Around, Arrival, Dropped, Given, Output, Pending, Relay, Step, medium, random_id,
+};
 use crate::limits;
 use crate::stun::ms::numbers::{
     BANDWIDTH_KBIT_S, CONNECTION_ID_BYTES, VERSION, VERSION_IPV6, error,
@@ -179,8 +181,10 @@ impl Relay {
         let connection = random_id::<CONNECTION_ID_BYTES>(&mut self.rng);
         let spoken = Spoken::Ms { key, connection, active: None };
         let bandwidth = self.bandwidth(now.monotonic);
-        let allocation =
+        let mut allocation =
             Allocation::new(arrival.client, spoken, username, &holder, ports, bandwidth);
+        let quality = message.attribute(AttributeType::MS_SERVICE_QUALITY);
+        allocation.medium = quality.and_then(|of| medium::of_service_quality(of.value));
         let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);
         let request = Answering::Ms { transaction: message.transaction(), sequence };
         Ok(self.make(

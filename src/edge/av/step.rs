@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::connections::ConnectionId;
+use super::medium::Medium;
 use super::ports::RelayPort;
 use crate::stun::CHANNEL_HEADER_BYTES;
 
@@ -79,6 +80,8 @@ pub enum Step<'a> {
         peer: SocketAddr,
         /// What.
         payload: &'a [u8],
+        /// What that carries.
+        medium: Medium,
     },
     /// Let the relay of another thread have it, whose [`super::Relay::from_peer`] takes it.
     ToSibling {
@@ -97,6 +100,8 @@ pub enum Step<'a> {
         around: Around,
         /// What.
         payload: &'a [u8],
+        /// What that carries.
+        medium: Medium,
     },
 }
 

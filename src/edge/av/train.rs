@@ -8,8 +8,9 @@
 use std::net::SocketAddr;
 
 use super::allocation::{Allocation, Spoken};
+use super::medium;
 use super::ports::RelayPort;
-use super::{Client, Relay, Traffic, Transport};
+use super::{Client, Medium, Relay, Traffic, Transport};
 use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, ChannelNumber};
 use crate::time::{Monotonic, Now};
 
@@ -29,6 +30,8 @@ pub struct Carried {
     pub skip: u8,
     /// To whom.
     pub to: Toward,
+    /// What it carries.
+    pub medium: Medium,
 }
 
 /// Who a train is for.
@@ -113,7 +116,9 @@ impl Relay {
         self.accounts.take(now, allocation.account, of.bytes);
         of.to_peers(&mut allocation.traffic);
         of.to_peers(&mut self.counters.traffic);
-        Some(Carried { skip: CHANNEL_HEADER_BYTES as u8, to })
+        let payload = train.bytes.get(CHANNEL_HEADER_BYTES..).unwrap_or_default();
+        let medium = medium::of(allocation.medium, &allocation.traffic, payload);
+        Some(Carried { skip: CHANNEL_HEADER_BYTES as u8, to, medium })
     }
 
     /// Serves a train that came from `peer` to a relayed port at once; `None`: its datagrams are to
@@ -127,7 +132,10 @@ impl Relay {
     ) -> Option<Carried> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let to = self.toward_client(now.monotonic, port, peer, Counted::of(&train, 0))?;
-        Some(Carried { skip: 0, to })
+        let index = self.table.of_peer(port, peer, self.holding)?;
+        let allocation = self.table.get(index)?;
+        let medium = medium::of(allocation.medium, &allocation.traffic, train.bytes);
+        Some(Carried { skip: 0, to, medium })
     }
 
     /// Tells whether the rates of an allocation and of its user leave so many bytes.

@@ -52,6 +52,15 @@ pub(super) fn copied(request: &Message<'_>, tag: &str) -> Box<[u8]> {
     lines.unwrap_or_default().into()
 }
 
+/// Returns how long a contact's error is waited for while `held` requests wait: less, the fuller
+/// their places are, and nothing once all are taken. So it is the machine and not the wait that
+/// bounds how many messages pass in a second.
+const fn grace_ms(whole_ms: u64, held: usize) -> u64 {
+    let free = (limits::GATEWAY_SERVERS_MAX - 1).saturating_sub(held) as u64;
+    let half = (limits::GATEWAY_SERVERS_MAX / 2) as u64;
+    if free >= half { whole_ms } else { whole_ms * free / half }
+}
+
 impl Gateway {
     /// Keeps a request until its stanza is reported on. `None`: there is no room, and the request
     /// was answered so.
@@ -147,7 +156,7 @@ impl Gateway {
         match settled {
             Settled::Bounced(error) => self.refuse_with(key, &error, effects),
             Settled::Taken => {
-                let grace = self.setup.error_grace_ms;
+                let grace = grace_ms(self.setup.error_grace_ms, self.servers.len());
                 let Some(server) = self.servers.get_mut(key) else { return };
                 if grace == 0 || server.stanza.is_none() {
                     return self.answer(key, 200, "OK", Answering::default(), effects);
@@ -194,5 +203,19 @@ impl Gateway {
                 self.answer(key, 504, reason_of(504), answering, effects);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fuller_the_places_the_shorter_the_wait() {
+        let max = limits::GATEWAY_SERVERS_MAX;
+        assert_eq!((grace_ms(250, 1), grace_ms(250, max / 2 - 1)), (250, 250));
+        assert_eq!(grace_ms(250, max - max / 4 - 1), 125);
+        assert_eq!((grace_ms(250, max - 1), grace_ms(250, max)), (0, 0));
+        assert_eq!(grace_ms(0, 1), 0);
     }
 }

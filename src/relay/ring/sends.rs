@@ -43,6 +43,8 @@ pub(in crate::relay) struct Piece {
     pub(in crate::relay) length: u32,
     /// To whom.
     pub(in crate::relay) to: SocketAddr,
+    /// The DSCP that it is marked with; `None`: its socket's.
+    pub(in crate::relay) mark: Option<u8>,
     /// Set where it is several datagrams.
     pub(in crate::relay) train: Option<Train>,
 }
@@ -78,7 +80,8 @@ pub(super) struct Sends {
     /// Of each message that of all datagrams but the last, and that of the last.
     heads: Box<[[u8; CHANNEL_HEADER_BYTES]]>,
     vectors: Box<[libc::iovec]>,
-    controls: Box<[Control]>,
+    /// Of each message its mark and its cut, as far as it has them.
+    controls: Box<[[Control; 2]]>,
     headers: Box<[libc::mmsghdr]>,
     shapes: Box<[Shape]>,
     /// Messages and vectors in use.
@@ -96,6 +99,8 @@ struct Shape {
     datagrams: usize,
     /// Vectors of each datagram.
     parts: usize,
+    /// The mark of each.
+    mark: Option<u8>,
 }
 
 const NO_VECTOR: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
@@ -116,7 +121,7 @@ impl Sends {
             names: vec![Name::EMPTY; MESSAGES].into(),
             heads: vec![[0; CHANNEL_HEADER_BYTES]; 2 * MESSAGES].into(),
             vectors: vec![NO_VECTOR; VECTORS].into(),
-            controls: vec![Control::EMPTY; MESSAGES].into(),
+            controls: vec![[Control::EMPTY; 2]; MESSAGES].into(),
             headers: vec![libc::mmsghdr { msg_hdr: NO_HEADER, msg_len: 0 }; MESSAGES].into(),
             shapes: vec![Shape::default(); MESSAGES].into(),
             messages: 0,
@@ -186,6 +191,7 @@ impl Sends {
             bytes += next.length;
             let joins = next.to == first.to
                 && next.train.is_none()
+                && next.mark == first.mark
                 && (1..=first.length).contains(&next.length)
                 && bytes as usize <= limits::RELAY_GSO_BYTES_MAX;
             if !joins {
@@ -209,7 +215,8 @@ impl Sends {
         for piece in pieces {
             self.part(&slot(piece.slot)[piece.start as usize..][..piece.length as usize]);
         }
-        let shape = Shape { first, datagrams: pieces.len(), parts: 1 };
+        let mark = pieces[0].mark;
+        let shape = Shape { first, datagrams: pieces.len(), parts: 1, mark };
         self.message(pieces[0].to, shape, pieces[0].length as u16);
     }
 
@@ -244,7 +251,8 @@ impl Sends {
                 datagrams += 1;
             }
             let parts = 1 + usize::from(train.channel.is_some());
-            self.message(piece.to, Shape { first, datagrams, parts }, goes as u16);
+            let shape = Shape { first, datagrams, parts, mark: piece.mark };
+            self.message(piece.to, shape, goes as u16);
         }
     }
 
@@ -265,10 +273,18 @@ impl Sends {
         header.msg_iov = &raw mut self.vectors[shape.first];
         header.msg_iovlen = shape.datagrams * shape.parts;
         (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
+        let mut controls = 0;
+        if let Some(mark) = shape.mark {
+            self.controls[place][0] = Control::mark(&to, mark);
+            controls = 1;
+        }
         if shape.datagrams > 1 {
-            self.controls[place] = Control::cut(cut);
+            self.controls[place][controls] = Control::cut(cut);
+            controls += 1;
+        }
+        if controls > 0 {
             header.msg_control = (&raw mut self.controls[place]).cast();
-            header.msg_controllen = CONTROL_BYTES;
+            header.msg_controllen = controls * CONTROL_BYTES;
         }
         self.shapes[place] = shape;
         self.messages += 1;
@@ -320,9 +336,10 @@ impl Sends {
             // The card cannot, and will not be able to the next time.
             self.cuts = false;
         }
-        let Shape { first, datagrams, parts } = self.shapes[place];
+        let Shape { first, datagrams, parts, mark } = self.shapes[place];
         let mut header = self.headers[place].msg_hdr;
-        (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
+        // The mark comes first and stays, the cut goes.
+        header.msg_controllen = if mark.is_some() { CONTROL_BYTES } else { 0 };
         header.msg_iovlen = parts;
         for datagram in 0..datagrams {
             header.msg_iov = &raw mut self.vectors[first + datagram * parts];

@@ -251,6 +251,7 @@ mod tests {
                     start: HEADROOM_BYTES as u32 - 1,
                     length: n as u32 * 100 + 1,
                     to: from,
+                    mark: None,
                     train: None,
                 });
             }
@@ -286,8 +287,16 @@ mod tests {
         let mut slots = Slots::new(Slots::COUNT, Trains::detect());
         let good = theirs.local_addr().unwrap();
         let bad: SocketAddr = "[::1]:9".parse().unwrap();
-        let piece =
-            |slot, to| Piece { via: 0, slot, order: 0, start: 0, length: 10, to, train: None };
+        let piece = |slot, to| Piece {
+            via: 0,
+            slot,
+            order: 0,
+            start: 0,
+            length: 10,
+            to,
+            mark: None,
+            train: None,
+        };
         let pieces = [piece(0, good), piece(1, bad), piece(2, good)];
         let sent = slots.send(ours.as_raw_fd(), &pieces);
         assert_eq!(sent, Sent { sent: 2, refused: 1, ..Sent::default() });
@@ -306,6 +315,7 @@ mod tests {
             start: HEADROOM_BYTES as u32,
             length: came.len() as u32,
             to: "127.0.0.1:9".parse().unwrap(),
+            mark: None,
             train: Some(Train { segment: 104, skip: 4, channel: Some(channel) }),
         };
         let header = ChannelData::header(channel, 100);
@@ -364,5 +374,62 @@ mod tests {
         assert_eq!(slots.slot_mut(1)[HEADROOM_BYTES..][..170], parts);
         let number = slots.set_apart(1, 60..120, 0);
         assert_eq!(slots.slot_mut(usize::from(number))[HEADROOM_BYTES..][..60], [2; 60]);
+    }
+
+    /// Receives one datagram; returns its TOS byte.
+    fn tos_of(socket: &UdpSocket) -> u8 {
+        let (mut bytes, mut control) = ([0_u8; 2_048], [0_u8; 64]);
+        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let mut header = libc::msghdr {
+            msg_name: std::ptr::null_mut(),
+            msg_namelen: 0,
+            msg_iov: &raw mut part,
+            msg_iovlen: 1,
+            msg_control: control.as_mut_ptr().cast(),
+            msg_controllen: control.len(),
+            msg_flags: 0,
+        };
+        // SAFETY: the header points at one vector and one control buffer, both of which live
+        // during the call, with their true lengths.
+        let came = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
+        assert!(came > 0, "{}", io::Error::last_os_error());
+        assert_eq!(control[8..12], libc::IPPROTO_IP.to_ne_bytes());
+        assert_eq!(control[12..16], libc::IP_TOS.to_ne_bytes());
+        control[16]
+    }
+
+    #[test]
+    fn a_datagram_arrives_with_its_mark_alone_in_company_and_in_a_train() {
+        let (ours, theirs) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+        socket2::SockRef::from(&theirs).set_recv_tos_v4(true).unwrap();
+        let to = theirs.local_addr().unwrap();
+        let mut slots = Slots::new(Slots::COUNT, Trains::detect());
+        let piece = |slot, mark| Piece {
+            via: 0,
+            slot,
+            order: 0,
+            start: 0,
+            length: 100,
+            to,
+            mark,
+            train: None,
+        };
+        let company = [
+            piece(0, Some(46)),
+            piece(1, None),
+            piece(2, Some(34)),
+            piece(3, Some(34)),
+            piece(4, Some(34)),
+        ];
+        assert_eq!(slots.send(ours.as_raw_fd(), &company).sent, 5);
+        assert_eq!([(); 5].map(|()| tos_of(&theirs)), [46 << 2, 0, 34 << 2, 34 << 2, 34 << 2]);
+        let train = super::super::sends::Train { segment: 40, skip: 0, channel: None };
+        let train = Piece { mark: Some(34), train: Some(train), ..piece(5, None) };
+        assert_eq!(slots.send(ours.as_raw_fd(), &[train]).sent, 3);
+        assert_eq!([(); 3].map(|()| tos_of(&theirs)), [34 << 2; 3]);
+        crate::relay::marks::send_to(&ours, b"alone", to, Some(46)).unwrap();
+        assert_eq!(tos_of(&theirs), 46 << 2);
+        crate::relay::marks::send_to(&ours, b"alone", to, None).unwrap();
+        assert_eq!(tos_of(&theirs), 0);
     }
 }

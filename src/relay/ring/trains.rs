@@ -7,7 +7,7 @@
 //! ```
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 
 /// Which of both the kernel knows (since 4.18 and 5.0).
@@ -77,7 +77,7 @@ const _: () = assert!(size_of::<libc::cmsghdr>() == NUMBER_AT);
 /// A control message in the kernel's form, or room for one.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
-pub(super) struct Control([u8; CONTROL_BYTES]);
+pub(in crate::relay) struct Control([u8; CONTROL_BYTES]);
 
 impl Control {
     pub(super) const EMPTY: Self = Self([0; CONTROL_BYTES]);
@@ -90,6 +90,25 @@ impl Control {
         bytes[12..NUMBER_AT].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
         bytes[NUMBER_AT..][..2].copy_from_slice(&segment.to_ne_bytes());
         Self(bytes)
+    }
+
+    /// Says that what is sent to `to` is to be marked with a DSCP.
+    pub(in crate::relay) fn mark(to: &SocketAddr, dscp: u8) -> Self {
+        let (level, kind) = match to {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        let mut bytes = [0; CONTROL_BYTES];
+        bytes[..8].copy_from_slice(&(NUMBER_AT + size_of::<libc::c_int>()).to_ne_bytes());
+        bytes[8..12].copy_from_slice(&level.to_ne_bytes());
+        bytes[12..NUMBER_AT].copy_from_slice(&kind.to_ne_bytes());
+        bytes[NUMBER_AT..][..4].copy_from_slice(&(libc::c_int::from(dscp) << 2).to_ne_bytes());
+        Self(bytes)
+    }
+
+    /// Returns it as the kernel takes it.
+    pub(in crate::relay) const fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Returns what the kernel wrote into it, of which `length` bytes count.

@@ -499,11 +499,11 @@ fn came(step: Step<'_>, out: &Output) -> Came {
         Step::Open(_) => panic!("only an Allocate opens ports"),
         Step::Connect { .. } | Step::Bind { .. } => panic!("nobody has asked for TCP"),
         Step::ToSibling { .. } => panic!("there is one thread"),
-        Step::ToPeer { port, peer, payload } => {
+        Step::ToPeer { port, peer, payload, .. } => {
             assert_eq!(payload, b"data");
             Came::Goes(Goes::ToPeer(port, peer))
         }
-        Step::ToClient { client, around, payload } => {
+        Step::ToClient { client, around, payload, .. } => {
             assert_eq!(payload, b"data");
             let channel = match around {
                 Around::Channel([n0, n1, 0, 4]) => Some(u16::from_be_bytes([n0, n1])),

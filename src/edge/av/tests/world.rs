@@ -256,9 +256,9 @@ fn came(step: Step<'_>, out: &Output) -> Came {
         Step::Open(_) => panic!("only a client's request opens a port"),
         Step::Connect { connection, port, peer } => Came::Connect(connection, port, peer),
         Step::Bind { connection } => Came::Bind(connection, out.answer.clone()),
-        Step::ToPeer { port, peer, payload } => Came::ToPeer(port, peer, payload.to_vec()),
+        Step::ToPeer { port, peer, payload, .. } => Came::ToPeer(port, peer, payload.to_vec()),
         Step::ToSibling { port, from, payload } => Came::ToSibling(port, from, payload.to_vec()),
-        Step::ToClient { client, around, payload } => {
+        Step::ToClient { client, around, payload, .. } => {
             let mut wire = match around {
                 Around::Channel(header) => header.to_vec(),
                 Around::Indication { .. } => out.head.clone(),

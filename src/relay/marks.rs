@@ -1,0 +1,59 @@
+//! DSCP marks of single datagrams, where they differ from what their socket has.
+
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+use super::ring::trains::Control;
+use crate::edge::av::Medium;
+
+/// Which mark each medium has: a DSCP of 0 to 63.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Of audio.
+    pub audio: u8,
+    /// Of video.
+    pub video: u8,
+    /// Of everything else, answers included: sockets have it by themselves.
+    pub other: u8,
+}
+
+impl Marks {
+    /// Returns the mark that a datagram needs beside its socket's own.
+    pub(super) const fn beside(&self, medium: Medium) -> Option<u8> {
+        let mark = match medium {
+            Medium::Audio => self.audio,
+            Medium::Video => self.video,
+            Medium::Other => self.other,
+        };
+        if mark == self.other { None } else { Some(mark) }
+    }
+}
+
+/// Sends one datagram, marked where it has to be.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn send_to(
+    socket: &UdpSocket,
+    datagram: &[u8],
+    to: SocketAddr,
+    mark: Option<u8>,
+) -> io::Result<usize> {
+    let Some(mark) = mark else { return socket.send_to(datagram, to) };
+    let control = Control::mark(&to, mark);
+    let (address, parts) = (to.into(), [IoSlice::new(datagram)]);
+    let message = socket2::MsgHdr::new()
+        .with_addr(&address)
+        .with_buffers(&parts)
+        .with_control(control.bytes());
+    socket2::SockRef::from(socket).sendmsg(&message, 0)
+}
+
+/// Marks a stream from here on. A kernel that will not leaves it as it is.
+pub(super) fn mark_stream(socket: &TcpStream, remote: &SocketAddr, mark: u8) {
+    let (options, marks) = (socket2::SockRef::from(socket), u32::from(mark) << 2);
+    let _ = match remote {
+        SocketAddr::V4(_) => options.set_tos_v4(marks),
+        SocketAddr::V6(_) => options.set_tclass_v6(marks),
+    };
+}

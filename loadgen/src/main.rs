@@ -20,6 +20,7 @@ mod partner;
 mod process;
 mod progress;
 mod report;
+mod run;
 mod sip;
 mod tls;
 mod traffic;

@@ -216,9 +216,19 @@ fn nonce_keys(config: &Config, seed: &[u64; 2]) -> Vec<[u8; 32]> {
 /// Returns which peers `config` lets the relay reach.
 #[must_use]
 pub fn relay_peers(config: &Config) -> Peers {
-    let internal = config.av.internal_networks.clone();
-    let tcp_low_ports = config.av.tcp_low_ports.clone();
-    Peers { rule: convert::address_rule(config), internal, tcp_low_ports }
+    let av = &config.av;
+    let inner = config.av_listeners.iter().zip(0_u16..);
+    let inner = inner.filter(|(listener, _)| listener.side == Side::Internal);
+    let public = relayed(config);
+    let is_own = |ip: &&IpAddr| public.iter().any(|own| [own.public, own.bound].contains(*ip));
+    Peers {
+        rule: convert::address_rule(config),
+        external: av.external_networks.clone(),
+        internal: av.internal_networks.clone(),
+        inside: inner.map(|(_, number)| number).collect(),
+        siblings: av.pool_relayed.iter().filter(|ip| !is_own(ip)).copied().collect(),
+        tcp_low_ports: av.tcp_low_ports.clone(),
+    }
 }
 
 fn quotas(config: &Config) -> Quotas {

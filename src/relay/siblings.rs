@@ -57,7 +57,7 @@ impl Siblings {
     /// Puts mail into the box of the thread that has its port.
     pub(super) fn mail(&mut self, mail: Mail) -> Mailed {
         let port = mail.port.port;
-        let Some(sibling) = self.others.iter_mut().find(|other| other.ports.contain(port)) else {
+        let Some(sibling) = self.others.iter_mut().find(|other| other.ports.holds(port)) else {
             return Mailed::Nobody;
         };
         match sibling.mail.try_send(mail) {

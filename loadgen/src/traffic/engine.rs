@@ -11,6 +11,7 @@ use crate::measure::Tally;
 use crate::net::{ConnId, Ended, Handler, Net, Role, Target};
 use crate::options;
 use crate::partner::{self, Partner, source};
+use crate::run;
 use crate::sip::{self, Message, Name};
 use crate::tls::{self, Identity};
 use crate::traffic::Kind;
@@ -172,32 +173,6 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Reconnects, and gives up on what has waited too long for its answer.
-    pub(crate) fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
-        self.connect(net, now_ns)?;
-        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
-        for branch in self.slots.select(|slot| slot.sent_ns + timeout_ns < now_ns) {
-            self.finish(branch, Err("no answer in time".into()));
-        }
-        Ok(())
-    }
-
-    /// From now on, units intended in `from_ns..to_ns` are counted.
-    pub(crate) fn measure(&mut self, from_ns: u64, to_ns: u64) {
-        self.span_ns = (from_ns, to_ns);
-    }
-
-    /// Returns how many units are unfinished.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.slots.unfinished()
-    }
-
-    /// Returns how many units of the measured span are unfinished.
-    pub(crate) fn unfinished_measured(&self) -> usize {
-        let (from_ns, to_ns) = self.span_ns;
-        self.slots.select(|slot| (from_ns..to_ns).contains(&slot.intended_ns)).len()
-    }
-
     /// Returns the suite of a connection that is up.
     pub(crate) fn suite(&self, net: &Net) -> Option<String> {
         self.links.iter().find_map(|link| net.suite(link.conn?))
@@ -241,25 +216,6 @@ impl<'a> Engine<'a> {
             self.subscribed,
             self.last_failure
         )
-    }
-
-    /// Returns whether a unit could start.
-    pub(crate) fn ready(&mut self, net: &Net) -> bool {
-        self.kind == Kind::Presence || self.pick(net).is_some()
-    }
-
-    /// Starts one unit on the next connection.
-    pub(crate) fn start(&mut self, net: &mut Net, intended_ns: u64, now_ns: u64) {
-        let (from_ns, to_ns) = self.span_ns;
-        self.tally.offered += u64::from((from_ns..to_ns).contains(&intended_ns));
-        if self.kind == Kind::Presence {
-            let count = self.subscriptions.len().max(1);
-            self.next_subscription = (self.next_subscription + 1) % count;
-            self.notify(net, self.next_subscription, intended_ns, now_ns);
-        } else if let Some(link) = self.pick(net) {
-            self.next_link = (link + 1) % self.links.len();
-            self.start_on(net, link, intended_ns, now_ns);
-        }
     }
 
     /// Finds the next connection that has room, in turn.
@@ -476,6 +432,55 @@ impl<'a> Engine<'a> {
             | Role::AcceptedStream
             | Role::Client(_) => None,
         }
+    }
+}
+
+impl run::Engine for Engine<'_> {
+    fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
+        self.connect(net, now_ns)?;
+        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
+        for branch in self.slots.select(|slot| slot.sent_ns + timeout_ns < now_ns) {
+            self.finish(branch, Err("no answer in time".into()));
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, from_ns: u64, to_ns: u64) {
+        self.span_ns = (from_ns, to_ns);
+    }
+
+    fn unfinished(&self) -> usize {
+        self.slots.unfinished()
+    }
+
+    fn unfinished_measured(&self) -> usize {
+        let (from_ns, to_ns) = self.span_ns;
+        self.slots.select(|slot| (from_ns..to_ns).contains(&slot.intended_ns)).len()
+    }
+
+    fn ready(&mut self, net: &Net) -> bool {
+        self.kind == Kind::Presence || self.pick(net).is_some()
+    }
+
+    fn start(&mut self, net: &mut Net, intended_ns: u64, now_ns: u64) {
+        let (from_ns, to_ns) = self.span_ns;
+        self.tally.offered += u64::from((from_ns..to_ns).contains(&intended_ns));
+        if self.kind == Kind::Presence {
+            let count = self.subscriptions.len().max(1);
+            self.next_subscription = (self.next_subscription + 1) % count;
+            self.notify(net, self.next_subscription, intended_ns, now_ns);
+        } else if let Some(link) = self.pick(net) {
+            self.next_link = (link + 1) % self.links.len();
+            self.start_on(net, link, intended_ns, now_ns);
+        }
+    }
+
+    fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }
 

@@ -21,6 +21,7 @@ use crate::measure::Tally;
 use crate::net::{ConnId, Net, Role, Start, Target};
 use crate::options::{self, Inner};
 use crate::partner::{run_number, source};
+use crate::run;
 use crate::tls::{self, Identity};
 use crate::traffic::compose::Party;
 
@@ -228,32 +229,6 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Reconnects, and gives up on what has waited too long.
-    pub(crate) fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
-        self.connect(net, now_ns)?;
-        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
-        for mark in self.units.sent_before(now_ns.saturating_sub(timeout_ns)) {
-            self.finish(mark, Err("not delivered in time".into()));
-        }
-        self.subscribe(net, now_ns);
-        Ok(())
-    }
-
-    /// From now on, units intended in `from_ns..to_ns` are counted.
-    pub(crate) fn measure(&mut self, from_ns: u64, to_ns: u64) {
-        self.span_ns = (from_ns, to_ns);
-    }
-
-    /// Returns how many units are unfinished.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.units.unfinished()
-    }
-
-    /// Returns how many units of the measured span are unfinished.
-    pub(crate) fn unfinished_measured(&self) -> usize {
-        self.units.unfinished_of(self.span_ns)
-    }
-
     /// Returns the suite of the first stream with TLS.
     pub(crate) fn suite(&mut self) -> Option<String> {
         self.suite.take()
@@ -324,24 +299,6 @@ impl<'a> Engine<'a> {
         backlog.is_some_and(|bytes| bytes < BACKLOG_BYTES_MAX)
     }
 
-    /// Whether the next unit could be sent now; what it is does not change until then.
-    pub(crate) fn ready(&mut self, net: &Net) -> bool {
-        let plan = *self.plan.get_or_insert_with(|| self.mix.next());
-        let places = self.places(plan.work);
-        for _ in 0..places.len() {
-            let cursor = &mut self.cursors[plan.work as usize];
-            if !places.contains(cursor) {
-                *cursor = places.start;
-            }
-            let at = *cursor;
-            if self.has_room(net, plan, at) {
-                return true;
-            }
-            self.cursors[plan.work as usize] = at + 1;
-        }
-        false
-    }
-
     /// Where units of a kind may belong: to partners, or to subscriptions.
     fn places(&self, work: Work) -> std::ops::Range<usize> {
         match (self.across, work) {
@@ -356,15 +313,6 @@ impl<'a> Engine<'a> {
             (_, Work::Message) | (Across::Proxy, _) => self.open_to(net, at, plan.way),
             (Across::Gateway, _) => self.is_free(net, plan, at),
         }
-    }
-
-    /// Sends the unit that was due at `intended_ns`, where [`Engine::ready`] has found room.
-    pub(crate) fn start(&mut self, net: &mut Net, intended_ns: u64, now_ns: u64) {
-        let Some(plan) = self.plan.take() else { return };
-        let cursor = &mut self.cursors[plan.work as usize];
-        let at = *cursor;
-        *cursor += 1;
-        self.start_for(net, plan, at, intended_ns, now_ns);
     }
 
     fn start_for(&mut self, net: &mut Net, plan: Plan, at: usize, intended_ns: u64, now_ns: u64) {
@@ -455,6 +403,63 @@ impl<'a> Engine<'a> {
                 self.last_failure = why;
             }
         }
+    }
+}
+
+impl run::Engine for Engine<'_> {
+    fn housekeep(&mut self, net: &mut Net, now_ns: u64) -> Result<()> {
+        self.connect(net, now_ns)?;
+        let timeout_ns = ns_of_seconds(self.options.common.measured.timeout);
+        for mark in self.units.sent_before(now_ns.saturating_sub(timeout_ns)) {
+            self.finish(mark, Err("not delivered in time".into()));
+        }
+        self.subscribe(net, now_ns);
+        Ok(())
+    }
+
+    fn measure(&mut self, from_ns: u64, to_ns: u64) {
+        self.span_ns = (from_ns, to_ns);
+    }
+
+    fn unfinished(&self) -> usize {
+        self.units.unfinished()
+    }
+
+    fn unfinished_measured(&self) -> usize {
+        self.units.unfinished_of(self.span_ns)
+    }
+
+    fn ready(&mut self, net: &Net) -> bool {
+        let plan = *self.plan.get_or_insert_with(|| self.mix.next());
+        let places = self.places(plan.work);
+        for _ in 0..places.len() {
+            let cursor = &mut self.cursors[plan.work as usize];
+            if !places.contains(cursor) {
+                *cursor = places.start;
+            }
+            let at = *cursor;
+            if self.has_room(net, plan, at) {
+                return true;
+            }
+            self.cursors[plan.work as usize] = at + 1;
+        }
+        false
+    }
+
+    fn start(&mut self, net: &mut Net, intended_ns: u64, now_ns: u64) {
+        let Some(plan) = self.plan.take() else { return };
+        let cursor = &mut self.cursors[plan.work as usize];
+        let at = *cursor;
+        *cursor += 1;
+        self.start_for(net, plan, at, intended_ns, now_ns);
+    }
+
+    fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }
 

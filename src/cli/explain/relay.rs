@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::control;
 use crate::edge::av::{self, Token};
+use crate::plan::Side;
 use crate::policy::AddressRefusal;
 use crate::time::Clock;
 
@@ -27,6 +28,9 @@ pub(super) enum Subject {
 struct Explained {
     /// The address or the username.
     subject: String,
+    /// On which side clients are; of a peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<Side>,
     permitted: bool,
     /// Stable name of the rule.
     rule: &'static str,
@@ -53,29 +57,50 @@ pub(super) fn subject(text: &str) -> Option<Subject> {
 pub(super) fn run(config: &Config, subject: &Subject, json: bool) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     let explained = match subject {
-        Subject::Peer(peer) => explain(config, *peer),
-        Subject::Username(name) => username(config, name, Clock::start().now().unix_s),
+        Subject::Peer(peer) => {
+            let sides = sides(config).into_iter();
+            sides.map(|side| explain(config, side, *peer)).collect()
+        }
+        Subject::Username(name) => vec![username(config, name, Clock::start().now().unix_s)],
     };
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?;
     } else {
-        let verdict = match (subject, explained.permitted) {
-            (Subject::Peer(_), true) => "may be a peer",
-            (Subject::Peer(_), false) => "is refused with 403",
-            (Subject::Username(_), true) => "is believed with its password",
-            (Subject::Username(_), false) => "is refused with 401",
-        };
-        let Explained { subject, sentence, place, .. } = &explained;
-        writeln!(out, "{subject} {verdict}: {sentence} ({place})")?;
+        for of_side in &explained {
+            writeln!(out, "{}", line(of_side))?;
+        }
     }
-    Ok(if explained.permitted { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let permitted = explained.iter().any(|explained| explained.permitted);
+    Ok(if permitted { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Returns the sides on which the relay has clients; both where none listens yet.
+fn sides(config: &Config) -> Vec<Side> {
+    let both = [Side::External, Side::Internal];
+    let listens = |side: &Side| config.av_listeners.iter().any(|l| l.side == *side);
+    let sides: Vec<Side> = both.into_iter().filter(listens).collect();
+    if sides.is_empty() { both.to_vec() } else { sides }
+}
+
+fn line(explained: &Explained) -> String {
+    let Explained { subject, side, permitted, sentence, place, .. } = explained;
+    let verdict = match (side, permitted) {
+        (Some(Side::External), true) => "may be a peer of clients outside",
+        (Some(Side::External), false) => "is refused with 403 to clients outside",
+        (Some(Side::Internal), true) => "may be a peer of clients inside",
+        (Some(Side::Internal), false) => "is refused with 403 to clients inside",
+        (None, true) => "is believed with its password",
+        (None, false) => "is refused with 401",
+    };
+    format!("{subject} {verdict}: {sentence} ({place})")
 }
 
 /// Says what made a username, and until when it counts.
 fn username(config: &Config, name: &str, unix_s: u64) -> Explained {
     let told = |permitted, rule, sentence: String, key: &str| Explained {
         subject: name.to_owned(),
+        side: None,
         permitted,
         rule,
         sentence,
@@ -107,11 +132,12 @@ fn username(config: &Config, name: &str, unix_s: u64) -> Explained {
     told(holds, rule, format!("an issuer's name for it is in it, and it {time}"), "av.secrets")
 }
 
-fn explain(config: &Config, peer: IpAddr) -> Explained {
+fn explain(config: &Config, side: Side, peer: IpAddr) -> Explained {
     let ip = peer.to_canonical();
     let av = &config.av;
     let told = |permitted, rule, sentence: String, key: &str| Explained {
         subject: ip.to_string(),
+        side: Some(side),
         permitted,
         rule,
         sentence,
@@ -124,12 +150,20 @@ fn explain(config: &Config, peer: IpAddr) -> Explained {
         return told(true, "relayed", sentence.to_owned(), "av.relayed");
     }
     let holds = |networks: &[ipnet::IpNet]| networks.iter().position(|net| net.contains(&ip));
-    match control::relay_peers(config).judge(ip) {
+    let (networks, rule, key) = match side {
+        Side::External => (&av.external_networks, "external", "av.external_networks"),
+        Side::Internal => (&av.internal_networks, "internal", "av.internal_networks"),
+    };
+    let peers = control::relay_peers(config);
+    match peers.judge(side, ip) {
         Ok(_) => {
-            if let Some(place) = holds(&av.internal_networks) {
-                let network = av.internal_networks[place];
-                let sentence = format!("it is in {network}, a network of the inside");
-                told(true, "internal", sentence, "av.internal_networks")
+            if peers.siblings.contains(&ip) {
+                let sentence = "it is a relayed address of another edge of the pool; its relayed \
+                                ports may be reached, and nothing else there";
+                told(true, "sibling", sentence.to_owned(), "av.pool_relayed")
+            } else if let Some(place) = holds(networks) {
+                let sentence = format!("it is in {}, a network of this side", networks[place]);
+                told(true, rule, sentence, key)
             } else if let Some(place) = holds(&config.addresses.allow_networks) {
                 let network = config.addresses.allow_networks[place];
                 let sentence = format!("it is in {network}, which is allowed");
@@ -140,7 +174,7 @@ fn explain(config: &Config, peer: IpAddr) -> Explained {
         }
         Err(refusal) => {
             let (rule, key) = match refusal {
-                AddressRefusal::NotGloballyRoutable(_) => ("not_global", "av.internal_networks"),
+                AddressRefusal::NotGloballyRoutable(_) => ("not_global", key),
                 AddressRefusal::OwnListener(_) => ("own", "av_listener[0].address"),
                 AddressRefusal::Management(_) => ("management", "management.allow"),
             };
@@ -161,7 +195,7 @@ mod tests {
         let config = crate::config::load(&fixtures.join("full.toml")).unwrap();
         let rule = |text: &str| {
             let Some(Subject::Peer(peer)) = subject(text) else { panic!("{text}") };
-            let explained = explain(&config, peer);
+            let explained = explain(&config, Side::Internal, peer);
             (explained.permitted, explained.rule)
         };
         assert_eq!(rule("93.184.216.34"), (true, "global"));
@@ -173,7 +207,30 @@ mod tests {
         assert_eq!(rule("192.168.1.1"), (false, "not_global"));
         assert_eq!(rule("169.254.169.254"), (false, "not_global"));
         assert!(!rule("::ffff:127.0.0.1").0);
+        assert_eq!(rule("192.0.2.22"), (true, "sibling"));
         assert_eq!(subject("example.net"), None);
+    }
+
+    #[test]
+    fn each_side_has_rules_of_its_own() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs");
+        let mut config = crate::config::load(&fixtures.join("full.toml")).unwrap();
+        config.addresses.allow_networks.clear();
+        assert_eq!(sides(&config), [Side::External, Side::Internal]);
+        let told = |text: &str| {
+            let Some(Subject::Peer(peer)) = subject(text) else { panic!("{text}") };
+            sides(&config).into_iter().map(|side| line(&explain(&config, side, peer))).collect()
+        };
+        let office: Vec<String> = told("10.1.2.3");
+        let refused = "10.1.2.3 is refused with 403 to clients outside: 10.1.2.3 is not globally \
+                       routable (";
+        assert!(office[0].starts_with(refused), "{office:?}");
+        let permitted = "10.1.2.3 may be a peer of clients inside: it is in 10.0.0.0/8, a network \
+                         of this side (";
+        assert!(office[1].starts_with(permitted), "{office:?}");
+        let carrier: Vec<String> = told("100.64.7.7");
+        assert!(carrier[0].contains("may be a peer of clients outside"), "{carrier:?}");
+        assert!(carrier[1].contains("is refused with 403 to clients inside"), "{carrier:?}");
     }
 
     #[test]

@@ -111,12 +111,27 @@ section! {
             example: "\"lsedge.contoso.example\"",
             see: ["av_listener.side", "edge.internal_fqdn"],
         }
-        /// Networks of the inside whose addresses may be peers: users in the office. This edge's
-        /// own addresses never may.
+        /// Networks whose addresses may be peers of clients on the internal side, beside what is
+        /// globally routable: users in the office. This edge's own addresses never may.
         internal_networks: Vec<IpNet> = list(network(), 256), default("[]"), Live {
-            beyond: "empty: peers are globally routable, or in addresses.allow_networks",
+            beyond: "empty: their peers are globally routable, or in addresses.allow_networks",
             example: "[\"10.0.0.0/8\"]",
-            see: ["addresses.allow_networks"],
+            see: ["av_listener.side", "av.external_networks", "addresses.allow_networks"],
+        }
+        /// The same for clients on the external side, who have nothing to seek inside: users there
+        /// have relayed addresses of their own.
+        external_networks: Vec<IpNet> = list(network(), 256), default("[]"), Live {
+            beyond: "empty: their peers are globally routable, or in addresses.allow_networks",
+            example: "[\"100.64.0.0/16\"]",
+            see: ["av_listener.side", "av.internal_networks"],
+        }
+        /// Relayed addresses of all edges of the pool as the Internet sees them, the same list on
+        /// each of them; own ones are left out. They may be peers at relayed ports, wherever they
+        /// lie, and what comes from there is no client: relays do not go in circles.
+        pool_relayed: Vec<IpAddr> = list(address(), 128), default("[]"), Live {
+            beyond: "empty: other edges of the pool are peers like any others",
+            example: "[\"198.51.100.12\", \"198.51.100.13\"]",
+            see: ["av.relayed_public", "av.ports_first"],
         }
         /// Allocations at once, about 2 KB each.
         allocations: usize = integer(1, 1_000_000), default("50000"), Live {

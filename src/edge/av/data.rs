@@ -74,7 +74,7 @@ impl Relay {
         let theirs = RelayPort { address: place as u8, port: peer.port() };
         let from = SocketAddr::new(self.setup.relayed[usize::from(port.address)].public, port.port);
         self.counters.within += 1;
-        if self.siblings.iter().any(|ports| ports.contain(peer.port())) {
+        if self.siblings.iter().any(|ports| ports.holds(peer.port())) {
             return Step::ToSibling { port: theirs, from, payload };
         }
         self.send_to_client(now, theirs, from, payload, out)

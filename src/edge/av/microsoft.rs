@@ -332,8 +332,13 @@ impl Relay {
         index: u32,
         peer: SocketAddr,
     ) -> Result<SocketAddr, Dropped> {
-        let ip = self.judge_peer(peer.ip()).map_err(|_| Dropped::PeerRefused)?;
+        let listener = self.table.get(index).map(|allocation| allocation.client.listener);
+        let listener = listener.ok_or(Dropped::NoAllocation)?;
+        let ip = self.judge_peer(listener, peer.ip()).map_err(|_| Dropped::PeerRefused)?;
         let peer = SocketAddr::new(ip, peer.port());
+        if !self.reaches(peer) {
+            return Err(Dropped::PeerRefused);
+        }
         self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;
         self.permit(now, index, ip)?;
         Ok(peer)

@@ -346,17 +346,31 @@ impl Relay {
         })
     }
 
-    /// Judges a peer's address and returns it in the form to send to.
+    /// Judges a peer's address for clients of a listener and returns it in the form to send to.
     ///
     /// # Errors
     /// [`AddressRefusal`].
-    pub fn judge_peer(&self, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
+    pub fn judge_peer(&self, listener: u16, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
         let ip = ip.to_canonical();
         // A relayed address of our own is reached within, and nothing else at that address is.
         if self.setup.relayed.iter().any(|relayed| relayed.public == ip) {
             return Ok(ip);
         }
-        self.setup.peers.judge(ip)
+        self.setup.peers.judge(self.setup.peers.side(listener), ip)
+    }
+
+    /// Tells whether what is at a peer's port may be reached: at a sibling's relayed address
+    /// nothing but what its relay has given away.
+    fn reaches(&self, peer: SocketAddr) -> bool {
+        !self.setup.peers.siblings.contains(&peer.ip()) || self.setup.ports.holds(peer.port())
+    }
+
+    /// Tells whether an address is one that another relay of the pool has given a client. Such a
+    /// client is refused, or relays could be pointed at each other in a circle; this relay's own
+    /// listeners are no peers in any case.
+    fn is_of_sibling(&self, client: SocketAddr) -> bool {
+        let ip = client.ip().to_canonical();
+        self.setup.peers.siblings.contains(&ip) && self.setup.ports.holds(client.port())
     }
 
     /// Takes an allocation out and gives back what it had.

@@ -45,11 +45,11 @@ impl Ports {
         (0..threads).map(part).collect()
     }
 
-    /// Tells whether `port` is one of them.
+    /// Tells whether a port is one of them.
     #[must_use]
-    pub fn contain(&self, port: u16) -> bool {
+    pub fn holds(&self, port: u16) -> bool {
         match self {
-            Self::Range { first, count } => port >= *first && port - first < *count,
+            Self::Range { first, count } => port.checked_sub(*first).is_some_and(|at| at < *count),
             Self::Shared(ports) => ports.contains(&port),
         }
     }
@@ -328,8 +328,8 @@ mod tests {
                 let parts = ports.split(threads);
                 assert_eq!(parts.len(), threads);
                 for port in 0..=u16::MAX {
-                    let of = parts.iter().filter(|part| part.contain(port)).count();
-                    assert_eq!(of, usize::from(ports.contain(port)), "{port} of {threads}");
+                    let of = parts.iter().filter(|part| part.holds(port)).count();
+                    assert_eq!(of, usize::from(ports.holds(port)), "{port} of {threads}");
                 }
             }
         }

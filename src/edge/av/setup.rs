@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::credential::Credentials;
 use super::ports::{Ports, RelayedAddress};
+use crate::plan::Side;
 use crate::policy::{AddressRefusal, AddressRule, address};
 
 /// What a relay is made from.
@@ -45,18 +46,32 @@ pub struct Listener {
 pub struct Peers {
     /// The rule; its own addresses are those of every listener of this edge.
     pub rule: AddressRule,
-    /// Networks of the inside that may be peers: users in the office.
+    /// Networks that may be peers of clients outside, beside what is globally routable.
+    pub external: Vec<IpNet>,
+    /// The same for clients inside: users in the office.
     pub internal: Vec<IpNet>,
+    /// Listeners, by number, whose clients are inside.
+    pub inside: Vec<u16>,
+    /// Relayed addresses of the other edges of the pool, as peers see them: they may be peers
+    /// whatever the rule says, at relayed ports alone, and never clients.
+    pub siblings: Vec<IpAddr>,
     /// Ports below 1024 that clients may connect to by TCP; others from there on always may.
     pub tcp_low_ports: Vec<u16>,
 }
 
 impl Peers {
-    /// Judges the address of a peer that is no relayed one and returns it in the form to send to.
+    /// Returns the side that clients of a listener are on.
+    #[must_use]
+    pub fn side(&self, listener: u16) -> Side {
+        if self.inside.contains(&listener) { Side::Internal } else { Side::External }
+    }
+
+    /// Judges the address of a peer that is no relayed one of this edge, for clients on a side, and
+    /// returns it in the form to send to.
     ///
     /// # Errors
     /// [`AddressRefusal`].
-    pub fn judge(&self, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
+    pub fn judge(&self, side: Side, ip: IpAddr) -> Result<IpAddr, AddressRefusal> {
         let ip = ip.to_canonical();
         // What may be reached for somebody outside is never this edge itself, in whatever network
         // that is allowed it lies.
@@ -65,7 +80,14 @@ impl Peers {
         if let Some(own) = self.rule.own.iter().find(own) {
             return Err(AddressRefusal::OwnListener(*own));
         }
-        address::permitted(&self.rule, &self.internal, ip)
+        if self.siblings.contains(&ip) {
+            return Ok(ip);
+        }
+        let networks = match side {
+            Side::External => &self.external,
+            Side::Internal => &self.internal,
+        };
+        address::permitted(&self.rule, networks, ip)
     }
 
     /// Tells whether clients may connect by TCP to this port of a peer. Media has ports of its own

@@ -160,7 +160,8 @@ impl World {
                 super::assert_inside(datagram, payload);
                 let own = ["192.0.2.20", "2001:db8::20"].map(|ip| ip.parse::<IpAddr>().ok());
                 assert!(
-                    self.relay.judge_peer(peer.ip()).is_ok() && !own.contains(&Some(peer.ip()))
+                    self.relay.judge_peer(client.listener, peer.ip()).is_ok()
+                        && !own.contains(&Some(peer.ip()))
                 );
                 None
             }
@@ -169,7 +170,7 @@ impl World {
                 None
             }
             Step::Connect { connection, peer, .. } => {
-                assert!(self.relay.judge_peer(peer.ip()).is_ok());
+                assert!(self.relay.judge_peer(client.listener, peer.ip()).is_ok());
                 let how = if datagram.len().is_multiple_of(8) {
                     Connected::Failed
                 } else {

@@ -68,7 +68,7 @@ pub(crate) fn credentials() -> Credentials {
 }
 
 pub(crate) fn peers() -> Peers {
-    Peers { internal: vec!["127.0.0.0/8".parse().unwrap()], ..Peers::default() }
+    Peers { external: vec!["127.0.0.0/8".parse().unwrap()], ..Peers::default() }
 }
 
 impl Edge {

@@ -125,6 +125,9 @@ impl Relay {
         {
             return Err((300, Some(listener.node)));
         }
+        if self.is_of_sibling(arrival.client.remote) {
+            return Err((403, None));
+        }
         if !self.accounts.has_room(&self.setup.quotas, holder) {
             return Err((486, None));
         }

@@ -74,6 +74,9 @@ impl Relay {
         let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS).ok_or(400_u16)?;
         let peer = peer.xor_address(message.transaction()).ok_or(400_u16)?;
         let peer = SocketAddr::new(self.peer(index, peer.ip())?, peer.port());
+        if !self.reaches(peer) {
+            return Err(403.into());
+        }
         self.own(now.monotonic, index, peer).map_err(|not| match not {
             NotOwned::ByAnother => 403_u16,
             NotOwned::Full => 508,
@@ -108,14 +111,18 @@ impl Relay {
         if !allocation.permits(now, peer.ip()) || allocation.carrier == Carrier::Tcp {
             return Err(Dropped::NoPermission);
         }
+        if !self.reaches(peer) {
+            return Err(Dropped::PeerRefused);
+        }
         self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;
         self.send_to_peer(now, index, peer, data.value)
     }
 
     /// Judges a peer that allocation `index` asks for.
     pub(super) fn peer(&self, index: u32, ip: IpAddr) -> Result<IpAddr, u16> {
-        let ip = self.judge_peer(ip).map_err(|_| 403_u16)?;
         let allocation = self.table.get(index).ok_or(437_u16)?;
+        let listener = allocation.client.listener;
+        let ip = self.judge_peer(listener, ip).map_err(|_| 403_u16)?;
         allocation.port_towards(&self.families, ip).map(|_| ip).ok_or(443)
     }
 }

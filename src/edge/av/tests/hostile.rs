@@ -143,11 +143,11 @@ fn relays_pointed_at_each_other_pass_a_datagram_once() {
         vec![RelayedAddress { bound: relayed.parse().unwrap(), public: relayed.parse().unwrap() }];
     second.listeners = vec![Listener { node: address(node), vip: None }];
     let mut peers = setup();
-    peers.peers.internal = vec!["198.51.100.0/24".parse().unwrap()];
+    peers.peers.external = vec!["198.51.100.0/24".parse().unwrap()];
     let mut worlds = [World::of(peers), World::of(second)];
     worlds[1].relay.adopt(
         setup().credentials,
-        Peers { internal: vec!["192.0.2.0/24".parse().unwrap()], ..Peers::default() },
+        Peers { external: vec!["192.0.2.0/24".parse().unwrap()], ..Peers::default() },
         setup().quotas,
     );
     let client = worlds[0].client(1);

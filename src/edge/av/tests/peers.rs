@@ -90,7 +90,7 @@ fn peers_that_the_address_rule_refuses_are_403() {
     let mut rule = setup();
     rule.peers.rule.own = vec!["93.184.216.40".parse().unwrap()];
     rule.peers.rule.management = vec!["93.184.217.0/24".parse().unwrap()];
-    rule.peers.internal = vec!["10.0.0.0/8".parse().unwrap()];
+    rule.peers.external = vec!["10.0.0.0/8".parse().unwrap()];
     let mut world = World::of(rule);
     let client = world.client(1);
     world.ask(client, Method::ALLOCATE, |request| {
@@ -198,4 +198,45 @@ fn the_rate_of_an_allocation_is_bounded() {
     }
     let granted = 10 * 10_000 + 5_000;
     assert!((granted - 10_000..=granted + 1_000).contains(&passed), "{passed}");
+}
+
+#[test]
+fn clients_of_each_side_have_peers_of_their_own() {
+    let mut two = setup();
+    two.listeners.push(Listener { node: address("10.0.0.9:3478"), vip: None });
+    two.peers.external = vec!["100.64.0.0/16".parse().unwrap()];
+    two.peers.internal = vec!["10.0.0.0/8".parse().unwrap()];
+    two.peers.inside = vec![1];
+    let mut world = World::of(two);
+    let outside = world.client(1);
+    let inside = Client { listener: 1, ..world.client(2) };
+    for client in [outside, inside] {
+        world.allocate(client);
+    }
+    let (office, carrier) = (address("10.1.2.3:5000"), address("100.64.1.1:5000"));
+    assert_eq!(world.permit(outside, office).error, Some(403), "nothing to seek inside");
+    assert_eq!(world.permit(inside, office).error, None);
+    assert_eq!(world.permit(outside, carrier).error, None);
+    assert_eq!(world.permit(inside, carrier).error, Some(403));
+    for client in [outside, inside] {
+        assert_eq!(world.permit(client, address(PEER)).error, None, "the Internet");
+    }
+}
+
+#[test]
+fn a_relay_of_the_pool_is_a_peer_at_its_relayed_ports_and_never_a_client() {
+    let mut pool = setup();
+    pool.peers.siblings = vec!["192.0.2.77".parse().unwrap()];
+    let port = (1_024..=u16::MAX).find(|port| pool.ports.holds(*port)).unwrap();
+    let mut world = World::of(pool);
+    let client = world.client(1);
+    world.allocate(client);
+    let sibling = |port: u16| SocketAddr::new("192.0.2.77".parse().unwrap(), port);
+    assert_eq!(world.bind(client, 0x4000, sibling(port)).error, None, "in whatever network");
+    assert_eq!(world.bind(client, 0x4001, sibling(22)).error, Some(403));
+    let refused = Came::Dropped(Dropped::PeerRefused);
+    assert_eq!(world.send_data(client, sibling(22), b"x"), refused);
+    assert!(matches!(world.send_data(client, sibling(port), b"x"), Came::ToPeer(..)));
+    let through = Client { remote: sibling(port), ..client };
+    assert_eq!(world.ask(through, Method::ALLOCATE, udp).error, Some(403), "no circles");
 }

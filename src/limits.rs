@@ -377,6 +377,13 @@ pub const RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX: u16 = 128;
 pub const RELAY_STREAM_UNPROVEN_MS: u64 = 30_000;
 /// Streams looked at in one turn for whether their time is over.
 pub const RELAY_STREAMS_SWEPT_PER_TURN: usize = 128;
+/// Relay threads: a core each. A thread has a part of the ports, so there are as many at least.
+pub const RELAY_THREADS_MAX: usize = 64;
+/// Payloads that wait for a relay thread from the others, about 1.3 KB each at most for media; what
+/// comes beyond is lost, as it would be in a full socket.
+pub const RELAY_MAIL_MAX: usize = 1_024;
+/// Of them, taken in one turn.
+pub const RELAY_MAIL_PER_TURN_MAX: usize = 256;
 /// Orders that wait for a relay thread; who has more waits for a turn.
 pub const RELAY_ORDERS_MAX: usize = 16;
 /// Allocations told at once to an operator, about 150 bytes each: listing takes time from media.

@@ -47,6 +47,7 @@ fn setup(config: &Config, material: &tls::Material, seed: &[u64; 2]) -> relay::S
         seed: seed[0] ^ seed[1].rotate_left(32),
     };
     let settings = relay::Settings {
+        threads: av.threads,
         core: av.core,
         poller: match av.poller {
             config::Poller::Auto => Choice::Auto,
@@ -263,7 +264,8 @@ impl Relays {
         let handle = handle.context("the A/V Edge cannot start")?;
         let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
         let (listeners, path) = (listeners.join(", "), handle.poller());
-        tracing::info!(listeners, path, trains = handle.trains(), "the A/V Edge serves");
+        let (trains, threads) = (handle.trains(), handle.threads());
+        tracing::info!(listeners, path, trains, threads, "the A/V Edge serves");
         *self.held() = Some(Arc::new(handle));
         Ok(())
     }
@@ -279,7 +281,7 @@ impl Relays {
     /// Puts what a reload may change in force; allocations stay.
     pub(super) fn adopt(&self, config: &Config, material: &tls::Material) {
         if let Some(handle) = self.handle() {
-            handle.adopt_tls(tls_servers(config, material));
+            handle.adopt_tls(&tls_servers(config, material));
             handle.adopt(relay_credentials(config), relay_peers(config), quotas(config));
         }
     }
@@ -334,6 +336,7 @@ impl Relays {
             "listeners": handle.listeners().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "path": handle.poller(),
             "trains": handle.trains(),
+            "threads": handle.threads(),
             "allocations": observed.allocations,
             "free_ports": observed.free_ports,
             "users": observed.users,

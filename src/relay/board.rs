@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use super::handle::sum;
 use crate::edge::av::{Classes, Counters, Outlook};
 
 /// What the shell counts.
@@ -26,6 +27,8 @@ pub struct Tally {
     pub unopened: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// Payloads handed to other threads.
+    pub mailed: u64,
     /// Streams that were closed at once: too many, or no descriptor was left.
     pub streams_refused: u64,
 }
@@ -60,12 +63,49 @@ pub struct Observed {
     pub connections: usize,
     /// Allocations of each kind.
     pub classes: Classes,
-    /// Users with allocations.
+    /// Users with allocations; one whom two threads serve counts twice.
     pub users: usize,
     /// Whether no new allocations are taken.
     pub draining: bool,
     /// What runs out.
     pub outlook: Outlook,
+}
+
+impl Observed {
+    /// Returns both threads' together.
+    pub(super) fn with(&self, other: &Self) -> Self {
+        Self {
+            core: self.core.with(&other.core),
+            shell: self.shell.with(&other.shell),
+            allocations: self.allocations + other.allocations,
+            free_ports: sum(self.free_ports, other.free_ports),
+            sockets: self.sockets + other.sockets,
+            streams: self.streams + other.streams,
+            connections: self.connections + other.connections,
+            classes: self.classes.with(&other.classes),
+            users: self.users + other.users,
+            draining: self.draining && other.draining,
+            outlook: self.outlook.with(&other.outlook),
+        }
+    }
+}
+
+impl Tally {
+    fn with(&self, other: &Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            received_in_trains: self.received_in_trains + other.received_in_trains,
+            oversized: self.oversized + other.oversized,
+            sent: self.sent + other.sent,
+            sent_in_trains: self.sent_in_trains + other.sent_in_trains,
+            full: self.full + other.full,
+            refused: self.refused + other.refused,
+            unopened: self.unopened + other.unopened,
+            turns: self.turns + other.turns,
+            mailed: self.mailed + other.mailed,
+            streams_refused: self.streams_refused + other.streams_refused,
+        }
+    }
 }
 
 /// Where one thread leaves it, once a second.

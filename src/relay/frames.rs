@@ -153,6 +153,7 @@ impl Served {
                     self.tally.sent(marks::send_to(socket, payload, peer, mark));
                 }
             }
+            Step::ToSibling { port, from, payload } => self.mail(port, from, payload),
             Step::ToClient { client, around, payload, medium } => {
                 self.deliver(&client, around, payload, medium);
             }

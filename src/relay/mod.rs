@@ -19,6 +19,7 @@
 
 mod board;
 mod frames;
+mod handle;
 mod marks;
 mod multishot;
 mod pairs;
@@ -32,11 +33,14 @@ mod portable;
 )]
 mod ring;
 mod serve;
+mod siblings;
 mod sockets;
 mod spawn;
 mod stream;
 mod streams;
+mod worker;
 
 pub use board::{Observed, Tally};
+pub use handle::{Handle, Listed, Listing};
 pub use marks::Marks;
-pub use spawn::{Handle, Listed, Listen, Listing, Settings, Setup, StartError, Trains, spawn};
+pub use spawn::{Listen, Settings, Setup, StartError, Trains, spawn};

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::board::Tally;
-use super::frames::READ_BYTES;
+use super::frames::{Left, READ_BYTES};
 use super::marks::Marks;
 use super::ring::sends::{self, Piece};
 use super::ring::slots::HEADROOM_BYTES;
+use super::siblings::{Mail, Mailed, Siblings};
 use super::sockets::{Sockets, Use};
 use super::streams::Streams;
 use crate::edge::av::{
@@ -25,6 +26,7 @@ pub(super) struct Served {
     pub(super) relay: Relay,
     pub(super) sockets: Sockets,
     pub(super) streams: Streams,
+    pub(super) siblings: Siblings,
     pub(super) tally: Tally,
     pub(super) out: Output,
     /// The datagram socket of each listener, by its number; `None` where streams come in.
@@ -83,11 +85,13 @@ impl Served {
         sockets: Sockets,
         streams: Streams,
         listeners: Vec<Option<u32>>,
+        siblings: Siblings,
     ) -> Self {
         Self {
             relay,
             sockets,
             streams,
+            siblings,
             tally: Tally::default(),
             out: Output::default(),
             listeners,
@@ -131,6 +135,10 @@ impl Served {
                 let (start, length) = place(payload);
                 let via = self.sockets.of_port(port);
                 via.map(|via| Way::Peer { via, to: peer, start, length, medium })
+            }
+            Step::ToSibling { port, from, payload } => {
+                self.mail(port, from, payload);
+                None
             }
             Step::ToClient { client, around, payload, medium } => {
                 let (start, length) = place(payload);
@@ -224,6 +232,30 @@ impl Served {
                 Some(Piece { mark: marks.beside(medium), ..piece })
             }
         }
+    }
+
+    /// Puts what is for another thread's client into that thread's box.
+    pub(super) fn mail(&mut self, port: RelayPort, from: SocketAddr, payload: &[u8]) {
+        match self.siblings.mail(Mail { port, from, payload: payload.into() }) {
+            Mailed::Yes => self.tally.mailed += 1,
+            Mailed::Full => self.tally.full += 1,
+            // It ends, and so does this one.
+            Mailed::Nobody => self.tally.refused += 1,
+        }
+    }
+
+    /// Gives clients what other threads have put into the box.
+    pub(super) fn take_mail(&mut self, now: Now) -> Left {
+        for _ in 0..limits::RELAY_MAIL_PER_TURN_MAX {
+            let Ok(Mail { port, from, payload }) = self.siblings.inbox.try_recv() else {
+                return Left::Nothing;
+            };
+            let step = self.relay.from_peer(now, port, from, &payload, &mut self.out);
+            if let Step::ToClient { client, around, payload, medium } = step {
+                self.deliver(&client, around, payload, medium);
+            }
+        }
+        Left::More
     }
 
     /// Opens what the core asks for, all of it or nothing, and lets it answer.

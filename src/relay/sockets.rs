@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
 
+use super::ring::spread;
 use super::ring::trains::{self, Trains};
 use crate::edge::av::{RelayPort, RelayedAddress};
 use crate::limits;
@@ -144,9 +145,41 @@ impl Sockets {
 /// Generations wrap below the tokens of streams.
 const GENERATION_MAX: u32 = 0x1fff_ffff;
 
-/// Makes a socket for datagrams. Nobody else may have the address: a second edge on one machine is
-/// an error, not half of the traffic.
-fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
+/// One of the threads that clients come in to by the same address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Its number.
+    pub(super) number: usize,
+    /// How many there are.
+    pub(super) threads: usize,
+}
+
+impl Share {
+    /// Binds `socket` to `address`, which no other program may have, and has the kernel choose
+    /// among those of all threads by source. `alone`: a socket like it.
+    fn bind(
+        self,
+        socket: &socket2::Socket,
+        address: SocketAddr,
+        alone: impl FnOnce() -> io::Result<socket2::Socket>,
+    ) -> io::Result<()> {
+        if self.threads == 1 {
+            return socket.bind(&address.into());
+        }
+        socket.set_reuse_port(true)?;
+        if self.number > 0 {
+            return socket.bind(&address.into());
+        }
+        // A socket that shares would share with another edge's, too.
+        alone()?.bind(&address.into())?;
+        socket.bind(&address.into())?;
+        // Those that follow come under what the first one says.
+        spread::by_source(socket.as_raw_fd(), address, self.threads as u32)
+    }
+}
+
+/// Makes a socket for datagrams.
+fn datagram_socket(address: SocketAddr, how: How) -> io::Result<socket2::Socket> {
     let domain = socket2::Domain::for_address(address);
     let kind = socket2::Type::DGRAM.nonblocking().cloexec();
     let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::UDP))?;
@@ -164,6 +197,13 @@ fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
     if how.trains.come {
         trains::take(socket.as_raw_fd())?;
     }
+    Ok(socket)
+}
+
+/// Makes a socket for a relayed port. Nobody else may have the address: a second edge on one
+/// machine is an error, not half of the traffic.
+fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address, how)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -172,13 +212,13 @@ fn bind(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn bind_listener(address: SocketAddr, how: How) -> io::Result<UdpSocket> {
-    let socket = bind(address, how)?;
-    let options = socket2::SockRef::from(&socket);
+pub(super) fn bind_listener(address: SocketAddr, how: How, share: Share) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address, how)?;
     // The kernel gives what net.core.rmem_max allows.
-    options.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
-    options.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
-    Ok(socket)
+    socket.set_recv_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(limits::RELAY_LISTENER_BUFFER_BYTES)?;
+    share.bind(&socket, address, || datagram_socket(address, how))?;
+    Ok(socket.into())
 }
 
 /// Makes a socket that peers connect to. From its port others connect out to peers, so the kernel
@@ -228,10 +268,10 @@ fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn bind_door(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind_door(address: SocketAddr, share: Share) -> io::Result<TcpListener> {
     // Connections of a process before this one do not keep it from starting.
     let socket = stream_socket(address)?;
-    socket.bind(&address.into())?;
+    share.bind(&socket, address, || stream_socket(address))?;
     socket.listen(limits::RELAY_STREAM_BACKLOG)?;
     Ok(socket.into())
 }

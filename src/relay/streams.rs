@@ -405,7 +405,8 @@ mod tests {
 
     #[test]
     fn who_says_a_byte_a_minute_is_let_go_of_unless_he_has_an_allocation() {
-        let listener = sockets::bind_door("127.0.0.1:0".parse().unwrap()).unwrap();
+        let alone = sockets::Share { number: 0, threads: 1 };
+        let listener = sockets::bind_door("127.0.0.1:0".parse().unwrap(), alone).unwrap();
         let addressed = listener.local_addr().unwrap();
         let door = Door { listener, number: 0, addressed, server: None };
         let mut streams = Streams::new(vec![door], Vec::new());

@@ -116,6 +116,14 @@ fn ports(finder: &mut Finder<'_>) {
         finder.at("av.ports_count", message, "too many");
         finder.beside("av.ports_first", "from here on");
     }
+    let count = match av.shared_ports.len() {
+        0 => usize::from(av.ports_count),
+        shared => shared,
+    };
+    if av.threads > count {
+        let message = format!("{} threads and {count} relayed ports", av.threads);
+        finder.at("av.threads", message, "each has a port at least");
+    }
     let shared = paths("av.shared_ports", av.shared_ports.iter().copied());
     finder.no_repetition(&shared, "port");
     let relays_there = |address: SocketAddr| {

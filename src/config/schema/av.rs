@@ -230,7 +230,16 @@ section! {
             example: "200",
             see: ["edge.coalesce_us"],
         }
-        /// Processor core that the relay's thread is pinned to.
+        /// How many threads relay, each with a core, a ring and a part of the ports of its own. All
+        /// that comes from one address is served by one thread, and `allocations_per_user` counts
+        /// there; `allocations` is divided among them.
+        threads: usize = integer(1, 64), default("1"), Restart {
+            beyond: "more than there are relayed ports: refused",
+            example: "4",
+            see: ["av.core", "av.ports_count", "av.shared_ports"],
+        }
+        /// Processor core that the relay's first thread is pinned to; further threads are to those
+        /// that follow.
         core: usize = integer(0, 4_095), optional, Restart {
             beyond: "unset: the kernel chooses",
             example: "3",

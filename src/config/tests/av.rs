@@ -69,6 +69,13 @@ fn ports_end_at_65535() {
 }
 
 #[test]
+fn each_thread_has_a_port() {
+    let few = format!("{RELAY}shared_ports = [3480]\nthreads = 2\n{}", listener("192.0.2.11:3478"));
+    let message = "2 threads and 1 relayed ports";
+    assert_eq!(one(&few), triple(message, "each has a port at least", ""));
+}
+
+#[test]
 fn a_realm_fits_an_answer_to_strangers() {
     let long = "a-name-of-more-than-thirty-six-bytes.contoso.example";
     let realm = format!("{RELAY}realm = \"{long}\"\n{}", listener("192.0.2.11:3478"));

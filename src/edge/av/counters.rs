@@ -40,6 +40,39 @@ pub struct Counters {
     pub errors: u64,
 }
 
+impl Traffic {
+    fn with(&self, other: &Self) -> Self {
+        Self {
+            to_peers: self.to_peers + other.to_peers,
+            bytes_to_peers: self.bytes_to_peers + other.bytes_to_peers,
+            to_client: self.to_client + other.to_client,
+            bytes_to_client: self.bytes_to_client + other.bytes_to_client,
+        }
+    }
+}
+
+impl Counters {
+    /// Returns what two relays have counted together.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut dropped = self.dropped;
+        for (one, other) in dropped.iter_mut().zip(other.dropped) {
+            *one += other;
+        }
+        Self {
+            traffic: self.traffic.with(&other.traffic),
+            within: self.within + other.within,
+            dropped,
+            allocations: self.allocations + other.allocations,
+            ms_allocations: self.ms_allocations + other.ms_allocations,
+            tcp_allocations: self.tcp_allocations + other.tcp_allocations,
+            connections: self.connections + other.connections,
+            expired: self.expired + other.expired,
+            errors: self.errors + other.errors,
+        }
+    }
+}
+
 /// Allocations that there are, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
@@ -49,6 +82,18 @@ pub struct Classes {
     pub tcp: usize,
     /// Of the Microsoft dialect.
     pub microsoft: usize,
+}
+
+impl Classes {
+    /// Returns those of two relays together.
+    #[must_use]
+    pub const fn with(&self, other: &Self) -> Self {
+        Self {
+            udp: self.udp + other.udp,
+            tcp: self.tcp + other.tcp,
+            microsoft: self.microsoft + other.microsoft,
+        }
+    }
 }
 
 /// Whether new allocations are taken.

@@ -40,6 +40,21 @@ pub struct Outlook {
 }
 
 impl Outlook {
+    /// Returns that of two relays together: what runs out first, and what both carry.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let sooner = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        Self {
+            ports_run_out_s: sooner(self.ports_run_out_s, other.ports_run_out_s),
+            allocations_run_out_s: sooner(self.allocations_run_out_s, other.allocations_run_out_s),
+            bandwidth_run_out_s: sooner(self.bandwidth_run_out_s, other.bandwidth_run_out_s),
+            kbit_s: self.kbit_s + other.kbit_s,
+            allocations: self.allocations + other.allocations,
+            ended: self.ended + other.ended,
+            over_ms: self.over_ms.max(other.over_ms),
+        }
+    }
+
     /// Returns the seconds until no more than `below` allocations are left; `None`: they do not
     /// become fewer.
     #[must_use]

@@ -73,6 +73,8 @@ pub struct Relay {
     /// The family of each relayed address, by its place.
     families: Vec<Family>,
     pools: Vec<Pool>,
+    /// The ports that other threads have.
+    siblings: Vec<Ports>,
     holding: Holding,
     table: Table,
     accounts: Accounts,
@@ -134,6 +136,7 @@ impl Relay {
         Self {
             families,
             pools: setup.relayed.iter().map(|_| Pool::new(&setup.ports)).collect(),
+            siblings: Vec::new(),
             holding: match setup.ports {
                 Ports::Range { .. } => Holding::Alone,
                 Ports::Shared(_) => Holding::Shared,
@@ -266,6 +269,11 @@ impl Relay {
         self.setup.credentials = credentials;
         self.setup.peers = peers;
         self.setup.quotas = quotas;
+    }
+
+    /// Names the ports of the relays of other threads: what is for these is theirs to judge.
+    pub fn beside(&mut self, siblings: Vec<Ports>) {
+        self.siblings = siblings;
     }
 
     /// Returns what was counted.

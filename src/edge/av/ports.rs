@@ -21,6 +21,30 @@ pub enum Ports {
 }
 
 impl Ports {
+    /// Divides them among threads, as evenly as can be.
+    ///
+    /// # Panics
+    /// If there are fewer ports than threads, or no threads.
+    #[must_use]
+    pub fn split(&self, threads: usize) -> Vec<Self> {
+        let count = match self {
+            Self::Range { count, .. } => usize::from(*count),
+            Self::Shared(ports) => ports.len(),
+        };
+        assert!((1..=count).contains(&threads), "a port for each thread");
+        let part = |thread: usize| match self {
+            Self::Range { first, .. } => {
+                let from = count * thread / threads;
+                let to = count * (thread + 1) / threads;
+                Self::Range { first: first + from as u16, count: (to - from) as u16 }
+            }
+            Self::Shared(ports) => {
+                Self::Shared(ports.iter().skip(thread).step_by(threads).copied().collect())
+            }
+        };
+        (0..threads).map(part).collect()
+    }
+
     /// Tells whether a port is one of them.
     #[must_use]
     pub fn holds(&self, port: u16) -> bool {
@@ -294,6 +318,21 @@ mod tests {
         let taken: Vec<_> = (0..4).map(|_| pool.take(Wanted::Any, 0).unwrap()).collect();
         assert_eq!(taken.iter().filter(|port| **port == 3_478).count(), 2);
         assert_eq!(pool.take(Wanted::EvenWithNext, 0), None);
+    }
+
+    #[test]
+    fn ports_divided_among_threads_are_each_ones_of_one_thread() {
+        let range = Ports::Range { first: 65_436, count: 100 };
+        for ports in [range, Ports::Shared((3_000..3_017).collect())] {
+            for threads in 1..=17 {
+                let parts = ports.split(threads);
+                assert_eq!(parts.len(), threads);
+                for port in 0..=u16::MAX {
+                    let of = parts.iter().filter(|part| part.holds(port)).count();
+                    assert_eq!(of, usize::from(ports.holds(port)), "{port} of {threads}");
+                }
+            }
+        }
     }
 
     #[test]

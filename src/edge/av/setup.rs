@@ -117,6 +117,20 @@ pub struct Quotas {
     pub user_kbit_s: u32,
 }
 
+impl Quotas {
+    /// Returns what each of some threads may have of it. Users and sources are counted by each
+    /// thread alone: all that comes from one address is with one thread.
+    #[must_use]
+    pub const fn of_one_of(self, threads: usize) -> Self {
+        Self {
+            allocations: self.allocations.div_ceil(threads),
+            allocations_per_partner: self.allocations_per_partner.div_ceil(threads as u32),
+            tcp_allocations: self.tcp_allocations.div_ceil(threads),
+            ..self
+        }
+    }
+}
+
 impl Default for Quotas {
     /// The product's own rates for a port and a user (lync-federation 6.9).
     fn default() -> Self {

@@ -83,6 +83,15 @@ pub enum Step<'a> {
         /// What that carries.
         medium: Medium,
     },
+    /// Let the relay of another thread have it, whose [`super::Relay::from_peer`] takes it.
+    ToSibling {
+        /// The relayed port that it is for.
+        port: RelayPort,
+        /// The relayed address that it comes from.
+        from: SocketAddr,
+        /// What.
+        payload: &'a [u8],
+    },
     /// Send to a client: what `around` says, with the payload within.
     ToClient {
         /// To whom.

@@ -4,8 +4,10 @@
 //! memory, and a ring is pushed to by its user's promise alone. Each routine here has a safe twin,
 //! `UdpSocket::recv_from` and `send_to`, that its tests compare it with.
 
+mod memory;
 mod name;
 pub(super) mod sends;
 pub(super) mod slots;
+pub(super) mod spread;
 pub(super) mod trains;
 pub(super) mod uring;

@@ -17,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use super::memory::Memory;
 use super::name::{NAME_BYTES, Name};
 use super::sends::{Piece, Sends, Sent};
 use super::trains::{self, CONTROL_BYTES, Control, Trains};
@@ -33,7 +34,7 @@ const _: () = assert!(STRIDE_BYTES % 128 == 64, "an odd number of cache lines");
 
 /// Slots of one thread.
 pub(in crate::relay) struct Slots {
-    bytes: Box<[u8]>,
+    bytes: Memory,
     /// How many are received into; the spare ones come behind them.
     count: usize,
     came: Calls,
@@ -118,7 +119,7 @@ impl Slots {
 
     /// Makes `count` slots, and spare ones.
     pub(in crate::relay) fn new(count: usize, trains: Trains) -> Self {
-        let bytes = vec![0; (count + Self::SPARE) * STRIDE_BYTES].into();
+        let bytes = Memory::new((count + Self::SPARE) * STRIDE_BYTES);
         Self { bytes, count, came: Calls::new(), goes: Sends::new(trains.go) }
     }
 

@@ -179,6 +179,7 @@ impl World {
                 self.relay.connected(now, connection, how, &mut self.out);
                 None
             }
+            Step::ToSibling { .. } => panic!("there is one thread"),
             Step::Bind { .. } | Step::Drop(_) => None,
         };
         self.close();

@@ -6,5 +6,6 @@ mod media;
 mod operating;
 mod streams;
 mod tcp;
+mod threads;
 mod trains;
 mod turn;

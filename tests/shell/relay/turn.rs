@@ -36,6 +36,7 @@ pub(crate) struct Wanted {
     pub(crate) vip: Option<SocketAddr>,
     pub(crate) tls: Option<Arc<tls::Server>>,
     pub(crate) trains: Trains,
+    pub(crate) threads: usize,
 }
 
 impl Wanted {
@@ -44,7 +45,8 @@ impl Wanted {
         // No test but the one of the rate is to meet it.
         let quotas =
             Quotas { allocation_kbit_s: 1_000_000, user_kbit_s: 1_000_000, ..Quotas::default() };
-        Self { poller, ports, quotas, vip: None, tls: None, trains: Trains::Auto }
+        let trains = Trains::Auto;
+        Self { poller, ports, quotas, vip: None, tls: None, trains, threads: 1 }
     }
 }
 
@@ -85,8 +87,12 @@ impl Edge {
             quotas: wanted.quotas,
             seed: u64::from(number),
         };
-        let settings =
-            Settings { poller: wanted.poller, trains: wanted.trains, ..Settings::default() };
+        let settings = Settings {
+            poller: wanted.poller,
+            trains: wanted.trains,
+            threads: wanted.threads,
+            ..Settings::default()
+        };
         let listen = |transport, tls| Listen { address: node, transport, tls };
         let listen = vec![listen(Transport::Udp, None), listen(Transport::Stream, wanted.tls)];
         let setup = relay::Setup { core, listen, settings };
@@ -148,6 +154,12 @@ pub(crate) struct Datagrams {
     server: SocketAddr,
 }
 
+impl Datagrams {
+    pub(crate) const fn between(socket: UdpSocket, server: SocketAddr) -> Self {
+        Self { socket, server }
+    }
+}
+
 impl std::ops::Deref for Datagrams {
     type Target = UdpSocket;
 
@@ -189,6 +201,13 @@ impl Answer {
     pub(crate) fn address(&self, kind: AttributeType) -> Option<SocketAddr> {
         let message = Message::read(&self.wire).unwrap();
         message.attribute(kind)?.xor_address(message.transaction())
+    }
+}
+
+impl Answer {
+    pub(crate) fn value(&self, kind: AttributeType) -> Option<Vec<u8>> {
+        let message = Message::read(&self.wire).unwrap();
+        message.attribute(kind).map(|attribute| attribute.value.to_vec())
     }
 }
 

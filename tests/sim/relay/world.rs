@@ -498,6 +498,7 @@ fn came(step: Step<'_>, out: &Output) -> Came {
         Step::Answer => Came::Answer(out.answer.clone()),
         Step::Open(_) => panic!("only an Allocate opens ports"),
         Step::Connect { .. } | Step::Bind { .. } => panic!("nobody has asked for TCP"),
+        Step::ToSibling { .. } => panic!("there is one thread"),
         Step::ToPeer { port, peer, payload, .. } => {
             assert_eq!(payload, b"data");
             Came::Goes(Goes::ToPeer(port, peer))

@@ -8,6 +8,7 @@ use super::refresh::lifetime;
 use super::{Proven, Refused};
 use crate::edge::av::accounts::Holder;
 use crate::edge::av::allocation::{Allocation, Spoken};
+use crate::edge::av::mobility::new_ticket;
 use crate::edge::av::ports::{RelayPort, Reservation, Wanted};
 use crate::edge::av::table::Holding;
 use crate::edge::av::{
@@ -46,7 +47,7 @@ impl Relay {
         if wants_ticket && carrier == Carrier::Tcp {
             return Err(405.into());
         }
-        let ticket = wants_ticket.then(|| random_id(&mut self.rng));
+        let ticket = wants_ticket.then(|| new_ticket(&mut self.rng));
         let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user)?;
         let spoken =
             Spoken::Rfc { key: proven.key.clone(), born: message.transaction(), hash: proven.hash };

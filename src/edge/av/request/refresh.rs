@@ -1,7 +1,8 @@
 //! Refresh (RFC 8656 section 8).
 
 use super::{Proven, Refused, seal};
-use crate::edge::av::{Arrival, Output, Relay, Step, random_id};
+use crate::edge::av::mobility::new_ticket;
+use crate::edge::av::{Arrival, Output, Relay, Step};
 use crate::limits;
 use crate::stun::{AttributeType, Builder, Class, Family, Message, Method, Type};
 use crate::time::Now;
@@ -49,7 +50,7 @@ impl Relay {
         answer.number(AttributeType::LIFETIME, granted_s);
         let asks = message.attribute(AttributeType::MOBILITY_TICKET).is_some();
         if granted_s > 0 && asks && self.tickets.of(index).is_some() {
-            let ticket = random_id(&mut self.rng);
+            let ticket = new_ticket(&mut self.rng);
             self.tickets.give(index, ticket);
             answer.attribute(AttributeType::MOBILITY_TICKET, &ticket);
         }

@@ -7,6 +7,7 @@ mod peers;
 mod quotas;
 mod requests;
 mod shared;
+mod siblings;
 mod tcp;
 mod trains;
 mod world;

@@ -57,6 +57,7 @@ pub(super) enum Came {
     Dropped(Dropped),
     Answer(Vec<u8>),
     ToPeer(RelayPort, SocketAddr, Vec<u8>),
+    ToSibling(RelayPort, SocketAddr, Vec<u8>),
     ToClient(Client, Vec<u8>),
     Connect(ConnectionId, RelayPort, SocketAddr),
     Bind(ConnectionId, Vec<u8>),
@@ -256,6 +257,7 @@ fn came(step: Step<'_>, out: &Output) -> Came {
         Step::Connect { connection, port, peer } => Came::Connect(connection, port, peer),
         Step::Bind { connection } => Came::Bind(connection, out.answer.clone()),
         Step::ToPeer { port, peer, payload, .. } => Came::ToPeer(port, peer, payload.to_vec()),
+        Step::ToSibling { port, from, payload } => Came::ToSibling(port, from, payload.to_vec()),
         Step::ToClient { client, around, payload, .. } => {
             let mut wire = match around {
                 Around::Channel(header) => header.to_vec(),

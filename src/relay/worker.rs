@@ -1,0 +1,228 @@
+//! One relay thread: what it is asked, and its loop.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender};
+
+use super::board::{Board, Observed};
+use super::frames::Left;
+use super::handle::{Listed, Listing};
+use super::multishot::Multishot;
+use super::plane::{Plane, Woken};
+use super::portable::Portable;
+use super::ring::trains::Trains;
+use super::ring::uring::Ring;
+use super::serve::Served;
+use super::spawn::Settings;
+use crate::edge::av::{Admission, Client, Credentials, Forecast, Peers, Quotas};
+use crate::limits;
+use crate::poll::epoll::{self, Epoll};
+use crate::poll::{Choice, Wait, Waker};
+use crate::time::{Clock, Monotonic, Now};
+use crate::tls;
+
+/// What is asked of the thread.
+pub(super) enum Order {
+    Adopt(Box<(Credentials, Peers, Quotas)>),
+    AdoptTls(Vec<Option<Arc<tls::Server>>>),
+    Admit(Admission),
+    List { skip: usize, most: usize, reply: Sender<Listing> },
+    Kill { client: Client, reply: Sender<bool> },
+    Lasting { left: usize, reply: Sender<u64> },
+    End,
+}
+
+/// What the new thread takes with it.
+pub(super) struct Begin {
+    pub(super) served: Served,
+    pub(super) settings: Settings,
+    pub(super) trains: Trains,
+    pub(super) clock: Clock,
+    pub(super) inbox: Receiver<Order>,
+    pub(super) waker: Arc<Waker>,
+    pub(super) board: Arc<Board>,
+    pub(super) started: Sender<io::Result<&'static str>>,
+}
+
+impl Begin {
+    pub(super) fn run(self) {
+        let pinned = self.settings.core.map_or(Ok(()), epoll::pin);
+        // Where a filter of system calls forbids it, media waits longer and nothing else happens.
+        let _ = epoll::wake_promptly();
+        // A ring belongs to the thread that makes it, so it is made here.
+        let chosen = self.settings.poller;
+        let bell = self.waker.fd();
+        match pinned.and_then(|()| choose(chosen, self.trains)) {
+            Ok(Chosen::Ring(ring)) => match Multishot::new(ring, bell, &self.served) {
+                Ok(plane) => self.run_with(plane),
+                Err(error) => drop(self.started.send(Err(error))),
+            },
+            Ok(Chosen::Epoll(epoll)) => match Portable::new(epoll, bell, &self.served, self.trains)
+            {
+                Ok(plane) => self.run_with(plane),
+                Err(error) => drop(self.started.send(Err(error))),
+            },
+            Err(error) => drop(self.started.send(Err(error))),
+        }
+    }
+
+    fn run_with<P: Plane>(self, plane: P) {
+        let Self { served, settings, clock, inbox, waker, board, started, .. } = self;
+        let _ = started.send(Ok(plane.name()));
+        let published = clock.now().monotonic;
+        let forecast = Forecast::default();
+        let worker =
+            Worker { plane, served, settings, clock, inbox, waker, board, published, forecast };
+        worker.run();
+    }
+}
+
+enum Chosen {
+    Ring(Ring),
+    Epoll(Epoll),
+}
+
+fn choose(choice: Choice, trains: Trains) -> io::Result<Chosen> {
+    match choice {
+        Choice::Epoll => Epoll::new().map(Chosen::Epoll),
+        Choice::IoUring => Ring::new(trains).map(Chosen::Ring),
+        Choice::Auto => {
+            Ring::new(trains).map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll))
+        }
+    }
+}
+
+/// The thread's loop.
+struct Worker<P> {
+    plane: P,
+    served: Served,
+    settings: Settings,
+    clock: Clock,
+    inbox: Receiver<Order>,
+    waker: Arc<Waker>,
+    board: Arc<Board>,
+    /// When counters were left last.
+    published: Monotonic,
+    forecast: Forecast,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Serve,
+    End,
+}
+
+impl<P: Plane> Worker<P> {
+    fn run(mut self) {
+        let mut now = self.clock.now();
+        // The one loop without a bound: it is the life of the thread.
+        loop {
+            let wait = self.wait(now.monotonic);
+            let turned = self.turn(wait);
+            match turned {
+                Ok((at, Then::Serve)) => now = at,
+                Ok((_, Then::End)) => break,
+                // A relay that cannot wait any more ends the process, and what watches over it
+                // starts another: clients would take it for alive.
+                Err(error) => panic!("the relay cannot wait for the network any more: {error}"),
+            }
+        }
+        self.plane.end(&mut self.served);
+        self.publish(now.monotonic);
+    }
+
+    fn wait(&self, now: Monotonic) -> Wait {
+        let publish = self.published.plus_ms(limits::COUNTERS_PUBLISH_MS);
+        let deadline = self.served.relay.next_deadline().map_or(publish, |at| at.min(publish));
+        let deadline = match self.served.paused[..] {
+            [] => deadline,
+            [..] => deadline.min(now.plus_ms(limits::RELAY_PAUSE_MS)),
+        };
+        let at_most_ns = Some(deadline.0.saturating_sub(now.0));
+        Wait { at_most_ns, coalesce_us: self.settings.company_us }
+    }
+
+    fn turn(&mut self, wait: Wait) -> io::Result<(Now, Then)> {
+        let (now, woken) = self.plane.turn(wait, &self.clock, &mut self.served)?;
+        self.served.tally.turns += 1;
+        let mut then = Then::Serve;
+        if woken == Woken::ByBell {
+            self.waker.rearm();
+            // Bound: the box holds no more than RELAY_ORDERS_MAX.
+            while let Ok(order) = self.inbox.try_recv() {
+                if self.obey(now, order) == Then::End {
+                    then = Then::End;
+                }
+            }
+            if self.served.take_mail(now) == Left::More {
+                self.waker.wake();
+            }
+        }
+        self.served.expire(now);
+        self.served.resume(now);
+        self.plane.settle(now, &mut self.served)?;
+        self.served.siblings.ring();
+        if now.monotonic >= self.published.plus_ms(limits::COUNTERS_PUBLISH_MS) {
+            self.publish(now.monotonic);
+        }
+        Ok((now, then))
+    }
+
+    fn obey(&mut self, now: Now, order: Order) -> Then {
+        match order {
+            Order::Adopt(adopted) => {
+                let (credentials, peers, quotas) = *adopted;
+                self.served.relay.adopt(credentials, peers, quotas);
+            }
+            Order::AdoptTls(of_listeners) => {
+                for door in &mut self.served.streams.doors {
+                    door.server = of_listeners.get(usize::from(door.number)).cloned().flatten();
+                }
+            }
+            Order::Admit(admission) => self.served.relay.admit(admission),
+            Order::List { skip, most, reply } => {
+                let listed = self.served.relay.list().skip(skip).take(most);
+                let listed = listed.map(|(client, ports, traffic, until)| Listed {
+                    client,
+                    ports: ports.to_vec(),
+                    traffic,
+                    ends_in_s: until.ms_since(now.monotonic) / 1_000,
+                });
+                let listed = listed.collect();
+                let allocations = self.served.relay.allocations();
+                let free_ports = self.served.relay.free_ports();
+                // Who asked may have gone.
+                let _ = reply.send(Listing { allocations, free_ports, listed });
+            }
+            Order::Kill { client, reply } => {
+                let _ = reply.send(self.served.kill(&client));
+            }
+            Order::Lasting { left, reply } => {
+                let until = self.served.relay.unrefreshed_until(left);
+                let _ = reply.send(until.ms_since(now.monotonic).div_ceil(1_000));
+            }
+            Order::End => return Then::End,
+        }
+        Then::Serve
+    }
+
+    fn publish(&mut self, now: Monotonic) {
+        self.published = now;
+        self.forecast.take(now, self.served.relay.sample());
+        self.board.leave(Observed {
+            core: *self.served.relay.counters(),
+            shell: self.served.tally,
+            allocations: self.served.relay.allocations(),
+            free_ports: self.served.relay.free_ports(),
+            sockets: self.served.sockets.len(),
+            streams: self.served.streams.len(),
+            connections: self.served.relay.connections(),
+            classes: self.served.relay.classes(),
+            users: self.served.relay.users(),
+            draining: self.served.relay.admission() != Admission::Open,
+            outlook: self.forecast.outlook(self.settings.link_kbit_s),
+        });
+    }
+}

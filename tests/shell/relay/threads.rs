@@ -1,0 +1,171 @@
+//! Several relay threads are one relay to everybody outside.
+
+use std::net::UdpSocket;
+
+use entente::edge::av::{Ports, Quotas};
+use entente::stun::{AttributeType, Method};
+
+use super::turn::{Client, Datagrams, Edge, POLLERS, Wanted, hear, peer, socket};
+use crate::world::eventually;
+
+/// Sources so many that both threads have some for sure: with a fair choice all of them are one
+/// thread's once in 2^39.
+const SOURCES: u8 = 40;
+
+fn edge(poller: entente::poll::Choice) -> Edge {
+    let ports = Ports::Range { first: 50_000, count: 200 };
+    Edge::start(Wanted { ports, threads: 2, ..Wanted::with(poller) })
+}
+
+/// A client at an address of its own.
+fn client(edge: &Edge, number: u8) -> Client<Datagrams> {
+    Client::by(Datagrams::between(socket(&format!("127.0.4.{number}:0")), edge.server))
+}
+
+/// Which thread a relayed port is of.
+fn thread_of(port: u16) -> usize {
+    usize::from(port >= 50_100)
+}
+
+#[test]
+fn both_threads_have_clients_whose_flows_stay_with_them() {
+    for poller in POLLERS {
+        let edge = edge(poller);
+        assert_eq!(edge.handle.threads(), 2);
+        let mut flows: Vec<_> = (1..=SOURCES)
+            .map(|number| {
+                let (mut client, peer) = (client(&edge, number), peer());
+                let relayed = client.allocate();
+                assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+                (client, peer, relayed)
+            })
+            .collect();
+        for round in 0..20_u8 {
+            for (n, (client, peer, relayed)) in flows.iter_mut().enumerate() {
+                client.send_channel(0x4000, &[n as u8, round]);
+                assert_eq!(hear(peer), (vec![n as u8, round], *relayed));
+                peer.send_to(&[round, n as u8], *relayed).unwrap();
+                assert_eq!(client.hear_channel(), (0x4000, vec![round, n as u8]));
+            }
+        }
+        let of: Vec<usize> = flows.iter().map(|flow| thread_of(flow.2.port())).collect();
+        assert!(of.contains(&0) && of.contains(&1), "{of:?}");
+        // A second client of each address is with the same thread, so that it may claim what the
+        // first has reserved.
+        for number in 1..=SOURCES {
+            let mut again = client(&edge, number);
+            let relayed = again.allocate();
+            assert_eq!(thread_of(relayed.port()), of[usize::from(number) - 1]);
+            again.release();
+        }
+        // An operator sees one relay.
+        let listing = edge.handle.list(0);
+        let count = usize::from(SOURCES);
+        assert_eq!((listing.allocations, listing.listed.len()), (count, count));
+        assert_eq!(listing.free_ports, Some(200 - count));
+        let rest = edge.handle.list(count - 3).listed;
+        assert_eq!(rest, listing.listed[count - 3..]);
+        for listed in listing.listed {
+            assert!(edge.handle.kill(listed.client));
+            assert!(!edge.handle.kill(listed.client));
+        }
+        eventually("the counters are left once a second", || {
+            let observed = edge.handle.observed();
+            let traffic = observed.core.traffic;
+            let each = 20 * u64::from(SOURCES);
+            (observed.allocations, traffic.to_peers, traffic.to_client) == (0, each, each)
+        });
+        edge.handle.end();
+    }
+}
+
+#[test]
+fn a_port_reserved_by_a_client_is_claimed_from_the_same_address() {
+    for poller in POLLERS {
+        let edge = edge(poller);
+        for number in 1..=8 {
+            let (mut one, mut other) = (client(&edge, number), client(&edge, number));
+            let answer = one.ask(Method::ALLOCATE, |request| {
+                request.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+                request.attribute(AttributeType::EVEN_PORT, &[0x80]);
+            });
+            let relayed = answer.address(AttributeType::XOR_RELAYED_ADDRESS).unwrap();
+            let token = answer.value(AttributeType::RESERVATION_TOKEN).unwrap();
+            let answer = other.ask(Method::ALLOCATE, |request| {
+                request.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+                request.attribute(AttributeType::RESERVATION_TOKEN, &token);
+            });
+            let beside = answer.address(AttributeType::XOR_RELAYED_ADDRESS).unwrap();
+            assert_eq!(beside.port(), relayed.port() + 1);
+        }
+        edge.handle.end();
+    }
+}
+
+/// Each one's peer is a relayed address of the other's thread: nothing goes by the kernel, and
+/// both permissions count.
+#[test]
+fn clients_of_different_threads_reach_each_other_within_the_process() {
+    for poller in POLLERS {
+        let edge = edge(poller);
+        let mut clients: Vec<_> = (1..=SOURCES)
+            .map(|number| {
+                let mut client = client(&edge, number);
+                let relayed = client.allocate();
+                (client, relayed)
+            })
+            .collect();
+        let place = clients.iter().position(|(_, at)| thread_of(at.port()) == 0).unwrap();
+        let (mut one, of_one) = clients.swap_remove(place);
+        let place = clients.iter().position(|(_, at)| thread_of(at.port()) == 1).unwrap();
+        let (mut other, of_other) = clients.swap_remove(place);
+        assert_eq!(one.bind(0x4000, of_other), None);
+        one.send_channel(0x4000, b"too early");
+        eventually("the other thread has refused it", || {
+            edge.handle.observed().core.dropped.iter().sum::<u64>() == 1
+        });
+        assert_eq!(other.permit(of_one), None);
+        for n in 0..100_u8 {
+            one.send_channel(0x4000, &[n; 33]);
+            assert_eq!(other.hear_indication(), (of_one, vec![n; 33]));
+            other.send_indication(of_one, &[n; 34]);
+            assert_eq!(one.hear_channel(), (0x4000, vec![n; 34]));
+        }
+        eventually("what was handed over is counted", || {
+            edge.handle.observed().shell.mailed == 201
+        });
+        // A port of this relay that nobody has is nobody's.
+        let taken: Vec<u16> = clients.iter().map(|(_, at)| at.port()).collect();
+        let free = (50_100..50_200).find(|port| !taken.contains(port) && *port != of_other.port());
+        let free = std::net::SocketAddr::new(edge.relayed, free.unwrap());
+        let nobody = UdpSocket::bind(free).unwrap();
+        assert_eq!(one.bind(0x4001, free), None);
+        one.send_channel(0x4001, b"for nobody");
+        eventually("the other thread has refused it", || {
+            edge.handle.observed().core.dropped.iter().sum::<u64>() == 2
+        });
+        drop(nobody);
+        edge.handle.end();
+    }
+}
+
+#[test]
+fn an_end_leaves_no_socket_of_any_thread_behind_and_the_address_is_nobody_elses_before() {
+    for poller in POLLERS {
+        for ports in [Ports::Range { first: 50_000, count: 200 }, Ports::Shared(vec![3_478, 3_480])]
+        {
+            let quotas = Quotas::default();
+            let wanted = Wanted { ports, threads: 2, quotas, ..Wanted::with(poller) };
+            let edge = Edge::start(wanted);
+            let mut clients: Vec<_> = (1..=10).map(|number| client(&edge, number)).collect();
+            let relayed: Vec<_> = clients.iter_mut().map(|client| client.allocate()).collect();
+            let server = edge.server;
+            assert!(UdpSocket::bind(server).is_err());
+            edge.handle.end();
+            drop(UdpSocket::bind(server).expect("the listener is closed"));
+            for port in relayed {
+                drop(UdpSocket::bind(port).expect("every port is closed"));
+            }
+        }
+    }
+}

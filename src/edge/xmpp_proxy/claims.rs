@@ -136,8 +136,7 @@ impl XmppProxy {
         };
         if let Some(route) = self.routes.get_mut(at) {
             route.claims += 1;
-            // Whoever claims to be there is worth an attempt at once.
-            route.rest_until = Monotonic::default();
+            route.heard_of();
         }
         self.claims.push(Claim {
             leg: stream.leg,

@@ -65,6 +65,8 @@ pub(super) struct Route {
     pub(super) failures: u32,
     pub(super) failing: Failing,
     pub(super) rest_until: Monotonic,
+    /// Until when the pace of failed rounds would have it rest.
+    paced_until: Monotonic,
     /// A dialback claim waits to be verified by this route.
     pub(super) claims: usize,
 }
@@ -74,22 +76,35 @@ impl Route {
         !self.queue.is_empty() || self.claims > 0
     }
 
-    /// Takes the round as failed; the wait until the next doubles, a half of it by chance.
+    /// The peer claims to be there, which is worth a round out of turn.
+    pub(super) fn heard_of(&mut self) {
+        self.rest_until = Monotonic::default();
+    }
+
+    /// Takes the round as failed; the wait until the next doubles, a half of it by chance. A round
+    /// out of turn leaves the pace as it was: a peer that knocks while its name leads nowhere would
+    /// otherwise have us rest for minutes after a second of it.
     pub(super) fn failed(&mut self, now: Now, why: Failing, random: u64) {
+        self.failing = why;
+        self.standing = Standing::Idle;
+        self.goals.clear();
+        if now.monotonic < self.paced_until {
+            self.rest_until = self.paced_until;
+            return;
+        }
         let longest = limits::XMPP_REST_MS << self.failures.min(16);
         let longest = longest.min(limits::XMPP_REST_MS_MAX);
         let rest = longest / 2 + random % (longest / 2 + 1);
         self.failures = self.failures.saturating_add(1);
-        self.failing = why;
-        self.rest_until = now.monotonic.plus_ms(rest);
-        self.standing = Standing::Idle;
-        self.goals.clear();
+        self.paced_until = now.monotonic.plus_ms(rest);
+        self.rest_until = self.paced_until;
     }
 
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
         self.failing = Failing::No;
         self.rest_until = Monotonic::default();
+        self.paced_until = Monotonic::default();
         self.goals.clear();
     }
 }
@@ -155,6 +170,7 @@ impl Routes {
             failures: 0,
             failing: Failing::No,
             rest_until: Monotonic::default(),
+            paced_until: Monotonic::default(),
             claims: 0,
         });
         self.by_pair.insert((ours.clone(), theirs.clone()), at);

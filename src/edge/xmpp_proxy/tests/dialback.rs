@@ -1,5 +1,7 @@
 use super::world::*;
+use crate::dns::Failure;
 use crate::edge::xmpp_link::Proof;
+use crate::limits;
 
 /// tailspin.example claims its domain on a stream over TLS; returns the stream and its id.
 fn claim(world: &mut World) -> (crate::edge::LegId, String) {
@@ -40,6 +42,28 @@ fn a_claim_is_verified_by_the_domains_own_server() {
     world.say(leg, &message("a@tailspin.example", "kim@contoso.example", "m"));
     world.exchange(&mut gateway);
     assert_eq!(gateway.stanzas[0].1.proof, Proof::Dialback);
+}
+
+#[test]
+fn a_partner_that_knocks_while_its_name_leads_nowhere_leaves_the_pace_alone() {
+    let mut world = World::new();
+    let mut gateway = world.gateway("gw1.contoso.example");
+    world.send(&mut gateway, "kim@contoso.example", "a@tailspin.example", "m");
+    world.resolve_nothing(Failure::ServerFailure);
+    for _ in 0..5 {
+        let leg = world.tls_server(&[]);
+        world.say(leg, &header("tailspin.example", "contoso.example"));
+        let claim = "<db:result from='tailspin.example' to='contoso.example'>k3y</db:result>";
+        let told = world.say(leg, claim);
+        assert!(
+            told.contains("<remote-server-timeout"),
+            "what is known is no longer asked: {told}"
+        );
+    }
+    let routes = &world.proxy.routes;
+    let route = routes.get(routes.find("contoso.example", "tailspin.example").unwrap()).unwrap();
+    assert_eq!(route.failures, 1, "the claims' rounds were out of turn");
+    assert!(route.rest_until <= world.now.monotonic.plus_ms(limits::XMPP_REST_MS));
 }
 
 #[test]

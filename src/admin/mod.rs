@@ -119,6 +119,8 @@ pub fn start(
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        // A scrape takes a millisecond, and messages of a shard on its core are not to wait for it.
+        let _ = crate::poll::epoll::give_way();
         runtime.block_on(serve(listeners, commands, view, stopped));
     })?;
     Ok(Running { addresses: bound, _socket: socket, stop: Some(stop), thread: Some(thread) })

@@ -26,4 +26,18 @@ macro_rules! counters {
     };
 }
 
+/// Lets two of a struct be added, field by field; one that is left out does not compile.
+macro_rules! summed {
+    ($counted:ident: $($name:ident),* $(,)?) => {
+        impl std::ops::Add for $counted {
+            type Output = Self;
+
+            fn add(self, other: Self) -> Self {
+                Self { $($name: self.$name + other.$name),* }
+            }
+        }
+    };
+}
+
 pub(super) use counters;
+pub(crate) use summed;

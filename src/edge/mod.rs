@@ -15,7 +15,7 @@ use crate::time::{Monotonic, Now};
 
 pub mod access;
 pub mod av;
-mod counted;
+pub(crate) mod counted;
 mod decided;
 pub mod gateway;
 pub mod mras;

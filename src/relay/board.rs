@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::handle::sum;
 use crate::edge::av::{Classes, Counters, Outlook};
+use crate::edge::counted::summed;
 
 /// What the shell counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,14 +76,14 @@ impl Observed {
     /// Returns both threads' together.
     pub(super) fn with(&self, other: &Self) -> Self {
         Self {
-            core: self.core.with(&other.core),
-            shell: self.shell.with(&other.shell),
+            core: self.core + other.core,
+            shell: self.shell + other.shell,
             allocations: self.allocations + other.allocations,
             free_ports: sum(self.free_ports, other.free_ports),
             sockets: self.sockets + other.sockets,
             streams: self.streams + other.streams,
             connections: self.connections + other.connections,
-            classes: self.classes.with(&other.classes),
+            classes: self.classes + other.classes,
             users: self.users + other.users,
             draining: self.draining && other.draining,
             outlook: self.outlook.with(&other.outlook),
@@ -90,23 +91,10 @@ impl Observed {
     }
 }
 
-impl Tally {
-    fn with(&self, other: &Self) -> Self {
-        Self {
-            received: self.received + other.received,
-            received_in_trains: self.received_in_trains + other.received_in_trains,
-            oversized: self.oversized + other.oversized,
-            sent: self.sent + other.sent,
-            sent_in_trains: self.sent_in_trains + other.sent_in_trains,
-            full: self.full + other.full,
-            refused: self.refused + other.refused,
-            unopened: self.unopened + other.unopened,
-            turns: self.turns + other.turns,
-            mailed: self.mailed + other.mailed,
-            streams_refused: self.streams_refused + other.streams_refused,
-        }
-    }
-}
+summed!(
+    Tally: received, received_in_trains, oversized, sent, sent_in_trains, full, refused, unopened,
+    turns, mailed, streams_refused,
+);
 
 /// Where one thread leaves it, once a second.
 #[derive(Debug, Default)]

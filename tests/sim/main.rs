@@ -18,6 +18,7 @@ mod oracle;
 mod organisation;
 mod pool;
 mod relay;
+mod trace;
 mod world;
 mod xmpp;
 

@@ -9,7 +9,6 @@ mod shell;
 mod users;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use entente::dns::Question;
@@ -21,6 +20,7 @@ use crate::network::Connection;
 use crate::oracle::Oracle;
 use crate::organisation::{Edge, Shard, snapshot};
 use crate::pool::Pool;
+use crate::trace::Trace;
 
 /// What goes wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,7 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     next_id: u64,
     events: u64,
-    trace: String,
-    print: bool,
+    trace: Trace,
 }
 
 impl World {
@@ -93,11 +92,10 @@ impl World {
             oracle: Oracle::default(),
             next_id: 0,
             events: 0,
-            trace: String::new(),
-            print,
+            trace: Trace::new(print),
             chance,
         };
-        world.note(format!("{shards} shards"));
+        world.note(&format!("{shards} shards"));
         for organisation in 0..2 {
             world.agenda.after(10, Event::Work { organisation });
         }
@@ -121,7 +119,7 @@ impl World {
     }
 
     pub(crate) fn trace(self) -> String {
-        self.trace
+        self.trace.into_text()
     }
 
     /// Judges the run, and that nothing is left behind.
@@ -138,11 +136,8 @@ impl World {
         Ok(())
     }
 
-    fn note(&mut self, line: String) {
-        if self.print {
-            println!("{:>8} {line}", self.agenda.now_ms);
-        }
-        let _ = writeln!(self.trace, "{} {line}", self.agenda.now_ms);
+    fn note(&mut self, line: &str) {
+        self.trace.note(self.agenda.now_ms, line);
     }
 
     fn happen(&mut self, event: Event) {

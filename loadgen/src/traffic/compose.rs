@@ -189,6 +189,20 @@ impl Dialog {
         into.extend_from_slice(AGENT);
     }
 
+    /// Writes the head of the next request of the dialog, which says where we are.
+    fn push_within(
+        &mut self,
+        into: &mut Vec<u8>,
+        method: &str,
+        sent_by: &str,
+        branch: Branch,
+        contact: &str,
+    ) {
+        self.cseq += 1;
+        self.push_head(into, method, sent_by, branch);
+        push_contact(into, contact);
+    }
+
     /// Writes the ACK to a 2xx: the INVITE's own CSeq number (13.2.2.4).
     pub(crate) fn push_ack(&self, into: &mut Vec<u8>, sent_by: &str, branch: Branch) {
         self.push_head(into, "ACK", sent_by, branch);
@@ -210,9 +224,7 @@ impl Dialog {
         branch: Branch,
         contact: &str,
     ) {
-        self.cseq += 1;
-        self.push_head(into, "SUBSCRIBE", sent_by, branch);
-        push_contact(into, contact);
+        self.push_within(into, "SUBSCRIBE", sent_by, branch, contact);
         into.extend_from_slice(SUBSCRIBE);
     }
 
@@ -227,9 +239,7 @@ impl Dialog {
         (note, bytes): (&[u8], usize),
     ) {
         let start = into.len();
-        self.cseq += 1;
-        self.push_head(into, "NOTIFY", sent_by, branch);
-        push_contact(into, contact);
+        self.push_within(into, "NOTIFY", sent_by, branch, contact);
         into.extend_from_slice(
             b"Event: presence\r\nSubscription-State: active;expires=3600\r\n\
             Content-Type: application/pidf+xml\r\n",
@@ -254,9 +264,7 @@ impl Dialog {
         branch: Branch,
         contact: &str,
     ) {
-        self.cseq += 1;
-        self.push_head(into, "NOTIFY", sent_by, branch);
-        push_contact(into, contact);
+        self.push_within(into, "NOTIFY", sent_by, branch, contact);
         into.extend_from_slice(
             b"Event: presence\r\nSubscription-State: terminated;reason=timeout\r\n",
         );

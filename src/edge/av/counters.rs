@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::step::Dropped;
+use crate::edge::counted::summed;
 
 /// Datagrams and bytes of one allocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,27 +41,18 @@ pub struct Counters {
     pub errors: u64,
 }
 
-impl Traffic {
-    fn with(&self, other: &Self) -> Self {
-        Self {
-            to_peers: self.to_peers + other.to_peers,
-            bytes_to_peers: self.bytes_to_peers + other.bytes_to_peers,
-            to_client: self.to_client + other.to_client,
-            bytes_to_client: self.bytes_to_client + other.bytes_to_client,
-        }
-    }
-}
+summed!(Traffic: to_peers, bytes_to_peers, to_client, bytes_to_client);
 
-impl Counters {
-    /// Returns what two relays have counted together.
-    #[must_use]
-    pub fn with(&self, other: &Self) -> Self {
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
         let mut dropped = self.dropped;
         for (one, other) in dropped.iter_mut().zip(other.dropped) {
             *one += other;
         }
         Self {
-            traffic: self.traffic.with(&other.traffic),
+            traffic: self.traffic + other.traffic,
             within: self.within + other.within,
             dropped,
             allocations: self.allocations + other.allocations,
@@ -84,17 +76,7 @@ pub struct Classes {
     pub microsoft: usize,
 }
 
-impl Classes {
-    /// Returns those of two relays together.
-    #[must_use]
-    pub const fn with(&self, other: &Self) -> Self {
-        Self {
-            udp: self.udp + other.udp,
-            tcp: self.tcp + other.tcp,
-            microsoft: self.microsoft + other.microsoft,
-        }
-    }
-}
+summed!(Classes: udp, tcp, microsoft);
 
 /// Whether new allocations are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

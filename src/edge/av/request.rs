@@ -56,6 +56,11 @@ struct Proven<'a> {
     partner: Option<u64>,
 }
 
+/// Returns the first peer that a message names.
+fn peer_address(message: Message<'_>) -> Option<SocketAddr> {
+    message.attribute(AttributeType::XOR_PEER_ADDRESS)?.xor_address(message.transaction())
+}
+
 /// An answer other than success.
 enum Refused {
     /// With this number; a nonce goes with 401 and 438.

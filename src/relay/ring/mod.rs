@@ -11,3 +11,17 @@ pub(super) mod slots;
 pub(super) mod spread;
 pub(super) mod trains;
 pub(super) mod uring;
+
+/// A vector that points nowhere.
+const NO_VECTOR: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+
+/// A header of nothing.
+const NO_HEADER: libc::msghdr = libc::msghdr {
+    msg_name: std::ptr::null_mut(),
+    msg_namelen: 0,
+    msg_iov: std::ptr::null_mut(),
+    msg_iovlen: 0,
+    msg_control: std::ptr::null_mut(),
+    msg_controllen: 0,
+    msg_flags: 0,
+};

@@ -16,6 +16,7 @@ use std::os::fd::RawFd;
 
 use super::name::Name;
 use super::trains::{CONTROL_BYTES, Control};
+use super::{NO_HEADER, NO_VECTOR};
 use crate::limits;
 use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, ChannelNumber};
 
@@ -102,17 +103,6 @@ struct Shape {
     /// The mark of each.
     mark: Option<u8>,
 }
-
-const NO_VECTOR: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-const NO_HEADER: libc::msghdr = libc::msghdr {
-    msg_name: std::ptr::null_mut(),
-    msg_namelen: 0,
-    msg_iov: std::ptr::null_mut(),
-    msg_iovlen: 0,
-    msg_control: std::ptr::null_mut(),
-    msg_controllen: 0,
-    msg_flags: 0,
-};
 
 impl Sends {
     /// `cuts`: the kernel knows GSO.

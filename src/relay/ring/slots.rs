@@ -21,6 +21,7 @@ use super::memory::Memory;
 use super::name::{NAME_BYTES, Name};
 use super::sends::{Piece, Sends, Sent};
 use super::trains::{self, CONTROL_BYTES, Control, Trains};
+use super::{NO_HEADER, NO_VECTOR};
 use crate::limits;
 
 /// Room before each datagram.
@@ -52,21 +53,11 @@ struct Calls {
 
 impl Calls {
     fn new() -> Self {
-        let vector = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        let header = libc::msghdr {
-            msg_name: std::ptr::null_mut(),
-            msg_namelen: 0,
-            msg_iov: std::ptr::null_mut(),
-            msg_iovlen: 0,
-            msg_control: std::ptr::null_mut(),
-            msg_controllen: 0,
-            msg_flags: 0,
-        };
         Self {
             names: vec![Name::EMPTY; Slots::COUNT].into(),
-            vectors: vec![vector; Slots::COUNT].into(),
+            vectors: vec![NO_VECTOR; Slots::COUNT].into(),
             controls: vec![Control::EMPTY; Slots::COUNT].into(),
-            headers: vec![libc::mmsghdr { msg_hdr: header, msg_len: 0 }; Slots::COUNT].into(),
+            headers: vec![libc::mmsghdr { msg_hdr: NO_HEADER, msg_len: 0 }; Slots::COUNT].into(),
         }
     }
 

@@ -45,6 +45,25 @@ fn bound(edge: &Edge, id: u32) -> TcpStream {
     stream
 }
 
+/// A client's stream and a peer's, made one by its relay.
+struct Pair {
+    client: Client<Framed>,
+    relayed: SocketAddr,
+    /// Where the peer sees the connection come from.
+    from: SocketAddr,
+    data: TcpStream,
+    peer: TcpStream,
+}
+
+fn pair(edge: &Edge) -> Pair {
+    let mut client = plain(edge);
+    let relayed = allocate(&mut client);
+    let listener = listener();
+    let id = reach(&mut client, listener.local_addr().unwrap()).unwrap();
+    let (peer, from) = accept(&listener);
+    Pair { client, relayed, from, data: bound(edge, id), peer }
+}
+
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.3:0").unwrap()
 }
@@ -82,13 +101,8 @@ fn exchange(one: &mut (impl std::io::Read + std::io::Write), other: &mut TcpStre
 #[test]
 fn s5_2_a_client_reaches_a_peer_from_its_relayed_port() {
     each_poller(|edge| {
-        let mut client = plain(&edge);
-        let relayed = allocate(&mut client);
-        let listener = listener();
-        let id = reach(&mut client, listener.local_addr().unwrap()).unwrap();
-        let (mut peer, from) = accept(&listener);
+        let Pair { client: _client, relayed, from, mut data, mut peer } = pair(&edge);
         assert_eq!(from, relayed, "the planning guide: from the range to a peer's port");
-        let mut data = bound(&edge, id);
         exchange(&mut data, &mut peer);
         // What one side has to say last, the other hears, and may answer.
         data.write_all(b"last words").unwrap();
@@ -178,12 +192,7 @@ fn a_connection_is_claimed_over_tls_as_well() {
 fn whoever_does_not_read_keeps_the_other_from_writing_and_loses_nothing() {
     const BYTES: usize = 8 * 1024 * 1024;
     each_poller(|edge| {
-        let mut client = plain(&edge);
-        allocate(&mut client);
-        let listener = listener();
-        let id = reach(&mut client, listener.local_addr().unwrap()).unwrap();
-        let (mut peer, _) = accept(&listener);
-        let mut data = bound(&edge, id);
+        let Pair { client: _client, mut data, mut peer, .. } = pair(&edge);
         let pattern = |salt: usize| (0..BYTES).map(move |at| (at * 31 + salt + at / 251) as u8);
         let mut writers = Vec::new();
         for (stream, salt) in [(&data, 1), (&peer, 2)] {
@@ -226,12 +235,7 @@ fn two_clients_of_one_relay_reach_each_other_by_their_relayed_ports() {
 #[test]
 fn the_end_of_an_allocation_is_the_end_of_its_connections_and_frees_its_port() {
     each_poller(|edge| {
-        let mut client = plain(&edge);
-        let relayed = allocate(&mut client);
-        let listener = listener();
-        let id = reach(&mut client, listener.local_addr().unwrap()).unwrap();
-        let (mut peer, _) = accept(&listener);
-        let mut data = bound(&edge, id);
+        let Pair { mut client, relayed, mut data, mut peer, .. } = pair(&edge);
         client.release();
         assert!(is_over(&mut data));
         assert!(is_over(&mut peer));
@@ -250,12 +254,7 @@ fn a_connection_waits_where_its_rate_is_used_up() {
         // 500,000 bytes a second, and half of them at once.
         let quotas = Quotas { allocation_kbit_s: 4_000, ..Quotas::default() };
         let edge = Edge::start(Wanted { quotas, ..Wanted::with(poller) });
-        let mut client = plain(&edge);
-        allocate(&mut client);
-        let listener = listener();
-        let id = reach(&mut client, listener.local_addr().unwrap()).unwrap();
-        let (mut peer, _) = accept(&listener);
-        let mut data = bound(&edge, id);
+        let Pair { client: _client, mut data, mut peer, .. } = pair(&edge);
         let sent = vec![7; 400_000];
         let writer = std::thread::spawn(move || {
             data.write_all(&sent).unwrap();

@@ -69,6 +69,17 @@ fn each_way(test: impl Fn(&Edge, bool) + Sync) {
     });
 }
 
+/// What came and went as one is counted so.
+fn counted(edge: &Edge, as_one: bool, sent: u64) {
+    eventually("what came and went as one is counted", || {
+        let shell = edge.handle.observed().shell;
+        match as_one {
+            true => shell.received_in_trains == sent && shell.sent_in_trains >= sent - 9,
+            false => shell.sent > sent,
+        }
+    });
+}
+
 #[test]
 fn a_train_of_a_client_arrives_as_its_datagrams() {
     each_way(|edge, as_one| {
@@ -84,13 +95,7 @@ fn a_train_of_a_client_arrives_as_its_datagrams() {
                 assert_eq!(hear(&peer), (payload, relayed));
             }
         }
-        eventually("what came and went as one is counted", || {
-            let shell = edge.handle.observed().shell;
-            match as_one {
-                true => shell.received_in_trains == sent && shell.sent_in_trains >= sent - 9,
-                false => shell.sent > sent,
-            }
-        });
+        counted(edge, as_one, sent);
     });
 }
 
@@ -109,13 +114,7 @@ fn a_train_of_a_peer_arrives_as_its_datagrams() {
                 assert_eq!(client.hear_channel(), (0x4000, payload));
             }
         }
-        eventually("what came and went as one is counted", || {
-            let shell = edge.handle.observed().shell;
-            match as_one {
-                true => shell.received_in_trains == sent && shell.sent_in_trains >= sent - 9,
-                false => shell.sent > sent,
-            }
-        });
+        counted(edge, as_one, sent);
     });
 }
 

@@ -16,7 +16,7 @@ impl World {
             0 | 1 => self.break_something(),
             2 => self.stall_something(),
             3 => {
-                self.note(format!("pool {organisation} goes down"));
+                self.note(&format!("pool {organisation} goes down"));
                 self.pools[organisation].down_until_ms =
                     self.agenda.now_ms + 200 + self.chance.below(3_000);
                 for connection in 0..self.connections.len() {
@@ -27,7 +27,7 @@ impl World {
                 }
             }
             _ => {
-                self.note(format!("edge {organisation} reloads"));
+                self.note(&format!("edge {organisation} reloads"));
                 self.edges[organisation].epoch += 1;
                 for shard in 0..self.edges[organisation].shards.len() {
                     let delay = self.chance.below(40);
@@ -47,7 +47,7 @@ impl World {
             return;
         }
         let chosen = open[usize::try_from(self.chance.below(open.len() as u64)).unwrap()];
-        self.note(format!("connection {chosen} breaks: {:?}", self.connections[chosen].ends));
+        self.note(&format!("connection {chosen} breaks: {:?}", self.connections[chosen].ends));
         self.break_connection(chosen);
     }
 
@@ -59,7 +59,7 @@ impl World {
         let chosen = open[usize::try_from(self.chance.below(open.len() as u64)).unwrap()];
         let side = usize::try_from(self.chance.below(2)).unwrap();
         let until = self.agenda.now_ms + 100 + self.chance.below(2_000);
-        self.note(format!("side {side} of connection {chosen} stalls until {until}"));
+        self.note(&format!("side {side} of connection {chosen} stalls until {until}"));
         self.connections[chosen].stalled_until_ms[side] = until;
     }
 }

@@ -51,7 +51,7 @@ impl World {
             Command::StartTls { .. } | Command::Admitted { .. } => panic!("SIP begins with TLS"),
             Command::Decided(_) => {}
             Command::Note(note) => {
-                self.note(format!("edge {organisation}.{shard}: {}", note.sentence))
+                self.note(&format!("edge {organisation}.{shard}: {}", note.sentence))
             }
         }
     }

@@ -46,7 +46,7 @@ impl World {
         let expected = (to < 2).then_some(to);
         let sent = Sent { id, method, call_id: call_id.to_owned(), to, acked: false };
         self.oracle.sent(id, method, call_id, expected);
-        self.note(format!("pool {organisation} sends {method} {id} to {}", DOMAINS[to]));
+        self.note(&format!("pool {organisation} sends {method} {id} to {}", DOMAINS[to]));
         let bytes = request(organisation, &sent, id, routes);
         self.pools[organisation].sent.insert(id, sent);
         let connection = self.way_out(organisation);
@@ -113,7 +113,7 @@ impl World {
         match (text.status(), end) {
             (Some(status), _) if status < 200 || method == "CANCEL" => {}
             (Some(status), End::Pool { organisation }) => {
-                self.note(format!("pool {organisation} gets {status} for {method} {number}"));
+                self.note(&format!("pool {organisation} gets {status} for {method} {number}"));
                 let own = format!("SIP/2.0/TLS {}:", pool_host(organisation));
                 let via = text.get("Via").unwrap_or_default();
                 assert!(via.starts_with(&own), "a response carries its request's Via: {via}");
@@ -166,7 +166,7 @@ impl World {
         let trust = text.all("ms-edge-proxy-message-trust");
         let forged = trust.iter().filter(|value| value.contains("forged")).count();
         let trusted = trust.len() + 10 * forged;
-        self.note(format!("pool {organisation} receives {method} {id}"));
+        self.note(&format!("pool {organisation} receives {method} {id}"));
         self.oracle.delivered(id, organisation, trusted);
         if matches!(method.as_str(), "ACK" | "BENOTIFY") {
             return;
@@ -218,7 +218,7 @@ impl World {
             "CANCEL" => {
                 let bytes = text.answer(200);
                 self.write(connection, side, &bytes);
-                self.note(format!("pool {organisation} is asked to cancel {number}"));
+                self.note(&format!("pool {organisation} is asked to cancel {number}"));
             }
             other => panic!("the edge lost the number of a {other}"),
         }

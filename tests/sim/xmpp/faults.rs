@@ -44,7 +44,7 @@ impl World {
 
     /// Everything is well again.
     fn heal(&mut self) {
-        self.note("everything is well again".to_owned());
+        self.note("everything is well again");
         for at in 0..self.partners.len() {
             let partner = &mut self.partners[at];
             (partner.mute_until_ms, partner.lost_until_ms) = (0, 0);
@@ -60,7 +60,7 @@ impl World {
         }
         let chosen = usize::try_from(self.chance.below(open.len() as u64)).expect("small");
         let (connection, ends) = open[chosen];
-        self.note(format!("connection {connection} is cut: {ends:?}"));
+        self.note(&format!("connection {connection} is cut: {ends:?}"));
         self.cut(connection);
     }
 
@@ -72,13 +72,13 @@ impl World {
         let chosen = open[usize::try_from(self.chance.below(open.len() as u64)).expect("small")];
         let side = usize::try_from(self.chance.below(2)).expect("small");
         let until = self.agenda.now_ms + 100 + self.chance.below(5_000);
-        self.note(format!("side {side} of connection {chosen} stalls until {until}"));
+        self.note(&format!("side {side} of connection {chosen} stalls until {until}"));
         self.connections[chosen].stalled_until_ms[side] = until;
     }
 
     /// What is not decided of a partner's messages may never be told it.
     fn trouble(&mut self, at: usize, what: &str) {
-        self.note(format!("{} {what}", PARTNERS[at].0));
+        self.note(&format!("{} {what}", PARTNERS[at].0));
         self.oracle.excuse_in(|partner| partner == at);
     }
 
@@ -111,7 +111,7 @@ impl World {
     }
 
     fn restarts_streams(&mut self, at: usize) {
-        self.note(format!("{} ends its streams", PARTNERS[at].0));
+        self.note(&format!("{} ends its streams", PARTNERS[at].0));
         for connection in self.partners[at].ready() {
             if let Some(stream) = self.partners[at].streams.get_mut(&connection) {
                 stream.ready = false;
@@ -122,7 +122,7 @@ impl World {
 
     fn opens_more(&mut self, at: usize) {
         let count = 1 + self.chance.below(6);
-        self.note(format!("{} opens {count} more streams", PARTNERS[at].0));
+        self.note(&format!("{} opens {count} more streams", PARTNERS[at].0));
         for _ in 0..count {
             self.partner_connects(at, Opened::ToTalk);
         }
@@ -130,7 +130,7 @@ impl World {
 
     fn floods(&mut self, at: usize) {
         let domain = PARTNERS[at].0;
-        self.note(format!("{domain} floods"));
+        self.note(&format!("{domain} floods"));
         for number in 0..60 {
             let kind = ["subscribe", "probe", "unsubscribe"][number % 3];
             let user = self.chance.below(20);
@@ -153,7 +153,7 @@ impl World {
         let Some(connection) = self.partners[at].ready().first().copied() else { return };
         let id = self.oracle.forges();
         let other = PARTNERS[(at + 1) % PARTNERS.len()].0;
-        self.note(format!("{} speaks for {other}: {id}", PARTNERS[at].0));
+        self.note(&format!("{} speaks for {other}: {id}", PARTNERS[at].0));
         if let Some(stream) = self.partners[at].streams.get_mut(&connection) {
             stream.ready = false;
         }
@@ -161,7 +161,7 @@ impl World {
     }
 
     fn reload(&mut self) {
-        self.note("everybody reloads".to_owned());
+        self.note("everybody reloads");
         self.inside.epoch += 1;
         let now = self.agenda.now();
         for who in Who::ALL {
@@ -176,7 +176,7 @@ impl World {
     /// The proxy's process dies with what it knows. What had come in and was not passed on is lost
     /// with it; what goes out is with the gateway until it is reported.
     fn proxy_dies(&mut self) {
-        self.note("the proxy dies".to_owned());
+        self.note("the proxy dies");
         self.oracle.excuse_in(|_| true);
         let legs = std::mem::take(&mut self.inside.process(Who::Proxy).legs);
         self.inside.restart_proxy();

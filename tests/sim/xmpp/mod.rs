@@ -26,14 +26,15 @@ use self::oracle::Oracle;
 use self::partner::Server;
 use self::wires::Connection;
 use crate::clock::{Agenda, Chance};
+use crate::trace::Trace;
 use crate::world::Faults;
 
 pub(crate) use self::oracle::{Totals, notices_silent_losses};
 
-/// Messages are written this long; after that everything is well again, and the run goes on until
-/// every timer has run out.
 /// Links stand by then.
 const SETTLED_MS: u64 = 1_500;
+/// Messages are written this long; after that everything is well again, and the run goes on until
+/// every timer has run out.
 const WORKLOAD_MS: u64 = 15_000;
 const RUN_MS: u64 = 140_000;
 const EVENTS_MAX: u64 = 400_000;
@@ -65,8 +66,7 @@ pub(crate) struct World {
     oracle: Oracle,
     events: u64,
     calls: u64,
-    trace: String,
-    print: bool,
+    trace: Trace,
 }
 
 impl World {
@@ -88,8 +88,7 @@ impl World {
             oracle: Oracle::default(),
             events: 0,
             calls: 0,
-            trace: String::new(),
-            print,
+            trace: Trace::new(print),
         };
         world.agenda.after(0, Event::Tick);
         world.agenda.after(SETTLED_MS, Event::Write);
@@ -117,15 +116,11 @@ impl World {
     }
 
     pub(crate) fn trace(self) -> String {
-        self.trace
+        self.trace.into_text()
     }
 
-    fn note(&mut self, line: String) {
-        use std::fmt::Write as _;
-        if self.print {
-            println!("{:>8} {line}", self.agenda.now_ms);
-        }
-        let _ = writeln!(self.trace, "{} {line}", self.agenda.now_ms);
+    fn note(&mut self, line: &str) {
+        self.trace.note(self.agenda.now_ms, line);
     }
 
     fn happen(&mut self, event: Event) {

@@ -33,7 +33,7 @@ impl World {
     fn user_writes(&mut self, at: usize) {
         let id = self.oracle.sends_out(at);
         let domain = PARTNERS[at].0;
-        self.note(format!("out{id} to {domain}"));
+        self.note(&format!("out{id} to {domain}"));
         let body = format!("out{id}. Hello");
         self.user_asks("MESSAGE", at, id, "Content-Type: text/plain\r\n", &body);
     }
@@ -75,10 +75,10 @@ impl World {
         let cseq = text.get("CSeq").unwrap_or_default();
         let (number, method) = cseq.split_once(' ').unwrap_or_default();
         if let Some(status) = text.status() {
-            self.note(format!("pool hears {status} to {method} {number}"));
+            self.note(&format!("pool hears {status} to {method} {number}"));
             if status >= 200 && method == "MESSAGE" {
                 let number = number.parse().expect("the edge keeps CSeq");
-                self.note(format!("out{number} is answered with {status}"));
+                self.note(&format!("out{number} is answered with {status}"));
                 self.oracle.answered(number, status);
             }
             return;
@@ -88,7 +88,7 @@ impl World {
             "ACK" | "BENOTIFY" => return,
             "MESSAGE" => {
                 let id = mark(body, "in").expect("every message has its mark");
-                self.note(format!("in{id} arrives"));
+                self.note(&format!("in{id} arrives"));
                 self.oracle.arrived_in(id);
                 match self.chance.below(100) {
                     0..3 if unwell => return,
@@ -108,7 +108,7 @@ impl World {
     fn contact_writes(&mut self, at: usize) {
         let id = self.oracle.sends_in(at);
         let domain = PARTNERS[at].0;
-        self.note(format!("in{id} from {domain}"));
+        self.note(&format!("in{id} from {domain}"));
         self.contact_says(at, message(domain, id));
         if self.is_troubled(at) {
             self.oracle.excuse_in(|partner| partner == at);
@@ -160,13 +160,13 @@ impl World {
         match (name(stanza), kind.as_str()) {
             ("message", "error") => {
                 if let Some(id) = mark(stanza, "in") {
-                    self.note(format!("in{id} comes back: {stanza}"));
+                    self.note(&format!("in{id} comes back: {stanza}"));
                     self.oracle.bounced_in(id);
                 }
             }
             ("message", _) => {
                 let id = mark(stanza, "out").expect("every message has its mark");
-                self.note(format!("out{id} arrives"));
+                self.note(&format!("out{id} arrives"));
                 self.oracle.arrived_out(id, at);
             }
             ("presence", "subscribe") => {

@@ -204,7 +204,7 @@ impl World {
                     self.wants_tls(connection, side);
                 }
             }
-            Command::Note(note) => self.note(format!("{who:?}: {}", note.sentence)),
+            Command::Note(note) => self.note(&format!("{who:?}: {}", note.sentence)),
             Command::Mail { .. } => panic!("there is one shard of each"),
             Command::Admitted { .. } | Command::Decided(_) => {}
         }

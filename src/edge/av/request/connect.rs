@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Proven, Refused, prove, seal};
+use super::{Proven, Refused, peer_address, prove, seal};
 use crate::edge::av::allocation::Spoken;
 use crate::edge::av::connections::{Asked, Connection, ConnectionId, Stage, Unconnected};
 use crate::edge::av::{
@@ -26,8 +26,7 @@ impl Relay {
         if self.table.get(index).is_none_or(|allocation| allocation.carrier != Carrier::Tcp) {
             return Err(403.into());
         }
-        let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS).ok_or(400_u16)?;
-        let peer = peer.xor_address(message.transaction()).ok_or(400_u16)?;
+        let peer = peer_address(message).ok_or(400_u16)?;
         let peer = SocketAddr::new(self.peer(index, peer.ip())?, peer.port());
         let port = self.table.get(index).and_then(|a| a.port_towards(&self.families, peer.ip()));
         let port = port.ok_or(443_u16)?;

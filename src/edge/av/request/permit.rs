@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::{KNOWN, Proven, Refused};
+use super::{KNOWN, Proven, Refused, peer_address};
 use crate::edge::av::allocation::CannotBind;
 use crate::edge::av::data::NotOwned;
 use crate::edge::av::{Around, Arrival, Carrier, Dropped, Output, Relay, Step};
@@ -71,8 +71,7 @@ impl Relay {
             _ => None,
         };
         let number = number.ok_or(400_u16)?;
-        let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS).ok_or(400_u16)?;
-        let peer = peer.xor_address(message.transaction()).ok_or(400_u16)?;
+        let peer = peer_address(message).ok_or(400_u16)?;
         let peer = SocketAddr::new(self.peer(index, peer.ip())?, peer.port());
         if !self.reaches(peer) {
             return Err(403.into());
@@ -102,9 +101,7 @@ impl Relay {
             return Err(Dropped::Malformed);
         }
         let index = self.table.of_client(&arrival.client).ok_or(Dropped::NoAllocation)?;
-        let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS);
-        let peer = peer.and_then(|peer| peer.xor_address(message.transaction()));
-        let peer = peer.ok_or(Dropped::Malformed)?;
+        let peer = peer_address(message).ok_or(Dropped::Malformed)?;
         let data = message.attribute(AttributeType::DATA).ok_or(Dropped::Malformed)?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let allocation = self.table.get(index).ok_or(Dropped::NoAllocation)?;

@@ -9,7 +9,7 @@ use crate::edge::gateway::authorisation::{Direction, Standing};
 use crate::edge::gateway::{Authorisation, Change, EdgeAddress, Gateway, Setup};
 use crate::edge::xmpp_link::{EdgeEnd, FromGateway};
 use crate::edge::{
-    Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, Opened, OutletId,
+    Class, Command, Connect, ConnectFailure, Core, Effects, Fed, LegId, Lost, OutletId,
 };
 use crate::policy::Rules;
 use crate::sip::{HeaderTable, Scan, scan};
@@ -178,16 +178,8 @@ impl Pair {
         let leg = LegId { index: self.legs, generation: 1 };
         let process = &mut self.processes[at];
         process.effects.open(leg);
-        let opened = Opened {
-            class,
-            outlet,
-            peer: Some(names(host)),
-            doubt: None,
-            remote: "10.0.0.9:4000".parse().expect("an address"),
-            local: "10.0.0.30:5061".parse().expect("an address"),
-        };
         let gateway = process.gateway.as_mut().expect("it lives");
-        gateway.leg_opened(self.now, leg, opened, &mut process.effects);
+        gateway.leg_opened(self.now, leg, opened(class, outlet, host), &mut process.effects);
         leg
     }
 

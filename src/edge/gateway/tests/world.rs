@@ -77,6 +77,18 @@ pub(super) fn two_edges() -> Setup {
     setup
 }
 
+/// A connection of `host`, as a shell tells of it.
+pub(super) fn opened(class: Class, outlet: Option<OutletId>, host: &str) -> Opened {
+    Opened {
+        class,
+        outlet,
+        peer: Some(names(host)),
+        doubt: None,
+        remote: "10.0.0.9:4000".parse().expect("an address"),
+        local: "10.0.0.30:5061".parse().expect("an address"),
+    }
+}
+
 pub(super) fn names(host: &str) -> Arc<PeerNames> {
     Arc::new(PeerNames {
         dns_names: vec![domain(host)],
@@ -187,14 +199,7 @@ impl World {
         self.legs += 1;
         let leg = LegId { index: self.legs, generation: 1 };
         self.effects.open(leg);
-        let opened = Opened {
-            class,
-            outlet,
-            peer: Some(names(host)),
-            doubt: None,
-            remote: "10.0.0.9:4000".parse().expect("an address"),
-            local: "10.0.0.30:5061".parse().expect("an address"),
-        };
+        let opened = opened(class, outlet, host);
         self.gateway.leg_opened(self.now, leg, opened, &mut self.effects);
         leg
     }

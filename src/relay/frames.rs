@@ -45,6 +45,7 @@ impl Served {
         for _ in 0..limits::ACCEPTS_PER_TURN_MAX {
             match self.streams.accept(door, now.monotonic) {
                 Ok(Some(number)) => {
+                    self.mark(number, Medium::Other);
                     self.changes.extend(self.streams.token(number).map(Change::StreamOpened));
                 }
                 Ok(None) => self.tally.streams_refused += 1,
@@ -198,16 +199,10 @@ impl Served {
         payload: &[u8],
         medium: Medium,
     ) {
-        let mark = self.marks.beside(medium);
         if client.transport == Transport::Stream {
-            let Some((number, line)) = self.streams.of_client(client) else { return };
-            if mark.is_some() && line.mark != mark {
-                // A stream of both is marked by what came last: its bytes are in one order.
-                line.mark = mark;
-                mark.iter().for_each(|mark| {
-                    marks::mark_stream(&line.socket, &line.client.remote, *mark);
-                });
-            }
+            let Some((number, _)) = self.streams.of_client(client) else { return };
+            self.mark(number, medium);
+            let Some(line) = self.streams.get_mut(number) else { return };
             if line.stream.deliver(&around, &self.out.head, payload) {
                 self.tally.sent += 1;
                 self.streams.touch(number);
@@ -232,13 +227,25 @@ impl Served {
         };
         self.wrapped.extend_from_slice(payload);
         self.wrapped.resize(self.wrapped.len() + padding, 0);
+        let mark = self.marks.beside(medium);
         self.tally.sent(marks::send_to(socket, &self.wrapped, client.remote, mark));
+    }
+
+    /// Marks a stream by the medium that goes on it from here on. One of several is marked by what
+    /// came last: its bytes are in one order.
+    fn mark(&mut self, number: u32, medium: Medium) {
+        let mark = self.marks.of(medium);
+        let Some(line) = self.streams.get_mut(number) else { return };
+        if line.mark != mark {
+            line.mark = mark;
+            marks::mark_stream(&line.socket, &line.client.remote, mark);
+        }
     }
 
     /// Lets the plane close a stream.
     pub(super) fn close(&mut self, number: u32) {
         if let Some(token) = self.streams.token(number) {
-            self.changes.push(Change::StreamClosing(token));
+            self.changes.push_back(Change::StreamClosing(token));
         }
     }
 

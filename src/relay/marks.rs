@@ -18,13 +18,18 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Returns the mark that a datagram needs beside its socket's own.
-    pub(super) const fn beside(&self, medium: Medium) -> Option<u8> {
-        let mark = match medium {
+    /// Returns the mark of a medium.
+    pub(super) const fn of(&self, medium: Medium) -> u8 {
+        match medium {
             Medium::Audio => self.audio,
             Medium::Video => self.video,
             Medium::Other => self.other,
-        };
+        }
+    }
+
+    /// Returns the mark that a datagram needs beside its socket's own.
+    pub(super) const fn beside(&self, medium: Medium) -> Option<u8> {
+        let mark = self.of(medium);
         if mark == self.other { None } else { Some(mark) }
     }
 }

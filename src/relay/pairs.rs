@@ -64,7 +64,7 @@ impl Served {
         peer: std::net::SocketAddr,
     ) {
         match self.streams.peers.connect(port, peer, connection) {
-            Ok(token) => self.changes.push(Change::StreamOpened(token)),
+            Ok(token) => self.changes.push_back(Change::StreamOpened(token)),
             Err(error) => {
                 tracing::debug!(%error, "a peer cannot be connected to");
                 self.relay.connected(now, connection, Connected::Failed, &mut self.out);
@@ -113,7 +113,7 @@ impl Served {
             let accepted = self.relay.accepted(now.monotonic, port, peer, &mut self.out);
             let Some(connection) = accepted else { continue };
             match self.streams.peers.take(socket, connection) {
-                Ok(token) => self.changes.push(Change::StreamOpened(token)),
+                Ok(token) => self.changes.push_back(Change::StreamOpened(token)),
                 Err(_) => self.relay.connection_gone(connection),
             }
         }
@@ -262,7 +262,7 @@ impl Served {
     /// Lets the plane close a peer's stream.
     pub(super) fn close_peer(&mut self, number: u32) {
         if let Some(token) = self.streams.peers.token(number) {
-            self.changes.push(Change::StreamClosing(token));
+            self.changes.push_back(Change::StreamClosing(token));
         }
     }
 

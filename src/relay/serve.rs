@@ -1,5 +1,6 @@
 //! One thread's core and sockets, and what becomes of each datagram.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
@@ -32,7 +33,7 @@ pub(super) struct Served {
     /// The datagram socket of each listener, by its number; `None` where streams come in.
     pub(super) listeners: Vec<Option<u32>>,
     /// Sockets that the plane has to take notice of, in order.
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: VecDeque<Change>,
     /// What streams are read into.
     pub(super) buffer: Box<[u8]>,
     /// A datagram made of a stream's message.
@@ -95,7 +96,7 @@ impl Served {
             tally: Tally::default(),
             out: Output::default(),
             listeners,
-            changes: Vec::new(),
+            changes: VecDeque::new(),
             buffer: vec![0; READ_BYTES].into(),
             wrapped: Vec::new(),
             marks: Marks::default(),
@@ -305,9 +306,9 @@ impl Served {
     pub(super) fn note_closes(&mut self) {
         for port in self.out.closes.drain(..) {
             if let Some(number) = self.sockets.of_port(port) {
-                self.changes.push(Change::Closing(number));
+                self.changes.push_back(Change::Closing(number));
             } else if let Some(token) = self.streams.peers.of_port(port) {
-                self.changes.push(Change::StreamClosing(token));
+                self.changes.push_back(Change::StreamClosing(token));
             }
         }
         if !self.out.ends.is_empty() {
@@ -335,7 +336,7 @@ impl Served {
 
     /// Returns a change that the plane has not seen; what was queued to be sent goes first.
     pub(super) fn next_change(&mut self) -> Option<Change> {
-        if self.changes.is_empty() { None } else { Some(self.changes.remove(0)) }
+        self.changes.pop_front()
     }
 
     /// Tells whether the plane has something to take notice of.

@@ -38,8 +38,8 @@ pub(super) struct Line {
     pub(super) client: Client,
     pub(super) addressed: SocketAddr,
     pub(super) stream: Stream,
-    /// The DSCP that it has been marked with.
-    pub(super) mark: Option<u8>,
+    /// The DSCP that it is marked with.
+    pub(super) mark: u8,
     door: u16,
     generation: u32,
     since: Monotonic,
@@ -182,7 +182,7 @@ impl Streams {
             client,
             addressed,
             stream: Stream::new(),
-            mark: None,
+            mark: 0,
             door: door as u16,
             generation: self.generation,
             since: now,

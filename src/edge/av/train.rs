@@ -106,6 +106,15 @@ impl Relay {
                 let theirs = RelayPort { address: place as u8, port: peer.port() };
                 let public = self.setup.relayed[usize::from(port.address)].public;
                 let from = SocketAddr::new(public, port.port);
+                // One user at both ends pays twice, and a client that is its own peer all the more.
+                let account = self.table.get(index)?.account;
+                let other = self.table.of_peer(theirs, from, self.holding)?;
+                let twice = 2 * of.bytes;
+                let short = self.table.get(other)?.account == account
+                    && self.accounts.left(now, account) < twice;
+                if short || (other == index && !self.affords(now, index, twice)) {
+                    return None;
+                }
                 let to = self.toward_client(now, theirs, from, of)?;
                 self.counters.within += of.count;
                 to

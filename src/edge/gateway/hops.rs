@@ -207,11 +207,9 @@ impl Gateway {
     }
 
     fn hop_rests(&mut self, now: Now, at: usize, why: &str, effects: &mut Effects) {
-        let jitter = self.random() % 1_000;
+        let random = self.random();
         let Some(hop) = self.hops.get_mut(at) else { return };
-        let rest = limits::GATEWAY_REST_MS << hop.failures.min(16);
-        let rest = rest.min(limits::GATEWAY_REST_MS_MAX);
-        hop.rest_until = now.monotonic.plus_ms(rest - rest * jitter / 4_000);
+        hop.rest_until = now.monotonic.plus_ms(super::rest_ms(hop.failures, random));
         hop.failures = hop.failures.saturating_add(1);
         let severity = if hop.failures == 1 { Severity::Warn } else { Severity::Debug };
         let sentence = format!("no connection to the next hop {}: {why}", hop.name);

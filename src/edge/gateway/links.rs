@@ -155,12 +155,11 @@ impl Gateway {
     }
 
     fn edge_rests(&mut self, now: Now, at: usize, why: &str, effects: &mut Effects) {
-        let jitter = self.random() % 1_000;
+        let random = self.random();
         let Some(edge) = self.edges.get_mut(at) else { return };
-        let doubled = limits::GATEWAY_REST_MS << edge.failures.min(16);
-        let rest = doubled.min(limits::GATEWAY_REST_MS_MAX);
+        let rest = super::rest_ms(edge.failures, random);
         edge.failures = edge.failures.saturating_add(1);
-        edge.standing = Standing::Resting(now.monotonic.plus_ms(rest - rest / 4 + jitter / 4));
+        edge.standing = Standing::Resting(now.monotonic.plus_ms(rest));
         let first = edge.failures == 1;
         let sentence = format!("no link with the edge {}: {why}", edge.at.name);
         let severity = if first { Severity::Warn } else { Severity::Debug };

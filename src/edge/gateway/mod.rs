@@ -379,6 +379,14 @@ impl Gateway {
 }
 
 /// Returns 64 bits that only the holder of the key can know.
+/// Returns how long somebody is left alone who was not reached `failures` times before: longer each
+/// time, and up to a quarter shorter by chance, so that gateways do not come back all at once.
+fn rest_ms(failures: u32, random: u64) -> u64 {
+    let doubled = limits::GATEWAY_REST_MS << failures.min(16);
+    let rest = doubled.min(limits::GATEWAY_REST_MS_MAX);
+    rest - random % (rest / 4 + 1)
+}
+
 fn keyed([k0, k1]: [u64; 2], what: &[u8], number: u64) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(k0 ^ 0x6761_7465, k1);
     hasher.write(what);

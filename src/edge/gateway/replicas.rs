@@ -326,13 +326,11 @@ impl Gateway {
     }
 
     fn not_published(&mut self, now: Now, name: &Domain) {
-        let jitter = self.random() % 1_000;
+        let random = self.random();
         let Some(other) = self.replicas.of_name(name) else { return };
-        let rest = limits::GATEWAY_REST_MS << other.failures.min(16);
-        let rest = rest.min(limits::GATEWAY_REST_MS_MAX);
+        other.rest_until = now.monotonic.plus_ms(super::rest_ms(other.failures, random));
         other.failures = other.failures.saturating_add(1);
         other.on_way = OnWay::Nothing;
-        other.rest_until = now.monotonic.plus_ms(rest - rest * jitter / 4_000);
     }
 
     /// Another gateway has answered what was published to it, or nobody has.

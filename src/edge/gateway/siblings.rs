@@ -55,7 +55,7 @@ impl Gateway {
     /// Tells which gateway has a pair of domains: of those that are linked with the edge whose way
     /// the pair's stanzas take, the one that it falls to.
     pub(super) fn whose(&self, ours: &Domain, theirs: &Domain) -> Whose {
-        if self.snapshot.gateway_hops().len() < 2 {
+        if self.replicas.is_alone() {
             return Whose::Ours;
         }
         let places = self.snapshot.gateways_of(ours, theirs);
@@ -73,7 +73,7 @@ impl Gateway {
 
     /// Returns the place among the next hops of the gateway that a request is handed over to.
     fn handed_to(&self, message: &Message<'_>) -> Option<usize> {
-        if self.snapshot.gateway_hops().len() < 2 || message.find(HANDED_OVER).is_some() {
+        if self.replicas.is_alone() || message.find(HANDED_OVER).is_some() {
             return None;
         }
         let from = Uri::parse(message.from().ok()?.uri).ok()?;

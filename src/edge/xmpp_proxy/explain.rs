@@ -79,8 +79,7 @@ impl XmppProxy {
     }
 
     fn tell_permit(&mut self, leg: LegId, sentence: String, effects: &mut Effects) {
-        self.decisions = self.decisions.wrapping_add(1);
-        let decision = self.decisions & 0xffff_ffff_ffff;
+        let decision = self.next_decision();
         self.note(Some(leg), Severity::Debug, sentence, decision, effects);
     }
 }

@@ -182,7 +182,6 @@ impl XmppProxy {
 
     /// Returns the link that a pair's stanzas go by: of the gateways that are linked, the one that
     /// the pair falls to. Every edge reckons alike, so that one gateway knows a pair's history.
-    ///
     pub(super) fn gateway_for(&self, ours: &str, theirs: &str) -> Option<LegId> {
         let weight = |link: &Link| {
             let gateway = link.gateway.as_ref()?;

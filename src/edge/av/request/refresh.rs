@@ -2,7 +2,7 @@
 
 use super::{Proven, Refused, seal};
 use crate::edge::av::mobility::new_ticket;
-use crate::edge::av::{Arrival, Output, Relay, Step};
+use crate::edge::av::{Arrival, Client, Output, Relay, Step};
 use crate::limits;
 use crate::stun::{AttributeType, Builder, Class, Family, Message, Method, Type};
 use crate::time::Now;
@@ -66,6 +66,13 @@ impl Relay {
         let allocation = self.table.get(index).ok_or(437_u16)?;
         if *allocation.username != *proven.username {
             return Err(441.into());
+        }
+        // What its clients may be holds of one that comes later as well. What was permitted was
+        // judged by the rules of the side that it was on.
+        let side = |client: Client| self.setup.peers.side(client.listener);
+        let elsewhere = side(allocation.client) != side(arrival.client);
+        if elsewhere || self.is_of_sibling(arrival.client.remote) {
+            return Err(403.into());
         }
         let from = allocation.client.remote.ip();
         self.accounts.moved(from, arrival.client.remote.ip());

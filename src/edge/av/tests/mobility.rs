@@ -11,7 +11,10 @@ fn ticket(answer: &Answer) -> Vec<u8> {
 
 /// A relay, a client with a ticket, its port and the ticket.
 fn mobile() -> (World, Client, RelayPort, Vec<u8>) {
-    let mut world = World::new();
+    mobile_in(World::new())
+}
+
+fn mobile_in(mut world: World) -> (World, Client, RelayPort, Vec<u8>) {
     let client = world.client(1);
     let answer = world.ask(client, Method::ALLOCATE, |request| {
         udp(request);
@@ -72,6 +75,25 @@ fn a_ticket_is_worth_nothing_to_others_and_ends_with_its_allocation() {
         request.attribute(AttributeType::MOBILITY_TICKET, &shown);
     });
     assert_eq!(over.error, Some(400));
+}
+
+#[test]
+fn a_ticket_leads_neither_to_the_other_side_nor_to_a_relay_of_the_pool() {
+    let mut pool = setup();
+    pool.listeners.push(pool.listeners[0]);
+    pool.peers.inside = vec![1];
+    pool.peers.siblings = vec!["192.0.2.77".parse().unwrap()];
+    let port = (1_024..=u16::MAX).find(|port| pool.ports.holds(*port)).unwrap();
+    let (mut world, client, _, shown) = mobile_in(World::of(pool));
+    let inside = Client { listener: 1, ..elsewhere() };
+    let sibling = SocketAddr::new("192.0.2.77".parse().unwrap(), port);
+    for refused in [inside, Client { remote: sibling, ..elsewhere() }] {
+        let answer = world.ask(refused, Method::REFRESH, |request| {
+            request.attribute(AttributeType::MOBILITY_TICKET, &shown);
+        });
+        assert_eq!(answer.error, Some(403));
+    }
+    assert_eq!(world.ask(client, Method::REFRESH, |_| {}).error, None, "it stays where it was");
 }
 
 #[test]

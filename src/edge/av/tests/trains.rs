@@ -156,3 +156,22 @@ fn what_a_train_takes_of_the_rate_its_sender_has_no_more() {
     let there = SocketAddr::new(RELAYED.parse().unwrap(), ports[0].port);
     assert!(one.relay.train_from_peer(one.now, ports[1], there, train).is_some());
 }
+
+#[test]
+fn one_user_at_both_ends_pays_twice_and_is_served_one_by_one() {
+    let mut setup = setup();
+    // 31,250 bytes at once.
+    setup.quotas.user_kbit_s = 500;
+    let mut world = World::of(setup);
+    let [one, other] = [world.client(0), world.client(1)];
+    let ports = [world.allocate(one), world.allocate(other)];
+    let within = |port: RelayPort| SocketAddr::new(RELAYED.parse().unwrap(), port.port);
+    assert_eq!(world.bind(one, 0x4001, within(ports[1])).error, None);
+    assert_eq!(world.bind(other, 0x4005, within(ports[0])).error, None);
+    let wire: Vec<u8> = (0..20).flat_map(|_| channel(0x4001, &[1; 900])).collect();
+    let train = Train { bytes: &wire, segment: 904 };
+    assert!(world.relay.train_from_client(world.now, &one, train).is_none());
+    let came: Vec<Came> = wire.chunks(904).map(|datagram| world.send(one, datagram)).collect();
+    let passed = came.iter().filter(|came| matches!(came, Came::ToClient(..))).count();
+    assert!((10..20).contains(&passed), "{passed} of 18,000 bytes that count twice");
+}

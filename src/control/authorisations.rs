@@ -26,7 +26,7 @@ use redb::{
     TableDefinition, TableError,
 };
 
-use crate::edge::gateway::authorisation::{Direction, Standing};
+use crate::edge::gateway::authorisation::Standing;
 use crate::edge::gateway::{Authorisation, Change};
 use crate::limits;
 
@@ -122,7 +122,8 @@ impl Store {
         is_free(file)?;
         let (layout, mut held) = check(file, unix_s)?;
         let store = Self::of(file).map_err(|fault| fault_of(file, unix_s, fault))?;
-        let kept_from = unix_s.saturating_sub(limits::GATEWAY_GRAVE_S) << 20;
+        let kept_from = unix_s.saturating_sub(limits::GATEWAY_GRAVE_S);
+        let kept_from = Authorisation::version_at(kept_from);
         let is_old =
             |one: &Authorisation| one.standing == Standing::None && one.version < kept_from;
         let old: Vec<Authorisation> = held.extract_if(.., |one| is_old(one)).collect();
@@ -144,7 +145,7 @@ impl Store {
         {
             let mut grants = write.open_table(GRANTS)?;
             for one in held {
-                let key = key_of(&one.ours, &one.theirs, one.direction);
+                let key = Authorisation::key_of(&one.ours, &one.theirs, one.direction);
                 grants.insert(&*key, (one.standing.number(), one.version))?;
             }
         }
@@ -160,7 +161,7 @@ impl Store {
         {
             let mut grants = write.open_table(GRANTS)?;
             for one in old {
-                grants.remove(&*key_of(&one.ours, &one.theirs, one.direction))?;
+                grants.remove(&*Authorisation::key_of(&one.ours, &one.theirs, one.direction))?;
             }
         }
         Ok(write.commit()?)
@@ -218,12 +219,12 @@ impl Store {
             for change in changes {
                 match change {
                     Change::Remember(one) => {
-                        let key = key_of(&one.ours, &one.theirs, one.direction);
+                        let key = Authorisation::key_of(&one.ours, &one.theirs, one.direction);
                         let value = (one.standing.number(), one.version);
                         grants.insert(&*key, value).context("not written")?;
                     }
                     Change::Forget { ours, theirs, direction } => {
-                        let key = key_of(ours, theirs, *direction);
+                        let key = Authorisation::key_of(ours, theirs, *direction);
                         grants.remove(&*key).context("not removed")?;
                     }
                 }
@@ -282,21 +283,10 @@ fn of(fault: impl std::error::Error) -> ReadFault {
     ReadFault::Damaged(fault.to_string())
 }
 
-/// No address has white space in it.
-fn key_of(ours: &str, theirs: &str, direction: Direction) -> String {
-    format!("{} {ours} {theirs}", direction.letter())
-}
-
 fn authorisation_of(key: &str, (standing, version): (u8, u64)) -> Result<Authorisation, ReadFault> {
-    let mut parts = key.split(' ');
-    let mut read = || {
-        let direction = Direction::of_letter(parts.next()?)?;
-        let (ours, theirs) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-        let standing = Standing::of_number(standing)?;
-        let one = Authorisation { ours, theirs, direction, standing, version };
-        parts.next().is_none().then_some(one)
-    };
-    read().ok_or_else(|| ReadFault::Damaged("an entry is none of an authorisation".to_owned()))
+    let standing = Standing::of_number(standing);
+    let one = standing.and_then(|standing| Authorisation::of_key(key, standing, version));
+    one.ok_or_else(|| ReadFault::Damaged("an entry is none of an authorisation".to_owned()))
 }
 
 /// Tells what is wrong with a file before the database looks at it, which takes its own header at

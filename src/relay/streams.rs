@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::peers::{self, Peers};
 use super::stream::{Broken, Stream};
-use crate::edge::av::{Client, RelayedAddress, Transport};
+use crate::edge::av::{Client, RelayedAddress, Transport, network};
 use crate::limits;
 use crate::poll::{Interest, Token};
 use crate::time::Monotonic;
@@ -371,11 +371,7 @@ impl Streams {
 
     /// Returns the cell that a network's streams are counted in.
     fn network(&self, ip: IpAddr) -> usize {
-        let network = match ip.to_canonical() {
-            IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
-            IpAddr::V6(ip) => (ip.to_bits() >> 80) as u64 | 1 << 63,
-        };
-        self.key.hash_one(network) as usize % self.unproven_from.len()
+        self.key.hash_one(network(ip)) as usize % self.unproven_from.len()
     }
 }
 

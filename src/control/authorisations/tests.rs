@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::edge::gateway::authorisation::Direction;
 
 fn one(ours: &str, direction: Direction, standing: Standing) -> Authorisation {
     let theirs = "john@fabrikam.example".to_owned();

@@ -123,6 +123,46 @@ async fn a_federation_question_finds_targets_with_all_their_addresses() {
     assert_eq!(answer.ttl_s, 90);
 }
 
+fn xmpp_srv(service: &str, owner: &str, priority: u16, port: u16, target: &str) -> Record {
+    let owner = name(&format!("{service}._tcp.{owner}.example."));
+    let srv = SRV::new(priority, 0, port, name(target));
+    Record::from_rdata(owner, 300, RData::SRV(srv))
+}
+
+/// RFC 6120 section 3.2, XEP-0368 section 4.
+#[tokio::test]
+async fn an_xmpp_question_orders_both_kinds_of_server_and_falls_back_to_the_domain_itself() {
+    let (_server, address) = serving(vec![zone(
+        "example.",
+        7,
+        vec![
+            xmpp_srv("_xmpp-server", "both", 10, 5269, "clear.example."),
+            xmpp_srv("_xmpps-server", "both", 5, 5270, "direct.example."),
+            xmpp_srv("_xmpps-server", "direct", 0, 443, "direct.example."),
+            xmpp_srv("_xmpp-server", "none", 0, 0, "."),
+            a(60, "clear.example.", [192, 0, 2, 1]),
+            a(60, "direct.example.", [192, 0, 2, 2]),
+            a(60, "bare.example.", [192, 0, 2, 3]),
+            a(60, "none.example.", [192, 0, 2, 4]),
+        ],
+    )])
+    .await;
+    let resolver = resolver(address);
+    let asked = async |name: &str| {
+        let answer = resolver.answer(&Question::Xmpp(domain(name))).await;
+        answer.outcome.map(|targets| {
+            let told = |t: &Target| (t.fqdn.to_string(), t.port, t.direct_tls);
+            targets.iter().map(told).collect::<Vec<_>>()
+        })
+    };
+    let clear = ("clear.example".to_owned(), 5269, false);
+    let direct = |port| ("direct.example".to_owned(), port, true);
+    assert_eq!(asked("both.example").await, Ok(vec![direct(5270), clear]));
+    assert_eq!(asked("direct.example").await, Ok(vec![direct(443)]));
+    assert_eq!(asked("bare.example").await, Ok(vec![("bare.example".to_owned(), 5269, false)]));
+    assert_eq!(asked("none.example").await, Err(Failure::ServiceRefused), "no fallback from that");
+}
+
 #[tokio::test]
 async fn the_record_of_rfc_3263_counts_only_by_setting_and_only_where_there_is_no_other() {
     let service = |service: &str, owner: &str, target: &str| {

@@ -40,7 +40,8 @@ impl Gate {
 }
 
 /// Returns what counts as one source: a /24, or a /48.
-pub(super) fn network(source: IpAddr) -> u64 {
+#[must_use]
+pub fn network(source: IpAddr) -> u64 {
     match source.to_canonical() {
         IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
         IpAddr::V6(ip) => (ip.to_bits() >> 80) as u64 | 1 << 63,

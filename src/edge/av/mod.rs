@@ -48,6 +48,7 @@ pub use connections::ConnectionId;
 pub use counters::{Admission, Classes, Counters, Traffic};
 pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use forecast::{Forecast, Outlook, Sample};
+pub use gate::network;
 pub use medium::Medium;
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::{Connected, Direction, Opened};

@@ -82,6 +82,31 @@ pub struct Authorisation {
     pub version: u64,
 }
 
+impl Authorisation {
+    /// Returns what one is known by in the store and between gateways: direction, our user and the
+    /// contact. No address has white space in it.
+    #[must_use]
+    pub fn key_of(ours: &str, theirs: &str, direction: Direction) -> String {
+        format!("{} {ours} {theirs}", direction.letter())
+    }
+
+    /// Reads what [`Self::key_of`] has made.
+    #[must_use]
+    pub fn of_key(key: &str, standing: Standing, version: u64) -> Option<Self> {
+        let mut parts = key.split(' ');
+        let direction = Direction::of_letter(parts.next()?)?;
+        let (ours, theirs) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        let one = Self { ours, theirs, direction, standing, version };
+        parts.next().is_none().then_some(one)
+    }
+
+    /// Returns the first version of a second.
+    #[must_use]
+    pub const fn version_at(unix_s: u64) -> u64 {
+        unix_s << 20
+    }
+}
+
 /// What the store is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

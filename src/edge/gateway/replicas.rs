@@ -85,16 +85,6 @@ pub(super) struct Replicas {
     peers: BTreeMap<LegId, Arc<PeerNames>>,
 }
 
-/// No address has white space in it.
-fn key_of(ours: &str, theirs: &str, direction: Direction) -> Box<str> {
-    format!("{} {ours} {theirs}", direction.letter()).into()
-}
-
-/// Returns the first version of a second.
-const fn version_at(unix_s: u64) -> u64 {
-    unix_s << 20
-}
-
 impl Replica {
     fn new(name: Domain) -> Self {
         Self {
@@ -232,7 +222,7 @@ impl Gateway {
             let (ours, theirs) = (contact.ours.to_string(), contact.theirs.to_string());
             let both = [(Direction::Outward, contact.outward), (Direction::Inward, contact.inward)];
             for (direction, standing) in both.into_iter().filter(|(_, s)| *s != Standing::None) {
-                let key = key_of(&ours, &theirs, direction);
+                let key = Authorisation::key_of(&ours, &theirs, direction);
                 let (version, _) = self.replicas.held(&key);
                 self.replicas.put(&key, standing, version.max(1));
             }
@@ -242,7 +232,7 @@ impl Gateway {
     /// Takes what the store has kept into the table, what was taken back included.
     pub(super) fn recall_version(&mut self, one: &Authorisation) {
         self.replicas.clock = self.replicas.clock.max(one.version);
-        let key = key_of(&one.ours, &one.theirs, one.direction);
+        let key = Authorisation::key_of(&one.ours, &one.theirs, one.direction);
         self.replicas.put(&key, one.standing, one.version);
     }
 
@@ -253,7 +243,7 @@ impl Gateway {
         if self.replicas.others.is_empty() {
             return Change::of(one);
         }
-        let key = key_of(&one.ours, &one.theirs, one.direction);
+        let key = Authorisation::key_of(&one.ours, &one.theirs, one.direction);
         let kept = self.replicas.put(&key, one.standing, one.version);
         for other in &mut self.replicas.others {
             other.tell(&key);
@@ -278,7 +268,7 @@ impl Gateway {
 
     /// Lets versions grow with the time.
     pub(super) fn wind_clock(&mut self, now: Now) {
-        self.replicas.clock = self.replicas.clock.max(version_at(now.unix_s));
+        self.replicas.clock = self.replicas.clock.max(Authorisation::version_at(now.unix_s));
     }
 
     /// Publishes to every other gateway that has an ear for it.
@@ -396,13 +386,14 @@ impl Gateway {
     /// Takes in what another gateway knows, if it is newer than what is known here.
     fn merge(&mut self, now: Now, one: Authorisation, effects: &mut Effects) {
         // A clock that is days ahead would make its gateway right for days.
-        let latest = version_at(now.unix_s.saturating_add(limits::GATEWAY_CLOCK_AHEAD_S));
+        let latest =
+            Authorisation::version_at(now.unix_s.saturating_add(limits::GATEWAY_CLOCK_AHEAD_S));
         let Some((ours, theirs)) = one.addresses().filter(|_| one.version < latest) else {
             self.counters.dropped += 1;
             return;
         };
         self.replicas.clock = self.replicas.clock.max(one.version);
-        let key = key_of(&one.ours, &one.theirs, one.direction);
+        let key = Authorisation::key_of(&one.ours, &one.theirs, one.direction);
         if (one.version, one.standing) <= self.replicas.held(&key) {
             return;
         }
@@ -416,14 +407,10 @@ impl Gateway {
 
 /// Reads a line of a publication: standing, version, direction, our user, the contact.
 fn read_line(line: &str) -> Option<Authorisation> {
-    let mut parts = line.split(' ');
-    let mut next = || parts.next();
-    let standing = Standing::of_number(next()?.parse().ok()?)?;
-    let version = u64::from_str_radix(next()?, 16).ok()?;
-    let direction = Direction::of_letter(next()?)?;
-    let (ours, theirs) = (next()?.to_owned(), next()?.to_owned());
-    let one = Authorisation { ours, theirs, direction, standing, version };
-    parts.next().is_none().then_some(one)
+    let mut parts = line.splitn(3, ' ');
+    let standing = Standing::of_number(parts.next()?.parse().ok()?)?;
+    let version = u64::from_str_radix(parts.next()?, 16).ok()?;
+    Authorisation::of_key(parts.next()?, standing, version)
 }
 
 #[cfg(test)]

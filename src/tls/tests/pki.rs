@@ -24,6 +24,8 @@ pub(super) fn domain(text: &str) -> Domain {
 
 /// id-on-xmppAddr (RFC 6120 section 13.7.1.4).
 const XMPP_ADDRESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 8, 5];
+/// id-on-dnsSRV (RFC 4985).
+const DNS_SRV: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 8, 7];
 
 /// A certificate authority.
 pub(super) struct Authority {
@@ -48,6 +50,8 @@ pub(super) struct Leaf {
     pub(super) points: Vec<&'static str>,
     /// Domains as id-on-xmppAddr.
     pub(super) xmpp_addresses: Vec<&'static str>,
+    /// Services as id-on-dnsSRV.
+    pub(super) services: Vec<&'static str>,
 }
 
 impl Leaf {
@@ -93,6 +97,11 @@ impl Authority {
             SanType::OtherName((XMPP_ADDRESS.to_vec(), value))
         });
         params.subject_alt_names.extend(xmpp);
+        let services = leaf.services.iter().map(|service| {
+            let value = OtherNameValue::Utf8String((*service).to_owned());
+            SanType::OtherName((DNS_SRV.to_vec(), value))
+        });
+        params.subject_alt_names.extend(services);
         let common_name = leaf.common_name.unwrap_or("A peer");
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages.clone_from(&leaf.purposes);

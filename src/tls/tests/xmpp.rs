@@ -43,6 +43,30 @@ fn an_xmpp_server_proves_itself_by_a_trusted_certificate() {
     }
 }
 
+/// RFC 6120 section 13.7.1.2, RFC 4985: the service names the domain, and no other service does.
+#[test]
+fn a_service_name_and_a_wildcard_prove_a_domain_too() {
+    let root = Authority::root("Root");
+    let pair = root.leaf(&Leaf {
+        names: vec!["xmpp.hosting.example", "*.tailspin.example"],
+        services: vec!["_XMPP-server.fabrikam.example", "_xmpp-client.litware.example"],
+        ..Leaf::default()
+    });
+    let server = served(&contoso(&root).build(), Class::Xmpp, Some(&pair));
+    let peer = server.session.peer().expect("it is somebody");
+    let cases = [
+        ("fabrikam.example", true),
+        ("im.fabrikam.example", false),
+        ("litware.example", false),
+        ("im.tailspin.example", true),
+        ("tailspin.example", false),
+        ("a.im.tailspin.example", false),
+    ];
+    for (name, carried) in cases {
+        assert_eq!(peer.carries_xmpp_domain(&domain(name)), carried, "{name}");
+    }
+}
+
 #[test]
 fn one_that_nobody_trusts_is_let_in_as_nobody_and_told_why() {
     let (root, other) = (Authority::root("Root"), Authority::root("Other"));

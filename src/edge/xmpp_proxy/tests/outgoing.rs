@@ -200,3 +200,25 @@ fn a_proxy_fqdn_replaces_the_service_record() {
     let host = crate::dns::Question::Host { fqdn: domain("xmpp.hoster.example"), port: 5270 };
     assert_eq!(*question, host);
 }
+
+/// XEP-0288: we ask for it before we prove ourselves, and what the peer sends on our stream counts.
+#[test]
+fn a_stream_of_ours_carries_the_peers_stanzas_too_where_it_offers_that() {
+    let mut world = World::new();
+    let mut gateway = world.gateway("gw1.contoso.example");
+    world.send(&mut gateway, "kim@contoso.example", "john@fabrikam.example", "first");
+    world.resolve_to(&["xmpp.fabrikam.example"], &["192.0.2.50"], true);
+    let leg = world.grant(&["fabrikam.example"]);
+    world.read(leg);
+    let offers = EXTERNAL.to_owned() + "<bidi xmlns='urn:xmpp:features:bidi'/>";
+    let header = |id| header_with_id("fabrikam.example", "contoso.example", id);
+    let asked = world.say(leg, &(header("a1") + &features(&offers)));
+    let (bidi, auth) = (asked.find("<bidi xmlns='urn:xmpp:bidi'/>"), asked.find("<auth"));
+    assert!(bidi.is_some() && bidi < auth, "{asked}");
+    world.say(leg, SUCCESS);
+    let sent = world.say(leg, &(header("a2") + &features("")));
+    assert!(sent.contains("id='first'"), "{sent}");
+    world.say(leg, &message("john@fabrikam.example", "kim@contoso.example", "answer"));
+    world.exchange(&mut gateway);
+    assert_eq!(gateway.stanzas.len(), 1, "it came on the stream that we opened");
+}

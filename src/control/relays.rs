@@ -305,13 +305,15 @@ impl Relays {
         let Some(handle) = self.handle() else { return };
         handle.admit(Admission::Draining { alternate: config.av.drain_to });
         let looks = patience.as_millis() / DRAIN_LOOK.as_millis();
+        // Asked, since what was observed may be a second old and lack the allocation made last.
+        let left = || handle.list(usize::MAX).allocations;
         for _ in 0..looks {
-            if handle.observed().allocations <= config.av.drain_below {
+            if left() <= config.av.drain_below {
                 break;
             }
             std::thread::sleep(DRAIN_LOOK);
         }
-        let left = handle.observed().allocations;
+        let left = left();
         tracing::info!(left, "the A/V Edge ends");
         drop(handle);
         self.end();

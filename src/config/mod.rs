@@ -45,9 +45,8 @@ pub use section::{Key, Presence, Reload, SectionEntry};
 pub use shape::{HostPort, User, read_domain, read_pattern};
 
 use crate::dns::Domain;
-use crate::edge::Class;
 use crate::edge::av::Transport;
-use crate::plan::Side;
+use crate::edge::{Class, Side};
 use crate::policy::Place;
 use crate::policy::users::Directory;
 use lists::{BlockedList, PartnerList};

@@ -12,14 +12,13 @@ use super::start::Running;
 use crate::admin::{Outcome, RelayOrder, Reply};
 use crate::config::{self, AvListener, Config};
 use crate::dns::Domain;
-use crate::edge::Class;
 use crate::edge::av::{
     self, Admission, Client, Credentials, Dropped, Listener, MrasKey, Peers, Ports, Quotas,
     RelayedAddress, Secret, Transport,
 };
+use crate::edge::{Class, Side};
 use crate::limits;
 use crate::metrics::{Exporter, catalogue};
-use crate::plan::Side;
 use crate::policy::{IssuingKey, Location, MediaCredentials, MediaRelay};
 use crate::poll::Choice;
 use crate::relay::{self, Handle, Listed, Listing, Observed};

@@ -19,11 +19,13 @@ pub(crate) mod counted;
 mod decided;
 pub mod gateway;
 pub mod mras;
+mod side;
 mod spread;
 pub mod xmpp_link;
 pub mod xmpp_proxy;
 
 pub use decided::{Decided, RefusedBy, Said};
+pub use side::Side;
 
 /// A connection, valid until its slot is used again with another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{Allowed, BalancerRow, Deployment, Doors, Planned, Role, Side, Topology, Transport};
+use super::{Allowed, BalancerRow, Deployment, Doors, Planned, Role, Topology, Transport};
+use crate::edge::Side;
 
 /// Idle time that the guide states for web services, and that longer flows may count on.
 const WEB_IDLE_S: u64 = 1_800;

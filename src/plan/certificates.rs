@@ -1,8 +1,8 @@
 //! The certificates to order: subject, names, usages, and who must sign.
 
 use super::dns::web_names;
-use super::{CertificateRow, Deployment, Eku, Identity, Issuer, Planned, Role, San, Shows, Side};
-use crate::edge::Class;
+use super::{CertificateRow, Deployment, Eku, Identity, Issuer, Planned, Role, San, Shows};
+use crate::edge::{Class, Side};
 
 /// Returns every certificate, in the order of the configuration, planned ones after.
 pub(super) fn rows(d: &Deployment) -> Vec<CertificateRow> {

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::dns::Domain;
-use crate::edge::Class;
+use crate::edge::{Class, Side};
 use crate::policy::XmppServed;
 
-use super::{Role, Side};
+use super::Role;
 
 /// How peers find a living edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Deployment, DnsRow, Node, Planned, Record, Role, Side, Topology};
+use super::{Deployment, DnsRow, Node, Planned, Record, Role, Topology};
 use crate::dns::Domain;
+use crate::edge::Side;
 
 /// How long a record may be kept; a day's work moves a name.
 const TTL_S: u32 = 3_600;

@@ -7,8 +7,9 @@ use ipnet::IpNet;
 
 use super::{
     Addresses, At, Deployment, Direction, Doors, Endpoint, FirewallRow, Inner, NatRow, Node, Place,
-    Planned, PortOf, Role, Side, Topology, Transport, Version,
+    Planned, PortOf, Role, Topology, Transport, Version,
 };
+use crate::edge::Side;
 
 /// Versions that reach an edge of this organisation by STUN on UDP 3478.
 const BY_STUN: &[Version] =

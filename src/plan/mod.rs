@@ -24,7 +24,7 @@ pub use deployment::{
 };
 pub use rows::{
     Allowed, At, BalancerRow, CertificateRow, Direction, DnsRow, Eku, Endpoint, FirewallRow,
-    Issuer, NatRow, Note, Place, Plan, PortOf, Record, Role, San, Section, Side, Transport,
+    Issuer, NatRow, Note, Place, Plan, PortOf, Record, Role, San, Section, Transport,
 };
 
 /// Returns what `deployment` needs.

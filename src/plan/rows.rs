@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::Topology;
+use crate::edge::Side;
 
 /// A part of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -20,16 +21,6 @@ pub enum Section {
     Certificates,
     /// Rules of the load balancer.
     Balancer,
-}
-
-/// A side of the edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// Towards the Internet.
-    External,
-    /// Towards the organisation.
-    Internal,
 }
 
 /// Which address of a pool a row is about.

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use entente::cli::plan::deployment;
 use entente::config;
+use entente::edge::Side;
 use entente::plan::{self, Deployment, Planned, Topology, Version, render};
 use serde_json::Value;
 
@@ -477,7 +478,7 @@ fn of_plan(plan: &plan::Plan, fragment: &Fragment) -> BTreeSet<Vec<String>> {
     let within =
         |name: &str| name == fragment.zone || name.ends_with(&format!(".{}", fragment.zone));
     let rows = plan.dns.iter().filter(|row| {
-        let view = if row.side == plan::Side::External { "external" } else { "internal" };
+        let view = if row.side == Side::External { "external" } else { "internal" };
         view == fragment.view && within(&row.name)
     });
     let row = |name: &str, kind: &str, value: &str| -> Vec<String> {

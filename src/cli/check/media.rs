@@ -2,9 +2,9 @@
 //! whether clients find a relay with them.
 
 use super::{Checker, Severity};
-use crate::edge::Class;
+use crate::edge::{Class, Side};
 use crate::limits;
-use crate::plan::{Side, Topology};
+use crate::plan::Topology;
 
 impl Checker<'_> {
     /// Looks at what credentials are made from and what is told with them.

@@ -6,7 +6,8 @@ use super::{Checker, Severity};
 use crate::cli::plan::deployment;
 use crate::dns::resolver::Resolver;
 use crate::dns::{Domain, Failure, Question};
-use crate::plan::{self, DnsRow, Record, Role, Side};
+use crate::edge::Side;
+use crate::plan::{self, DnsRow, Record, Role};
 
 /// Record sets that are looked up; a deployment with more sees the first of them.
 const RECORDS_ASKED_MAX: usize = 64;

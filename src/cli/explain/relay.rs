@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::control;
+use crate::edge::Side;
 use crate::edge::av::{self, Token};
-use crate::plan::Side;
 use crate::policy::AddressRefusal;
 use crate::time::Clock;
 

@@ -7,11 +7,11 @@ use std::ops::RangeInclusive;
 use crate::config::{AvListener, Config, PlanNode, Preset};
 use crate::control;
 use crate::dns::Domain;
-use crate::edge::Class;
 use crate::edge::av::Transport;
+use crate::edge::{Class, Side};
 use crate::plan::{
-    Addresses, Av, Deployment, Doors, Identity, Inner, Node, Planned, Runs, Shows, Side, Version,
-    Vips, Xmpp,
+    Addresses, Av, Deployment, Doors, Identity, Inner, Node, Planned, Runs, Shows, Version, Vips,
+    Xmpp,
 };
 use crate::policy::{self, Listed, XmppServed};
 

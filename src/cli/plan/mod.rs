@@ -10,7 +10,8 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::config;
-use crate::plan::{self, Plan, Section, Side, render};
+use crate::edge::Side;
+use crate::plan::{self, Plan, Section, render};
 
 mod deployment;
 

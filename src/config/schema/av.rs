@@ -21,8 +21,8 @@ use crate::config::shape::{
     socket_address,
 };
 use crate::dns::Domain;
+use crate::edge::Side;
 use crate::edge::av::Transport;
-use crate::plan::Side;
 
 section! {
     /// The A/V Edge, a relay for media (TURN and the Microsoft dialect of it): what holds for all

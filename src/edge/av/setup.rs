@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::credential::Credentials;
 use super::ports::{Ports, RelayedAddress};
-use crate::plan::Side;
+use crate::edge::Side;
 use crate::policy::{AddressRefusal, AddressRule, address};
 
 /// What a relay is made from.

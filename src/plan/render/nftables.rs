@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::sheet;
-use crate::plan::{At, Direction, Endpoint, FirewallRow, NatRow, Plan, PortOf, Side, Transport};
+use crate::edge::Side;
+use crate::plan::{At, Direction, Endpoint, FirewallRow, NatRow, Plan, PortOf, Transport};
 
 /// A family of addresses, in the words of nft.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use crate::edge::Side;
 use crate::plan::{
     At, BalancerRow, CertificateRow, Direction, DnsRow, Endpoint, FirewallRow, NatRow, Plan,
-    PortOf, Record, Section, Side, Topology,
+    PortOf, Record, Section, Topology,
 };
 
 /// One table: a title, columns, and for each row its cells and its reason.

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::dns::Domain;
-use crate::edge::Class;
+use crate::edge::{Class, Side};
 use crate::plan::{
-    Addresses, Av, Deployment, Identity, Inner, Node, Planned, Section, Shows, Side, Topology,
-    Vips, Xmpp, plan,
+    Addresses, Av, Deployment, Identity, Inner, Node, Planned, Section, Shows, Topology, Vips,
+    Xmpp, plan,
 };
 
 fn domain(name: &str) -> Domain {

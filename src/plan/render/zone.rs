@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::sheet::records;
-use crate::plan::{DnsRow, Plan, Side};
+use crate::edge::Side;
+use crate::plan::{DnsRow, Plan};
 
 /// Returns fragments to include in the zone files of the organisation.
 ///

@@ -11,9 +11,9 @@ use crate::cli::check::{Checker, Severity};
 use crate::cli::explain::chain;
 use crate::cli::handshake::{WAIT, reason};
 use crate::cli::plan::deployment;
-use crate::edge::Class;
 use crate::edge::av::Transport;
-use crate::plan::{self, Record, Role, Side};
+use crate::edge::{Class, Side};
+use crate::plan::{self, Record, Role};
 use crate::stun;
 
 /// Published addresses that are tried.

@@ -1,42 +1,30 @@
-//! Outgoing connections by peer: which targets a partner or next hop has, which of them rest, and
-//! the few connections that are open, opening, or backed off.
-
-use std::hash::Hasher;
-use std::net::SocketAddr;
-use std::sync::Arc;
+//! Outgoing connections by peer: the few that are open, opening or to be closed, and their way from
+//! one policy to the next.
+//!
+//! [`Group`] knows a peer's targets and how long they rest, `choice` finds the connection for a
+//! request.
 
 use hashbrown::HashMap;
-use siphasher::sip::SipHasher13;
-use smallvec::SmallVec;
 
-use super::diagnostics::FarEnd;
 use super::list::List;
-use crate::dns::{Domain, SharedAnswer};
-use crate::edge::{Class, ConnectFailure, LegId, OutletId};
-use crate::policy::{AnchorSet, ExpectedNames, PartnerKey, Snapshot};
+use crate::dns::Domain;
+use crate::edge::{LegId, OutletId};
+use crate::policy::{PartnerKey, Snapshot};
 use crate::time::{Monotonic, Now};
+
+mod choice;
+mod group;
+
+use group::Former;
+pub(crate) use group::{Group, GroupKey, GroupPlan, TARGET_REST_MS, TargetState, hop_key};
 
 /// Index of a [`Group`].
 pub(crate) type GroupId = u32;
 
-/// Whom a group of connections leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum GroupKey {
-    /// A partner.
-    Partner(PartnerKey),
-    /// A next hop, by [`hop_key`] of its name and port, which a reload does not change.
-    NextHop(u64),
-}
-
-/// One host of a group.
-#[derive(Clone, Debug)]
-pub(crate) struct TargetState {
-    pub(crate) fqdn: Domain,
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) expected_names: ExpectedNames,
-    /// Not used before: it failed, or said 503.
-    pub(crate) rest_until: Monotonic,
-}
+/// Peers remembered on one shard; a peer without connections makes room for a new one.
+const GROUPS_MAX: usize = 65_536;
+/// How many groups are looked at for one that can go.
+const EVICTION_LOOKS_MAX: usize = 16;
 
 /// How one outlet stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,57 +63,6 @@ impl Outlet {
     }
 }
 
-/// One partner or next hop.
-#[derive(Debug)]
-pub(crate) struct Group {
-    /// Its name under the policy in force; `None` once its entry is gone, until nobody waits for an
-    /// answer by its connections any more.
-    key: Option<GroupKey>,
-    pub(crate) class: Class,
-    pub(crate) far_end: FarEnd,
-    pub(crate) anchors: Option<AnchorSet>,
-    /// In the order they are tried.
-    pub(crate) targets: Vec<TargetState>,
-    /// The answer the targets were made from, to see when it has changed.
-    answer: Option<SharedAnswer>,
-    pub(crate) outlets: SmallVec<[OutletId; 4]>,
-    /// How many outlets this shard keeps at most.
-    pub(crate) wanted: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) retained_bytes: usize,
-    /// Grows with every round of failures; zero after a success.
-    failures: u32,
-    pub(crate) back_off_until: Monotonic,
-    /// Why the last connection did not come up.
-    pub(crate) last_fault: Option<ConnectFailure>,
-    /// Snapshot the targets come from.
-    epoch: u64,
-    /// Made once there is a choice between outlets; 1.5 KiB.
-    habits: Option<Box<[Habit; HABITS]>>,
-}
-
-/// Which outlet a share of the Call-IDs takes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Habit {
-    outlet: Option<OutletId>,
-    used: Monotonic,
-}
-
-/// Shares into which Call-IDs fall.
-const HABITS: usize = 64;
-/// A share unused for this long may move: whatever it sent has long arrived.
-const HABIT_MS: u64 = 2_000;
-
-/// First pause after every target failed; doubles up to the last.
-const BACK_OFF_FIRST_MS: u64 = 500;
-const BACK_OFF_LAST_MS: u64 = 30_000;
-/// A failed target rests this long (wire-protocols B.5).
-pub(crate) const TARGET_REST_MS: u64 = 32_000;
-/// Peers remembered on one shard; a peer without connections makes room for a new one.
-const GROUPS_MAX: usize = 65_536;
-/// How many groups are looked at for one that can go.
-const EVICTION_LOOKS_MAX: usize = 16;
-
 /// All groups and outlets of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Outlets {
@@ -140,25 +77,6 @@ pub(crate) struct Outlets {
     retired: Vec<OutletId>,
 }
 
-/// What a group is made from or refreshed with.
-pub(crate) struct GroupPlan<'a> {
-    pub(crate) key: GroupKey,
-    pub(crate) far_end: FarEnd,
-    pub(crate) anchors: Option<AnchorSet>,
-    pub(crate) wanted: usize,
-    pub(crate) epoch: u64,
-    pub(crate) answer: Option<&'a SharedAnswer>,
-}
-
-impl GroupPlan<'_> {
-    const fn class(&self) -> Class {
-        match self.far_end {
-            FarEnd::Inside => Class::Internal,
-            FarEnd::Partner | FarEnd::PublicProvider => Class::Federation,
-        }
-    }
-}
-
 impl Outlets {
     /// Returns the group, making it if need be. `targets` is called for a new group or when the
     /// answer has changed. `None` when no more peers can be remembered.
@@ -169,36 +87,14 @@ impl Outlets {
     ) -> Option<GroupId> {
         if let Some(&id) = self.by_key.get(&plan.key) {
             let group = self.groups[id as usize].as_mut().expect("the index holds live groups");
-            let same = group.epoch == plan.epoch
-                && match (&group.answer, plan.answer) {
-                    (Some(held), Some(given)) => Arc::ptr_eq(held, given),
-                    (None, None) => true,
-                    _ => false,
-                };
-            if !same {
+            if !group.is_of(plan) {
                 let former = group.refresh(targets(), plan);
                 self.retire_strays(id, &former);
             }
             return Some(id);
         }
         let id = self.free_group()?;
-        self.groups[id as usize] = Some(Group {
-            key: Some(plan.key),
-            class: plan.class(),
-            far_end: plan.far_end,
-            anchors: plan.anchors,
-            targets: targets(),
-            answer: plan.answer.cloned(),
-            outlets: SmallVec::new(),
-            wanted: plan.wanted,
-            in_flight: 0,
-            retained_bytes: 0,
-            failures: 0,
-            back_off_until: Monotonic::default(),
-            last_fault: None,
-            epoch: plan.epoch,
-            habits: None,
-        });
+        self.groups[id as usize] = Some(Group::new(plan, targets()));
         self.by_key.insert(plan.key, id);
         Some(id)
     }
@@ -266,10 +162,7 @@ impl Outlets {
         for _ in 0..EVICTION_LOOKS_MAX {
             self.eviction_hand = (self.eviction_hand + 1) % self.groups.len();
             let at = self.eviction_hand;
-            let idle = self.groups[at]
-                .as_ref()
-                .is_some_and(|group| group.outlets.is_empty() && group.in_flight == 0);
-            if idle {
+            if self.groups[at].as_ref().is_some_and(Group::is_idle) {
                 let group = self.groups[at].take().expect("looked at on the line above");
                 if let Some(key) = group.key {
                     self.by_key.remove(&key);
@@ -347,7 +240,7 @@ impl Outlets {
     /// Frees a group whose entry is gone once neither a connection nor a request is left of it.
     fn forget_if_gone(&mut self, id: GroupId) {
         let group = self.get(id);
-        if group.key.is_none() && group.outlets.is_empty() && group.in_flight == 0 {
+        if group.key.is_none() && group.is_idle() {
             self.groups[id as usize] = None;
             self.free_groups.push(id);
         }
@@ -363,20 +256,14 @@ impl Outlets {
                 outlet.serves() && !rests && matches!(outlet.state, OutletState::Open(_))
             })
         };
-        held.failures == 0 || held.outlets.iter().any(open)
+        !held.has_failed() || held.outlets.iter().any(open)
     }
 
     /// A peer that was not reached has shown itself: it may be tried at once. It counts as not
     /// there until a connection to it is open.
     pub(crate) fn shown(&mut self, now: Now, key: GroupKey) {
         let Some(&id) = self.by_key.get(&key) else { return };
-        let group = self.get_mut(id);
-        if group.failures > 0 {
-            group.back_off_until = now.monotonic;
-            for target in &mut group.targets {
-                target.rest_until = now.monotonic;
-            }
-        }
+        self.get_mut(id).shown(now);
     }
 
     /// Moves a request, and the bytes kept of it, from the account of one group to another's.
@@ -385,54 +272,6 @@ impl Outlets {
         held.in_flight += 1;
         held.retained_bytes += bytes;
         self.uncharge(from, bytes);
-    }
-
-    /// Chooses an outlet for a request. Requests of one `spread` (one Call-ID) stay on one outlet
-    /// while it lives, because another one could overtake it; otherwise an open one is preferred to
-    /// one that is connecting.
-    pub(crate) fn choose(&mut self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
-        #[allow(clippy::cast_possible_truncation, reason = "reduced to the number of habits")]
-        let habit = spread as usize % HABITS;
-        let kept = self.get(group).habits.as_ref().map(|habits| habits[habit]);
-        if let Some(Habit { outlet: Some(outlet), used }) = kept
-            && now.monotonic.ms_since(used) < HABIT_MS
-            && self
-                .outlet(outlet)
-                .is_some_and(|held| held.serves() && held.resting_until <= now.monotonic)
-        {
-            self.keep_habit(now, group, habit, outlet);
-            return Some(outlet);
-        }
-        let outlet = self.choose_afresh(now, group, spread)?;
-        self.keep_habit(now, group, habit, outlet);
-        Some(outlet)
-    }
-
-    fn keep_habit(&mut self, now: Now, group: GroupId, habit: usize, outlet: OutletId) {
-        let group = self.get_mut(group);
-        if group.wanted > 1 || group.outlets.len() > 1 {
-            let habits = group.habits.get_or_insert_with(|| Box::new([Habit::default(); HABITS]));
-            habits[habit] = Habit { outlet: Some(outlet), used: now.monotonic };
-        }
-    }
-
-    fn choose_afresh(&self, now: Now, group: GroupId, spread: u64) -> Option<OutletId> {
-        let mut open: SmallVec<[OutletId; 4]> = SmallVec::new();
-        let mut connecting: SmallVec<[OutletId; 4]> = SmallVec::new();
-        for &id in &self.get(group).outlets {
-            match self.outlet(id) {
-                Some(outlet) if !outlet.serves() || outlet.resting_until > now.monotonic => {}
-                Some(Outlet { state: OutletState::Open(_), .. }) => open.push(id),
-                Some(Outlet { state: OutletState::Connecting, .. }) => connecting.push(id),
-                None => {}
-            }
-        }
-        let from = if open.is_empty() { connecting } else { open };
-        if from.is_empty() {
-            return None;
-        }
-        #[allow(clippy::cast_possible_truncation, reason = "the remainder is below four")]
-        Some(from[(spread % from.len() as u64) as usize])
     }
 
     /// Returns the group of a partner under the snapshot `epoch`, if its targets are from there.
@@ -473,209 +312,5 @@ impl Outlets {
     }
 }
 
-impl GroupKey {
-    /// Returns the same peer's name under `new`; `None` if it is no longer there.
-    fn carried_over(self, old: &Snapshot, new: &Snapshot) -> Option<Self> {
-        match self {
-            Self::Partner(partner) => new.carry_over(old, partner).map(Self::Partner),
-            Self::NextHop(hop) => {
-                let kept = |h: &crate::policy::NextHop| hop_key(h.name.as_str(), h.port) == hop;
-                new.next_hops().iter().any(kept).then_some(self)
-            }
-        }
-    }
-}
-
-/// What a group led to before its targets changed.
-struct Former {
-    targets: Vec<TargetState>,
-    anchors: Option<AnchorSet>,
-}
-
-/// Names a next hop across snapshots.
-pub(crate) fn hop_key(name: &str, port: u16) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(name.as_bytes());
-    hasher.write_u16(port);
-    hasher.finish()
-}
-
-impl Group {
-    /// Takes over new targets; one that was resting goes on resting. Returns what it had before.
-    fn refresh(&mut self, mut targets: Vec<TargetState>, plan: &GroupPlan<'_>) -> Former {
-        for target in &mut targets {
-            if let Some(held) = self.targets.iter().find(|held| held.fqdn == target.fqdn) {
-                target.rest_until = held.rest_until;
-            }
-        }
-        let former = Former {
-            targets: std::mem::replace(&mut self.targets, targets),
-            anchors: std::mem::replace(&mut self.anchors, plan.anchors),
-        };
-        self.answer = plan.answer.cloned();
-        self.far_end = plan.far_end;
-        self.wanted = plan.wanted;
-        self.epoch = plan.epoch;
-        former
-    }
-
-    pub(crate) const fn key(&self) -> Option<GroupKey> {
-        self.key
-    }
-
-    pub(crate) const fn is_partner(&self) -> bool {
-        matches!(self.class, Class::Federation)
-    }
-
-    /// Returns the first target that does not rest.
-    pub(crate) fn available(&self, now: Now) -> Option<usize> {
-        self.targets.iter().position(|target| target.rest_until <= now.monotonic)
-    }
-
-    /// Lets a target rest. Once all do, the group backs off as a whole and then starts again from
-    /// its first target, so that the rest of a target never outlasts the back-off. `spread`: any
-    /// number; it takes up to a quarter off the back-off, so that shards and edges that lost a peer
-    /// together do not return to it together.
-    pub(crate) fn target_failed(&mut self, now: Now, target: usize, rest_ms: u64, spread: u64) {
-        if let Some(target) = self.targets.get_mut(target) {
-            target.rest_until = now.monotonic.plus_ms(rest_ms);
-        }
-        if self.available(now).is_none() {
-            let pause = (BACK_OFF_FIRST_MS << self.failures.min(6)).min(BACK_OFF_LAST_MS);
-            self.failures = self.failures.saturating_add(1);
-            let pause = pause - pause * (spread % 256) / 1_024;
-            self.back_off_until = now.monotonic.plus_ms(pause);
-            for target in &mut self.targets {
-                target.rest_until = target.rest_until.min(self.back_off_until);
-            }
-        }
-    }
-
-    pub(crate) fn succeeded(&mut self) {
-        self.failures = 0;
-        self.last_fault = None;
-        self.back_off_until = Monotonic::default();
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: u64) -> Now {
-        Now::default().plus_ms(ms)
-    }
-
-    fn target(name: &str) -> TargetState {
-        TargetState {
-            fqdn: Domain::parse(name.as_bytes()).unwrap(),
-            addresses: vec![],
-            expected_names: ExpectedNames::default(),
-            rest_until: Monotonic::default(),
-        }
-    }
-
-    fn group(outlets: &mut Outlets) -> GroupId {
-        let plan = GroupPlan {
-            key: GroupKey::NextHop(0),
-            far_end: FarEnd::Inside,
-            anchors: None,
-            wanted: 2,
-            epoch: 1,
-            answer: None,
-        };
-        outlets.group(&plan, || vec![target("a.example"), target("b.example")]).unwrap()
-    }
-
-    #[test]
-    fn a_group_whose_entry_is_gone_goes_with_its_last_connection_and_request() {
-        let mut outlets = Outlets::default();
-        let id = group(&mut outlets);
-        let outlet = outlets.open(id, 0);
-        let held = outlets.get_mut(id);
-        held.key = None;
-        held.in_flight = 2;
-        held.retained_bytes = 30;
-        outlets.close(outlet);
-        outlets.uncharge(id, 10);
-        assert_eq!((outlets.get(id).in_flight, outlets.get(id).retained_bytes), (1, 20));
-        outlets.uncharge(id, 20);
-        assert!(outlets.groups[0].is_none());
-        assert_eq!(outlets.free_group(), Some(id), "its place is free");
-    }
-
-    #[test]
-    fn a_failed_target_rests_and_the_next_is_used() {
-        let mut outlets = Outlets::default();
-        let id = group(&mut outlets);
-        let group = outlets.get_mut(id);
-        group.target_failed(at(1), 0, TARGET_REST_MS, 0);
-        assert_eq!(group.available(at(2)), Some(1));
-        assert_eq!(group.available(at(2 + TARGET_REST_MS)), Some(0));
-    }
-
-    #[test]
-    fn when_all_targets_failed_the_group_backs_off_longer_each_time() {
-        let mut outlets = Outlets::default();
-        let id = group(&mut outlets);
-        let group = outlets.get_mut(id);
-        group.target_failed(at(1), 0, TARGET_REST_MS, 0);
-        group.target_failed(at(1), 1, TARGET_REST_MS, 0);
-        let first = group.back_off_until;
-        assert_eq!(first, at(1 + BACK_OFF_FIRST_MS).monotonic);
-        assert_eq!(group.available(at(1 + BACK_OFF_FIRST_MS)), Some(0));
-        let later = at(1 + BACK_OFF_FIRST_MS);
-        group.target_failed(later, 0, TARGET_REST_MS, 0);
-        group.target_failed(later, 1, TARGET_REST_MS, 0);
-        assert_eq!(group.back_off_until, later.plus_ms(2 * BACK_OFF_FIRST_MS).monotonic);
-        group.succeeded();
-        assert_eq!(group.back_off_until, Monotonic::default());
-    }
-
-    #[test]
-    fn the_back_off_is_shorter_by_up_to_a_quarter() {
-        let mut outlets = Outlets::default();
-        let id = group(&mut outlets);
-        let group = outlets.get_mut(id);
-        group.target_failed(at(1), 0, TARGET_REST_MS, 255);
-        group.target_failed(at(1), 1, TARGET_REST_MS, 255);
-        let pause = group.back_off_until.ms_since(at(1).monotonic);
-        assert!((BACK_OFF_FIRST_MS * 3 / 4..BACK_OFF_FIRST_MS).contains(&pause), "{pause}");
-    }
-
-    #[test]
-    fn a_peer_that_shows_itself_is_tried_at_once_and_counts_as_there_once_it_is_open() {
-        let mut outlets = Outlets::default();
-        let id = group(&mut outlets);
-        assert!(outlets.is_there(at(0), id), "nothing is known against it");
-        let held = outlets.get_mut(id);
-        held.target_failed(at(1), 0, TARGET_REST_MS, 0);
-        held.target_failed(at(1), 1, TARGET_REST_MS, 0);
-        assert_eq!(held.available(at(2)), None);
-        outlets.shown(at(2), GroupKey::NextHop(7));
-        assert_eq!(outlets.get(id).available(at(2)), None, "that was another one");
-        outlets.shown(at(2), GroupKey::NextHop(0));
-        assert_eq!(outlets.get(id).available(at(2)), Some(0));
-        assert!(!outlets.is_there(at(2), id));
-        let outlet = outlets.open(id, 0);
-        outlets.outlet_mut(outlet).unwrap().state =
-            OutletState::Open(LegId { index: 0, generation: 1 });
-        assert!(outlets.is_there(at(2), id));
-    }
-
-    #[test]
-    fn open_outlets_are_preferred_and_one_call_stays_on_one() {
-        let mut outlets = Outlets::default();
-        let id = group(&mut outlets);
-        assert_eq!(outlets.choose(at(0), id, 7), None);
-        let first = outlets.open(id, 0);
-        let second = outlets.open(id, 0);
-        let leg = LegId { index: 0, generation: 1 };
-        outlets.outlet_mut(second).unwrap().state = OutletState::Open(leg);
-        assert_eq!(outlets.choose(at(0), id, 0), Some(second));
-        assert_eq!(outlets.choose(at(0), id, 1), Some(second));
-        outlets.close(second);
-        assert_eq!(outlets.choose(at(0), id, 9), Some(first));
-        assert!(outlets.outlet(second).is_none());
-    }
-}
+mod tests;

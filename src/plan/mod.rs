@@ -17,6 +17,7 @@ mod firewall;
 mod notes;
 pub mod render;
 mod rows;
+mod translation;
 
 pub use deployment::{
     Addresses, Av, Deployment, Doors, Identity, Inner, Node, Planned, Runs, Shows, Topology,
@@ -33,7 +34,7 @@ pub fn plan(deployment: &Deployment) -> Plan {
     Plan {
         topology: deployment.topology,
         firewall: firewall::rows(deployment),
-        nat: firewall::translations(deployment),
+        nat: translation::rows(deployment),
         dns: dns::rows(deployment),
         certificates: certificates::rows(deployment),
         balancer: balancer::rows(deployment),

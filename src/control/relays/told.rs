@@ -1,0 +1,132 @@
+//! What is told of the running relay: its status, its allocations, its metrics.
+
+use serde_json::{Value, json};
+
+use super::Relays;
+use crate::config::Config;
+use crate::edge::av::{Classes, Dropped, Transport};
+use crate::metrics::{Exporter, catalogue};
+use crate::relay::{Listed, Listing, Observed};
+
+impl Relays {
+    /// Returns what `/status` shows; null where no relay runs.
+    pub(in crate::control) fn status(&self) -> Value {
+        let Some(handle) = self.handle() else { return Value::Null };
+        let observed = handle.observed();
+        json!({
+            "listeners": handle.listeners().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "path": handle.poller(),
+            "trains": handle.trains(),
+            "threads": handle.threads(),
+            "allocations": observed.allocations,
+            "free_ports": observed.free_ports,
+            "users": observed.users,
+            "connections": observed.connections,
+            "streams": observed.streams,
+            "draining": observed.draining,
+            "kbit_s": observed.outlook.kbit_s,
+            "ports_run_out_s": observed.outlook.ports_run_out_s,
+            "allocations_run_out_s": observed.outlook.allocations_run_out_s,
+            "bandwidth_run_out_s": observed.outlook.bandwidth_run_out_s,
+        })
+    }
+
+    /// Tells the same with how long a drain takes, or would.
+    pub(super) fn full_status(&self, config: &Config) -> Option<Value> {
+        let handle = self.handle()?;
+        let mut status = self.status();
+        let below = config.av.drain_below;
+        let drained_s = handle.observed().outlook.drained_s(below);
+        status["drain_below"] = json!(below);
+        status["drained_s"] = json!(drained_s);
+        status["drained_unrefreshed_s"] = json!(handle.unrefreshed_s(below));
+        Some(status)
+    }
+
+    /// Lists allocations, from the one after `skip` on.
+    pub(super) fn list(&self, skip: usize) -> Option<Value> {
+        let handle = self.handle()?;
+        let Listing { allocations, free_ports, listed } = handle.list(skip);
+        let listed: Vec<Value> = listed.iter().map(told).collect();
+        Some(json!({
+            "allocations": allocations,
+            "free_ports": free_ports,
+            "skipped": skip,
+            "listed": listed,
+        }))
+    }
+
+    /// Sets the relay's metrics; none where no relay runs.
+    pub(in crate::control) fn export(&self, exporter: &mut Exporter) {
+        let Some(observed) = self.observed() else { return };
+        let Observed { core, shell, free_ports, streams, classes, .. } = observed;
+        let Observed { connections, users, draining, outlook, .. } = observed;
+        let Classes { udp, tcp, microsoft } = classes;
+        for (class, count) in [("udp", udp), ("tcp", tcp), ("microsoft", microsoft)] {
+            exporter.set(&catalogue::RELAY_ALLOCATIONS, &[class], count as u64);
+        }
+        if let Some(free) = free_ports {
+            exporter.set(&catalogue::RELAY_FREE_PORTS, &[], free as u64);
+        }
+        let made = core.allocations - core.ms_allocations;
+        let made = made - core.tcp_allocations;
+        exporter.set(&catalogue::RELAY_ALLOCATED, &["rfc"], made);
+        exporter.set(&catalogue::RELAY_ALLOCATED, &["rfc_tcp"], core.tcp_allocations);
+        exporter.set(&catalogue::RELAY_ALLOCATED, &["microsoft"], core.ms_allocations);
+        exporter.set(&catalogue::RELAY_EXPIRED, &[], core.expired);
+        exporter.set(&catalogue::RELAY_ERRORS, &[], core.errors);
+        let traffic = core.traffic;
+        exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_peer"], traffic.to_peers);
+        exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_client"], traffic.to_client);
+        exporter.set(&catalogue::RELAY_BYTES, &["to_peer"], traffic.bytes_to_peers);
+        exporter.set(&catalogue::RELAY_BYTES, &["to_client"], traffic.bytes_to_client);
+        exporter.set(&catalogue::RELAY_WITHIN, &[], core.within);
+        for (reason, count) in Dropped::ALL.iter().zip(core.dropped) {
+            exporter.set(&catalogue::RELAY_DROPPED, &[reason.label()], count);
+        }
+        let of_kernel = [
+            ("oversized", shell.oversized),
+            ("buffer_full", shell.full),
+            ("refused", shell.refused),
+        ];
+        for (reason, count) in of_kernel {
+            exporter.set(&catalogue::RELAY_DROPPED, &[reason], count);
+        }
+        exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);
+        exporter.set(&catalogue::RELAY_TURNS, &[], shell.turns);
+        exporter.set(&catalogue::RELAY_STREAMS, &[], streams as u64);
+        exporter.set(&catalogue::RELAY_CONNECTIONS, &[], connections as u64);
+        exporter.set(&catalogue::RELAY_CONNECTED, &[], core.connections);
+        exporter.set(&catalogue::RELAY_USERS, &[], users as u64);
+        exporter.set(&catalogue::RELAY_DRAINING, &[], u64::from(draining));
+        let outlook = [
+            ("ports", outlook.ports_run_out_s),
+            ("allocations", outlook.allocations_run_out_s),
+            ("bandwidth", outlook.bandwidth_run_out_s),
+        ];
+        for (what, seconds) in outlook {
+            if let Some(seconds) = seconds {
+                exporter.set(&catalogue::RELAY_RUNS_OUT, &[what], seconds);
+            }
+        }
+        exporter.set(&catalogue::RELAY_STREAMS_REFUSED, &[], shell.streams_refused);
+    }
+}
+
+fn told(listed: &Listed) -> Value {
+    let ports: Vec<u16> = listed.ports.iter().map(|port| port.port).collect();
+    json!({
+        "client": listed.client.remote.to_string(),
+        "listener": listed.client.listener,
+        "transport": match listed.client.transport {
+            Transport::Udp => "udp",
+            Transport::Stream => "stream",
+        },
+        "relayed_ports": ports,
+        "datagrams_to_peers": listed.traffic.to_peers,
+        "bytes_to_peers": listed.traffic.bytes_to_peers,
+        "datagrams_to_client": listed.traffic.to_client,
+        "bytes_to_client": listed.traffic.bytes_to_client,
+        "ends_in_s": listed.ends_in_s,
+    })
+}

@@ -35,6 +35,7 @@ mod portable;
 )]
 mod ring;
 mod serve;
+mod setup;
 mod siblings;
 mod sockets;
 mod spawn;
@@ -45,4 +46,5 @@ mod worker;
 pub use board::{Observed, Tally};
 pub use handle::{Handle, Listed, Listing};
 pub use marks::Marks;
-pub use spawn::{Listen, Settings, Setup, StartError, Trains, spawn};
+pub use setup::{Listen, Settings, Setup, Trains};
+pub use spawn::{StartError, spawn};

@@ -14,7 +14,7 @@ use super::portable::Portable;
 use super::ring::trains::Trains;
 use super::ring::uring::Ring;
 use super::serve::Served;
-use super::spawn::Settings;
+use super::setup::Settings;
 use crate::edge::av::{Admission, Client, Credentials, Forecast, Peers, Quotas};
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};

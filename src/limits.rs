@@ -286,6 +286,9 @@ pub const TURN_RESERVATIONS_MAX: usize = 1_024;
 pub const TURN_PERMISSIONS_MAX: usize = 64;
 /// Channels of one allocation, and peers owned on a shared port; 48 bytes each.
 pub const TURN_CHANNELS_MAX: usize = 64;
+/// How long the ticket before an allocation's own is known, in milliseconds (RFC 8016 section
+/// 3.2.2: at least 30 s); 50 bytes beside the ticket.
+pub const TURN_TICKET_BEFORE_MS: u64 = 30_000;
 /// How long a TCP connection with a peer may take to open, and then to be claimed, in milliseconds
 /// (RFC 6062 sections 5.2 to 5.4: at least 30 s).
 pub const TURN_CONNECTION_PENDING_MS: u64 = 30_000;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use entente::edge::av::{
-    Around, Arrival, Client, Credentials, Dropped, Listener, MrasKey, Opened, Output, Peers, Ports,
-    Quotas, Relay, RelayPort, RelayedAddress, Secret, Setup, Step, Transport,
+    Around, Arrival, Client, ConnectionId, Credentials, Dropped, Listener, MrasKey, Opened, Output,
+    Peers, Ports, Quotas, Relay, RelayPort, RelayedAddress, Secret, Setup, Step, Transport,
 };
 use entente::stun::{
     AttributeType, Builder, Class, Key, Message, Method, Proof, TransactionId, Type,
@@ -36,23 +36,32 @@ pub(crate) enum Came {
     ToPeer(RelayPort, SocketAddr, Vec<u8>),
     /// With what goes around the data.
     ToClient(Client, Vec<u8>),
+    /// From where, to whom.
+    Connect(ConnectionId, RelayPort, SocketAddr),
+    /// With the answer that the stream's last message is.
+    Bind(ConnectionId, Vec<u8>),
 }
 
 pub(crate) struct World {
     pub(crate) relay: Relay,
-    out: Output,
-    now: Now,
+    pub(crate) out: Output,
+    pub(crate) now: Now,
     ids: u8,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With a setup that is changed first.
+    pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let relayed = |ip: &str| {
             let ip: IpAddr = ip.parse().expect("an address");
             RelayedAddress { bound: ip, public: ip }
         };
         let node = address("192.0.2.10:3478");
-        let setup = Setup {
+        let mut setup = Setup {
             realm: REALM.to_owned(),
             relayed: vec![relayed("192.0.2.20"), relayed("2001:db8::20")],
             ports: Ports::Range { first: 50_000, count: 20 },
@@ -66,6 +75,7 @@ impl World {
             quotas: Quotas::default(),
             seed: 7,
         };
+        change(&mut setup);
         let now = Now { monotonic: Monotonic(1_000_000_000), unix_s: 1_700_000_000 };
         Self { relay: Relay::new(setup, now), out: Output::default(), now, ids: 0 }
     }
@@ -73,6 +83,11 @@ impl World {
     pub(crate) fn client(number: u8) -> Client {
         let remote = SocketAddr::from(([203, 0, 113, number], 40_000));
         Client { listener: 0, transport: Transport::Udp, remote }
+    }
+
+    /// One that comes by TCP or TLS.
+    pub(crate) fn stream(number: u8) -> Client {
+        Client { transport: Transport::Stream, ..Self::client(number) }
     }
 
     pub(crate) fn id(&mut self) -> TransactionId {
@@ -122,6 +137,21 @@ impl World {
         message.attribute(AttributeType::NONCE).expect("a nonce").value.to_vec()
     }
 
+    /// Builds a proven request.
+    pub(crate) fn request(
+        &mut self,
+        client: Client,
+        method: Method,
+        build: impl FnOnce(&mut Builder<'_>),
+    ) -> Vec<u8> {
+        let (nonce, id) = (self.nonce(client), self.id());
+        let mut wire = Vec::new();
+        let mut request = Builder::new(&mut wire, Type { method, class: Class::Request }, id);
+        build(&mut request);
+        prove(&mut request, &nonce);
+        wire
+    }
+
     /// Sends a proven request and returns its answer.
     pub(crate) fn ask(
         &mut self,
@@ -129,11 +159,7 @@ impl World {
         method: Method,
         build: impl FnOnce(&mut Builder<'_>),
     ) -> Answer {
-        let (nonce, id) = (self.nonce(client), self.id());
-        let mut wire = Vec::new();
-        let mut request = Builder::new(&mut wire, Type { method, class: Class::Request }, id);
-        build(&mut request);
-        prove(&mut request, &nonce);
+        let wire = self.request(client, method, build);
         match self.send(client, &wire) {
             Came::Answer(answer) => Answer::of(answer),
             other => panic!("no answer: {other:?}"),
@@ -189,7 +215,9 @@ fn came(step: Step<'_>, out: &Output) -> Came {
             wire.extend(std::iter::repeat_n(0, usize::from(padding)));
             Came::ToClient(client, wire)
         }
-        other => panic!("not of UDP: {other:?}"),
+        Step::Connect { connection, port, peer } => Came::Connect(connection, port, peer),
+        Step::Bind { connection } => Came::Bind(connection, out.answer.clone()),
+        other => panic!("of several relays: {other:?}"),
     }
 }
 
@@ -198,15 +226,24 @@ pub(crate) fn udp(request: &mut Builder<'_>) {
 }
 
 pub(crate) fn key() -> Key {
-    let password = Secret::new(b"secret").password(USER.as_bytes());
-    Key::long_term_md5(USER.as_bytes(), REALM.as_bytes(), password.as_bytes())
+    key_of(USER)
+}
+
+fn key_of(user: &str) -> Key {
+    let password = Secret::new(b"secret").password(user.as_bytes());
+    Key::long_term_md5(user.as_bytes(), REALM.as_bytes(), password.as_bytes())
 }
 
 pub(crate) fn prove(request: &mut Builder<'_>, nonce: &[u8]) {
-    request.attribute(AttributeType::USERNAME, USER.as_bytes());
+    prove_as(USER, request, nonce);
+}
+
+/// Proves a request as another user of the same organisation would.
+pub(crate) fn prove_as(user: &str, request: &mut Builder<'_>, nonce: &[u8]) {
+    request.attribute(AttributeType::USERNAME, user.as_bytes());
     request.attribute(AttributeType::REALM, REALM.as_bytes());
     request.attribute(AttributeType::NONCE, nonce);
-    request.integrity_sha1(&key()).fingerprint();
+    request.integrity_sha1(&key_of(user)).fingerprint();
 }
 
 /// An answer, proven wherever its request was.
@@ -216,7 +253,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn of(wire: Vec<u8>) -> Self {
+    pub(crate) fn of(wire: Vec<u8>) -> Self {
         let message = Message::read(&wire).expect("a message");
         let error = message.attribute(AttributeType::ERROR_CODE).and_then(|error| error.error());
         let error = error.map(|error| error.0);

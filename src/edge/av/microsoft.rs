@@ -43,6 +43,8 @@ enum Refused {
     Proven(u16, Box<Key>),
     /// This number, to a stranger.
     Stranger(u16),
+    /// Some attributes are not known, to somebody who has proven who he is.
+    Unknown(SmallVec<[AttributeType; 8]>, Box<Key>),
 }
 
 impl Relay {
@@ -66,6 +68,11 @@ impl Relay {
                 self.counters.errors += 1;
                 let kind = error_of(message.kind());
                 write_error_of(&mut out.answer, kind, message.transaction(), number, Some(&key));
+                Ok(Step::Answer)
+            }
+            Err(Refused::Unknown(unknown, key)) => {
+                self.counters.errors += 1;
+                write_unknown(&mut out.answer, message, &unknown, &key);
                 Ok(Step::Answer)
             }
             Err(Refused::Stranger(number)) => {
@@ -148,9 +155,7 @@ impl Relay {
         out: &mut Output,
     ) -> Result<Step<'a>, Refused> {
         let (key, user) = self.ms_prove(now, arrival, message)?;
-        if message.unknown(KNOWN).next().is_some() {
-            return Err(Refused::Proven(error::UNKNOWN_ATTRIBUTE, key.into()));
-        }
+        all_known(message, &key)?;
         let number = |kind| message.attribute(kind).and_then(|attribute| attribute.number());
         let asked = number(AttributeType::LIFETIME);
         let lifetime_s = asked.unwrap_or(limits::TURN_LIFETIME_S);
@@ -283,6 +288,7 @@ impl Relay {
         out: &mut Output,
     ) -> Result<Step<'a>, Refused> {
         let (key, _) = self.ms_prove(now, arrival, message)?;
+        all_known(message, &key)?;
         let Some(index) = self.table.of_client(&arrival.client) else {
             return Err(Refused::Proven(error::NO_BINDING, key.into()));
         };
@@ -364,6 +370,22 @@ pub(super) fn data_indication(
     let whole = head.len() as u16 - 20 + length;
     head[2..4].copy_from_slice(&whole.to_be_bytes());
     Around::Indication { padding: 0 }
+}
+
+/// Tells whether a request has nothing in it that must be understood and is not.
+fn all_known(message: Message<'_>, key: &Key) -> Result<(), Refused> {
+    let unknown: SmallVec<[AttributeType; 8]> = message.unknown(KNOWN).take(8).collect();
+    if unknown.is_empty() { Ok(()) } else { Err(Refused::Unknown(unknown, key.clone().into())) }
+}
+
+/// Writes an error that says which attributes are not known, as the draft has it: two bytes each.
+fn write_unknown(out: &mut Vec<u8>, message: Message<'_>, unknown: &[AttributeType], key: &Key) {
+    out.clear();
+    let value: SmallVec<[u8; 16]> = unknown.iter().flat_map(|kind| kind.0.to_be_bytes()).collect();
+    Builder::new(out, error_of(message.kind()), message.transaction())
+        .error(error::UNKNOWN_ATTRIBUTE, error::reason(error::UNKNOWN_ATTRIBUTE))
+        .attribute(AttributeType::UNKNOWN_ATTRIBUTES, &value)
+        .integrity(key);
 }
 
 /// Writes an Allocate error.

@@ -183,7 +183,8 @@ impl Relay {
         let own = self
             .table
             .of_client(&arrival.client)
-            .or_else(|| self.owner_named(message).or_else(|| self.owner_shown(message)));
+            .or_else(|| self.owner_named(message))
+            .or_else(|| self.owner_shown(now.monotonic, message));
         let own = own.and_then(|index| self.table.get(index));
         if let Some(Allocation {
             username: owner,

@@ -42,12 +42,14 @@ impl Relay {
         let holder = Holder { user: proven.user, partner: proven.partner, source };
         self.admitted(arrival, &holder)?;
         let carrier = self.carrier(arrival, message)?;
-        // RFC 8016 section 3.1. TCP connections stay where they are.
-        let wants_ticket = message.attribute(AttributeType::MOBILITY_TICKET).is_some();
-        if wants_ticket && carrier == Carrier::Tcp {
-            return Err(405.into());
+        // RFC 8016 section 3.1.2. TCP connections stay where they are.
+        let asked = message.attribute(AttributeType::MOBILITY_TICKET);
+        match asked {
+            Some(asked) if !asked.value.is_empty() => return Err(400.into()),
+            Some(_) if carrier == Carrier::Tcp => return Err(405.into()),
+            _ => {}
         }
-        let ticket = wants_ticket.then(|| new_ticket(&mut self.rng));
+        let ticket = asked.is_some().then(|| new_ticket(&mut self.rng));
         let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user)?;
         let spoken =
             Spoken::Rfc { key: proven.key.clone(), born: message.transaction(), hash: proven.hash };

@@ -1,11 +1,10 @@
 //! Refresh (RFC 8656 section 8).
 
 use super::{Proven, Refused, seal};
-use crate::edge::av::mobility::new_ticket;
 use crate::edge::av::{Arrival, Client, Output, Relay, Step};
 use crate::limits;
 use crate::stun::{AttributeType, Builder, Class, Family, Message, Method, Type};
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 
 impl Relay {
     /// RFC 8656 section 8.2.
@@ -19,7 +18,7 @@ impl Relay {
         let message = proven.message;
         let index = match self.table.of_client(&arrival.client) {
             Some(index) => index,
-            None => self.moved(arrival, proven)?,
+            None => self.moved(now, arrival, proven)?,
         };
         if let Some(family) = message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
             let family = family.value.first().copied().and_then(Family::of);
@@ -48,10 +47,10 @@ impl Relay {
         let kind = Type { method: Method::REFRESH, class: Class::Success };
         let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
         answer.number(AttributeType::LIFETIME, granted_s);
-        let asks = message.attribute(AttributeType::MOBILITY_TICKET).is_some();
-        if granted_s > 0 && asks && self.tickets.of(index).is_some() {
-            let ticket = new_ticket(&mut self.rng);
-            self.tickets.give(index, ticket);
+        let shown = message.attribute(AttributeType::MOBILITY_TICKET).filter(|_| granted_s > 0);
+        let next = shown
+            .and_then(|shown| self.tickets.renew(now.monotonic, index, shown.value, &mut self.rng));
+        if let Some(ticket) = next {
             answer.attribute(AttributeType::MOBILITY_TICKET, &ticket);
         }
         seal(&mut answer, proven);
@@ -60,9 +59,14 @@ impl Relay {
 
     /// RFC 8016 section 3.2: the allocation that a ticket names goes on with whoever shows it, if
     /// he is its user. It moves at once, since its old address may be gone.
-    fn moved(&mut self, arrival: &Arrival<'_>, proven: &Proven<'_>) -> Result<u32, Refused> {
+    fn moved(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        proven: &Proven<'_>,
+    ) -> Result<u32, Refused> {
         let ticket = proven.message.attribute(AttributeType::MOBILITY_TICKET).ok_or(437_u16)?;
-        let index = self.tickets.owner(ticket.value).ok_or(400_u16)?;
+        let index = self.tickets.owner(now.monotonic, ticket.value).ok_or(400_u16)?;
         let allocation = self.table.get(index).ok_or(437_u16)?;
         if *allocation.username != *proven.username {
             return Err(441.into());
@@ -81,12 +85,12 @@ impl Relay {
     }
 
     /// Returns the allocation whose ticket a Refresh shows.
-    pub(super) fn owner_shown(&self, message: Message<'_>) -> Option<u32> {
+    pub(super) fn owner_shown(&self, now: Monotonic, message: Message<'_>) -> Option<u32> {
         if message.kind().method != Method::REFRESH {
             return None;
         }
         let ticket = message.attribute(AttributeType::MOBILITY_TICKET)?;
-        self.tickets.owner(ticket.value)
+        self.tickets.owner(now, ticket.value)
     }
 }
 

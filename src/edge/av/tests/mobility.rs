@@ -48,10 +48,11 @@ fn s3_2_a_client_that_has_moved_goes_on_with_its_ticket() {
     assert_eq!(there, Came::ToPeer(port, peer, b"there".to_vec()));
     let old = world.send(client, &channel(0x4000, b"old"));
     assert_eq!(old, Came::Dropped(Dropped::NoAllocation));
+    world.pass(limits::TURN_TICKET_BEFORE_MS);
     let again = world.ask(client, Method::REFRESH, |request| {
         request.attribute(AttributeType::MOBILITY_TICKET, &shown);
     });
-    assert_eq!(again.error, Some(400), "a ticket is good once");
+    assert_eq!(again.error, Some(400), "a ticket is good until the next one is there for sure");
     world.relay.client_gone(&client, &mut world.out);
     assert_eq!(world.relay.allocations(), 1, "what ends where it was does not concern it");
 }

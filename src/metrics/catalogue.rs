@@ -124,7 +124,8 @@ catalogue! {
     RELAY_BYTES: Counter, "entente_relay_bytes_total", ["direction"];
     /// Datagrams that went from client to client without the kernel between.
     RELAY_WITHIN: Counter, "entente_relay_within_total", [];
-    /// Datagrams that the relay dropped, by reason.
+    /// Datagrams that the relay dropped, by reason; `hop_limit` are those that had no hop left to
+    /// go on with, as what goes round between relays has in the end.
     RELAY_DROPPED: Counter, "entente_relay_dropped_total", ["reason"];
     /// Relayed ports that could not be opened.
     RELAY_UNOPENED: Counter, "entente_relay_ports_unopened_total", [];

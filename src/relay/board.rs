@@ -16,6 +16,8 @@ pub struct Tally {
     pub received_in_trains: u64,
     /// Datagrams that were longer than a slot.
     pub oversized: u64,
+    /// Datagrams whose last hop was the one to this relay.
+    pub hop_limit: u64,
     /// Datagrams that the kernel took.
     pub sent: u64,
     /// Of these, in trains.
@@ -92,8 +94,8 @@ impl Observed {
 }
 
 summed!(
-    Tally: received, received_in_trains, oversized, sent, sent_in_trains, full, refused, unopened,
-    turns, mailed, streams_refused,
+    Tally: received, received_in_trains, oversized, hop_limit, sent, sent_in_trains, full, refused,
+    unopened, turns, mailed, streams_refused,
 );
 
 /// Where one thread leaves it, once a second.

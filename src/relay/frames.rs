@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::hops::Hops;
 use super::marks;
 use super::peers::Peers;
 use super::serve::{Change, Served};
@@ -151,12 +152,14 @@ impl Served {
                 let socket = self.sockets.of_port(port).and_then(|via| self.sockets.get(via));
                 if let Some(socket) = socket {
                     let mark = self.marks.beside(medium);
-                    self.tally.sent(marks::send_to(socket, payload, peer, mark));
+                    self.tally.sent(marks::send_to(socket, payload, peer, mark, Hops::Fresh));
                 }
             }
-            Step::ToSibling { port, from, payload } => self.mail(port, from, payload),
+            Step::ToSibling { port, from, payload } => {
+                self.mail(port, from, payload, Hops::Fresh);
+            }
             Step::ToClient { client, around, payload, medium } => {
-                self.deliver(&client, around, payload, medium);
+                self.deliver(&client, around, payload, medium, Hops::Fresh);
             }
         }
         self.note_closes();
@@ -191,13 +194,14 @@ impl Served {
         }
     }
 
-    /// Gives a client what is for it, wherever the payload lies.
+    /// Gives a client what is for it, wherever the payload lies. `hops`: of a datagram.
     pub(super) fn deliver(
         &mut self,
         client: &Client,
         around: Around,
         payload: &[u8],
         medium: Medium,
+        hops: Hops,
     ) {
         if client.transport == Transport::Stream {
             let Some((number, _)) = self.streams.of_client(client) else { return };
@@ -228,7 +232,7 @@ impl Served {
         self.wrapped.extend_from_slice(payload);
         self.wrapped.resize(self.wrapped.len() + padding, 0);
         let mark = self.marks.beside(medium);
-        self.tally.sent(marks::send_to(socket, &self.wrapped, client.remote, mark));
+        self.tally.sent(marks::send_to(socket, &self.wrapped, client.remote, mark, hops));
     }
 
     /// Marks a stream by the medium that goes on it from here on. One of several is marked by what

@@ -1,9 +1,12 @@
-//! DSCP marks of single datagrams, where they differ from what their socket has.
+//! DSCP marks and hops of single datagrams, where they differ from what their socket has.
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
-use super::ring::trains::Control;
+use smallvec::SmallVec;
+
+use super::hops::Hops;
+use super::ring::control::Control;
 use crate::edge::av::Medium;
 
 /// Which mark each medium has: a DSCP of 0 to 63.
@@ -34,7 +37,7 @@ impl Marks {
     }
 }
 
-/// Sends one datagram, marked where it has to be.
+/// Sends one datagram, marked where it has to be, with the hops that it has left.
 ///
 /// # Errors
 /// The kernel's.
@@ -43,14 +46,21 @@ pub(super) fn send_to(
     datagram: &[u8],
     to: SocketAddr,
     mark: Option<u8>,
+    hops: Hops,
 ) -> io::Result<usize> {
-    let Some(mark) = mark else { return socket.send_to(datagram, to) };
-    let control = Control::mark(&to, mark);
+    let mut controls: SmallVec<[u8; 48]> = SmallVec::new();
+    if let Some(mark) = mark {
+        controls.extend_from_slice(Control::mark(&to, mark).bytes());
+    }
+    if let Hops::Left(hops) = hops {
+        controls.extend_from_slice(Control::hops(&to, hops).bytes());
+    }
+    if controls.is_empty() {
+        return socket.send_to(datagram, to);
+    }
     let (address, parts) = (to.into(), [IoSlice::new(datagram)]);
-    let message = socket2::MsgHdr::new()
-        .with_addr(&address)
-        .with_buffers(&parts)
-        .with_control(control.bytes());
+    let message =
+        socket2::MsgHdr::new().with_addr(&address).with_buffers(&parts).with_control(&controls);
     socket2::SockRef::from(socket).sendmsg(&message, 0)
 }
 

@@ -22,6 +22,7 @@
 mod board;
 mod frames;
 mod handle;
+mod hops;
 mod marks;
 mod multishot;
 mod pairs;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::hops::Hops;
 use super::ring::sends::Piece;
 use super::ring::slots::{Received, Slots};
 use super::serve::{Arrived, Served};
@@ -75,9 +76,9 @@ impl Outgoing {
         served: &mut Served,
     ) -> Judged {
         let Came { socket, slot: number, received } = came;
+        let Received { from, hops, .. } = received;
         let slot = slots.slot_mut(usize::from(number));
-        let arrived =
-            Arrived { socket, from: received.from, slot, number, length: received.length };
+        let arrived = Arrived { socket, from, slot, number, length: received.length, hops };
         let piece = match received.segment {
             None => served.datagram(now, arrived),
             Some(segment) => match served.train(now, &arrived, segment) {
@@ -110,8 +111,9 @@ impl Outgoing {
         }
         let number = slots.set_apart(slot, start..end, self.spares);
         self.spares += 1;
+        let Received { from, hops, .. } = received;
         let slot = slots.slot_mut(usize::from(number));
-        let arrived = Arrived { socket, from: received.from, slot, number, length: end - start };
+        let arrived = Arrived { socket, from, slot, number, length: end - start, hops };
         if let Some(piece) = served.datagram(now, arrived) {
             self.push(piece);
         }
@@ -124,7 +126,7 @@ impl Outgoing {
         self.pieces.sort_unstable_by_key(|piece| (piece.via, piece.order));
         for run in self.pieces.chunk_by(|one, next| one.via == next.via) {
             let Some(socket) = served.sockets.get(run[0].via) else { continue };
-            if let [piece @ Piece { train: None, mark: None, .. }] = run {
+            if let [piece @ Piece { train: None, mark: None, hops: Hops::Fresh, .. }] = run {
                 served.tally.sent(socket.send_to(slots.piece(piece), piece.to));
                 continue;
             }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::board::Tally;
 use super::frames::{Left, READ_BYTES};
+use super::hops::Hops;
 use super::marks::Marks;
 use super::ring::sends::{self, Piece};
 use super::ring::slots::HEADROOM_BYTES;
@@ -67,6 +68,8 @@ pub(super) struct Arrived<'a> {
     pub(super) number: u16,
     /// Bytes of the datagram, behind the headroom.
     pub(super) length: usize,
+    /// How many hops it has left, this one included.
+    pub(super) hops: Hops,
 }
 
 /// Where bytes of a slot go, before anything is written to it.
@@ -74,9 +77,16 @@ enum Way {
     /// The answer, back.
     Answer,
     /// The payload, to a peer.
-    Peer { via: u32, to: SocketAddr, start: usize, length: usize, medium: Medium },
+    Peer { via: u32, to: SocketAddr, start: usize, length: usize, medium: Medium, hops: Hops },
     /// The payload, wrapped.
-    Client { client: Client, around: Around, start: usize, length: usize, medium: Medium },
+    Client {
+        client: Client,
+        around: Around,
+        start: usize,
+        length: usize,
+        medium: Medium,
+        hops: Hops,
+    },
 }
 
 impl Served {
@@ -108,7 +118,7 @@ impl Served {
     /// Lets the core judge a datagram; returns what to send. Hot: once per datagram.
     pub(super) fn datagram(&mut self, now: Now, arrived: Arrived<'_>) -> Option<Piece> {
         self.tally.received += 1;
-        let Arrived { socket, from, slot, number, length } = arrived;
+        let Arrived { socket, from, slot, number, length, hops } = arrived;
         let datagram = &slot[HEADROOM_BYTES..][..length];
         let step = match self.sockets.of(socket)? {
             Use::Listener { number, addressed } => {
@@ -134,16 +144,17 @@ impl Served {
             Step::Connect { .. } | Step::Bind { .. } => None,
             Step::ToPeer { port, peer, payload, medium } => {
                 let (start, length) = place(payload);
-                let via = self.sockets.of_port(port);
-                via.map(|via| Way::Peer { via, to: peer, start, length, medium })
+                let via = self.sockets.of_port(port).zip(self.pass(hops));
+                via.map(|(via, hops)| Way::Peer { via, to: peer, start, length, medium, hops })
             }
             Step::ToSibling { port, from, payload } => {
-                self.mail(port, from, payload);
+                self.mail(port, from, payload, hops);
                 None
             }
             Step::ToClient { client, around, payload, medium } => {
                 let (start, length) = place(payload);
-                Some(Way::Client { client, around, start, length, medium })
+                let onward = self.pass_to(&client, hops);
+                onward.map(|hops| Way::Client { client, around, start, length, medium, hops })
             }
         };
         self.note_closes();
@@ -153,7 +164,9 @@ impl Served {
     /// Lets the core judge a train at once; `None` where its datagrams have to be judged one by
     /// one. Hot: once per train.
     pub(super) fn train(&mut self, now: Now, arrived: &Arrived<'_>, segment: u16) -> Option<Piece> {
-        let &Arrived { socket, from, ref slot, number, length } = arrived;
+        let &Arrived { socket, from, ref slot, number, length, hops } = arrived;
+        // A train that ends here does so datagram by datagram, and is counted so.
+        let hops = hops.onward()?;
         let bytes = &slot[HEADROOM_BYTES..][..length];
         let train = Train { bytes, segment: usize::from(segment) };
         let carried = match self.sockets.of(socket)? {
@@ -182,6 +195,7 @@ impl Served {
             length: length as u32,
             to,
             mark: self.marks.beside(carried.medium),
+            hops,
             train: Some(shape),
         })
     }
@@ -203,6 +217,7 @@ impl Served {
             length: length as u32,
             to,
             mark: None,
+            hops: Hops::Fresh,
             train: None,
         };
         let marks = self.marks;
@@ -212,12 +227,12 @@ impl Served {
                 slot[HEADROOM_BYTES..][..answer.len()].copy_from_slice(answer);
                 Some(piece(socket, from, HEADROOM_BYTES, answer.len()))
             }
-            Way::Peer { via, to, start, length, medium } => {
-                Some(Piece { mark: marks.beside(medium), ..piece(via, to, start, length) })
+            Way::Peer { via, to, start, length, medium, hops } => {
+                Some(Piece { mark: marks.beside(medium), hops, ..piece(via, to, start, length) })
             }
-            Way::Client { client, around, start, length, medium } => {
+            Way::Client { client, around, start, length, medium, hops } => {
                 if client.transport == Transport::Stream {
-                    self.deliver(&client, around, &slot[start..][..length], medium);
+                    self.deliver(&client, around, &slot[start..][..length], medium, hops);
                     return None;
                 }
                 let via = (*self.listeners.get(usize::from(client.listener))?)?;
@@ -230,14 +245,31 @@ impl Served {
                 slot[start + length..][..padding].fill(0);
                 let whole = head.len() + length + padding;
                 let piece = piece(via, client.remote, start - head.len(), whole);
-                Some(Piece { mark: marks.beside(medium), ..piece })
+                Some(Piece { mark: marks.beside(medium), hops, ..piece })
             }
         }
     }
 
+    /// Takes a hop from what is passed on; `None`: it had no other, which is counted.
+    const fn pass(&mut self, hops: Hops) -> Option<Hops> {
+        let onward = hops.onward();
+        if onward.is_none() {
+            self.tally.hop_limit += 1;
+        }
+        onward
+    }
+
+    /// As [`Self::pass`], for a client; on a stream nothing has hops.
+    const fn pass_to(&mut self, client: &Client, hops: Hops) -> Option<Hops> {
+        match client.transport {
+            Transport::Udp => self.pass(hops),
+            Transport::Stream => Some(Hops::Fresh),
+        }
+    }
+
     /// Puts what is for another thread's client into that thread's box.
-    pub(super) fn mail(&mut self, port: RelayPort, from: SocketAddr, payload: &[u8]) {
-        match self.siblings.mail(Mail { port, from, payload: payload.into() }) {
+    pub(super) fn mail(&mut self, port: RelayPort, from: SocketAddr, payload: &[u8], hops: Hops) {
+        match self.siblings.mail(Mail { port, from, payload: payload.into(), hops }) {
             Mailed::Yes => self.tally.mailed += 1,
             Mailed::Full => self.tally.full += 1,
             // It ends, and so does this one.
@@ -248,12 +280,14 @@ impl Served {
     /// Gives clients what other threads have put into the box.
     pub(super) fn take_mail(&mut self, now: Now) -> Left {
         for _ in 0..limits::RELAY_MAIL_PER_TURN_MAX {
-            let Ok(Mail { port, from, payload }) = self.siblings.inbox.try_recv() else {
+            let Ok(Mail { port, from, payload, hops }) = self.siblings.inbox.try_recv() else {
                 return Left::Nothing;
             };
             let step = self.relay.from_peer(now, port, from, &payload, &mut self.out);
-            if let Step::ToClient { client, around, payload, medium } = step {
-                self.deliver(&client, around, payload, medium);
+            if let Step::ToClient { client, around, payload, medium } = step
+                && let Some(hops) = self.pass_to(&client, hops)
+            {
+                self.deliver(&client, around, payload, medium, hops);
             }
         }
         Left::More

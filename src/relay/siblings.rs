@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 
+use super::hops::Hops;
 use crate::edge::av::{Ports, RelayPort};
 use crate::poll::Waker;
 
@@ -19,6 +20,8 @@ pub(super) struct Mail {
     /// The relayed address that it comes from.
     pub(super) from: SocketAddr,
     pub(super) payload: Box<[u8]>,
+    /// How many hops it has left, the one that is taken when it is given to the client included.
+    pub(super) hops: Hops,
 }
 
 /// Another thread's box.

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use slab::Slab;
 
 use super::ring::spread;
+use super::ring::tell_hops;
 use super::ring::trains::{self, Trains};
 use crate::edge::av::{RelayPort, RelayedAddress};
 use crate::limits;
@@ -197,6 +198,7 @@ fn datagram_socket(address: SocketAddr, how: How) -> io::Result<socket2::Socket>
     if how.trains.come {
         trains::take(socket.as_raw_fd())?;
     }
+    tell_hops(socket.as_raw_fd(), &address)?;
     Ok(socket)
 }
 

@@ -84,12 +84,13 @@ impl Relays {
         for (reason, count) in Dropped::ALL.iter().zip(core.dropped) {
             exporter.set(&catalogue::RELAY_DROPPED, &[reason.label()], count);
         }
-        let of_kernel = [
+        let of_shell = [
             ("oversized", shell.oversized),
+            ("hop_limit", shell.hop_limit),
             ("buffer_full", shell.full),
             ("refused", shell.refused),
         ];
-        for (reason, count) in of_kernel {
+        for (reason, count) in of_shell {
             exporter.set(&catalogue::RELAY_DROPPED, &[reason], count);
         }
         exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);

@@ -14,10 +14,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use super::control::{CONTROL_BYTES, Control};
 use super::name::Name;
-use super::trains::{CONTROL_BYTES, Control};
 use super::{NO_HEADER, NO_VECTOR};
 use crate::limits;
+use crate::relay::hops::Hops;
 use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, ChannelNumber};
 
 /// Messages of one call.
@@ -46,6 +47,8 @@ pub(in crate::relay) struct Piece {
     pub(in crate::relay) to: SocketAddr,
     /// The DSCP that it is marked with; `None`: its socket's.
     pub(in crate::relay) mark: Option<u8>,
+    /// How many hops it has left; of a train each.
+    pub(in crate::relay) hops: Hops,
     /// Set where it is several datagrams.
     pub(in crate::relay) train: Option<Train>,
 }
@@ -81,8 +84,8 @@ pub(super) struct Sends {
     /// Of each message that of all datagrams but the last, and that of the last.
     heads: Box<[[u8; CHANNEL_HEADER_BYTES]]>,
     vectors: Box<[libc::iovec]>,
-    /// Of each message its mark and its cut, as far as it has them.
-    controls: Box<[[Control; 2]]>,
+    /// Of each message its mark, its hops and its cut, as far as it has them.
+    controls: Box<[[Control; 3]]>,
     headers: Box<[libc::mmsghdr]>,
     shapes: Box<[Shape]>,
     /// Messages and vectors in use.
@@ -100,8 +103,8 @@ struct Shape {
     datagrams: usize,
     /// Vectors of each datagram.
     parts: usize,
-    /// The mark of each.
-    mark: Option<u8>,
+    /// Control messages of each datagram: all but the cut.
+    controls: usize,
 }
 
 impl Sends {
@@ -111,7 +114,7 @@ impl Sends {
             names: vec![Name::EMPTY; MESSAGES].into(),
             heads: vec![[0; CHANNEL_HEADER_BYTES]; 2 * MESSAGES].into(),
             vectors: vec![NO_VECTOR; VECTORS].into(),
-            controls: vec![[Control::EMPTY; 2]; MESSAGES].into(),
+            controls: vec![[Control::EMPTY; 3]; MESSAGES].into(),
             headers: vec![libc::mmsghdr { msg_hdr: NO_HEADER, msg_len: 0 }; MESSAGES].into(),
             shapes: vec![Shape::default(); MESSAGES].into(),
             messages: 0,
@@ -182,6 +185,7 @@ impl Sends {
             let joins = next.to == first.to
                 && next.train.is_none()
                 && next.mark == first.mark
+                && next.hops == first.hops
                 && (1..=first.length).contains(&next.length)
                 && bytes as usize <= limits::RELAY_GSO_BYTES_MAX;
             if !joins {
@@ -205,9 +209,8 @@ impl Sends {
         for piece in pieces {
             self.part(&slot(piece.slot)[piece.start as usize..][..piece.length as usize]);
         }
-        let mark = pieces[0].mark;
-        let shape = Shape { first, datagrams: pieces.len(), parts: 1, mark };
-        self.message(pieces[0].to, shape, pieces[0].length as u16);
+        let shape = Shape { first, datagrams: pieces.len(), parts: 1, controls: 0 };
+        self.message(&pieces[0], shape, pieces[0].length as u16);
     }
 
     /// Makes as few messages of a train as the kernel lets.
@@ -241,8 +244,8 @@ impl Sends {
                 datagrams += 1;
             }
             let parts = 1 + usize::from(train.channel.is_some());
-            let shape = Shape { first, datagrams, parts, mark: piece.mark };
-            self.message(piece.to, shape, goes as u16);
+            let shape = Shape { first, datagrams, parts, controls: 0 };
+            self.message(piece, shape, goes as u16);
         }
     }
 
@@ -253,28 +256,33 @@ impl Sends {
         self.used += 1;
     }
 
-    /// Makes a message of the vectors of `shape`, cut into datagrams of `cut` bytes if they are
-    /// several.
-    fn message(&mut self, to: SocketAddr, shape: Shape, cut: u16) {
+    /// Makes a message of the vectors of `shape`, which goes as `piece` does, cut into datagrams of
+    /// `cut` bytes if they are several.
+    fn message(&mut self, piece: &Piece, mut shape: Shape, cut: u16) {
         let place = self.messages;
         let header = &mut self.headers[place].msg_hdr;
-        header.msg_namelen = self.names[place].write(to);
+        header.msg_namelen = self.names[place].write(piece.to);
         header.msg_name = (&raw mut self.names[place]).cast();
         header.msg_iov = &raw mut self.vectors[shape.first];
         header.msg_iovlen = shape.datagrams * shape.parts;
         (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
-        let mut controls = 0;
-        if let Some(mark) = shape.mark {
-            self.controls[place][0] = Control::mark(&to, mark);
-            controls = 1;
+        let controls = &mut self.controls[place];
+        if let Some(mark) = piece.mark {
+            controls[0] = Control::mark(&piece.to, mark);
+            shape.controls = 1;
         }
+        if let Hops::Left(hops) = piece.hops {
+            controls[shape.controls] = Control::hops(&piece.to, hops);
+            shape.controls += 1;
+        }
+        let mut used = shape.controls;
         if shape.datagrams > 1 {
-            self.controls[place][controls] = Control::cut(cut);
-            controls += 1;
+            controls[used] = Control::cut(cut);
+            used += 1;
         }
-        if controls > 0 {
-            header.msg_control = (&raw mut self.controls[place]).cast();
-            header.msg_controllen = controls * CONTROL_BYTES;
+        if used > 0 {
+            header.msg_control = controls.as_mut_ptr().cast();
+            header.msg_controllen = used * CONTROL_BYTES;
         }
         self.shapes[place] = shape;
         self.messages += 1;
@@ -287,11 +295,20 @@ impl Sends {
         while done < self.messages {
             let left = &mut self.headers[done..self.messages];
             // SAFETY: `left` holds as many headers as are passed. Each was pointed at a name, at
-            // vectors and perhaps at a control message of this value, which is borrowed mutably
+            // vectors and perhaps at control messages of this value, which is borrowed mutably
             // for the whole call, and the vectors at heads of it and at slots that
             // [`Self::send`] borrows, all with their true lengths.
-            let sent =
-                unsafe { libc::sendmmsg(fd, left.as_mut_ptr(), left.len() as libc::c_uint, FLAGS) };
+            let sent = unsafe {
+                match left {
+                    // One alone costs less so. It may be empty, which is sent as well.
+                    [one] => match libc::sendmsg(fd, &raw const one.msg_hdr, FLAGS) {
+                        ..0 => -1,
+                        _ => 1,
+                    },
+                    _ => libc::sendmmsg(fd, left.as_mut_ptr(), left.len() as libc::c_uint, FLAGS)
+                        as isize,
+                }
+            };
             match usize::try_from(sent) {
                 Ok(sent) if sent > 0 => {
                     for shape in &self.shapes[done..done + sent] {
@@ -326,10 +343,10 @@ impl Sends {
             // The card cannot, and will not be able to the next time.
             self.cuts = false;
         }
-        let Shape { first, datagrams, parts, mark } = self.shapes[place];
+        let Shape { first, datagrams, parts, controls } = self.shapes[place];
         let mut header = self.headers[place].msg_hdr;
-        // The mark comes first and stays, the cut goes.
-        header.msg_controllen = if mark.is_some() { CONTROL_BYTES } else { 0 };
+        // What is said of each comes first and stays, the cut goes.
+        header.msg_controllen = controls * CONTROL_BYTES;
         header.msg_iovlen = parts;
         for datagram in 0..datagrams {
             header.msg_iov = &raw mut self.vectors[first + datagram * parts];

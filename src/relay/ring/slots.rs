@@ -17,12 +17,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use super::control::{COME_BYTES, Room, Said};
 use super::memory::Memory;
 use super::name::{NAME_BYTES, Name};
 use super::sends::{Piece, Sends, Sent};
-use super::trains::{self, CONTROL_BYTES, Control, Trains};
+use super::trains::Trains;
 use super::{NO_HEADER, NO_VECTOR};
 use crate::limits;
+use crate::relay::hops::Hops;
 
 /// Room before each datagram.
 pub(in crate::relay) const HEADROOM_BYTES: usize = 128;
@@ -47,7 +49,7 @@ pub(in crate::relay) struct Slots {
 struct Calls {
     names: Box<[Name]>,
     vectors: Box<[libc::iovec]>,
-    controls: Box<[Control]>,
+    controls: Box<[Room]>,
     headers: Box<[libc::mmsghdr]>,
 }
 
@@ -56,12 +58,12 @@ impl Calls {
         Self {
             names: vec![Name::EMPTY; Slots::COUNT].into(),
             vectors: vec![NO_VECTOR; Slots::COUNT].into(),
-            controls: vec![Control::EMPTY; Slots::COUNT].into(),
+            controls: vec![Room::EMPTY; Slots::COUNT].into(),
             headers: vec![libc::mmsghdr { msg_hdr: NO_HEADER, msg_len: 0 }; Slots::COUNT].into(),
         }
     }
 
-    /// Points call `place` at `part` and at its own name and control message.
+    /// Points call `place` at `part` and at its own name and control messages.
     fn point(&mut self, place: usize, part: &mut [u8]) {
         self.vectors[place] =
             libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() };
@@ -71,7 +73,7 @@ impl Calls {
         header.msg_iov = std::ptr::from_mut(&mut self.vectors[place]);
         header.msg_iovlen = 1;
         header.msg_control = std::ptr::from_mut(&mut self.controls[place]).cast();
-        header.msg_controllen = CONTROL_BYTES;
+        header.msg_controllen = COME_BYTES;
         header.msg_flags = 0;
     }
 }
@@ -85,20 +87,20 @@ pub(in crate::relay) struct Received {
     pub(in crate::relay) length: usize,
     /// Set where it is several datagrams: the bytes of each but the last, which may have fewer.
     pub(in crate::relay) segment: Option<u16>,
+    /// How many hops it has left, this one included; of a train each.
+    pub(in crate::relay) hops: Hops,
 }
 
 impl Received {
     /// `control`: what the kernel said beside it. `None`: longer than what is relayed, or more
     /// datagrams at once.
     pub(super) fn new(from: SocketAddr, length: usize, control: &[u8]) -> Option<Self> {
-        let segment = match control {
-            [] => None,
-            _ => trains::segment(control).filter(|segment| usize::from(*segment) < length),
-        };
+        let Said { segment, hops } = Said::read(control);
+        let segment = segment.filter(|segment| usize::from(*segment) < length);
         let each = segment.map_or(length, usize::from);
         let count = segment.map_or(1, |segment| length.div_ceil(segment.into()));
         let fits = each <= limits::RELAY_DATAGRAM_BYTES_MAX && count <= limits::RELAY_TRAIN_MAX;
-        fits.then_some(Self { from, length, segment })
+        fits.then_some(Self { from, length, segment, hops })
     }
 }
 
@@ -163,7 +165,7 @@ impl Slots {
             self.came.point(place, &mut slot[HEADROOM_BYTES..STRIDE_BYTES - TAIL_BYTES]);
         }
         // SAFETY: `most` headers from `first` on are there (asserted above), and the loop above has
-        // pointed each at one name, one vector, one control message and one room of this very slot,
+        // pointed each at one name, one vector, control messages and one room of this very slot,
         // all of them borrowed mutably through `self` for the whole call, with their true lengths.
         let came = unsafe {
             libc::recvmmsg(
@@ -203,6 +205,7 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::super::sends::Train;
+    use super::super::tests::said_of;
     use super::*;
     use crate::stun::{ChannelData, ChannelNumber};
 
@@ -231,7 +234,10 @@ mod tests {
             for n in 0..6_usize {
                 let received = slots.received(10 + n).unwrap();
                 let from = theirs.local_addr().unwrap();
-                assert_eq!(received, Received { from, length: n * 100, segment: None });
+                assert_eq!(
+                    received,
+                    Received { from, length: n * 100, segment: None, hops: Hops::Fresh }
+                );
                 let slot = slots.slot_mut(10 + n);
                 assert_eq!(slot[HEADROOM_BYTES..][..n * 100], vec![n as u8; n * 100]);
                 slot[HEADROOM_BYTES - 1] = 0xaa;
@@ -243,6 +249,7 @@ mod tests {
                     length: n as u32 * 100 + 1,
                     to: from,
                     mark: None,
+                    hops: Hops::Fresh,
                     train: None,
                 });
             }
@@ -286,6 +293,7 @@ mod tests {
             length: 10,
             to,
             mark: None,
+            hops: Hops::Fresh,
             train: None,
         };
         let pieces = [piece(0, good), piece(1, bad), piece(2, good)];
@@ -307,6 +315,7 @@ mod tests {
             length: came.len() as u32,
             to: "127.0.0.1:9".parse().unwrap(),
             mark: None,
+            hops: Hops::Fresh,
             train: Some(Train { segment: 104, skip: 4, channel: Some(channel) }),
         };
         let header = ChannelData::header(channel, 100);
@@ -369,24 +378,10 @@ mod tests {
 
     /// Receives one datagram; returns its TOS byte.
     fn tos_of(socket: &UdpSocket) -> u8 {
-        let (mut bytes, mut control) = ([0_u8; 2_048], [0_u8; 64]);
-        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        let mut header = libc::msghdr {
-            msg_name: std::ptr::null_mut(),
-            msg_namelen: 0,
-            msg_iov: &raw mut part,
-            msg_iovlen: 1,
-            msg_control: control.as_mut_ptr().cast(),
-            msg_controllen: control.len(),
-            msg_flags: 0,
-        };
-        // SAFETY: the header points at one vector and one control buffer, both of which live
-        // during the call, with their true lengths.
-        let came = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
-        assert!(came > 0, "{}", io::Error::last_os_error());
-        assert_eq!(control[8..12], libc::IPPROTO_IP.to_ne_bytes());
-        assert_eq!(control[12..16], libc::IP_TOS.to_ne_bytes());
-        control[16]
+        let (level, kind, tos) = said_of(socket);
+        assert_eq!((level, kind), (libc::IPPROTO_IP, libc::IP_TOS));
+        // It is a byte; what lies behind it was never written.
+        tos as u8
     }
 
     #[test]
@@ -403,6 +398,7 @@ mod tests {
             length: 100,
             to,
             mark,
+            hops: Hops::Fresh,
             train: None,
         };
         let company = [
@@ -418,9 +414,10 @@ mod tests {
         let train = Piece { mark: Some(34), train: Some(train), ..piece(5, None) };
         assert_eq!(slots.send(ours.as_raw_fd(), &[train]).sent, 3);
         assert_eq!([(); 3].map(|()| tos_of(&theirs)), [34 << 2; 3]);
-        crate::relay::marks::send_to(&ours, b"alone", to, Some(46)).unwrap();
+        let send = |mark| crate::relay::marks::send_to(&ours, b"alone", to, mark, Hops::Fresh);
+        send(Some(46)).unwrap();
         assert_eq!(tos_of(&theirs), 46 << 2);
-        crate::relay::marks::send_to(&ours, b"alone", to, None).unwrap();
+        send(None).unwrap();
         assert_eq!(tos_of(&theirs), 0);
     }
 }

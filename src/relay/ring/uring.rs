@@ -4,7 +4,7 @@
 //!   add ──> RecvMsg(multi) ──> completion (more) with the number of a slot ──> core ──> give ──┐
 //!             │    └─────────> completion (last): no slot was left, or cancelled; armed anew    │
 //!             └── takes a slot from the ring of lent ones <────────────────────────────────────┘
-//! slot:  | headroom ... head 16, name 32, control 24 | datagram or train | tail |
+//! slot:  | headroom ... head 16, name 32, control 48 | datagram or train | tail |
 //! ```
 //!
 //! The ring is SINGLE_ISSUER and DEFER_TASKRUN: the kernel fills slots while this thread is in
@@ -25,9 +25,10 @@ use hashbrown::HashMap;
 use io_uring::types::BufRingEntry;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use super::control::COME_BYTES;
 use super::name::Name;
 use super::slots::{HEADROOM_BYTES, Received, Slots};
-use super::trains::{CONTROL_BYTES, Trains};
+use super::trains::Trains;
 use crate::limits;
 use crate::poll::{Token, Wait, uring};
 
@@ -44,7 +45,7 @@ const HEAD_BYTES: usize = 16;
 /// Room for a name.
 const NAME_ROOM_BYTES: usize = 32;
 /// What the kernel writes before a datagram, which begins right behind the headroom.
-const BEFORE_BYTES: usize = HEAD_BYTES + NAME_ROOM_BYTES + CONTROL_BYTES;
+const BEFORE_BYTES: usize = HEAD_BYTES + NAME_ROOM_BYTES + COME_BYTES;
 /// How often a teardown looks for the end of what it has cancelled.
 const JOIN_LOOKS: usize = 1_000;
 
@@ -56,7 +57,7 @@ pub(in crate::relay) struct Ring {
     ring: IoUring,
     slots: Slots,
     lent: Lent,
-    /// Says how much room name and control message have; read by the kernel when a receive is
+    /// Says how much room name and control messages have; read by the kernel when a receive is
     /// armed.
     header: Box<libc::msghdr>,
     armed: HashMap<Token, Armed, RandomState>,
@@ -109,7 +110,7 @@ impl Ring {
             msg_iov: std::ptr::null_mut(),
             msg_iovlen: 0,
             msg_control: std::ptr::null_mut(),
-            msg_controllen: CONTROL_BYTES,
+            msg_controllen: COME_BYTES,
             msg_flags: 0,
         });
         let lent = Lent::new();
@@ -242,7 +243,7 @@ impl Ring {
         let (name, control) = rest.split_at(NAME_ROOM_BYTES);
         let word =
             |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        // Lengths of name, control message and payload, then flags.
+        // Lengths of name, control messages and payload, then flags.
         let (controlled, length, flags) = (word(4) as usize, word(8) as usize, word(12));
         if flags & libc::MSG_TRUNC as u32 != 0 {
             return None;
@@ -370,6 +371,7 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
+    use crate::relay::hops::Hops;
 
     const NOW: Wait = Wait { at_most_ns: Some(0), coalesce_us: 0 };
 
@@ -408,7 +410,10 @@ mod tests {
                         let slot = came.slot.unwrap();
                         let received = ring.received(slot).unwrap();
                         let from = theirs.local_addr().unwrap();
-                        assert_eq!(received, Received { from, length: seen * 50, segment: None });
+                        assert_eq!(
+                            received,
+                            Received { from, length: seen * 50, segment: None, hops: Hops::Fresh }
+                        );
                         let whole = ring.slots().slot_mut(usize::from(slot));
                         let payload = &whole[HEADROOM_BYTES..][..seen * 50];
                         assert!(payload.iter().all(|byte| *byte == (round + seen) as u8));

@@ -10,7 +10,7 @@ use super::turn::{Edge, POLLERS, Wanted, hear, peer};
 use crate::world::eventually;
 
 /// Sends `bytes` as datagrams of `segment` bytes each, in one call of the kernel.
-fn send_train(socket: &UdpSocket, to: SocketAddr, bytes: &[u8], segment: usize) {
+pub(super) fn send_train(socket: &UdpSocket, to: SocketAddr, bytes: &[u8], segment: usize) {
     let state = UdpSocketState::new(UdpSockRef::from(socket)).unwrap();
     let transmit = Transmit {
         destination: to,

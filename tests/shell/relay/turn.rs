@@ -1,7 +1,7 @@
 //! A relay on loopback, clients of it and peers. Each relay has an address of its own, so that
 //! tests beside each other do not meet.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -68,17 +68,32 @@ pub(crate) fn credentials() -> Credentials {
 }
 
 pub(crate) fn peers() -> Peers {
-    Peers { external: vec!["127.0.0.0/8".parse().unwrap()], ..Peers::default() }
+    let loopback = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
+    Peers { external: loopback.to_vec(), ..Peers::default() }
 }
 
 impl Edge {
     pub(crate) fn start(wanted: Wanted) -> Self {
         let number = RELAYS.fetch_add(1, Ordering::Relaxed);
         let relayed = IpAddr::V4(Ipv4Addr::new(127, 77, number, 1));
-        let node = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 77, number, 2)), 0);
+        let node = IpAddr::V4(Ipv4Addr::new(127, 77, number, 2));
+        Self::at(wanted, number, RelayedAddress { bound: relayed, public: relayed }, node)
+    }
+
+    /// At the one address of IPv6 that loopback has; relayed ones are told as others, or a peer
+    /// there would be taken for a relayed address.
+    pub(crate) fn start_v6(wanted: Wanted) -> Self {
+        let number = RELAYS.fetch_add(1, Ordering::Relaxed);
+        let bound = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let public = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()));
+        Self::at(wanted, number, RelayedAddress { bound, public }, bound)
+    }
+
+    fn at(wanted: Wanted, number: u8, relayed: RelayedAddress, node: IpAddr) -> Self {
+        let node = SocketAddr::new(node, 0);
         let core = Setup {
             realm: REALM.to_owned(),
-            relayed: vec![RelayedAddress { bound: relayed, public: relayed }],
+            relayed: vec![relayed],
             ports: wanted.ports,
             listeners: vec![Listener { node, vip: wanted.vip }, Listener { node, vip: wanted.vip }],
             credentials: credentials(),
@@ -98,7 +113,7 @@ impl Edge {
         let setup = relay::Setup { core, listen, settings };
         let handle = relay::spawn(setup, Clock::start()).expect("the relay starts");
         let (server, door) = (handle.listeners()[0], handle.listeners()[1]);
-        Self { handle, server, door, relayed }
+        Self { handle, server, door, relayed: relayed.bound }
     }
 
     pub(crate) fn client(&self) -> Client {

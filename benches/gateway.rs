@@ -158,7 +158,7 @@ fn outgoing() -> Outgoing {
         kind: XmppKind::Federated,
         proof: Proof::External,
     };
-    Outgoing::of(&element, &origin).expect("it has no marks")
+    Outgoing::of(&element, &origin, 1).expect("it has no marks")
 }
 
 fn to_xmpp(criterion: &mut Criterion) {
@@ -198,7 +198,9 @@ fn to_sip(criterion: &mut Criterion) {
             let answer =
                 format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", lines.join("\r\n"));
             bench.feed(hop, answer.as_bytes());
+            bench.gateway.expire(bench.now, &mut bench.effects);
             bench.pump();
+            assert_eq!(bench.edge.kept(), 0);
         });
     });
     assert_eq!(bench.gateway.pending(), 0);

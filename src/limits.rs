@@ -431,6 +431,15 @@ pub const XMPP_ERROR_TEXT_BYTES_MAX: usize = 512;
 pub const XMPP_LINK_STANZAS_MAX: usize = 4_096;
 /// Bytes of them: held by the sender, for each link.
 pub const XMPP_LINK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Stanzas of an edge that a gateway says at once that it is done with.
+pub const XMPP_LINK_DONE_MAX: usize = 256;
+/// Stanzas of lost links that wait at an edge for a gateway; as many as were on one link.
+pub const XMPP_ORPHANS_MAX: usize = XMPP_LINK_STANZAS_MAX;
+/// Bytes of them.
+pub const XMPP_ORPHANS_BYTES_MAX: usize = XMPP_LINK_BYTES_MAX;
+/// How long they wait until their senders are told: a gateway starts anew in less, and a SIP
+/// user's message waits as long for a link ([`GATEWAY_WAITING_MS`]).
+pub const XMPP_ORPHANS_MS: u64 = 10_000;
 /// One stanza on a link: the largest that a configuration may allow, and the link's attributes.
 pub const XMPP_LINK_ELEMENT_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Links of gateways at once; each holds at most [`XMPP_LINK_BYTES_MAX`].
@@ -572,6 +581,9 @@ pub const GATEWAY_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GATEWAY_WAITING_MS: u64 = 10_000;
 /// Links that one stanza is sent by, one after the other, each lost before it was reported on.
 pub const GATEWAY_LINKS_TRIED_MAX: u8 = 4;
+/// Stanzas of one edge that are remembered as done with, eight bytes each and as much to find them:
+/// no more can be on their way, so those that an edge has not heard of are among them.
+pub const GATEWAY_DONE_MAX: usize = XMPP_LINK_STANZAS_MAX;
 /// Rest of an edge or next hop that was not reached; doubles with each failure.
 pub const GATEWAY_REST_MS: u64 = 1_000;
 /// The longest.

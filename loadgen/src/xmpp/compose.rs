@@ -1,5 +1,6 @@
 //! What the XMPP scenarios send.
 
+use super::stream::LINK;
 use super::units::Mark;
 use crate::sip::push_padded_body;
 
@@ -31,9 +32,7 @@ pub(crate) fn push_stanza(
     };
     out.extend_from_slice(format!("<{name}").as_bytes());
     if let Some(number) = number {
-        out.extend_from_slice(
-            format!(" xmlns:entente='urn:entente:link:1' entente:n='{number}'").as_bytes(),
-        );
+        out.extend_from_slice(format!(" xmlns:entente='{LINK}' entente:n='{number}'").as_bytes());
     }
     out.extend_from_slice(format!(" from='{from}' to='{to}' id='").as_bytes());
     mark.push(out);

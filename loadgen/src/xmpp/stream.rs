@@ -45,8 +45,9 @@ pub(crate) struct Stream {
     pub(crate) theirs: String,
     /// Whether it carries stanzas.
     pub(crate) ready: bool,
-    /// Stanzas received on a link.
-    pub(crate) handled: u32,
+    /// Numbers of the stanzas that came by a link and that the edge still keeps, with a space
+    /// behind each.
+    done: String,
     /// Stanzas sent on a link.
     pub(crate) sent: u64,
     secured: bool,
@@ -56,7 +57,7 @@ pub(crate) struct Stream {
 const STREAMS: &str = "http://etherx.jabber.org/streams";
 const TLS: &[u8] = b"urn:ietf:params:xml:ns:xmpp-tls";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
-const LINK: &str = "urn:entente:link:1";
+pub(super) const LINK: &str = "urn:entente:link:2";
 
 impl Stream {
     /// A stream that has not begun.
@@ -66,7 +67,7 @@ impl Stream {
             ours: ours.to_owned(),
             theirs: theirs.to_owned(),
             ready: false,
-            handled: 0,
+            done: String::new(),
             sent: 0,
             secured: kind == Kind::Link,
             authenticated: false,
@@ -158,10 +159,6 @@ impl Stream {
             }
             b"handshake" => return self.go(),
             b"taken" | b"bounced" => return Then::Report,
-            b"r" if self.kind == Kind::Link => {
-                let answer = format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", self.handled);
-                out.extend_from_slice(answer.as_bytes());
-            }
             b"starttls" => {
                 out.extend_from_slice(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
                 return Then::StartTls;
@@ -174,6 +171,23 @@ impl Stream {
             _ => {}
         }
         Then::Nothing
+    }
+
+    /// A stanza has come by a link.
+    pub(crate) fn note_done(&mut self, element: &[u8]) {
+        if let Some(number) = xml::attribute(element, "entente:n") {
+            self.done.push_str(&text(number));
+            self.done.push(' ');
+        }
+    }
+
+    /// Appends that the edge need not keep what has come.
+    pub(crate) fn push_done(&mut self, out: &mut Vec<u8>) {
+        if !self.done.is_empty() {
+            let done = format!("<done xmlns='{LINK}' n='{}'/>", self.done.trim_end());
+            out.extend_from_slice(done.as_bytes());
+            self.done.clear();
+        }
     }
 
     fn features(&mut self, element: &[u8], out: &mut Vec<u8>) -> Then {

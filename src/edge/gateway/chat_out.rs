@@ -143,8 +143,12 @@ impl Gateway {
         tries: u8,
         effects: &mut Effects,
     ) {
-        let Some(chat) = self.chats.get_mut(key) else { return };
-        let Some(parts) = message.to_sip(Setting::Session, chat.form) else { return };
+        let Some(chat) = self.chats.get_mut(key) else {
+            return self.refuse_stanza(now, &sender, StanzaError::RemoteServerTimeout, effects);
+        };
+        let Some(parts) = message.to_sip(Setting::Session, chat.form) else {
+            return self.done_with(now, sender.owed);
+        };
         let (head, domain) = (chat.dialog.next(), chat.domain.clone());
         chat.they_type = States::Unknown;
         self.count(parts.losses);
@@ -177,7 +181,7 @@ impl Gateway {
             if sent.receipt == Wish::ByAnswer {
                 self.receipt_to_xmpp(now, &sent.sender, effects);
             }
-            return;
+            return self.done_with(now, sent.sender.owed);
         }
         let error = answer.error();
         match (answer, answer.status()) {
@@ -204,10 +208,9 @@ impl Gateway {
                 self.send_in_session(now, key, message, sender, 1, effects);
             }
             (Some(_), _) => self.say_in_session(now, message, sender, effects),
-            (None, None) => {
+            (None, _) => {
                 self.refuse_stanza(now, &sender, StanzaError::ResourceConstraint, effects);
             }
-            (None, Some(_)) => {}
         }
     }
 

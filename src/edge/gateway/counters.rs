@@ -106,6 +106,8 @@ counters! {
     given_back,
     /// Requests that came again in a dialog although they were served.
     repeated,
+    /// Stanzas that came again by another link although they were here already.
+    repeated_stanzas,
 }
 
 /// What translations have lost so far, by what it was.

@@ -1,5 +1,6 @@
 //! Links with the proxies of the edges: one to each, and what is on its way over them.
 
+use super::owed::{Debts, Owed};
 use super::peers::Held;
 use super::whereabouts::Whereabouts;
 use super::{EdgeAddress, Gateway, Settled};
@@ -27,6 +28,8 @@ pub(super) enum Tag {
     Ask(Key),
     /// Whether a contact who watches one of our users is still there.
     Probe(Key),
+    /// Whoever sent a message is told that it failed; then it is done with.
+    Failure(Owed),
 }
 
 /// A stanza on its way.
@@ -46,6 +49,8 @@ pub(super) struct Edge {
     at: EdgeAddress,
     standing: Standing,
     failures: u32,
+    /// What it keeps for us.
+    pub(super) debts: Debts,
 }
 
 #[derive(Debug)]
@@ -65,9 +70,14 @@ struct Linked {
     gateways: Vec<Domain>,
 }
 
+/// The element that says what is done with, without numbers; and with each of them.
+const DONE_BYTES: usize = 64;
+const DONE_BYTES_EACH: usize = 21;
+
 impl Edge {
     pub(super) fn new(at: EdgeAddress) -> Self {
-        Self { at, standing: Standing::Resting(Monotonic::default()), failures: 0 }
+        let standing = Standing::Resting(Monotonic::default());
+        Self { at, standing, failures: 0, debts: Debts::default() }
     }
 
     fn linked(&self) -> Option<&Linked> {
@@ -94,6 +104,29 @@ impl Edge {
 
     pub(super) fn leg(&self) -> Option<LegId> {
         self.linked().map(|linked| linked.leg)
+    }
+
+    /// Returns what is kept with the stanzas that it has not reported on.
+    #[cfg(test)]
+    pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.linked().into_iter().flat_map(|linked| linked.end.tags().map(|sent| &sent.tag))
+    }
+
+    /// Tells it what is done with, as far as there is room.
+    pub(super) fn report_done(&mut self, effects: &mut Effects) {
+        let Standing::Linked(linked) = &mut self.standing else { return };
+        // Bound: what one link may keep.
+        loop {
+            let numbers = self.debts.take_reports();
+            if numbers.is_empty() {
+                return;
+            }
+            let size = DONE_BYTES + numbers.len() * DONE_BYTES_EACH;
+            let Some(out) = effects.stage(linked.leg, Kind::Response, size) else {
+                return self.debts.tell_again(numbers);
+            };
+            linked.end.done(&numbers, out);
+        }
     }
 
     fn weight(&self, ours: &str, theirs: &str) -> u64 {
@@ -251,8 +284,10 @@ impl Gateway {
                 self.link_is_up(now, leg, at, effects);
                 Fed::Consumed(consumed)
             }
-            Ok(FromEdge::Stanza { element, origin, consumed }) => {
-                self.stanza(now, &Node::from(&element), &origin, effects);
+            Ok(FromEdge::Stanza { element, origin, number, again, consumed }) => {
+                if let Some(owed) = self.owe(now, (at, leg), number, again) {
+                    self.stanza(now, &Node::from(&element), &origin, owed, effects);
+                }
                 Fed::Consumed(consumed)
             }
             Ok(FromEdge::Gateways { names, consumed }) => {
@@ -330,6 +365,7 @@ impl Gateway {
         }
         let rest = Standing::Resting(now.monotonic.plus_ms(limits::GATEWAY_REST_MS));
         let Standing::Linked(linked) = std::mem::replace(&mut edge.standing, rest) else { return };
+        edge.debts.link_lost();
         if linked.end.is_up() {
             self.counters.links_lost += 1;
             let sentence = format!("the link with the edge {} is gone", edge.at.name);

@@ -12,7 +12,8 @@
 //! contacts for SIP users, `subscription` that of SIP users for contacts.
 //!
 //! Nothing is handed on before it is translated, and nothing is answered before the other side has
-//! taken it: a MESSAGE gets its 200 when the contact's server has the stanza.
+//! taken it: a MESSAGE gets its 200 when the contact's server has the stanza, and an edge keeps the
+//! words of a contact until the SIP side has answered for them (`owed`).
 //!
 //! # Loops
 //! Both sides are domains of somebody, and two organisations may each take the other side for the
@@ -38,6 +39,7 @@ mod hops;
 mod judge;
 mod links;
 mod notify;
+mod owed;
 mod pager;
 mod peers;
 mod presence;
@@ -194,6 +196,8 @@ pub struct Gateway {
     told: u32,
     draining: Draining,
     chores_at: Monotonic,
+    /// When edges are to be told what is done with.
+    report_at: Option<Monotonic>,
     replicas: Replicas,
     turn: Turn,
     /// What came of requests and stanzas before they left, told once the caller has returned.
@@ -253,6 +257,7 @@ impl Gateway {
             told: 0,
             draining: Draining::No,
             chores_at: Monotonic::default(),
+            report_at: None,
             replicas: Replicas::default(),
             turn: Turn::default(),
             concluded: VecDeque::new(),
@@ -378,7 +383,6 @@ impl Gateway {
     }
 }
 
-/// Returns 64 bits that only the holder of the key can know.
 /// Returns how long somebody is left alone who was not reached `failures` times before: longer each
 /// time, and up to a quarter shorter by chance, so that gateways do not come back all at once.
 fn rest_ms(failures: u32, random: u64) -> u64 {
@@ -387,6 +391,7 @@ fn rest_ms(failures: u32, random: u64) -> u64 {
     rest - random % (rest / 4 + 1)
 }
 
+/// Returns 64 bits that only the holder of the key can know.
 fn keyed([k0, k1]: [u64; 2], what: &[u8], number: u64) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(k0 ^ 0x6761_7465, k1);
     hasher.write(what);
@@ -475,10 +480,12 @@ impl Core for Gateway {
             self.do_chores(now, effects);
         }
         self.finish(now, effects);
+        self.report_done(effects);
     }
 
     fn next_deadline(&self) -> Option<Monotonic> {
-        Some(self.timers.next().map_or(self.chores_at, |next| next.min(self.chores_at)))
+        let timer = self.timers.next();
+        [Some(self.chores_at), self.report_at, timer].into_iter().flatten().min()
     }
 
     fn pending(&self) -> usize {

@@ -45,6 +45,13 @@ pub(super) enum Wish {
     ByAnswer,
 }
 
+#[cfg(test)]
+impl Paged {
+    pub(super) const fn owed(&self) -> Option<super::owed::Owed> {
+        self.sender.owed
+    }
+}
+
 impl Gateway {
     /// A message of one of our users that is in no dialog.
     pub(super) fn page_from_sip(
@@ -267,7 +274,9 @@ impl Gateway {
         sender: Sender,
         effects: &mut Effects,
     ) {
-        let Some(parts) = message.to_sip(Setting::Pager, TextForm::Plain) else { return };
+        let Some(parts) = message.to_sip(Setting::Pager, TextForm::Plain) else {
+            return self.done_with(now, sender.owed);
+        };
         self.count(parts.losses);
         let (Ok(from), Ok(_)) = (aor_of(&sender.from), aor_of(&sender.to)) else {
             self.counters.refused_address += 1;
@@ -288,7 +297,9 @@ impl Gateway {
     /// Sends a MESSAGE outside of dialogs.
     fn page(&mut self, now: Now, parts: &SipParts, paged: Paged, effects: &mut Effects) {
         let sender = &paged.sender;
-        let Some(mut head) = self.page_head(&sender.from, &sender.to) else { return };
+        let Some(mut head) = self.page_head(&sender.from, &sender.to) else {
+            return self.refuse_stanza(now, sender, StanzaError::JidMalformed, effects);
+        };
         if let Some(call_id) = &parts.call_id {
             head.call_id.clone_from(call_id);
         }
@@ -347,7 +358,7 @@ impl Gateway {
             if sent.receipt == Wish::ByAnswer {
                 self.receipt_to_xmpp(now, &sent.sender, effects);
             }
-            return;
+            return self.done_with(now, sent.sender.owed);
         }
         if matches!(answer.status(), 406 | 415 | 488)
             && let Some(plain) = sent.plain.take()

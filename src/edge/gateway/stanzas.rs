@@ -3,6 +3,7 @@
 use super::contacts::{Chats, States};
 use super::judge::{hops_of_stanza, is_too_long};
 use super::links::Tag;
+use super::owed::Owed;
 use super::translate::fault::{error_node, read_error};
 use super::translate::message::{InstantMessage, MessageType};
 use super::translate::receipt::ReceiptPart;
@@ -28,6 +29,8 @@ pub(super) struct Sender {
     pub(super) partner: XmppKind,
     /// How many gateways the stanza has passed with this one.
     pub(super) hops: u32,
+    /// What its edge keeps until the stanza is done with.
+    pub(super) owed: Option<Owed>,
 }
 
 impl Gateway {
@@ -37,16 +40,17 @@ impl Gateway {
         now: Now,
         stanza: &Node,
         origin: &Origin,
+        owed: Owed,
         effects: &mut Effects,
     ) {
         let address = |name| stanza.attribute(name).and_then(|text| Jid::parse(text).ok());
         let (Some(from), Some(to)) = (address("from"), address("to")) else {
             self.counters.dropped += 1;
-            return;
+            return self.done_with(now, Some(owed));
         };
         if is_too_long(&from) || is_too_long(&to) {
             self.counters.refused_address += 1;
-            return;
+            return self.done_with(now, Some(owed));
         }
         let sender = Sender {
             from: from.into_owned(),
@@ -55,12 +59,14 @@ impl Gateway {
             kind: MessageType::of_stanza(stanza),
             partner: origin.kind,
             hops: hops_of_stanza(stanza).saturating_add(1),
+            owed: Some(owed),
         };
         match stanza.name() {
-            "message" => self.message_from_xmpp(now, stanza, sender, effects),
+            "message" => return self.message_from_xmpp(now, stanza, sender, effects),
             "presence" => self.presence_from_xmpp(now, stanza, &sender, effects),
             _ => self.query(now, stanza, &sender, effects),
         }
+        self.done_with(now, sender.owed);
     }
 
     /// What became of a stanza of ours.
@@ -79,6 +85,7 @@ impl Gateway {
             (Tag::Probe(contact), Settled::Bounced(error)) => {
                 self.contact_gone(now, contact, &error, effects);
             }
+            (Tag::Failure(owed), _) => self.done_with(now, Some(owed)),
             (Tag::Ask(_) | Tag::Probe(_) | Tag::Nothing, _) => {}
         }
     }
@@ -91,7 +98,10 @@ impl Gateway {
         effects: &mut Effects,
     ) {
         match sender.kind {
-            MessageType::Error => return self.message_failed(stanza, &sender, effects),
+            MessageType::Error => {
+                self.message_failed(stanza, &sender, effects);
+                return self.done_with(now, sender.owed);
+            }
             MessageType::GroupChat => {
                 return self.refuse_stanza(now, &sender, StanzaError::ServiceUnavailable, effects);
             }
@@ -105,6 +115,7 @@ impl Gateway {
                 self.refuse_stanza(now, &sender, error, effects);
             } else {
                 self.counters.dropped += 1;
+                self.done_with(now, sender.owed);
             }
             return;
         }
@@ -122,10 +133,13 @@ impl Gateway {
             Some(_) => Dialect::Lync,
             None => self.dialect(sender.to.domain()),
         };
-        if message.words.is_some() {
-            match dialect {
-                Dialect::Lync => self.say_in_session(now, message, sender.clone(), effects),
-                Dialect::Simple => self.page_to_sip(now, &message, sender.clone(), effects),
+        match (&message.words, dialect) {
+            (None, _) => self.done_with(now, sender.owed),
+            (Some(_), Dialect::Lync) => {
+                self.say_in_session(now, message, sender.clone(), effects);
+            }
+            (Some(_), Dialect::Simple) => {
+                self.page_to_sip(now, &message, sender.clone(), effects);
             }
         }
         if let Some(state) = state {
@@ -209,7 +223,8 @@ impl Gateway {
         self.fail_message(now, sender, &error, effects);
     }
 
-    /// Tells the sender of a message why it failed.
+    /// Tells the sender of a message why it failed. It is done with when an edge has reported on
+    /// that.
     pub(super) fn fail_message(
         &mut self,
         now: Now,
@@ -218,8 +233,8 @@ impl Gateway {
         effects: &mut Effects,
     ) {
         let stanza = self.error_stanza(Stanza::Message, sender, error);
-        let Sender { from, to, .. } = sender.clone();
-        self.send(now, &to, &from, &stanza, Tag::Nothing, effects);
+        let tag = sender.owed.map_or(Tag::Nothing, Tag::Failure);
+        self.send(now, &sender.to, &sender.from, &stanza, tag, effects);
     }
 
     /// Returns an error stanza to the sender of a stanza.

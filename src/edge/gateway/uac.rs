@@ -30,6 +30,13 @@ pub(super) struct Client {
     invite: Option<Box<Invite>>,
 }
 
+#[cfg(test)]
+impl Client {
+    pub(super) const fn purpose(&self) -> &Purpose {
+        &self.purpose
+    }
+}
+
 /// What an INVITE is kept with.
 #[derive(Debug)]
 struct Invite {

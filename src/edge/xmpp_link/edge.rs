@@ -1,15 +1,13 @@
 //! The edge's end of a link.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use super::{
-    DECLARES, Full, KIND, LinkFault, NAMESPACE, NUMBER, Origin, PARTNER, PREFIX, PROOF, TOLD,
-    Window, bounds, window_of,
+    AGAIN, Again, DECLARES, Full, KIND, LinkFault, NAMESPACE, NUMBER, Origin, PARTNER, PREFIX,
+    PROOF, TOLD, Window, bounds, name_of, window_of,
 };
 use crate::dns::Domain;
-use crate::xmpp::{
-    Element, Management, Read, Reader, StanzaError, StreamError, StreamHeader, acknowledged, write,
-};
+use crate::xmpp::{Element, Read, Reader, StanzaError, StreamError, StreamHeader, write};
 
 /// What came from a gateway. `consumed`: bytes of the input that are done with.
 #[derive(Clone, Debug)]
@@ -51,35 +49,56 @@ pub enum FromGateway<'a> {
 
 /// A stanza on its way to a gateway, with the attributes of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing(Box<[u8]>);
+pub struct Outgoing {
+    number: u64,
+    again: Again,
+    bytes: Box<[u8]>,
+}
 
 impl Outgoing {
-    /// Writes a partner's stanza for a link.
+    /// Writes a partner's stanza for a link. `number`: of no other stanza that gateways may still
+    /// remember of this edge, its former processes included; greater than those before.
     ///
     /// `None`: the stanza knows the prefix of the link's attributes, so that they could mean
     /// something else in it.
     #[must_use]
-    pub fn of(element: &Element<'_>, origin: &Origin) -> Option<Self> {
+    pub fn of(element: &Element<'_>, origin: &Origin, number: u64) -> Option<Self> {
         if element.knows_prefix(PREFIX) {
             return None;
         }
-        let mut bytes = Vec::with_capacity(element.raw().len() + 160);
+        let mut bytes = Vec::with_capacity(element.raw().len() + 192);
         element.write_with(
             &[
                 (DECLARES, Some(NAMESPACE)),
+                (NUMBER, Some(&number.to_string())),
                 (PARTNER, Some(origin.partner.as_str())),
                 (KIND, Some(origin.kind.as_str())),
                 (PROOF, Some(origin.proof.as_str())),
             ],
             &mut bytes,
         );
-        Some(Self(bytes.into()))
+        Some(Self { number, again: Again::No, bytes: bytes.into() })
+    }
+
+    /// Returns the stanza as it goes by another link: a gateway may have it already.
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { again: Again::Yes, ..self }
     }
 
     /// Returns the bytes.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let (name, rest) = self.bytes.split_at(name_of(&self.bytes));
+        out.extend_from_slice(name);
+        if self.again == Again::Yes {
+            write::attribute(AGAIN.0, AGAIN.1, out);
+        }
+        out.extend_from_slice(rest);
     }
 }
 
@@ -94,7 +113,7 @@ enum Place {
 
 /// The edge's end of a link: the side that listens.
 ///
-/// Memory: the stanzas that the gateway has not acknowledged, at most a [`Window`].
+/// Memory: the stanzas that the gateway is not done with, at most a [`Window`].
 #[derive(Debug)]
 pub struct EdgeEnd {
     reader: Reader,
@@ -103,11 +122,9 @@ pub struct EdgeEnd {
     id: String,
     /// What the gateway takes.
     window: Window,
-    unacknowledged: VecDeque<Outgoing>,
+    /// What it is not done with, by number.
+    kept: BTreeMap<u64, Outgoing>,
     bytes: usize,
-    /// What the gateway has acknowledged, modulo 2^32.
-    acknowledged: u32,
-    requested: Requested,
     /// The number of the gateway's last stanza.
     number: u64,
     /// Its stanzas that were not reported on.
@@ -122,16 +139,6 @@ enum Telling {
     Asked,
 }
 
-/// Whether an acknowledgement was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Requested {
-    No,
-    /// Asked when this many stanzas were on their way; more have followed since.
-    Before,
-    /// Asked behind the last stanza.
-    Behind,
-}
-
 impl EdgeEnd {
     /// Returns the end of a link that has not begun. `id`: the stream's, not to be guessed.
     #[must_use]
@@ -142,10 +149,8 @@ impl EdgeEnd {
             edge,
             id,
             window: Window::CLOSED,
-            unacknowledged: VecDeque::new(),
+            kept: BTreeMap::new(),
             bytes: 0,
-            acknowledged: 0,
-            requested: Requested::No,
             number: 0,
             unreported: 0,
             telling: Telling::NotAsked,
@@ -158,10 +163,10 @@ impl EdgeEnd {
         self.place == Place::Up
     }
 
-    /// Returns how many stanzas are on their way to the gateway.
+    /// Returns how many stanzas the gateway is not done with.
     #[must_use]
-    pub fn unacknowledged(&self) -> usize {
-        self.unacknowledged.len()
+    pub fn kept(&self) -> usize {
+        self.kept.len()
     }
 
     /// Reads what `input` begins with; what has to be answered is appended to `out`.
@@ -193,7 +198,7 @@ impl EdgeEnd {
                 self.place = Place::Ended;
                 Ok(FromGateway::Ended { consumed })
             }
-            Read::Element { element, consumed } => self.element(element, consumed, out),
+            Read::Element { element, consumed } => self.element(element, consumed),
         }
     }
 
@@ -201,7 +206,6 @@ impl EdgeEnd {
         &mut self,
         element: Element<'a>,
         consumed: usize,
-        out: &mut Vec<u8>,
     ) -> Result<FromGateway<'a>, LinkFault> {
         if let Some(error) = StreamError::read(&element) {
             return Err(LinkFault::Told(error.condition));
@@ -230,53 +234,41 @@ impl EdgeEnd {
             self.unreported += 1;
             return Ok(FromGateway::Stanza { element, number: self.number, consumed });
         }
-        match Management::read(&element) {
-            Some(Ok(Management::Answer { handled })) => self.answered(handled, out)?,
-            Some(_) => return Err(LinkFault::Accounting),
-            None => return Err(LinkFault::Unexpected),
+        if !element.is("done", NAMESPACE) {
+            return Err(LinkFault::Unexpected);
         }
+        self.done(&element)?;
         Ok(FromGateway::Done { consumed })
     }
 
-    fn answered(&mut self, handled: u32, out: &mut Vec<u8>) -> Result<(), LinkFault> {
-        let outstanding = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
-        let fresh = acknowledged(self.acknowledged, handled, outstanding);
-        for _ in 0..fresh.ok_or(LinkFault::Accounting)? {
-            let outgoing = self.unacknowledged.pop_front().ok_or(LinkFault::Accounting)?;
-            self.bytes -= outgoing.0.len();
-        }
-        self.acknowledged = handled;
-        let behind = self.requested == Requested::Before && !self.unacknowledged.is_empty();
-        self.requested = if behind { Requested::Behind } else { Requested::No };
-        if behind {
-            Management::Request.write(out);
+    fn done(&mut self, element: &Element<'_>) -> Result<(), LinkFault> {
+        let numbers = element.attribute("n").ok_or(LinkFault::Accounting)?;
+        for number in numbers.split_ascii_whitespace() {
+            let number = number.parse().map_err(|_| LinkFault::Accounting)?;
+            let stanza = self.kept.remove(&number).ok_or(LinkFault::Accounting)?;
+            self.bytes -= stanza.bytes.len();
         }
         Ok(())
     }
 
-    /// Sends a partner's stanza, appended to `out`, and keeps it until it is acknowledged.
+    /// Sends a partner's stanza, appended to `out`, and keeps it until the gateway is done with it.
     /// # Errors
     /// [`Full`] and the stanza: the link is not up, or its window is used up.
     pub fn send(&mut self, stanza: Outgoing, out: &mut Vec<u8>) -> Result<(), (Full, Outgoing)> {
-        if !self.admits(stanza.0.len()) {
+        if !self.admits(stanza.bytes.len()) {
             return Err((Full, stanza));
         }
-        out.extend_from_slice(&stanza.0);
-        self.bytes += stanza.0.len();
-        self.unacknowledged.push_back(stanza);
-        if self.requested == Requested::No {
-            Management::Request.write(out);
-            self.requested = Requested::Behind;
-        } else {
-            self.requested = Requested::Before;
-        }
+        stanza.write(out);
+        self.bytes += stanza.bytes.len();
+        let before = self.kept.insert(stanza.number, stanza);
+        assert!(before.is_none(), "a number is one stanza's");
         Ok(())
     }
 
     /// Tells whether a stanza of so many bytes may be sent.
     #[must_use]
     pub fn admits(&self, bytes: usize) -> bool {
-        self.is_up() && self.window.admits(self.unacknowledged.len(), self.bytes, bytes)
+        self.is_up() && self.window.admits(self.kept.len(), self.bytes, bytes)
     }
 
     /// Tells the gateway which ones are linked, if it has asked to be told; `names` have spaces
@@ -347,10 +339,10 @@ impl EdgeEnd {
         self.end(fault.stream_error(), out);
     }
 
-    /// Takes what the gateway has not acknowledged, in the order it was sent: to be sent by
-    /// another link, or bounced.
-    pub fn into_unacknowledged(self) -> impl Iterator<Item = Outgoing> {
-        self.unacknowledged.into_iter()
+    /// Takes what the gateway is not done with, in the order of its numbers: to be sent by another
+    /// link, or answered with an error.
+    pub fn into_kept(self) -> impl Iterator<Item = Outgoing> {
+        self.kept.into_values()
     }
 }
 

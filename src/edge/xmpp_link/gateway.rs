@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DECLARES, Full, LinkFault, NAMESPACE, NUMBER, Origin, TOLD, Window, bounds, window_of,
+    Again, DECLARES, Full, LinkFault, NAMESPACE, NUMBER, Origin, TOLD, Window, bounds, name_of,
+    window_of,
 };
 use crate::dns::Domain;
 use crate::limits;
 use crate::xmpp::{
-    Element, Management, Node, Read, Reader, ReceivedStanzaError, StanzaError, StreamError,
-    StreamHeader, ns, write,
+    Element, Node, Read, Reader, ReceivedStanzaError, StanzaError, StreamError, StreamHeader, ns,
+    write,
 };
 
 /// What came from the edge. `consumed`: bytes of the input that are done with.
@@ -27,12 +28,16 @@ pub enum FromEdge<'a, T> {
         /// Bytes.
         consumed: usize,
     },
-    /// A stanza of a partner. It counts as handled when [`GatewayEnd::read`] is called next.
+    /// A stanza of a partner, which the edge keeps until it hears of [`GatewayEnd::done`].
     Stanza {
         /// The stanza, with the attributes of the link in its tag.
         element: Element<'a>,
         /// Who it is from.
         origin: Origin,
+        /// Its number, the same by whichever link of the edge's process it comes.
+        number: u64,
+        /// Whether it was sent by another link before.
+        again: Again,
         /// Bytes.
         consumed: usize,
     },
@@ -97,8 +102,8 @@ pub struct GatewayEnd<T> {
     unreported: BTreeMap<u64, Unreported<T>>,
     bytes: usize,
     sent: u64,
-    /// Stanzas of the edge that were handed out, modulo 2^32 (XEP-0198 section 4).
-    handled: u32,
+    /// How many stanzas the edge keeps for us.
+    undone: usize,
 }
 
 impl<T> GatewayEnd<T> {
@@ -113,7 +118,7 @@ impl<T> GatewayEnd<T> {
             unreported: BTreeMap::new(),
             bytes: 0,
             sent: 0,
-            handled: 0,
+            undone: 0,
         }
     }
 
@@ -171,12 +176,14 @@ impl<T> GatewayEnd<T> {
         }
         if element.stanza().is_some() {
             let origin = Origin::read(&element).ok_or(LinkFault::Accounting)?;
-            self.handled = self.handled.wrapping_add(1);
-            return Ok(FromEdge::Stanza { element, origin, consumed });
-        }
-        if let Some(Ok(Management::Request)) = Management::read(&element) {
-            Management::Answer { handled: self.handled }.write(out);
-            return Ok(FromEdge::Done { consumed });
+            let number = element.attribute(NUMBER).and_then(|number| number.parse().ok());
+            let number = number.ok_or(LinkFault::Accounting)?;
+            let again = Again::read(&element);
+            if self.undone >= Window::default().stanzas {
+                return Err(LinkFault::Window);
+            }
+            self.undone += 1;
+            return Ok(FromEdge::Stanza { element, origin, number, again, consumed });
         }
         if element.namespace() != NAMESPACE {
             return Err(LinkFault::Unexpected);
@@ -248,15 +255,30 @@ impl<T> GatewayEnd<T> {
         }
         self.sent += 1;
         let number = self.sent;
-        let ends_name = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>');
-        let name = stanza.iter().position(ends_name).unwrap_or(stanza.len());
-        out.extend_from_slice(&stanza[..name]);
+        let (name, rest) = stanza.split_at(name_of(&stanza));
+        out.extend_from_slice(name);
         write::attribute(DECLARES, NAMESPACE, out);
         write::attribute(NUMBER, &number.to_string(), out);
-        out.extend_from_slice(&stanza[name..]);
+        out.extend_from_slice(rest);
         self.bytes += stanza.len();
         self.unreported.insert(number, Unreported { number, bytes: stanza, tag });
         Ok(number)
+    }
+
+    /// Tells the edge that stanzas which came by this link need not be kept any longer: at most
+    /// [`limits::XMPP_LINK_DONE_MAX`] at once, some twenty bytes each.
+    pub fn done(&mut self, numbers: &[u64], out: &mut Vec<u8>) {
+        assert!(numbers.len() <= limits::XMPP_LINK_DONE_MAX, "an element is bounded");
+        assert!(numbers.len() <= self.undone, "each stanza is done with once");
+        if numbers.is_empty() || !self.is_up() {
+            return;
+        }
+        self.undone -= numbers.len();
+        let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+        out.extend_from_slice(b"<done");
+        write::attribute("xmlns", NAMESPACE, out);
+        write::attribute("n", &numbers.join(" "), out);
+        out.extend_from_slice(b"/>");
     }
 
     /// Appends what keeps a silent link open.
@@ -280,6 +302,11 @@ impl<T> GatewayEnd<T> {
             error.write(None, out);
         }
         self.end(out);
+    }
+
+    /// Returns what was kept with the stanzas that the edge has not reported on.
+    pub fn tags(&self) -> impl Iterator<Item = &T> {
+        self.unreported.values().map(|stanza| &stanza.tag)
     }
 
     /// Takes what the edge has not reported on, in the order it was sent: to be sent by another

@@ -5,13 +5,13 @@
 //! gateway ── TCP, TLS with certificates of listed names on both sides ──> edge
 //!         ── <stream:stream from='gateway' to='edge' version='1.0'> ─────>
 //!         <── <stream:stream from='edge' to='gateway' id='…' version='1.0'>
-//!         <── <stream:features><link xmlns='urn:entente:link:1' stanzas='…' bytes='…'/></…>
-//!         ── <link xmlns='urn:entente:link:1' stanzas='…' bytes='…' gateways='told'/> ─>
-//!         <── <gateways xmlns='urn:entente:link:1' names='gateway other.gateway'/>
+//!         <── <stream:features><link xmlns='urn:entente:link:2' stanzas='…' bytes='…'/></…>
+//!         ── <link xmlns='urn:entente:link:2' stanzas='…' bytes='…' gateways='told'/> ─>
+//!         <── <gateways xmlns='urn:entente:link:2' names='gateway other.gateway'/>
 //!         ── <message entente:n='1' …/> ─────────────────────────────────>
 //!         <── <taken n='1'/>, or <bounced n='1'><error …/></bounced>
-//!         <── <message entente:partner='…' entente:type='…' entente:auth='…' …/> <r/>
-//!         ── <a h='1'/> ──────────────────────────────────────────────────>
+//!         <── <message entente:n='7001' entente:partner='…' entente:type='…' entente:auth='…' …/>
+//!         ── <done n='7001'/> ───────────────────────────────────────────>
 //! ```
 //!
 //! 1. One `jabber:server` stream per gateway and edge, both directions on it. The gateway connects
@@ -31,10 +31,15 @@
 //!    a partner passes that knows their prefix: `entente:partner`, the partner's first domain;
 //!    `entente:type`, one of `federated`, `public_verified`, `public_unverified`; `entente:auth`,
 //!    how it proved the stanza's domain, one of `external`, `dialback`, `dialback-clear`.
-//!    The gateway counts them and answers `<r/>` by `<a h=''/>` as XEP-0198 has it, and takes that
-//!    to mean that it is done with them. The edge keeps a stanza until then.
+//!    It is numbered too, by which the gateway says of each when it is done with it, in any order:
+//!    `<done n='7001 7003'/>`. A message is done with when the SIP side has answered for it, or
+//!    when an edge has reported on the error that its sender gets. The edge keeps it until then.
+//!    XEP-0198 says only how many were read: a gateway that dies after that takes them with it.
 //! 6. When a link dies, each side sends what is not accounted for again by another link, or
 //!    bounces it. So a stanza may come twice across the loss of a link, and is never lost unsaid.
+//!    An edge's stanza keeps its number then, and says `entente:again='yes'`: the gateway that has
+//!    it already, whose link broke and not itself, takes it for the same. The numbers of an edge's
+//!    process begin where nobody guesses, so that it is not taken for the process before it.
 //! 7. White space keeps a silent link open.
 //! 8. A gateway that says `gateways='told'` is told the names of the gateways that are linked with
 //!    the edge, itself among them: once it is up, and whenever they change. The edge gives each
@@ -58,12 +63,14 @@ use crate::policy::XmppKind;
 use crate::xmpp::{Bounds, Element, PeerMisbehaved, StreamError};
 
 /// The namespace of the protocol, with its version.
-pub const NAMESPACE: &str = "urn:entente:link:1";
+pub const NAMESPACE: &str = "urn:entente:link:2";
 /// The prefix that its attributes always have.
 pub const PREFIX: &str = "entente";
 
 const DECLARES: &str = "xmlns:entente";
 const NUMBER: &str = "entente:n";
+/// What a stanza of an edge has that was sent by another link before.
+const AGAIN: (&str, &str) = ("entente:again", "yes");
 const PARTNER: &str = "entente:partner";
 const KIND: &str = "entente:type";
 const PROOF: &str = "entente:auth";
@@ -93,6 +100,22 @@ impl Proof {
             Self::Dialback => "dialback",
             Self::DialbackClear => "dialback-clear",
         }
+    }
+}
+
+/// Whether a stanza was sent before, so that it may be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It comes for the first time.
+    No,
+    /// It was sent by a link that was lost.
+    Yes,
+}
+
+impl Again {
+    fn read(element: &Element<'_>) -> Self {
+        let is_marked = element.attribute(AGAIN.0).as_deref() == Some(AGAIN.1);
+        if is_marked { Self::Yes } else { Self::No }
     }
 }
 
@@ -184,4 +207,10 @@ fn window_of(attribute: impl Fn(&str) -> Option<usize>) -> Option<Window> {
     let (stanzas, bytes) = (attribute("stanzas")?, attribute("bytes")?);
     let own = Window::default();
     Some(Window { stanzas: stanzas.min(own.stanzas), bytes: bytes.min(own.bytes) })
+}
+
+/// Returns how long `<` and the name are that a written element begins with.
+fn name_of(element: &[u8]) -> usize {
+    let ends_name = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>');
+    element.iter().position(ends_name).unwrap_or(element.len())
 }

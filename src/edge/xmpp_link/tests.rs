@@ -22,6 +22,9 @@ struct Link {
 struct Heard {
     at_edge: Vec<(u64, String)>,
     at_gateway: Vec<(String, Origin)>,
+    /// Numbers of those that the gateway is not done with.
+    undone: Vec<u64>,
+    again: usize,
     taken: Vec<u32>,
     bounced: Vec<(u32, StanzaError)>,
     gateways: Vec<String>,
@@ -70,7 +73,9 @@ impl Link {
             FromEdge::Done { consumed }
             | FromEdge::Up { consumed }
             | FromEdge::Ended { consumed } => consumed,
-            FromEdge::Stanza { element, origin, consumed } => {
+            FromEdge::Stanza { element, origin, number, again, consumed } => {
+                heard.undone.push(number);
+                heard.again += usize::from(again == Again::Yes);
                 heard.at_gateway.push((element.id().unwrap().into_owned(), origin));
                 consumed
             }
@@ -132,7 +137,8 @@ fn outgoing(id: u32) -> Outgoing {
         "<message from='john@fabrikam.example' to='kim@contoso.example' id='{id}'><body>Hi\
          </body></message>"
     );
-    with_element(&head(), &text, |element| Outgoing::of(element, &origin()).unwrap())
+    let number = 1_000 + u64::from(id);
+    with_element(&head(), &text, |element| Outgoing::of(element, &origin(), number).unwrap())
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn the_gateway_speaks_first_and_its_name_is_told() {
     assert_eq!(gateway, domain("gw.contoso.example"));
     assert!(!link.edge.is_up());
     let text = String::from_utf8(link.to_gateway).unwrap();
-    assert!(text.contains("<link xmlns='urn:entente:link:1' stanzas='4096'"), "{text}");
+    assert!(text.contains("<link xmlns='urn:entente:link:2' stanzas='4096'"), "{text}");
 }
 
 #[test]
@@ -181,34 +187,69 @@ fn reports_come_one_by_one_in_any_order() {
 fn a_partners_stanza_says_who_it_is_from_and_how_that_was_proved() {
     let (mut link, mut heard) = (Link::up(), Heard::default());
     link.edge.send(outgoing(7), &mut link.to_gateway).unwrap();
-    assert_eq!(link.edge.unacknowledged(), 1);
     link.run(&mut heard);
     assert_eq!(heard.at_gateway, [("7".to_owned(), origin())]);
-    assert_eq!(link.edge.unacknowledged(), 0, "the gateway answers the request behind it");
 }
 
 #[test]
-fn acknowledgements_follow_a_burst_by_two_requests() {
+fn an_edge_keeps_a_stanza_until_the_gateway_is_done_with_it_in_any_order() {
     let (mut link, mut heard) = (Link::up(), Heard::default());
-    for id in 0..100 {
+    for id in 1..=3 {
         link.edge.send(outgoing(id), &mut link.to_gateway).unwrap();
     }
-    let text = String::from_utf8(link.to_gateway.clone()).unwrap();
-    assert_eq!(text.matches("<r xmlns").count(), 1);
     link.run(&mut heard);
-    assert_eq!((heard.at_gateway.len(), link.edge.unacknowledged()), (100, 0));
+    assert_eq!((&*heard.undone, link.edge.kept()), (&[1_001, 1_002, 1_003][..], 3));
+    link.gateway.done(&[1_003, 1_001], &mut link.to_edge);
+    link.run(&mut heard);
+    let mut next = Link::up();
+    for stanza in link.edge.into_kept() {
+        next.edge.send(stanza.again(), &mut next.to_gateway).unwrap();
+    }
+    let text = String::from_utf8(next.to_gateway.clone()).unwrap();
+    assert!(text.starts_with("<message entente:again='yes' from="), "{text}");
+    let mut heard = Heard::default();
+    next.run(&mut heard);
+    assert_eq!((&*heard.undone, heard.again), (&[1_002][..], 1), "it keeps its number");
+}
+
+#[test]
+fn a_gateway_that_is_done_with_what_it_was_not_sent_ends_the_link() {
+    for n in ["7", "x", "-1"] {
+        let mut link = Link::up();
+        let text = format!("<done xmlns='urn:entente:link:2' n='{n}'/>");
+        let fault = link.edge.read(text.as_bytes(), &mut Vec::new()).unwrap_err();
+        assert_eq!(fault, LinkFault::Accounting);
+    }
+    let mut link = Link::up();
+    let fault = link.edge.read(b"<a xmlns='urn:xmpp:sm:3' h='0'/>", &mut Vec::new()).unwrap_err();
+    assert_eq!(fault, LinkFault::Unexpected);
+}
+
+#[test]
+fn an_edge_that_sends_more_than_the_window_is_cut_off() {
+    let mut link = Link::up();
+    let mut heard = Heard::default();
+    for id in 0..u32::try_from(limits::XMPP_LINK_STANZAS_MAX).unwrap() {
+        link.edge.send(outgoing(id), &mut link.to_gateway).unwrap();
+    }
+    assert!(link.edge.send(outgoing(9_999_999), &mut link.to_gateway).is_err());
+    link.run(&mut heard);
+    let mut more = Vec::new();
+    Link::up().edge.send(outgoing(9_999_999), &mut more).unwrap();
+    let fault = link.gateway.read(&more, &mut Vec::new()).unwrap_err();
+    assert_eq!(fault, LinkFault::Window);
 }
 
 #[test]
 fn marks_of_the_link_cannot_be_made_by_a_partner() {
-    let forged = "<message xmlns:entente='urn:entente:link:1' entente:partner='a' from='a@b' \
+    let forged = "<message xmlns:entente='urn:entente:link:2' entente:partner='a' from='a@b' \
                   to='c@d'/>";
-    assert!(with_element(&head(), forged, |e| Outgoing::of(e, &origin())).is_none());
-    let other = head().replace(" from=", " xmlns:entente='urn:entente:link:1' from=");
+    assert!(with_element(&head(), forged, |e| Outgoing::of(e, &origin(), 1)).is_none());
+    let other = head().replace(" from=", " xmlns:entente='urn:entente:link:2' from=");
     let forged = "<message entente:partner='a' from='a@b' to='c@d'/>";
-    assert!(with_element(&other, forged, |e| Outgoing::of(e, &origin())).is_none());
+    assert!(with_element(&other, forged, |e| Outgoing::of(e, &origin(), 1)).is_none());
     let within = "<message from='a@b' to='c@d'><x xmlns:entente='u' entente:n='1'/></message>";
-    assert!(with_element(&head(), within, |e| Outgoing::of(e, &origin())).is_some());
+    assert!(with_element(&head(), within, |e| Outgoing::of(e, &origin(), 1)).is_some());
 }
 
 #[test]
@@ -228,12 +269,12 @@ fn the_window_bounds_what_is_on_its_way() {
 #[test]
 fn a_number_out_of_turn_ends_the_link() {
     let mut link = Link::up();
-    let text = "<message xmlns:entente='urn:entente:link:1' entente:n='2' from='a@b' to='c@d'/>";
+    let text = "<message xmlns:entente='urn:entente:link:2' entente:n='2' from='a@b' to='c@d'/>";
     let fault = link.edge.read(text.as_bytes(), &mut Vec::new()).unwrap_err();
     assert_eq!(fault, LinkFault::Accounting);
     let fault = link
         .gateway
-        .read(b"<taken xmlns='urn:entente:link:1' n='8'/>", &mut Vec::new())
+        .read(b"<taken xmlns='urn:entente:link:2' n='8'/>", &mut Vec::new())
         .unwrap_err();
     assert_eq!(fault, LinkFault::Accounting);
 }
@@ -246,7 +287,7 @@ fn an_edge_of_another_version_is_refused() {
     let mut head = Vec::new();
     StreamHeader::between("edge.x", "gw.x").with_id("1").write(&mut head);
     gateway.read(&head, &mut out).unwrap();
-    let features = b"<stream:features><link xmlns='urn:entente:link:2'/></stream:features>";
+    let features = b"<stream:features><link xmlns='urn:entente:link:3'/></stream:features>";
     let fault = gateway.read(features, &mut out).unwrap_err();
     assert_eq!(fault, LinkFault::Version);
     out.clear();
@@ -276,6 +317,7 @@ enum Act {
     GatewayReads,
     Report,
     Bounce,
+    Done,
     Die,
 }
 
@@ -287,6 +329,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         8 => Just(Act::GatewayReads),
         4 => Just(Act::Report),
         1 => Just(Act::Bounce),
+        5 => Just(Act::Done),
         1 => Just(Act::Die),
     ];
     prop::collection::vec(act, 0..300)
@@ -332,18 +375,24 @@ proptest! {
                         _ => link.edge.taken(number, &mut link.to_gateway),
                     }
                 }
+                Act::Done => {
+                    let some = heard.undone.len() / 2;
+                    let numbers: Vec<u64> = heard.undone.drain(some..).collect();
+                    link.gateway.done(&numbers, &mut link.to_edge);
+                }
                 Act::Die => {
                     epoch += 1;
                     let Link { gateway, edge, .. } = std::mem::replace(&mut link, Link::up());
                     // What the dead link's edge did not report on, it cannot any more.
                     settled = heard.at_edge.len();
+                    heard.undone.clear();
                     for stanza in gateway.into_unreported() {
                         sent_out.insert(stanza.tag, epoch);
                         link.gateway.send_bytes(stanza.bytes, stanza.tag, &mut link.to_edge)
                             .unwrap();
                     }
-                    for stanza in edge.into_unacknowledged() {
-                        link.edge.send(stanza, &mut link.to_gateway).unwrap();
+                    for stanza in edge.into_kept() {
+                        link.edge.send(stanza.again(), &mut link.to_gateway).unwrap();
                     }
                 }
             }
@@ -352,6 +401,8 @@ proptest! {
         for (number, _) in heard.at_edge.split_off(settled) {
             link.edge.taken(number, &mut link.to_gateway);
         }
+        link.run(&mut heard);
+        link.gateway.done(&heard.undone, &mut link.to_edge);
         link.run(&mut heard);
         ended.extend(&heard.taken);
         ended.extend(heard.bounced.iter().map(|(id, _)| id));
@@ -367,6 +418,6 @@ proptest! {
             prop_assert!(times >= 1, "{} is lost", id);
             prop_assert!(times == 1 || epoch > 0, "{} came twice over one link", id);
         }
-        prop_assert_eq!(link.edge.unacknowledged(), 0);
+        prop_assert_eq!(link.edge.kept(), 0);
     }
 }

@@ -15,6 +15,7 @@ impl XmppProxy {
         self.legs.stream_count() > 0
             || self.routes.len() > 0
             || !self.claims.is_empty()
+            || !self.orphans.is_empty()
             || self.legs.links().next().is_some()
     }
 
@@ -41,6 +42,7 @@ impl XmppProxy {
                 None => {}
             }
         }
+        self.forget_orphans(now);
         let error = StanzaError::RemoteServerTimeout;
         self.fail_claims(now, error, |claim| claim.deadline <= now.monotonic, effects);
         for at in self.routes.ids() {

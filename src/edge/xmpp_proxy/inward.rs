@@ -77,7 +77,8 @@ impl XmppProxy {
         };
         let origin =
             Origin { partner: partner.domain.clone(), kind: partner.kind, proof: pair.proof };
-        let Some(outgoing) = Outgoing::of(element, &origin) else {
+        let number = self.next_number();
+        let Some(outgoing) = Outgoing::of(element, &origin, number) else {
             let why = "the stanza has a prefix that is ours";
             return self.answer(stream, at, element, StanzaError::BadRequest, why);
         };

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::policy::PeerNames;
 use crate::policy::rendezvous::{Among, weight};
 use crate::time::{Monotonic, Now};
-use crate::xmpp::{Bounds, Element, Read, Reader, StanzaError, StreamError, StreamHeader};
+use crate::xmpp::{StanzaError, StreamError};
 
 /// A link with a gateway.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) enum Dead {
 }
 
 impl Link {
-    fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         self.end.is_up() && self.dead == Dead::No
     }
 }
@@ -150,11 +150,8 @@ impl XmppProxy {
         effects.commands.push(Command::Close { leg: link.leg, reason });
     }
 
-    /// Tells the gateways which of them are linked, once that has changed.
+    /// Tells the gateways which of them are linked.
     pub(super) fn tell_gateways(&mut self, now: Now, effects: &mut Effects) {
-        if !std::mem::take(&mut self.linked_changed) {
-            return;
-        }
         let up = self.legs.links().filter(|link| link.is_up());
         let mut names: Vec<&str> =
             up.filter_map(|link| link.gateway.as_ref().map(Domain::as_str)).collect();
@@ -210,56 +207,12 @@ impl XmppProxy {
         let Some(link) = self.legs.link(leg) else {
             return Err((StanzaError::RemoteServerTimeout, stanza));
         };
-        // Room for a request to acknowledge behind it.
-        let size = stanza.bytes().len() + 64;
+        // Room for the mark of one that goes again.
+        let size = stanza.bytes().len() + 32;
         let admitted = link.end.admits(stanza.bytes().len());
         let out = if admitted { effects.stage(leg, Kind::Request, size) } else { None };
         let Some(out) = out else { return Err((StanzaError::ResourceConstraint, stanza)) };
         link.written_at = now.monotonic;
         link.end.send(stanza, out).map_err(|(_, s)| (StanzaError::ResourceConstraint, s))
-    }
-
-    /// A link is gone. What its gateway has not acknowledged goes to the next, or its senders hear
-    /// of it; what it had brought, it sends again itself.
-    pub(super) fn link_lost(&mut self, now: Now, link: Link, effects: &mut Effects) {
-        self.linked_changed = true;
-        if link.end.is_up() || link.dead == Dead::Yes {
-            self.counters.links_lost += 1;
-            let who = link.gateway.as_ref().map_or("", Domain::as_str);
-            let sentence = format!("the link with the XMPP gateway {who} is gone");
-            self.note(Some(link.leg), Severity::Warn, sentence, 0, effects);
-        }
-        self.routes.drop_of_link(link.leg);
-        for stanza in link.end.into_unacknowledged() {
-            self.counters.sent_again += 1;
-            self.hand_over_again(now, stanza, effects);
-        }
-    }
-
-    fn hand_over_again(&mut self, now: Now, stanza: Outgoing, effects: &mut Effects) {
-        let pair = with_element(stanza.bytes(), |element| {
-            let (from, to) = (element.from_jid()?.ok()?, element.to_jid()?.ok()?);
-            Some((to.to_domain(), from.to_domain()))
-        });
-        let Some((ours, theirs)) = pair.flatten() else { return };
-        let handed = self.hand_over(now, ours.as_str(), theirs.as_str(), stanza, effects);
-        if let Err((error, stanza)) = handed {
-            with_element(stanza.bytes(), |element| {
-                self.answer_error(element, &ours, &theirs, error, "no gateway takes it");
-            });
-            self.counters.no_gateway += 1;
-        }
-    }
-}
-
-/// Reads a stanza that was written for a stream of ours.
-fn with_element<R>(bytes: &[u8], work: impl FnOnce(&Element<'_>) -> R) -> Option<R> {
-    let mut head = Vec::new();
-    StreamHeader::between("", "").write(&mut head);
-    let mut reader = Reader::new(Bounds::authenticated(limits::XMPP_LINK_ELEMENT_BYTES_MAX));
-    reader.read(&head).ok()?;
-    match reader.read(bytes).ok()? {
-        Read::Element { element, .. } => Some(work(&element)),
-        _ => None,
     }
 }

@@ -20,6 +20,7 @@ mod explain;
 mod initiating;
 mod inward;
 mod links;
+mod orphans;
 mod outward;
 mod receiving;
 mod route;
@@ -36,6 +37,7 @@ use self::accounts::Accounts;
 use self::claims::Claim;
 use self::counters::Counters;
 use self::delivery::Report;
+use self::orphans::Orphans;
 use self::route::Routes;
 use self::stream::{End, Held, Legs, Side, State, Stream};
 use super::decided::Told;
@@ -87,6 +89,9 @@ pub struct XmppProxy {
     counters: Counters,
     rng: Spread,
     ids: u64,
+    /// Of the last stanza that was handed over.
+    numbers: u64,
+    orphans: Orphans,
     decisions: u64,
     outlets: u32,
     draining: Option<Drain>,
@@ -118,6 +123,9 @@ impl XmppProxy {
             counters: Counters::default(),
             rng: Spread::new(setup.seed),
             ids: 0,
+            // Half of what there is, so that none comes round.
+            numbers: keyed(setup.process_key, b"stanza", 0) >> 1,
+            orphans: Orphans::default(),
             decisions: keyed(setup.process_key, b"decision", 0),
             outlets: 0,
             draining: None,
@@ -228,6 +236,13 @@ impl XmppProxy {
         format!("{:016x}{:016x}", keyed(key, b"id", self.ids), keyed(key, b"di", self.ids))
     }
 
+    /// Returns the number of a stanza on its way to a gateway, which no process of this edge gives
+    /// to another.
+    const fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     fn stage(&self, leg: LegId, text: &[u8], effects: &mut Effects) {
         if let Some(out) = effects.stage(leg, Kind::Response, text.len()) {
             out.extend_from_slice(text);
@@ -295,6 +310,10 @@ impl XmppProxy {
 
     /// Does what had to wait until every leg was in its place.
     fn finish(&mut self, now: Now, effects: &mut Effects) {
+        if std::mem::take(&mut self.linked_changed) {
+            self.tell_gateways(now, effects);
+            self.adopt_orphans(now, effects);
+        }
         for (ours, theirs, bytes) in std::mem::take(&mut self.replies) {
             self.send_out(now, &ours, &theirs, None, bytes, effects);
         }
@@ -305,7 +324,6 @@ impl XmppProxy {
             self.pursue(now, at, effects);
         }
         self.flush_reports(effects);
-        self.tell_gateways(now, effects);
         if self.chores_at.is_none() && self.has_chores() {
             self.chores_at = Some(now.monotonic.plus_ms(limits::XMPP_CHORES_MS));
         }
@@ -490,6 +508,8 @@ impl Core for XmppProxy {
     }
 
     fn pending(&self) -> usize {
-        self.routes.queued() + self.legs.streams().map(|stream| stream.on_way.len()).sum::<usize>()
+        self.orphans.len()
+            + self.routes.queued()
+            + self.legs.streams().map(|stream| stream.on_way.len()).sum::<usize>()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use entente::dns::Domain;
 use entente::edge::gateway::{EdgeAddress, Gateway, Setup};
-use entente::edge::xmpp_link::{EdgeEnd, FromGateway, Origin, Outgoing, Proof};
+use entente::edge::xmpp_link::{EdgeEnd, FromGateway, LinkFault, Origin, Outgoing, Proof};
 use entente::edge::{Class, Command, Connect, Core, Effects, Fed, LegId, Lost, Opened, OutletId};
 use entente::limits;
 use entente::policy::{
@@ -37,6 +37,10 @@ struct World {
     /// Requests of the gateway's that nobody has answered.
     asked: VecDeque<(LegId, Vec<u8>)>,
     legs: u32,
+    /// Stanzas that the edge has sent.
+    stanzas: u64,
+    /// Whether the link has carried what its edge did not send.
+    forged: bool,
 }
 
 /// Whatever is said, nothing panics, what the gateway writes can be read, it holds no more than its
@@ -145,6 +149,8 @@ impl World {
             heard: BTreeMap::new(),
             asked: VecDeque::new(),
             legs: 0,
+            stanzas: 0,
+            forged: false,
         };
         world.pool = world.open(Class::Internal, None, "pool.contoso.example");
         world.pass(0);
@@ -174,6 +180,7 @@ impl World {
             b'X' => self.stanza(bytes),
             b'L' => {
                 if let Some((leg, _)) = self.link {
+                    self.forged = true;
                     self.feed(leg, bytes);
                 }
             }
@@ -233,7 +240,8 @@ impl World {
             _ => return,
         };
         let origin = Origin { partner: from.to_domain(), kind, proof: Proof::External };
-        let Some(outgoing) = Outgoing::of(&element, &origin) else { return };
+        self.stanzas += 1;
+        let Some(outgoing) = Outgoing::of(&element, &origin, self.stanzas) else { return };
         let Some((leg, end)) = &mut self.link else { return };
         let (leg, mut out) = (*leg, Vec::new());
         if end.is_up() && end.send(outgoing, &mut out).is_ok() {
@@ -310,7 +318,7 @@ impl World {
         match connect.class {
             Class::XmppLink => {
                 let end = EdgeEnd::accept(connect.server_name.clone(), "s1".to_owned());
-                self.link = Some((leg, end));
+                (self.link, self.forged) = (Some((leg, end)), false);
             }
             _ => self.hop = Some(leg),
         }
@@ -325,7 +333,15 @@ impl World {
         heard.extend(staged);
         let (mut at, mut out) = (0, Vec::new());
         while at < heard.len() {
-            match end.read(&heard[at..], &mut out).expect("the gateway keeps to its link") {
+            let read = match end.read(&heard[at..], &mut out) {
+                Err(LinkFault::Accounting) if self.forged => {
+                    // The gateway is done with what this edge has never sent.
+                    self.closed(leg);
+                    return true;
+                }
+                read => read.expect("the gateway keeps to its link"),
+            };
+            match read {
                 FromGateway::NeedMore(_) => break,
                 FromGateway::Done { consumed }
                 | FromGateway::Named { consumed, .. }

@@ -26,7 +26,7 @@ impl World {
         let delay = 50 + self.chance.below(500);
         self.agenda.after(delay, Event::Fault);
         let at = self.any_partner();
-        match self.chance.below(24) {
+        match self.chance.below(26) {
             0..4 => self.cut_something(),
             4..6 => self.stall_something(),
             6..8 => self.falls_silent(at),
@@ -38,6 +38,7 @@ impl World {
             18 => self.floods(at),
             19..21 => self.forges_on_its_own(at),
             21 | 22 => self.reload(),
+            23 | 24 => self.gateway_ails(),
             _ => self.proxy_dies(),
         }
     }
@@ -170,6 +171,33 @@ impl World {
                 core.adopt(now, snapshot, effects);
             });
             self.collect(who);
+        }
+    }
+
+    /// The pool is slow to read from the gateway, which dies soon: words of contacts are with it,
+    /// or on their way from it.
+    fn gateway_ails(&mut self) {
+        let dies_in_ms = 20 + self.chance.below(600);
+        let now_ms = self.agenda.now_ms;
+        for held in self.connections.iter_mut().filter(|held| held.open) {
+            let gateways = held.ends.iter().any(|end| matches!(end, End::Core(Who::Gateway, _)));
+            let Some(pool) = held.ends.iter().position(|end| *end == End::Pool) else { continue };
+            if gateways {
+                held.stalled_until_ms[pool] = now_ms + self.chance.below(2 * dies_in_ms);
+            }
+        }
+        self.agenda.after(dies_in_ms, Event::GatewayDies);
+    }
+
+    /// The gateway's process dies, with links and connections and what is under way on them. That
+    /// excuses nothing: the proxy has what the gateway was not done with.
+    pub(super) fn gateway_dies(&mut self) {
+        self.note("the gateway dies");
+        self.oracle.gateway_dies();
+        let legs = std::mem::take(&mut self.inside.process(Who::Gateway).legs);
+        self.inside.restart_gateway();
+        for (connection, _) in legs.into_values() {
+            self.sever(connection);
         }
     }
 

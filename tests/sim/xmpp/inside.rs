@@ -123,15 +123,9 @@ impl Inside {
             seed,
             ..access::Setup::single([seed, 3], [3; 16])
         };
-        let edge = EdgeAddress {
-            name: domain(EDGE),
-            port: 23456,
-            addresses: vec!["192.0.2.1".parse().expect("an address")],
-        };
-        let gateway = gateway::Setup::single([seed, 5], domain(GATEWAY), vec![edge]);
         Self {
             access: Access::sharing(setup, Arc::clone(&snapshot), scores),
-            gateway: Gateway::new(gateway, Arc::clone(&snapshot)),
+            gateway: gateway(seed, Arc::clone(&snapshot)),
             proxy: proxy(seed, snapshot),
             processes: [Process::new(), Process::new(), Process::new()],
             seed,
@@ -144,6 +138,13 @@ impl Inside {
         self.seed = self.seed.wrapping_add(1);
         self.proxy = proxy(self.seed, snapshot(self.epoch));
         self.processes[Who::Proxy as usize] = Process::new();
+    }
+
+    /// The gateway's process dies, and another comes up in its place.
+    pub(crate) fn restart_gateway(&mut self) {
+        self.seed = self.seed.wrapping_add(1);
+        self.gateway = gateway(self.seed, snapshot(self.epoch));
+        self.processes[Who::Gateway as usize] = Process::new();
     }
 
     pub(crate) fn process(&mut self, who: Who) -> &mut Process {
@@ -198,6 +199,16 @@ impl Inside {
         process.effects.close(leg);
         self.tell(who, |core, effects| core.leg_closed(now, leg, Lost::Reset, unsent, effects));
     }
+}
+
+fn gateway(seed: u64, snapshot: Arc<Snapshot>) -> Gateway {
+    let edge = EdgeAddress {
+        name: domain(EDGE),
+        port: 23456,
+        addresses: vec!["192.0.2.1".parse().expect("an address")],
+    };
+    let setup = gateway::Setup::single([seed, 5], domain(GATEWAY), vec![edge]);
+    Gateway::new(setup, snapshot)
 }
 
 fn proxy(seed: u64, snapshot: Arc<Snapshot>) -> XmppProxy {

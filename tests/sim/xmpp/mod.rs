@@ -50,6 +50,7 @@ enum Event {
     Talk(usize),
     Stranger,
     Fault,
+    GatewayDies,
 }
 
 pub(crate) struct World {
@@ -134,6 +135,7 @@ impl World {
             Event::Talk(partner) => self.talk(partner),
             Event::Stranger => self.stranger(),
             Event::Fault => self.fault(),
+            Event::GatewayDies => self.gateway_dies(),
         }
     }
 

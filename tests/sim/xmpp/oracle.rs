@@ -13,6 +13,8 @@ struct Fate {
     /// Final answers of the edge, or errors that came back to a contact.
     told: Vec<u16>,
     arrived: u32,
+    /// How often a gateway has died since it was sent: each may have handed it on before.
+    deaths: u32,
     /// It was under way on a connection that broke, or its answer was.
     excused: bool,
 }
@@ -101,6 +103,13 @@ impl Oracle {
         }
     }
 
+    /// A gateway has died, perhaps with messages that it had handed on and nobody had heard of.
+    pub(crate) fn gateway_dies(&mut self) {
+        for fate in self.inward.values_mut() {
+            fate.deaths += 1;
+        }
+    }
+
     /// Bytes were lost with the connection they were on.
     pub(crate) fn lost(&mut self, bytes: &[u8]) {
         let marks = |word: &[u8]| {
@@ -159,9 +168,12 @@ impl Oracle {
             totals.add(fate);
         }
         for (id, fate) in &self.inward {
-            let Fate { told, arrived, excused, .. } = fate;
+            let Fate { told, arrived, deaths, excused, .. } = fate;
             if *arrived == 0 && told.is_empty() && !*excused {
                 return Err(format!("in{id} was lost and nobody told"));
+            }
+            if *arrived > deaths + 1 {
+                return Err(format!("in{id} arrived {arrived} times with {deaths} gateways dead"));
             }
             if tame && (!told.is_empty() || *arrived != 1) {
                 return Err(format!("in{id}: {told:?}, arrived {arrived} times"));
@@ -212,6 +224,11 @@ pub(crate) fn notices_silent_losses() {
     oracle.bounced_in(inward);
     assert_eq!(oracle.judge(false).map(|totals| totals.refused), Ok(2));
     assert!(oracle.judge(true).is_err(), "without faults everything arrives");
+    oracle.arrived_in(inward);
+    oracle.arrived_in(inward);
+    assert!(oracle.judge(false).unwrap_err().contains("2 times"));
+    oracle.gateway_dies();
+    assert!(oracle.judge(false).is_ok());
     let forged = oracle.forges();
     oracle.arrived_in(forged);
     assert!(oracle.judge(false).unwrap_err().contains("forged"));

@@ -235,18 +235,27 @@ impl World {
         self.cut(connection);
     }
 
-    /// A connection is gone, with all that was under way on it.
+    /// A connection is gone, with all that was under way on it. Who had sent it knows no better,
+    /// but on a link both ends do.
     pub(super) fn cut(&mut self, connection: usize) {
+        let link = |end: &End| matches!(end, End::Core(Who::Gateway | Who::Proxy, _));
+        let is_link = self.connections[connection].ends.iter().all(link);
+        for bytes in self.sever(connection) {
+            if !is_link {
+                self.oracle.lost(&bytes);
+            }
+        }
+    }
+
+    /// The same; returns what was under way.
+    pub(super) fn sever(&mut self, connection: usize) -> Vec<Vec<u8>> {
         let held = &mut self.connections[connection];
         if !std::mem::replace(&mut held.open, false) {
-            return;
+            return Vec::new();
         }
         let ends = held.ends;
         let lost: Vec<Vec<u8>> =
             held.to.iter_mut().chain(&mut held.rest).map(std::mem::take).collect();
-        for bytes in lost {
-            self.oracle.lost(&bytes);
-        }
         let now = self.agenda.now();
         for end in ends {
             match end {
@@ -268,6 +277,7 @@ impl World {
                 End::Pool | End::Stranger => {}
             }
         }
+        lost
     }
 
     /// An end goes on with TLS, once the other does.

@@ -46,8 +46,9 @@ impl Engine<'_> {
         let Some(stream) = self.streams.get_mut(&conn) else { return false };
         let mut out = Vec::new();
         let then = stream.element(element, &mut out);
-        stream.handled =
-            stream.handled.wrapping_add(u32::from(then == Then::Stanza && stream.ready));
+        if stream.kind == Kind::Link && then == Then::Stanza {
+            stream.note_done(element);
+        }
         if !out.is_empty() {
             net.send(conn, &out);
         }
@@ -72,6 +73,17 @@ impl Engine<'_> {
             }
         }
         true
+    }
+
+    /// Tells an edge that it need not keep what has come by its link.
+    fn say_done(&mut self, net: &mut Net, conn: ConnId) {
+        let mut out = Vec::new();
+        if let Some(stream) = self.streams.get_mut(&conn) {
+            stream.push_done(&mut out);
+        }
+        if !out.is_empty() {
+            net.send(conn, &out);
+        }
     }
 
     fn stanza(&mut self, net: &mut Net, element: &[u8]) {
@@ -161,7 +173,10 @@ impl Handler for Engine<'_> {
         loop {
             let rest = bytes.get(done..).unwrap_or_default();
             match xml::cut(rest) {
-                Cut::NeedMore => return done,
+                Cut::NeedMore => {
+                    self.say_done(net, conn);
+                    return done;
+                }
                 Cut::Skip(length) => done += length,
                 Cut::Close(length) => {
                     net.finish(conn);

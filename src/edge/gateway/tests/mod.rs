@@ -2,6 +2,7 @@ mod chat;
 mod drain;
 mod hostile;
 mod links;
+mod owed;
 mod pager;
 mod pair;
 mod refusals;

@@ -51,6 +51,8 @@ struct Pair {
     processes: [Process; 2],
     legs: u32,
     lives: u64,
+    /// How many stanzas came from partners.
+    numbers: u64,
     /// Whether gateways reach each other.
     apart: bool,
     /// Stanzas that edges were given, with the gateway that gave them.
@@ -84,6 +86,7 @@ impl Pair {
             processes: [process(), process()],
             legs: 0,
             lives: 0,
+            numbers: 0,
             apart: false,
             stanzas: Vec::new(),
             notifies: Vec::new(),
@@ -402,12 +405,13 @@ impl Pair {
     /// A partner's stanza, which its edge gives to the gateway that has the pair.
     fn stanza(&mut self, ours: &str, theirs: &str, kind: &str) {
         let at = self.active(ours, theirs);
+        self.numbers += 1;
         let text = format!("<presence from='{theirs}' to='{ours}' type='{kind}'/>");
         let process = &mut self.processes[at];
         let leg = process.legs.iter().find(|(_, end)| **end == End::Edge).map(|(leg, _)| *leg);
         let (leg, edge) = (leg.expect("linked"), process.edge.as_mut().expect("linked"));
         let mut out = Vec::new();
-        edge.send(of_partner(&text), &mut out).expect("the window is open");
+        edge.send(of_partner(&text, self.numbers), &mut out).expect("the window is open");
         self.feed(at, leg, &out);
         self.run();
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::dns::{Domain, Question};
 use crate::edge::gateway::authorisation::{Direction, Standing};
+use crate::edge::gateway::links::{Edge, Tag};
+use crate::edge::gateway::uac::Purpose;
 use crate::edge::gateway::{Authorisation, Change, EdgeAddress, Gateway, Setup};
 use crate::edge::xmpp_link::{EdgeEnd, FromGateway, Origin, Outgoing, Proof};
 use crate::edge::{
@@ -153,6 +155,8 @@ pub(super) struct World {
     pub(super) pool: LegId,
     /// Answers to pings.
     pub(super) pongs: usize,
+    /// How many stanzas came from partners.
+    pub(super) numbers: u64,
     rest: BTreeMap<LegId, Vec<u8>>,
     sip: BTreeMap<LegId, Vec<u8>>,
     legs: u32,
@@ -185,6 +189,7 @@ impl World {
             connected: true,
             pool: LegId { index: 0, generation: 0 },
             pongs: 0,
+            numbers: 0,
             rest: BTreeMap::new(),
             sip: BTreeMap::new(),
             legs: 0,
@@ -440,7 +445,10 @@ impl World {
 
     /// Several come in one turn.
     pub(super) fn at_once(&mut self, texts: &[String]) {
-        let outgoing: Vec<Outgoing> = texts.iter().map(|text| of_partner(text)).collect();
+        let numbers = self.numbers + 1..;
+        let outgoing: Vec<Outgoing> =
+            texts.iter().zip(numbers).map(|(text, number)| of_partner(text, number)).collect();
+        self.numbers += texts.len() as u64;
         let edge = self.edges.first_mut().expect("a link");
         let (leg, mut out) = (edge.leg, Vec::new());
         for outgoing in outgoing {
@@ -471,7 +479,7 @@ impl World {
 }
 
 /// Returns a stanza as an edge passes it on.
-pub(super) fn of_partner(text: &str) -> Outgoing {
+pub(super) fn of_partner(text: &str, number: u64) -> Outgoing {
     let theirs = attribute(text, "from");
     let theirs = theirs.split('@').next_back().unwrap_or_default();
     let partner = domain(theirs.split('/').next().unwrap_or_default());
@@ -481,7 +489,7 @@ pub(super) fn of_partner(text: &str) -> Outgoing {
         _ => XmppKind::Federated,
     };
     let origin = Origin { partner, kind, proof: Proof::External };
-    with_element(text, |element| Outgoing::of(element, &origin).expect("no forged marks"))
+    with_element(text, |element| Outgoing::of(element, &origin, number).expect("no forged marks"))
 }
 
 fn with_element<R>(text: &str, work: impl FnOnce(&crate::xmpp::Element<'_>) -> R) -> R {
@@ -585,6 +593,36 @@ impl Gateway {
             }
         }
         assert_eq!((watched, subscribed), (watches, subscriptions), "each has its contact");
+        self.check_owed();
+    }
+
+    /// What an edge keeps has somebody here who will be done with it, and once.
+    fn check_owed(&self) {
+        let of_purpose = |purpose: &Purpose| match purpose {
+            Purpose::Pager(sent) => sent.owed(),
+            Purpose::InSession(_, sent) => sent.sender.owed,
+            _ => None,
+        };
+        let of_tag = |tag: &Tag| match tag {
+            Tag::Failure(owed) => Some(*owed),
+            _ => None,
+        };
+        let clients = self.clients.keys().into_iter().filter_map(|key| self.clients.get(key));
+        let chats = self.chats.keys().into_iter().filter_map(|key| self.chats.get(key));
+        let held = clients
+            .map(|client| of_purpose(client.purpose()))
+            .chain(self.concluded.iter().map(|(purpose, _)| of_purpose(purpose)))
+            .chain(chats.flat_map(|chat| chat.waiting.iter().map(|(_, sender)| sender.owed)))
+            .chain(self.edges.iter().flat_map(Edge::tags).map(of_tag))
+            .chain(self.waiting.iter().map(|(_, sent)| of_tag(&sent.tag)))
+            .chain(self.settled.iter().map(|(tag, _)| of_tag(tag)));
+        let mut held: Vec<_> = held.flatten().map(|owed| (owed.edge, owed.number)).collect();
+        let all = held.len();
+        held.sort_unstable();
+        held.dedup();
+        assert_eq!(held.len(), all, "a message is in one hand");
+        let open: usize = self.edges.iter().map(|edge| edge.debts.open()).sum();
+        assert_eq!(open, all, "no message has slipped out of it");
     }
 
     /// How many authorisations there are, and contacts with any.

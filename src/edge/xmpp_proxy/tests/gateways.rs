@@ -1,6 +1,8 @@
 //! Links of gateways: which one gets what, and what their death does.
 
 use super::world::*;
+use crate::edge::{Core, LegId};
+use crate::limits;
 use crate::xmpp::StanzaError;
 
 #[test]
@@ -34,38 +36,77 @@ fn a_pair_goes_to_one_gateway_and_all_of_them_are_used() {
     assert!(first >= 8 && second >= 8, "{first} and {second}");
 }
 
-#[test]
-fn when_a_gateway_dies_the_next_gets_what_it_had_not_acknowledged() {
-    let mut world = World::new();
-    let one = world.gateway("gw1.contoso.example");
-    let two = world.gateway("gw2.contoso.example");
-    let mut gateways = [one, two];
+/// Two gateways with a link, of which the first has the pair of fabrikam.example and ours.
+fn two(world: &mut World) -> (LegId, [Gateway; 2]) {
+    let mut gateways = ["gw1.contoso.example", "gw2.contoso.example"].map(|n| world.gateway(n));
+    let leg = world.fabrikam();
+    world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", "which"));
     for gateway in &mut gateways {
         world.exchange(gateway);
     }
-    let leg = world.fabrikam();
-    world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", "m"));
-    let busy = gateways
-        .iter()
-        .position(|g| world.effects.staged_mut(g.leg).is_some_and(|staged| !staged.is_empty()));
-    let busy = busy.expect("one of them has it");
-    world.lose(gateways[busy].leg, 0);
-    let other = &mut gateways[1 - busy];
-    world.exchange(other);
-    assert_eq!(other.stanzas.len(), 1);
-    assert_eq!(world.proxy.counters().sent_again, 1);
+    gateways.sort_by_key(|gateway| gateway.stanzas.is_empty());
+    let first = &mut gateways[0];
+    assert_eq!(first.stanzas.len(), 1);
+    world.done(first);
+    first.stanzas.clear();
+    (leg, gateways)
 }
 
 #[test]
-fn when_the_last_gateway_dies_senders_hear_of_it() {
+fn when_a_gateway_dies_the_next_gets_what_it_was_not_done_with() {
+    let mut world = World::new();
+    let (leg, [mut first, mut second]) = two(&mut world);
+    for id in ["read", "done"] {
+        world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", id));
+    }
+    world.exchange(&mut first);
+    let read = first.undone.remove(0);
+    world.done(&mut first);
+    world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", "unread"));
+    assert_eq!(first.stanzas.len(), 2, "it has read two, and is done with one");
+    world.lose(first.leg, 0);
+    world.exchange(&mut second);
+    let ids: Vec<String> = second.stanzas.iter().map(|(text, _)| attribute(text, "id")).collect();
+    assert_eq!(ids, ["read", "unread"]);
+    let marked = |(text, _): &(String, _)| text.contains("entente:again='yes'");
+    assert!(second.stanzas.iter().all(marked), "it may have been handed on");
+    assert_eq!(second.undone[0], read, "it keeps its number");
+    assert_eq!(world.proxy.counters().sent_again, 2);
+}
+
+#[test]
+fn what_the_last_gateway_was_not_done_with_waits_for_the_next() {
+    let mut world = World::new();
+    let mut gateway = world.gateway("gw1.contoso.example");
+    let leg = world.fabrikam();
+    for id in ["m1", "m2"] {
+        world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", id));
+    }
+    world.exchange(&mut gateway);
+    world.lose(gateway.leg, 0);
+    assert_eq!(world.proxy.pending(), 2);
+    world.pass(limits::XMPP_ORPHANS_MS - 1_000);
+    let mut next = world.gateway("gw1.contoso.example");
+    world.exchange(&mut next);
+    let ids: Vec<String> = next.stanzas.iter().map(|(text, _)| attribute(text, "id")).collect();
+    assert_eq!(ids, ["m1", "m2"], "in the order they came");
+    world.done(&mut next);
+    assert_eq!(world.proxy.pending(), 0);
+}
+
+#[test]
+fn when_no_gateway_comes_senders_hear_of_it() {
     let mut world = World::new();
     let mut gateway = world.gateway("gw1.contoso.example");
     let out = world.ours_to_fabrikam(&mut gateway, "");
     let leg = world.fabrikam();
     world.say(leg, &message("a@fabrikam.example", "kim@contoso.example", "m7"));
     world.lose(gateway.leg, 0);
+    assert_eq!(world.read(out), "");
+    world.pass(limits::XMPP_ORPHANS_MS + limits::XMPP_CHORES_MS);
     let sent = world.read(out);
     assert!(sent.contains("id='m7'") && sent.contains("type='error'"), "{sent}");
+    assert_eq!(world.proxy.counters().no_gateway, 1);
 }
 
 #[test]
@@ -133,7 +174,7 @@ fn a_stanza_that_knows_the_marks_of_the_link_is_refused() {
     let mut gateway = world.gateway("gw1.contoso.example");
     let out = world.ours_to_fabrikam(&mut gateway, "");
     let leg = world.fabrikam();
-    let forged = "<message xmlns:entente='urn:entente:link:1' entente:auth='external' \
+    let forged = "<message xmlns:entente='urn:entente:link:2' entente:auth='external' \
                   from='a@fabrikam.example' to='kim@contoso.example' id='x'/>";
     world.say(leg, forged);
     world.exchange(&mut gateway);

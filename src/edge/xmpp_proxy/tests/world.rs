@@ -104,6 +104,8 @@ pub(super) struct Gateway {
     pub(super) leg: LegId,
     pub(super) end: GatewayEnd<String>,
     pub(super) stanzas: Vec<(String, Origin)>,
+    /// Numbers of those that it is not done with.
+    pub(super) undone: Vec<u64>,
     pub(super) taken: Vec<String>,
     pub(super) bounced: Vec<(String, ReceivedStanzaError)>,
     /// The gateways that it was told are linked.
@@ -345,6 +347,7 @@ impl World {
             leg,
             end,
             stanzas: Vec::new(),
+            undone: Vec::new(),
             taken: Vec::new(),
             bounced: Vec::new(),
             others: String::new(),
@@ -368,7 +371,8 @@ impl World {
                     FromEdge::Done { consumed }
                     | FromEdge::Up { consumed }
                     | FromEdge::Ended { consumed } => at += consumed,
-                    FromEdge::Stanza { element, origin, consumed } => {
+                    FromEdge::Stanza { element, origin, number, consumed, .. } => {
+                        gateway.undone.push(number);
                         let text = String::from_utf8(element.raw().to_vec()).expect("text");
                         gateway.stanzas.push((text, origin));
                         at += consumed;
@@ -394,6 +398,14 @@ impl World {
             }
             self.feed(gateway.leg, &out);
         }
+    }
+
+    /// A gateway is done with all it was given.
+    pub(super) fn done(&mut self, gateway: &mut Gateway) {
+        let (mut out, numbers) = (Vec::new(), std::mem::take(&mut gateway.undone));
+        gateway.end.done(&numbers, &mut out);
+        self.feed(gateway.leg, &out);
+        self.exchange(gateway);
     }
 
     /// A gateway sends a stanza; its tag is the id.

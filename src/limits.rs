@@ -363,6 +363,9 @@ pub const RELAY_STREAM_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that wait for one stream to be written: a quarter of a second of video. What a peer sends
 /// beyond is lost, as it would be on a full link.
 pub const RELAY_STREAM_OUT_BYTES_MAX: usize = 128 * 1024;
+/// Those of them that data leaves free, for answers: who is sent more than he reads is told what he
+/// asks all the same. Some fifty answers.
+pub const RELAY_STREAM_ANSWERS_BYTES: usize = 8 * 1024;
 /// Streams of one relay thread, a descriptor and about 1 KB each (12 KB with TLS).
 pub const RELAY_STREAMS_MAX: usize = 8_192;
 /// Streams that the kernel accepts ahead of us; two turns' worth of a storm.

@@ -239,9 +239,9 @@ impl Stream {
         self.stage(FrameKind::Control, &[answer], 0);
     }
 
-    /// Stages what a peer has sent; tells whether there was room.
+    /// Stages what a peer has sent; tells whether there was room, which answers have still.
     pub(super) fn deliver(&mut self, around: &Around, head: &[u8], payload: &[u8]) -> bool {
-        if self.backlog() + payload.len() > limits::RELAY_STREAM_OUT_BYTES_MAX {
+        if self.backlog() + payload.len() > DATA_BYTES_MAX {
             return false;
         }
         match around {
@@ -297,7 +297,47 @@ impl Stream {
     }
 }
 
+/// Bytes that wait to be written with which a peer's are not taken any more.
+const DATA_BYTES_MAX: usize =
+    limits::RELAY_STREAM_OUT_BYTES_MAX - limits::RELAY_STREAM_ANSWERS_BYTES;
 /// First byte of a TLS record that carries a hello.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Bytes of a STUN header, of either dialect.
 const STUN_HEADER_BYTES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that was sent more video than it read was let go of when it refreshed its
+    /// allocation, as often as what waited for it came within an answer of the bound.
+    #[test]
+    fn what_waits_for_who_reads_nothing_is_bounded_and_leaves_room_for_answers() {
+        let channel = Around::Channel([0x40, 0, 0, 0]);
+        let indication = Around::Indication { padding: 3 };
+        for around in [channel, indication] {
+            for before in 0..300 {
+                let mut stream = Stream::new();
+                stream.answer(&vec![0; before]);
+                // Bound: the stream's own.
+                while stream.deliver(&around, &[0; 60], &[0; 1_001]) {}
+                let left = limits::RELAY_STREAM_OUT_BYTES_MAX - stream.backlog();
+                assert!((1_000..=10_000).contains(&left), "{left}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_took_makes_room_again() {
+        let around = Around::Channel([0x40, 0, 0, 0]);
+        let mut stream = Stream::new();
+        while stream.deliver(&around, &[], &[0; 1_200]) {}
+        let waits = stream.outgoing().expect("whole").len();
+        assert_eq!(waits, stream.backlog());
+        stream.wrote(2_000);
+        assert!(stream.deliver(&around, &[], &[0; 1_200]));
+        stream.wrote(stream.backlog());
+        assert_eq!(stream.backlog(), 0);
+        assert!(stream.out.capacity() <= limits::RELAY_STREAM_MESSAGE_BYTES_MAX, "and memory");
+    }
+}

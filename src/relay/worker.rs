@@ -107,6 +107,13 @@ struct Worker<P> {
     forecast: Forecast,
 }
 
+/// Returns how to wait from `now` on: for company no longer than a lonely datagram may be late,
+/// since the kernel does not look at the deadline before that time is over.
+fn wait_until(now: Monotonic, deadline: Monotonic, company_us: u32) -> Wait {
+    let at_most_ns = Some(deadline.0.saturating_sub(now.0));
+    Wait { at_most_ns, coalesce_us: company_us.min(limits::COALESCE_US_MAX) }
+}
+
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
@@ -140,8 +147,7 @@ impl<P: Plane> Worker<P> {
             [] => deadline,
             [..] => deadline.min(now.plus_ms(limits::RELAY_PAUSE_MS)),
         };
-        let at_most_ns = Some(deadline.0.saturating_sub(now.0));
-        Wait { at_most_ns, coalesce_us: self.settings.company_us }
+        wait_until(now, deadline, self.settings.company_us)
     }
 
     fn turn(&mut self, wait: Wait) -> io::Result<(Now, Then)> {
@@ -224,5 +230,21 @@ impl<P: Plane> Worker<P> {
             draining: self.served.relay.admission() != Admission::Open,
             outlook: self.forecast.outlook(self.settings.link_kbit_s),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_its_deadline_and_is_for_company_as_long_as_configured_and_bounded() {
+        let (now, later) = (Monotonic(5_000_000), Monotonic(5_700_000));
+        let wait = |company_us| wait_until(now, later, company_us);
+        assert_eq!(wait(0), Wait { at_most_ns: Some(700_000), coalesce_us: 0 });
+        assert_eq!(wait(150), Wait { at_most_ns: Some(700_000), coalesce_us: 150 });
+        assert_eq!(wait(u32::MAX).coalesce_us, limits::COALESCE_US_MAX);
+        let over = wait_until(later, now, 150);
+        assert_eq!(over.at_most_ns, Some(0), "what is due is not waited for");
     }
 }

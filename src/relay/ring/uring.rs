@@ -371,6 +371,7 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
+    use crate::poll::COALESCE_EVENTS;
     use crate::relay::hops::Hops;
 
     const NOW: Wait = Wait { at_most_ns: Some(0), coalesce_us: 0 };
@@ -456,6 +457,39 @@ mod tests {
         ring.lend().unwrap();
         let came = turn(&mut ring);
         assert_eq!(ring.received(came[0].slot.unwrap()).unwrap().length, 4);
+    }
+
+    #[test]
+    fn a_wait_for_company_brings_what_comes_late_and_ends_without_it() {
+        let Ok(mut ring) = Ring::new(Trains::detect()) else { return };
+        // Each socket counts as one that has something, however much that is.
+        let sockets: Vec<UdpSocket> =
+            (0..COALESCE_EVENTS).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        for (socket, token) in sockets.iter().zip(1..) {
+            ring.add(socket.as_raw_fd(), Token(token), Watch::Datagrams).unwrap();
+        }
+        let to: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Company that is complete ends the wait; so does the end of its time.
+        for (late, coalesce_us) in [(COALESCE_EVENTS - 1, 10_000_000), (0, 10_000)] {
+            theirs.send_to(b"first", to[0]).unwrap();
+            let (other, to) = (theirs.try_clone().unwrap(), to.clone());
+            let company = std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                for to in &to[1..=late] {
+                    other.send_to(b"late", to).unwrap();
+                }
+            });
+            ring.wait(Wait { at_most_ns: Some(20_000_000_000), coalesce_us }).unwrap();
+            let mut came = Vec::new();
+            while ring.take(&mut came, 16) {}
+            assert_eq!(came.len(), 1 + late);
+            company.join().expect("the late ones");
+            for came in came {
+                ring.give(came.slot.unwrap());
+            }
+            ring.lend().unwrap();
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The relay's shell over the kernel, by ring and by epoll: what clients and peers of real sockets
 //! see, and that nothing is left behind.
 
+mod company;
 mod hops;
 mod hostile;
 mod media;

@@ -340,8 +340,48 @@ fn a_reader_that_reads_nothing_loses_what_does_not_fit_and_costs_no_memory() {
             peer.send_to(&[0; 1_000], relayed).unwrap();
             edge.handle.observed().shell.full > 0
         });
+        // Whoever reads is served meanwhile.
+        relays_both_ways(plain(&edge));
         let refreshed = client.challenged_among_data(Method::REFRESH);
         assert!(refreshed, "answers come behind what was kept");
+        edge.handle.end();
+    });
+}
+
+/// A stream into which the kernel takes little that nobody reads.
+fn narrow(door: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.connect(&door.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn who_asks_and_reads_no_answer_is_let_go_of_while_others_are_served() {
+    each_poller(|edge| {
+        let (mut good, peer) = (plain(&edge), peer());
+        let relayed = good.allocate();
+        assert_eq!(good.bind(0x4000, peer.local_addr().unwrap()), None);
+        let stream = narrow(edge.door);
+        let mut client = Client::by(Framed::new(stream.try_clone().unwrap()));
+        client.allocate();
+        let (_, refresh) = client.request(Method::REFRESH, |_| {});
+        let asked = refresh.repeat(50);
+        let mut stream = stream;
+        // Bound: what all buffers hold for sure, many times over. An error tells that it is closed.
+        let served = (0..10_000_u32).take_while(|n| {
+            good.send_channel(0x4000, &n.to_be_bytes());
+            assert_eq!(hear(&peer), (n.to_be_bytes().to_vec(), relayed));
+            stream.write_all(&asked).is_ok()
+        });
+        assert!(served.count() < 10_000, "it was let go of");
+        eventually("its allocation is gone with it", || {
+            let observed = edge.handle.observed();
+            (observed.allocations, observed.streams) == (1, 1)
+        });
         edge.handle.end();
     });
 }

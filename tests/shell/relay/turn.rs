@@ -37,6 +37,7 @@ pub(crate) struct Wanted {
     pub(crate) tls: Option<Arc<tls::Server>>,
     pub(crate) trains: Trains,
     pub(crate) threads: usize,
+    pub(crate) company_us: u32,
 }
 
 impl Wanted {
@@ -46,7 +47,7 @@ impl Wanted {
         let quotas =
             Quotas { allocation_kbit_s: 1_000_000, user_kbit_s: 1_000_000, ..Quotas::default() };
         let trains = Trains::Auto;
-        Self { poller, ports, quotas, vip: None, tls: None, trains, threads: 1 }
+        Self { poller, ports, quotas, vip: None, tls: None, trains, threads: 1, company_us: 0 }
     }
 }
 
@@ -106,6 +107,7 @@ impl Edge {
             poller: wanted.poller,
             trains: wanted.trains,
             threads: wanted.threads,
+            company_us: wanted.company_us,
             ..Settings::default()
         };
         let listen = |transport, tls| Listen { address: node, transport, tls };
@@ -119,6 +121,11 @@ impl Edge {
     pub(crate) fn client(&self) -> Client {
         Client::at(self.server)
     }
+}
+
+fn key() -> Key {
+    let password = Secret::new(SECRET).password(USER.as_bytes());
+    Key::long_term_md5(USER.as_bytes(), REALM.as_bytes(), password.as_bytes())
 }
 
 /// Runs a test once for each poller.
@@ -252,8 +259,12 @@ impl<W: Wire> Client<W> {
         TransactionId(id)
     }
 
-    /// Sends a proven request, with a nonce from a challenge where it has none.
-    pub(crate) fn ask(&mut self, method: Method, build: impl Fn(&mut Builder<'_>)) -> Answer {
+    /// Builds a proven request, with a nonce from a challenge where it has none.
+    pub(crate) fn request(
+        &mut self,
+        method: Method,
+        build: impl Fn(&mut Builder<'_>),
+    ) -> (TransactionId, Vec<u8>) {
         if self.nonce.is_empty() {
             let answer = self.challenged(method);
             let message = Message::read(&answer).unwrap();
@@ -267,14 +278,18 @@ impl<W: Wire> Client<W> {
         request.attribute(AttributeType::USERNAME, USER.as_bytes());
         request.attribute(AttributeType::REALM, REALM.as_bytes());
         request.attribute(AttributeType::NONCE, &self.nonce);
-        let password = Secret::new(SECRET).password(USER.as_bytes());
-        let key = Key::long_term_md5(USER.as_bytes(), REALM.as_bytes(), password.as_bytes());
-        request.integrity_sha1(&key).fingerprint();
+        request.integrity_sha1(&key()).fingerprint();
+        (id, wire)
+    }
+
+    /// Sends a proven request and returns its answer.
+    pub(crate) fn ask(&mut self, method: Method, build: impl Fn(&mut Builder<'_>)) -> Answer {
+        let (id, wire) = self.request(method, build);
         self.say(&wire);
         let wire = self.hear();
         let message = Message::read(&wire).unwrap();
         assert_eq!(message.transaction(), id);
-        assert_eq!(message.integrity(&key), Proof::Good);
+        assert_eq!(message.integrity(&key()), Proof::Good);
         let error = message.attribute(AttributeType::ERROR_CODE).map(|e| e.error().unwrap().0);
         Answer { wire, error }
     }

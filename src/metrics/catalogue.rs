@@ -122,6 +122,9 @@ catalogue! {
     RELAY_DATAGRAMS: Counter, "entente_relay_datagrams_total", ["direction"];
     /// Payload of datagrams that were relayed, by where they went.
     RELAY_BYTES: Counter, "entente_relay_bytes_total", ["direction"];
+    /// Datagrams that the relay received or sent in trains: several of one flow in one call of the
+    /// kernel (UDP GRO and GSO).
+    RELAY_IN_TRAINS: Counter, "entente_relay_datagrams_in_trains_total", ["way"];
     /// Datagrams that went from client to client without the kernel between.
     RELAY_WITHIN: Counter, "entente_relay_within_total", [];
     /// Datagrams that the relay dropped, by reason; `hop_limit` are those that had no hop left to

@@ -19,6 +19,8 @@ pub struct Exporter {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     lines: BTreeMap<Line, Cell>,
+    /// Lines that were told and are not any more, with how they begin in the text.
+    withheld: BTreeMap<Line, String>,
     histograms: BTreeMap<String, Histogram>,
 }
 
@@ -66,6 +68,7 @@ impl Exporter {
             handle: recorder.handle(),
             recorder,
             lines: BTreeMap::new(),
+            withheld: BTreeMap::new(),
             histograms: BTreeMap::new(),
         }
     }
@@ -73,9 +76,10 @@ impl Exporter {
     /// Sets a line to `value`: the level of a gauge, or a counter's total, which does not fall.
     pub fn set(&mut self, series: &Series, labels: &[&str], value: u64) {
         assert_eq!(series.labels.len(), labels.len(), "{} has its labels", series.name);
-        let values = labels.iter().map(|&value| value.to_owned()).collect();
+        let line = line(series, labels);
+        self.withheld.remove(&line);
         let recorder = &self.recorder;
-        let cell = self.lines.entry((series.name.to_string(), values)).or_insert_with(|| {
+        let cell = self.lines.entry(line).or_insert_with(|| {
             let key = key(series, labels);
             match series.kind {
                 Kind::Counter => Cell::Counter(recorder.register_counter(&key, &METADATA)),
@@ -87,6 +91,21 @@ impl Exporter {
             Cell::Counter(counter) => counter.absolute(value),
             #[allow(clippy::cast_precision_loss, reason = "the format has no integers")]
             Cell::Gauge(gauge) => gauge.set(value as f64),
+        }
+    }
+
+    /// Tells nothing of a line until it is set again: there is nothing that its value would be.
+    pub fn withhold(&mut self, series: &Series, labels: &[&str]) {
+        let line = line(series, labels);
+        if self.lines.contains_key(&line) {
+            let named = series.labels.iter().zip(labels);
+            let named: Vec<String> =
+                named.map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let begin = match named.join(",") {
+                none if none.is_empty() => format!("{} ", series.name),
+                labels => format!("{}{{{labels}}} ", series.name),
+            };
+            self.withheld.insert(line, begin);
         }
     }
 
@@ -104,6 +123,11 @@ impl Exporter {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = self.handle.render();
+        if !self.withheld.is_empty() {
+            let told =
+                |line: &&str| !self.withheld.values().any(|begin| line.starts_with(begin.as_str()));
+            text = text.split_inclusive('\n').filter(told).collect();
+        }
         // The recorder builds histograms of single samples; ours arrive counted.
         for (name, histogram) in &self.histograms {
             let _ = writeln!(text, "# HELP {name} {}", histogram.help);
@@ -120,6 +144,10 @@ impl Exporter {
         }
         text
     }
+}
+
+fn line(series: &Series, labels: &[&str]) -> Line {
+    (series.name.to_string(), labels.iter().map(|&value| value.to_owned()).collect())
 }
 
 impl Default for Exporter {
@@ -187,5 +215,26 @@ entente_access_request_seconds_count{crossing=\"inside_to_partner\"} 5
         exporter.set(&catalogue::EPOCH, &[], 7);
         exporter.set(&catalogue::EPOCH, &[], 2);
         assert!(exporter.render().contains("\nentente_control_config_epoch 2\n"));
+    }
+
+    #[test]
+    fn what_is_withheld_is_told_again_once_it_is_set() {
+        let mut exporter = Exporter::new();
+        let line = "\nentente_relay_runs_out_seconds{what=\"ports\"} 40\n";
+        exporter.withhold(&catalogue::RELAY_RUNS_OUT, &["ports"]);
+        assert!(!exporter.render().contains("_runs_out_seconds{"), "it never was");
+        for what in ["ports", "allocations"] {
+            exporter.set(&catalogue::RELAY_RUNS_OUT, &[what], 40);
+        }
+        exporter.set(&catalogue::RELAY_FREE_PORTS, &[], 9);
+        assert!(exporter.render().contains(line));
+        exporter.withhold(&catalogue::RELAY_RUNS_OUT, &["ports"]);
+        exporter.withhold(&catalogue::RELAY_FREE_PORTS, &[]);
+        let text = exporter.render();
+        assert!(!text.contains("what=\"ports\""), "{text}");
+        assert!(!text.contains("\nentente_relay_free_ports "), "{text}");
+        assert!(text.contains("\nentente_relay_runs_out_seconds{what=\"allocations\"} 40\n"));
+        exporter.set(&catalogue::RELAY_RUNS_OUT, &["ports"], 40);
+        assert!(exporter.render().contains(line));
     }
 }

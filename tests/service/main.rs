@@ -6,6 +6,8 @@ mod ctl;
 mod decisions;
 mod explain;
 mod relay;
+mod relay_marks;
+mod relay_metrics;
 mod revocation;
 
 use std::fs;

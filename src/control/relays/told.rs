@@ -80,6 +80,8 @@ impl Relays {
         exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_client"], traffic.to_client);
         exporter.set(&catalogue::RELAY_BYTES, &["to_peer"], traffic.bytes_to_peers);
         exporter.set(&catalogue::RELAY_BYTES, &["to_client"], traffic.bytes_to_client);
+        exporter.set(&catalogue::RELAY_IN_TRAINS, &["received"], shell.received_in_trains);
+        exporter.set(&catalogue::RELAY_IN_TRAINS, &["sent"], shell.sent_in_trains);
         exporter.set(&catalogue::RELAY_WITHIN, &[], core.within);
         for (reason, count) in Dropped::ALL.iter().zip(core.dropped) {
             exporter.set(&catalogue::RELAY_DROPPED, &[reason.label()], count);
@@ -106,8 +108,9 @@ impl Relays {
             ("bandwidth", outlook.bandwidth_run_out_s),
         ];
         for (what, seconds) in outlook {
-            if let Some(seconds) = seconds {
-                exporter.set(&catalogue::RELAY_RUNS_OUT, &[what], seconds);
+            match seconds {
+                Some(seconds) => exporter.set(&catalogue::RELAY_RUNS_OUT, &[what], seconds),
+                None => exporter.withhold(&catalogue::RELAY_RUNS_OUT, &[what]),
             }
         }
         exporter.set(&catalogue::RELAY_STREAMS_REFUSED, &[], shell.streams_refused);

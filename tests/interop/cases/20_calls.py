@@ -26,17 +26,32 @@ SILENCE_S = 0.3
 
 
 class Line:
-    """The line to the remote user's host."""
+    """A line of the Internet; `ends` are namespaces and devices as the shuttle has them."""
 
-    def __init__(self, world):
-        ip(f"netns add {FAR}")
-        self.process = world.spawn(EDGE, "shuttle", [
-            sys.executable, f"{INTEROP}/lab/shuttle.py", "", "p-far", FAR, "eth0"],
+    def __init__(self, world, name, *ends):
+        self.process = world.spawn(EDGE, name, [
+            sys.executable, f"{INTEROP}/lab/shuttle.py", *ends],
             ready="READY", stdin=subprocess.PIPE)
+        self.times = 0
+
+    @classmethod
+    def to_remote_user(cls, world):
+        """The one that the remote user's host is at."""
+        ip(f"netns add {FAR}")
+        line = cls(world, "shuttle", "", "p-far", FAR, "eth0")
         ip("link set p-far master ext0 up")
         ip(f"addr add {ADDRESS[FAR]}/24 dev eth0", "link set eth0 up", "link set lo up",
            where=FAR)
-        self.times = 0
+        return line
+
+    @classmethod
+    def between_edges(cls, world):
+        """One that the other organisation's edge is moved behind, with everything at its address."""
+        line = cls(world, "shuttle-between", "", "near", "", "beyond")
+        ip("link add ext1 type bridge", "link set ext1 up", "link set near master ext0 up",
+           "link set beyond master ext1 up", "link set p-partner nomaster",
+           "link set p-partner master ext1")
+        return line
 
     def set(self, **how):
         self.process.child.stdin.write(json.dumps(how).encode() + b"\n")
@@ -138,6 +153,16 @@ table inet loss {{
         lost = PACKETS - at_bob["distinct"]
         # Consent checks of ICE may be among those that are dropped.
         expect(PACKETS // LOSE_EVERY - 3 <= lost <= PACKETS // LOSE_EVERY, f"{at_bob}")
+    with world.check("on a line between the edges that reorders all of it comes, both ways"):
+        line = Line.between_edges(world)
+        line.set(delay_ms=5, jitter_ms=60)
+        for heard in talk(alice, bob):
+            clean(heard)
+            expect(heard["distinct"] == PACKETS and heard["late"] > 0, f"{heard}")
+        line.set(delay_ms=5, jitter_ms=0)
+        for heard in talk(alice, bob):
+            whole(heard)
+        line.set(delay_ms=0)
 
 
 def killed_relay(world, alice, bob, second):
@@ -200,7 +225,7 @@ def within_one_organisation(world, alice, dave, line):
 
 
 def run(world):
-    line = Line(world)
+    line = Line.to_remote_user(world)
     first = relay.start(world, streams_at=3478, remote_users=True)
     second = relay.start(world, 2)
     theirs = fabrikam.start(world)

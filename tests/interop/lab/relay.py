@@ -12,8 +12,9 @@ from lab.world import EDGE
 SECRET = "a-secret-shared-with-an-issuer"
 
 
-def sections(world, external, internal, streams_at=443):
-    """The A/V Edge at these two addresses: UDP at 3478, and streams at another port."""
+def sections(world, external, internal, streams_at=443, more=""):
+    """The A/V Edge at these two addresses: UDP at 3478, and streams at another port; `more` is
+    keys of its own section."""
     secrets = world.file("turn-secrets.txt", SECRET + "\n")
     sides = "".join(f"""
 [[av_listener]]
@@ -30,12 +31,12 @@ side = "{side}"
 relayed = ["{external}"]
 secrets = "{secrets}"
 poller = "{world.poller}"
-{sides}"""
+{more}{sides}"""
 
 
-def start(world, number=1, streams_at=443, **how):
+def start(world, number=1, streams_at=443, more="", **how):
     """Starts an edge of the pool with a relay and an admin socket."""
-    av = sections(world, edge.EXTERNAL[number], edge.INTERNAL[number], streams_at)
+    av = sections(world, edge.EXTERNAL[number], edge.INTERNAL[number], streams_at, more)
     text = edge.configuration(world, number, more=av, **how)
     socket = f'[management]\nsocket = "{world.folder}/admin{number}.sock"'
     return edge.start(world, number, text=text.replace("[management]", socket))

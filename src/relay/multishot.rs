@@ -4,11 +4,10 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use super::frames::Left;
-use super::plane::{self, BELL, Judged, Outgoing, Plane, Woken};
+use super::plane::{self, BELL, Outgoing, Plane, Woken};
 use super::ring::slots::Slots;
 use super::ring::uring::{Came, Ring, Watch};
-use super::serve::{Change, Served};
+use super::serve::Served;
 use crate::limits;
 use crate::poll::{Interest, Token, Wait, bits};
 use crate::time::{Clock, Now};
@@ -27,9 +26,8 @@ pub(super) struct Multishot {
 }
 
 impl Multishot {
-    /// Watches the bell and every socket of `served`.
-    pub(super) fn new(mut ring: Ring, bell: RawFd, served: &Served) -> io::Result<Self> {
-        ring.add(bell, BELL, Watch::Readiness(bits(Interest::Read)))?;
+    /// Watches the bell and everything that `served` has.
+    pub(super) fn new(ring: Ring, bell: RawFd, served: &Served) -> io::Result<Self> {
         let mut plane = Self {
             ring,
             came: Vec::with_capacity(Slots::COUNT),
@@ -38,21 +36,8 @@ impl Multishot {
             again: Vec::new(),
             left: false,
         };
-        for number in served.sockets.numbers() {
-            plane.watch(served, number)?;
-        }
-        for (fd, token) in served.streams.doors() {
-            plane.ring.add(fd, token, Watch::Readiness(bits(Interest::Read)))?;
-        }
+        plane.begin(bell, served)?;
         Ok(plane)
-    }
-
-    fn watch(&mut self, served: &Served, number: u32) -> io::Result<()> {
-        let (Some(fd), Some(token)) = (served.sockets.fd(number), served.sockets.token(number))
-        else {
-            return Ok(());
-        };
-        self.ring.add(fd, token, Watch::Datagrams)
     }
 
     /// Serves one batch; tells whether more is there.
@@ -64,7 +49,9 @@ impl Multishot {
                 Some(slot) => {
                     self.held.push(slot);
                     if let Some(socket) = served.sockets.named(token) {
-                        self.judge(now, socket, slot, served)?;
+                        let received = self.ring.received(slot);
+                        let came = received.map(|received| plane::Came { socket, slot, received });
+                        self.judge(now, came, served)?;
                     }
                 }
                 None if token == BELL => *woken = Woken::ByBell,
@@ -74,70 +61,6 @@ impl Multishot {
         self.came = came;
         self.flush(served)?;
         Ok(more)
-    }
-
-    fn judge(&mut self, now: Now, socket: u32, number: u16, served: &mut Served) -> io::Result<()> {
-        let Some(received) = self.ring.received(number) else {
-            served.tally.oversized += 1;
-            return Ok(());
-        };
-        let came = plane::Came { socket, slot: number, received };
-        let slots = self.ring.slots();
-        if let Judged::InParts(parts) = self.outgoing.judge(now, came, slots, served) {
-            for part in 0..parts {
-                self.outgoing.judge_part(now, came, part, self.ring.slots(), served);
-                if served.has_changes() {
-                    self.change(served)?;
-                }
-            }
-        }
-        if served.has_changes() { self.change(served) } else { Ok(()) }
-    }
-
-    fn stream(&mut self, now: Now, token: Token, served: &mut Served) -> io::Result<()> {
-        let Some(named) = served.streams.named(token) else { return Ok(()) };
-        if served.stream_ready(now, named) == Left::More {
-            self.again.push(token);
-        }
-        if served.has_changes() { self.change(served) } else { Ok(()) }
-    }
-
-    /// Takes notice of sockets that were opened or are to go.
-    fn change(&mut self, served: &mut Served) -> io::Result<()> {
-        // What is under way by a socket leaves before it is closed.
-        self.outgoing.send(self.ring.slots(), served);
-        while let Some(change) = served.next_change() {
-            match change {
-                Change::Opened(number) => self.watch(served, number)?,
-                Change::Closing(number) => {
-                    if let Some(token) = served.sockets.token(number) {
-                        self.ring.remove(token);
-                        served.sockets.close(number);
-                    }
-                }
-                Change::StreamOpened(token) => {
-                    if let Some((fd, interest)) = served.streams.polled(token) {
-                        self.ring.add(fd, token, Watch::Readiness(bits(interest)))?;
-                    }
-                }
-                Change::StreamClosing(token) => {
-                    if served.streams.named(token).is_some() {
-                        self.ring.remove(token);
-                        served.stream_gone(token);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends what waits, and lends its slots again.
-    fn flush(&mut self, served: &mut Served) -> io::Result<()> {
-        self.outgoing.send(self.ring.slots(), served);
-        for slot in self.held.drain(..) {
-            self.ring.give(slot);
-        }
-        self.ring.lend()
     }
 }
 
@@ -166,30 +89,31 @@ impl Plane for Multishot {
         Ok((now, woken))
     }
 
-    fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()> {
-        self.flush(served)?;
-        served.flush_streams(now);
-        if served.has_changes() { self.change(served) } else { Ok(()) }
+    fn outgoing(&mut self) -> (&mut Outgoing, &mut Slots) {
+        (&mut self.outgoing, self.ring.slots())
     }
 
-    fn end(&mut self, served: &mut Served) {
-        // Nothing that fails here keeps the thread from ending.
-        let _ = self.flush(served);
-        let numbers: Vec<u32> = served.sockets.numbers().collect();
-        for number in numbers {
-            if let Some(token) = served.sockets.token(number) {
-                self.ring.remove(token);
-                served.sockets.close(number);
-            }
+    fn receive_by(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.ring.add(fd, token, Watch::Datagrams)
+    }
+
+    fn watch(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        self.ring.add(fd, token, Watch::Readiness(bits(interest)))
+    }
+
+    fn forget(&mut self, _: RawFd, token: Token) {
+        self.ring.remove(token);
+    }
+
+    fn again(&mut self, token: Token) {
+        self.again.push(token);
+    }
+
+    fn flush(&mut self, served: &mut Served) -> io::Result<()> {
+        self.outgoing.send(self.ring.slots(), served);
+        for slot in self.held.drain(..) {
+            self.ring.give(slot);
         }
-        let doors: Vec<Token> = served.streams.doors().map(|(_, token)| token).collect();
-        for token in doors {
-            self.ring.remove(token);
-        }
-        for token in served.streams.tokens() {
-            self.ring.remove(token);
-            served.stream_gone(token);
-        }
-        served.streams.doors.clear();
+        self.ring.lend()
     }
 }

@@ -1,12 +1,14 @@
 //! What a thread moves datagrams by, in one of two ways.
 
 use std::io;
+use std::os::fd::RawFd;
 
+use super::frames::Left;
 use super::hops::Hops;
 use super::ring::sends::Piece;
 use super::ring::slots::{Received, Slots};
-use super::serve::{Arrived, Served};
-use crate::poll::{Token, Wait};
+use super::serve::{Arrived, Change, Served};
+use crate::poll::{Interest, Token, Wait};
 use crate::time::{Clock, Now};
 
 /// The bell of the thread's box.
@@ -19,7 +21,7 @@ pub(super) enum Woken {
     Otherwise,
 }
 
-/// A way of moving datagrams.
+/// A way of moving datagrams: what differs between both, and what is the same for them.
 pub(super) trait Plane {
     /// Returns its name for the log.
     fn name(&self) -> &'static str;
@@ -27,11 +29,136 @@ pub(super) trait Plane {
     /// Waits, serves what came, and sends what that made.
     fn turn(&mut self, wait: Wait, clock: &Clock, served: &mut Served) -> io::Result<(Now, Woken)>;
 
+    /// Returns what waits to be sent, and the slots that it lies in.
+    fn outgoing(&mut self) -> (&mut Outgoing, &mut Slots);
+
+    /// Takes from here on what comes to a socket for datagrams.
+    fn receive_by(&mut self, fd: RawFd, token: Token) -> io::Result<()>;
+
+    /// Tells from here on what a stream or a door is ready for.
+    fn watch(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// Lets go of a descriptor, so that closing it, then [`Self::closed`], frees its address.
+    fn forget(&mut self, fd: RawFd, token: Token);
+
+    /// Sockets that were forgotten are closed.
+    fn closed(&mut self) {}
+
+    /// Looks at a stream again that had more than one turn serves.
+    fn again(&mut self, token: Token);
+
+    /// Sends what waits, and has its slots again.
+    fn flush(&mut self, served: &mut Served) -> io::Result<()>;
+
+    /// Watches the bell and everything that `served` has.
+    fn begin(&mut self, bell: RawFd, served: &Served) -> io::Result<()> {
+        self.watch(bell, BELL, Interest::Read)?;
+        for number in served.sockets.numbers() {
+            self.opened(served, number)?;
+        }
+        for (fd, token) in served.streams.doors() {
+            self.watch(fd, token, Interest::Read)?;
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, served: &Served, number: u32) -> io::Result<()> {
+        match (served.sockets.fd(number), served.sockets.token(number)) {
+            (Some(fd), Some(token)) => self.receive_by(fd, token),
+            _ => Ok(()),
+        }
+    }
+
+    /// Serves what came into a slot; `None`: it is longer than what is relayed.
+    fn judge(&mut self, now: Now, came: Option<Came>, served: &mut Served) -> io::Result<()> {
+        let Some(came) = came else {
+            served.tally.oversized += 1;
+            return Ok(());
+        };
+        let (outgoing, slots) = self.outgoing();
+        if let Judged::InParts(parts) = outgoing.judge(now, came, slots, served) {
+            for part in 0..parts {
+                let (outgoing, slots) = self.outgoing();
+                outgoing.judge_part(now, came, part, slots, served);
+                self.change(served)?;
+            }
+        }
+        self.change(served)
+    }
+
+    /// Serves a stream or a door that is ready; a token may be stale.
+    fn stream(&mut self, now: Now, token: Token, served: &mut Served) -> io::Result<()> {
+        let Some(named) = served.streams.named(token) else { return Ok(()) };
+        if served.stream_ready(now, named) == Left::More {
+            self.again(token);
+        }
+        self.change(served)
+    }
+
+    /// Takes notice of sockets that were opened or are to go.
+    fn change(&mut self, served: &mut Served) -> io::Result<()> {
+        if !served.has_changes() {
+            return Ok(());
+        }
+        // What is under way by a socket leaves before it is closed. Slots stay as they are: some of
+        // this batch have not been looked at.
+        let (outgoing, slots) = self.outgoing();
+        outgoing.send(slots, served);
+        while let Some(change) = served.next_change() {
+            match change {
+                Change::Opened(number) => self.opened(served, number)?,
+                Change::Closing(number) => self.close(served, number),
+                Change::StreamOpened(token) => {
+                    if let Some((fd, interest)) = served.streams.polled(token) {
+                        self.watch(fd, token, interest)?;
+                    }
+                }
+                Change::StreamClosing(token) => self.close_stream(served, token),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a socket for datagrams: its port is free from here on, as the core takes it to be.
+    fn close(&mut self, served: &mut Served, number: u32) {
+        if let (Some(fd), Some(token)) = (served.sockets.fd(number), served.sockets.token(number)) {
+            self.forget(fd, token);
+            served.sockets.close(number);
+            self.closed();
+        }
+    }
+
+    fn close_stream(&mut self, served: &mut Served, token: Token) {
+        if let Some((fd, _)) = served.streams.polled(token) {
+            self.forget(fd, token);
+            served.stream_gone(token);
+        }
+    }
+
     /// Sends what waits, and what changed meanwhile takes hold.
-    fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()>;
+    fn settle(&mut self, now: Now, served: &mut Served) -> io::Result<()> {
+        self.flush(served)?;
+        served.flush_streams(now);
+        self.change(served)
+    }
 
     /// Closes every socket, so that each address is free when the thread has ended.
-    fn end(&mut self, served: &mut Served);
+    fn end(&mut self, served: &mut Served) {
+        // Nothing that fails here keeps the thread from ending.
+        let _ = self.flush(served);
+        let numbers: Vec<u32> = served.sockets.numbers().collect();
+        for number in numbers {
+            self.close(served, number);
+        }
+        for (fd, token) in served.streams.doors() {
+            self.forget(fd, token);
+        }
+        for token in served.streams.tokens() {
+            self.close_stream(served, token);
+        }
+        served.streams.doors.clear();
+        self.closed();
+    }
 }
 
 /// What came into a slot, by which socket.
@@ -44,7 +171,7 @@ pub(super) struct Came {
 
 /// Whether the datagrams of a slot were judged, or have to be one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judged {
+enum Judged {
     Whole,
     /// By [`Outgoing::judge_part`], each of so many.
     InParts(usize),
@@ -68,13 +195,7 @@ impl Outgoing {
     }
 
     /// Lets the core judge what came, and keeps what it makes of it.
-    pub(super) fn judge(
-        &mut self,
-        now: Now,
-        came: Came,
-        slots: &mut Slots,
-        served: &mut Served,
-    ) -> Judged {
+    fn judge(&mut self, now: Now, came: Came, slots: &mut Slots, served: &mut Served) -> Judged {
         let Came { socket, slot: number, received } = came;
         let Received { from, hops, .. } = received;
         let slot = slots.slot_mut(usize::from(number));
@@ -94,7 +215,7 @@ impl Outgoing {
 
     /// Judges one datagram of a train, in a slot of its own: what is written before it must not
     /// fall on the one that came before.
-    pub(super) fn judge_part(
+    fn judge_part(
         &mut self,
         now: Now,
         came: Came,

@@ -98,6 +98,10 @@ impl Ring {
     /// The kernel's: io_uring forbidden, too old for the flags or for rings of buffers (before
     /// 6.1), or out of memory.
     pub(in crate::relay) fn new(trains: Trains) -> io::Result<Self> {
+        // Sockets are named by descriptor, not by a table of registered files. A multishot receive
+        // holds its file from when it is armed, so that a packet costs the same (0.46 to 0.59 us of
+        // a receive either way), and a table costs each socket two calls more: 2.2 to 2.4 us from
+        // being armed to being closed became 2.7 to 3.1 (2026-11-29, kernel 6.18).
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()

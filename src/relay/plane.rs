@@ -7,7 +7,9 @@ use super::frames::Left;
 use super::hops::Hops;
 use super::ring::sends::Piece;
 use super::ring::slots::{Received, Slots};
-use super::serve::{Arrived, Change, Served};
+use super::serve::{Arrived, By, Change, Served};
+use super::siblings::Mail;
+use crate::limits;
 use crate::poll::{Interest, Token, Wait};
 use crate::time::{Clock, Now};
 
@@ -84,6 +86,17 @@ pub(super) trait Plane {
             }
         }
         self.change(served)
+    }
+
+    /// Gives clients what other threads have put into the box, with all else that this turn sends.
+    fn take_mail(&mut self, now: Now, served: &mut Served) -> io::Result<Left> {
+        for _ in 0..limits::RELAY_MAIL_PER_TURN_MAX {
+            let Ok(mail) = served.siblings.inbox.try_recv() else { return Ok(Left::Nothing) };
+            let (outgoing, slots) = self.outgoing();
+            outgoing.judge_mail(now, &mail, slots, served);
+            self.change(served)?;
+        }
+        Ok(Left::More)
     }
 
     /// Serves a stream or a door that is ready; a token may be stale.
@@ -199,7 +212,8 @@ impl Outgoing {
         let Came { socket, slot: number, received } = came;
         let Received { from, hops, .. } = received;
         let slot = slots.slot_mut(usize::from(number));
-        let arrived = Arrived { socket, from, slot, number, length: received.length, hops };
+        let arrived =
+            Arrived { by: By::Socket(socket), from, slot, number, length: received.length, hops };
         let piece = match received.segment {
             None => served.datagram(now, arrived),
             Some(segment) => match served.train(now, &arrived, segment) {
@@ -227,17 +241,37 @@ impl Outgoing {
         let segment = received.segment.map_or(received.length, usize::from);
         let start = part * segment;
         let end = received.length.min(start + segment);
-        if self.spares == Slots::SPARE {
-            self.send(slots, served);
-        }
-        let number = slots.set_apart(slot, start..end, self.spares);
-        self.spares += 1;
+        let spare = self.spare(slots, served);
+        let number = slots.set_apart(slot, start..end, spare);
         let Received { from, hops, .. } = received;
         let slot = slots.slot_mut(usize::from(number));
-        let arrived = Arrived { socket, from, slot, number, length: end - start, hops };
+        let arrived =
+            Arrived { by: By::Socket(socket), from, slot, number, length: end - start, hops };
         if let Some(piece) = served.datagram(now, arrived) {
             self.push(piece);
         }
+    }
+
+    /// Judges what another thread has handed over.
+    fn judge_mail(&mut self, now: Now, mail: &Mail, slots: &mut Slots, served: &mut Served) {
+        let &Mail { port, from, ref payload, hops } = mail;
+        let spare = self.spare(slots, served);
+        let number = slots.put_apart(payload, spare);
+        let slot = slots.slot_mut(usize::from(number));
+        let by = By::Mail(port);
+        let arrived = Arrived { by, from, slot, number, length: payload.len(), hops };
+        if let Some(piece) = served.datagram(now, arrived) {
+            self.push(piece);
+        }
+    }
+
+    /// Takes a spare slot; where none is left, what waits is sent first.
+    fn spare(&mut self, slots: &mut Slots, served: &mut Served) -> usize {
+        if self.spares == Slots::SPARE {
+            self.send(slots, served);
+        }
+        self.spares += 1;
+        self.spares - 1
     }
 
     /// Sends what waits, that of one socket in one call; the order of each flow stays.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::board::Tally;
-use super::frames::{Left, READ_BYTES};
+use super::frames::READ_BYTES;
 use super::hops::Hops;
 use super::marks::Marks;
 use super::ring::sends::{self, Piece};
@@ -57,10 +57,18 @@ pub(super) enum Change {
     StreamClosing(Token),
 }
 
+/// How a datagram came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// By the socket of this number.
+    Socket(u32),
+    /// Another thread has put it into the box, for this relayed port.
+    Mail(RelayPort),
+}
+
 /// A datagram where it was received.
 pub(super) struct Arrived<'a> {
-    /// Number of the socket.
-    pub(super) socket: u32,
+    pub(super) by: By,
     pub(super) from: SocketAddr,
     /// Its slot, whole.
     pub(super) slot: &'a mut [u8],
@@ -117,10 +125,17 @@ impl Served {
 
     /// Lets the core judge a datagram; returns what to send. Hot: once per datagram.
     pub(super) fn datagram(&mut self, now: Now, arrived: Arrived<'_>) -> Option<Piece> {
-        self.tally.received += 1;
-        let Arrived { socket, from, slot, number, length, hops } = arrived;
+        let Arrived { by, from, slot, number, length, hops } = arrived;
         let datagram = &slot[HEADROOM_BYTES..][..length];
-        let step = match self.sockets.of(socket)? {
+        let of = match by {
+            By::Socket(socket) => {
+                self.tally.received += 1;
+                self.sockets.of(socket)?
+            }
+            // The thread that has received it has counted it.
+            By::Mail(port) => Use::Port(port),
+        };
+        let step = match of {
             Use::Listener { number, addressed } => {
                 let client = Client { listener: number, transport: Transport::Udp, remote: from };
                 let arrival = Arrival { client, addressed, datagram };
@@ -158,13 +173,14 @@ impl Served {
             }
         };
         self.note_closes();
-        self.write(way?, socket, from, slot, number)
+        self.write(way?, by, from, slot, number)
     }
 
     /// Lets the core judge a train at once; `None` where its datagrams have to be judged one by
     /// one. Hot: once per train.
     pub(super) fn train(&mut self, now: Now, arrived: &Arrived<'_>, segment: u16) -> Option<Piece> {
-        let &Arrived { socket, from, ref slot, number, length, hops } = arrived;
+        let &Arrived { by, from, ref slot, number, length, hops } = arrived;
+        let By::Socket(socket) = by else { return None };
         // A train that ends here does so datagram by datagram, and is counted so.
         let hops = hops.onward()?;
         let bytes = &slot[HEADROOM_BYTES..][..length];
@@ -204,7 +220,7 @@ impl Served {
     fn write(
         &mut self,
         way: Way,
-        socket: u32,
+        by: By,
         from: SocketAddr,
         slot: &mut [u8],
         number: u16,
@@ -223,6 +239,8 @@ impl Served {
         let marks = self.marks;
         match way {
             Way::Answer => {
+                // No peer gets one, and so nobody whose mail this is.
+                let By::Socket(socket) = by else { return None };
                 let answer = &self.out.answer;
                 slot[HEADROOM_BYTES..][..answer.len()].copy_from_slice(answer);
                 Some(piece(socket, from, HEADROOM_BYTES, answer.len()))
@@ -275,22 +293,6 @@ impl Served {
             // It ends, and so does this one.
             Mailed::Nobody => self.tally.refused += 1,
         }
-    }
-
-    /// Gives clients what other threads have put into the box.
-    pub(super) fn take_mail(&mut self, now: Now) -> Left {
-        for _ in 0..limits::RELAY_MAIL_PER_TURN_MAX {
-            let Ok(Mail { port, from, payload, hops }) = self.siblings.inbox.try_recv() else {
-                return Left::Nothing;
-            };
-            let step = self.relay.from_peer(now, port, from, &payload, &mut self.out);
-            if let Step::ToClient { client, around, payload, medium } = step
-                && let Some(hops) = self.pass_to(&client, hops)
-            {
-                self.deliver(&client, around, payload, medium, hops);
-            }
-        }
-        Left::More
     }
 
     /// Opens what the core asks for, all of it or nothing, and lets it answer.

@@ -162,7 +162,7 @@ impl<P: Plane> Worker<P> {
                     then = Then::End;
                 }
             }
-            if self.served.take_mail(now) == Left::More {
+            if self.plane.take_mail(now, &mut self.served)? == Left::More {
                 self.waker.wake();
             }
         }

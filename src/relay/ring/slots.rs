@@ -11,7 +11,7 @@
 //! lines, so that neighbours do not fall on the same ones.
 //!
 //! Behind the slots that are received into lie spare ones, for the datagrams of a train that have
-//! to be looked at one by one.
+//! to be looked at one by one, and for what another thread has received.
 
 use std::io;
 use std::net::SocketAddr;
@@ -140,6 +140,14 @@ impl Slots {
         self.bytes
             .copy_within(start + part.start..start + part.end, to * STRIDE_BYTES + HEADROOM_BYTES);
         to as u16
+    }
+
+    /// Copies what came in no slot to a spare one; returns the number of that slot.
+    pub(in crate::relay) fn put_apart(&mut self, payload: &[u8], spare: usize) -> u16 {
+        assert!(spare < Self::SPARE, "a spare slot that is there");
+        let number = self.count + spare;
+        self.slot_mut(number)[HEADROOM_BYTES..][..payload.len()].copy_from_slice(payload);
+        number as u16
     }
 
     /// Returns what a piece covers.

@@ -1,10 +1,12 @@
 //! Several relay threads are one relay to everybody outside.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use entente::edge::av::{Ports, Quotas};
-use entente::stun::{AttributeType, Method};
+use entente::stun::{AttributeType, ChannelData, ChannelNumber, Method};
 
+use super::streams::plain;
+use super::trains::send_train;
 use super::turn::{Client, Datagrams, Edge, POLLERS, Wanted, hear, peer, socket};
 use crate::world::eventually;
 
@@ -102,23 +104,84 @@ fn a_port_reserved_by_a_client_is_claimed_from_the_same_address() {
     }
 }
 
+type Allocated = (Client<Datagrams>, SocketAddr);
+
+/// Returns a client of each thread, and the others that were needed to have them.
+fn of_both_threads(edge: &Edge) -> (Allocated, Allocated, Vec<Allocated>) {
+    let mut clients: Vec<Allocated> = (1..=SOURCES)
+        .map(|number| {
+            let mut client = client(edge, number);
+            let relayed = client.allocate();
+            (client, relayed)
+        })
+        .collect();
+    let mut of = |thread| {
+        let mut places = clients.iter();
+        let place = places.position(|(_, at)| thread_of(at.port()) == thread).unwrap();
+        clients.swap_remove(place)
+    };
+    let (one, other) = (of(0), of(1));
+    (one, other, clients)
+}
+
+/// What one thread was sent together the other sends together.
+#[test]
+fn a_train_to_a_client_of_another_thread_leaves_as_a_train() {
+    for poller in POLLERS {
+        let edge = edge(poller);
+        let (one, other, _) = of_both_threads(&edge);
+        let ((mut one, of_one), (mut other, of_other)) = (one, other);
+        assert_eq!(one.bind(0x4000, of_other), None);
+        assert_eq!(other.bind(0x4001, of_one), None);
+        let number = ChannelNumber::new(0x4000).unwrap();
+        let header = ChannelData::header(number, 300);
+        // More than there are spare slots, in trains that the kernel takes.
+        for round in 0..20_u8 {
+            let payloads = (0..20).map(|n| vec![round ^ n; 300]);
+            let train: Vec<u8> =
+                payloads.clone().flat_map(|p| [&header[..], &p].concat()).collect();
+            send_train(&one.socket, edge.server, &train, 304);
+            for payload in payloads {
+                assert_eq!(other.hear_channel(), (0x4001, payload));
+            }
+        }
+        eventually("all is counted", || edge.handle.observed().shell.mailed == 400);
+        if edge.handle.trains() == "by GRO and GSO" {
+            eventually("some left together", || edge.handle.observed().shell.sent_in_trains > 0);
+        }
+        edge.handle.end();
+    }
+}
+
+/// Nothing of it is cut off: messages of streams are longer than datagrams.
+#[test]
+fn what_a_stream_says_reaches_a_client_of_another_thread_whole() {
+    for poller in POLLERS {
+        let edge = edge(poller);
+        let mut one = plain(&edge);
+        let of_one = one.allocate();
+        let (first, second, _) = of_both_threads(&edge);
+        let far = if thread_of(of_one.port()) == 0 { second } else { first };
+        let (mut other, of_other) = far;
+        assert_eq!(one.bind(0x4000, of_other), None);
+        assert_eq!(other.bind(0x4001, of_one), None);
+        let payload: Vec<u8> = (0..12_000_usize).map(|at| (at * 7) as u8).collect();
+        one.send_channel(0x4000, &payload);
+        assert_eq!(other.hear_channel(), (0x4001, payload));
+        other.send_channel(0x4001, b"back");
+        assert_eq!(one.hear_channel(), (0x4000, b"back".to_vec()));
+        edge.handle.end();
+    }
+}
+
 /// Each one's peer is a relayed address of the other's thread: nothing goes by the kernel, and
 /// both permissions count.
 #[test]
 fn clients_of_different_threads_reach_each_other_within_the_process() {
     for poller in POLLERS {
         let edge = edge(poller);
-        let mut clients: Vec<_> = (1..=SOURCES)
-            .map(|number| {
-                let mut client = client(&edge, number);
-                let relayed = client.allocate();
-                (client, relayed)
-            })
-            .collect();
-        let place = clients.iter().position(|(_, at)| thread_of(at.port()) == 0).unwrap();
-        let (mut one, of_one) = clients.swap_remove(place);
-        let place = clients.iter().position(|(_, at)| thread_of(at.port()) == 1).unwrap();
-        let (mut other, of_other) = clients.swap_remove(place);
+        let (one, other, clients) = of_both_threads(&edge);
+        let ((mut one, of_one), (mut other, of_other)) = (one, other);
         assert_eq!(one.bind(0x4000, of_other), None);
         one.send_channel(0x4000, b"too early");
         eventually("the other thread has refused it", || {
@@ -137,7 +200,7 @@ fn clients_of_different_threads_reach_each_other_within_the_process() {
         // A port of this relay that nobody has is nobody's.
         let taken: Vec<u16> = clients.iter().map(|(_, at)| at.port()).collect();
         let free = (50_100..50_200).find(|port| !taken.contains(port) && *port != of_other.port());
-        let free = std::net::SocketAddr::new(edge.relayed, free.unwrap());
+        let free = SocketAddr::new(edge.relayed, free.unwrap());
         let nobody = UdpSocket::bind(free).unwrap();
         assert_eq!(one.bind(0x4001, free), None);
         one.send_channel(0x4001, b"for nobody");

@@ -4,17 +4,16 @@
 //! caret and a suggestion, as much as can be told in one go. Every key is declared once, in
 //! `schema`; [`reference()`] prints that declaration.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 mod contradiction;
 mod csv;
 mod difference;
+mod document;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod lists;
@@ -36,9 +35,9 @@ pub use report::{Code, Paint, Problem, Report, Source};
 pub use schema::{
     Addresses, Av, AvListener, Blocked, DefaultRoute, Dnd, Dns, Edge, ExternalAccessPolicy,
     Federation, FederationLimit, Gateway, GatewayEdge, Identity, Internal, Limits, Listener, Log,
-    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller, Preset,
-    Provider, RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users, Verification,
-    Xmpp, XmppPartner, header, sections,
+    LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller,
+    Preset, Provider, RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users,
+    Verification, Xmpp, XmppPartner, header, sections,
 };
 pub use secrets::{AvSecrets, Secret, Secrets};
 pub use section::{Key, Presence, Reload, SectionEntry};
@@ -49,8 +48,9 @@ use crate::edge::av::Transport;
 use crate::edge::{Class, Side};
 use crate::policy::Place;
 use crate::policy::users::Directory;
+use document::{repeated, single};
 use lists::{BlockedList, PartnerList};
-use section::{Context, Reader, Section};
+use section::Context;
 
 /// A configuration that contradicts itself nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -351,22 +351,7 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, Report> {
 /// # Errors
 /// [`Report`]: everything that is wrong with it, as far as one reading shows.
 pub fn parse(path: &Path, text: &str) -> Result<Config, Report> {
-    let source = Source { path: path.to_owned(), text: text.to_owned(), ..Source::default() };
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let mut context = Context {
-        base: path.parent().map(Path::to_owned).unwrap_or_default(),
-        problems: errors.iter().map(syntax_problem).collect(),
-        places: BTreeMap::new(),
-    };
-    // Past a syntax error keys are missing that were meant to be there; only it is told.
-    if !context.problems.is_empty() {
-        return Err(Report::new(source, context.problems));
-    }
-    let config = read_document(&mut context, document.get_ref(), &source);
-    let source = Source { places: context.places, ..source };
-    let Some(mut config) = config.filter(|_| context.problems.is_empty()) else {
-        return Err(Report::new(source, context.problems));
-    };
+    let (mut config, source) = document::read(path, text, &sections(), read_document)?;
     config.source = Arc::new(source);
     let mut problems = contradiction::find(&config);
     let (directory, of_users) = users::of_configuration(&config);
@@ -379,13 +364,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Report> {
     }
 }
 
-fn syntax_problem(error: &toml::de::Error) -> Problem {
-    let message = error.message().lines().next().unwrap_or("not TOML");
-    Problem::new(Code::Syntax, error.span(), format!("not TOML: {message}"), "here")
-}
-
-fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> Option<Config> {
-    refuse_unknown_sections(context, root);
+fn read_document(context: &mut Context, root: &DeTable<'_>) -> Option<Config> {
     let edge = single(context, root);
     let listeners = repeated(context, root);
     let identities = repeated(context, root);
@@ -451,89 +430,8 @@ fn read_document(context: &mut Context, root: &DeTable<'_>, source: &Source) -> 
         plan_nodes: plan_nodes?,
         secrets: None,
         credentials_secrets: None,
-        source: Arc::new(source.clone()),
+        source: Arc::default(),
     })
-}
-
-fn refuse_unknown_sections(context: &mut Context, root: &DeTable<'_>) {
-    let known = sections();
-    for (name, value) in root {
-        let written = name.get_ref().as_ref();
-        if known.iter().any(|section| section.name == written) {
-            continue;
-        }
-        let mut problem = Problem::new(
-            Code::UnknownKey,
-            Some(name.span()),
-            format!("there is no section `{written}`"),
-            "unknown section",
-        );
-        let belongs = (!value.get_ref().is_table()).then(|| schema::section_with_key(written));
-        if let Some(section) = belongs.flatten() {
-            problem.message = format!("`{written}` stands outside its section");
-            problem.label = "outside every section".to_owned();
-            problem = problem.help(format!("`{written}` belongs to {section}"));
-        } else if let Some(meant) = suggest::closest(written, known.iter().map(|s| s.name)) {
-            let repeated = known.iter().any(|s| s.name == meant && s.repeated);
-            problem = problem.help(format!("did you mean {}?", header(meant, repeated)));
-        } else {
-            let names: Vec<&str> = known.iter().map(|section| section.name).collect();
-            problem = problem.help(format!("sections are: {}", names.join(", ")));
-        }
-        context.problems.push(problem);
-    }
-}
-
-fn find<'a, 'i>(
-    root: &'a DeTable<'i>,
-    name: &str,
-) -> Option<(Range<usize>, &'a toml::Spanned<DeValue<'i>>)> {
-    let (key, value) = root.iter().find(|(key, _)| key.get_ref() == name)?;
-    Some((key.span(), value))
-}
-
-/// Reads a section written at most once; one that is absent is read as an empty one.
-fn single<S: Section>(context: &mut Context, root: &DeTable<'_>) -> Option<S> {
-    let name = S::NAME.to_owned();
-    let Some((key, value)) = find(root, S::NAME) else {
-        return S::read(&mut Reader::new(context, name, None));
-    };
-    context.places.insert(name.clone(), key.clone());
-    let Some(table) = value.get_ref().as_table() else {
-        let message = format!("`{name}` is written once, as a section");
-        let problem = Problem::new(Code::WrongType, Some(key), message, "not a section");
-        context.problems.push(problem.help(format!("write [{name}]")));
-        return None;
-    };
-    S::read(&mut Reader::new(context, name, Some((table, key))))
-}
-
-/// Reads a section written any number of times.
-fn repeated<S: Section>(context: &mut Context, root: &DeTable<'_>) -> Option<Vec<S>> {
-    let name = S::NAME;
-    let Some((key, value)) = find(root, name) else { return Some(Vec::new()) };
-    context.places.insert(name.to_owned(), key.clone());
-    let Some(items) = value.get_ref().as_array() else {
-        let message = format!("`{name}` may be written several times, as a list of sections");
-        let problem = Problem::new(Code::WrongType, Some(key), message, "a single section");
-        context.problems.push(problem.help(format!("write [[{name}]]")));
-        return None;
-    };
-    let mut read = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        let path = format!("{name}[{index}]");
-        context.places.insert(path.clone(), item.span());
-        let Some(table) = item.get_ref().as_table() else {
-            let message = format!("`{path}` must be a section");
-            let problem =
-                Problem::new(Code::WrongType, Some(item.span()), message, "not a section");
-            context.problems.push(problem.help(format!("write [[{name}]]")));
-            read.push(None);
-            continue;
-        };
-        read.push(S::read(&mut Reader::new(context, path, Some((table, item.span())))));
-    }
-    read.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Relays {
         let handle = relay::spawn(setup(config, material, seed), *clock);
         let handle = handle.context("the A/V Edge cannot start")?;
         let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
-        let (listeners, path) = (listeners.join(", "), handle.poller());
+        let (listeners, path) = (listeners.join(", "), told::path(&handle.paths()));
         let (trains, threads) = (handle.trains(), handle.threads());
         tracing::info!(listeners, path, trains, threads, "the A/V Edge serves");
         *self.held() = Some(Arc::new(handle));

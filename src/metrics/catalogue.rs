@@ -140,13 +140,15 @@ catalogue! {
     RELAY_CONNECTIONS: Gauge, "entente_relay_connections", [];
     /// TCP connections between the relay and peers that were opened, from either side.
     RELAY_CONNECTED: Counter, "entente_relay_connections_opened_total", [];
-    /// Users with allocations of the relay.
+    /// Users with allocations of the relay; one whom several threads serve counts for each.
     RELAY_USERS: Gauge, "entente_relay_users", [];
     /// 1 while the relay takes no new allocations.
     RELAY_DRAINING: Gauge, "entente_relay_draining", [];
     /// Time until something of the relay runs out at the rate of the last five minutes: ports,
     /// allocations, the bandwidth of av.link_kbit_s. Not told while it does not run out.
     RELAY_RUNS_OUT: Gauge, "entente_relay_runs_out_seconds", ["what"];
+    /// Threads of the relay, by what they move datagrams by.
+    RELAY_THREADS: Gauge, "entente_relay_threads", ["path"];
     /// Turns of the relay's loop.
     RELAY_TURNS: Counter, "entente_relay_turns_total", [];
     /// Lines of the log that were sampled away above a rate.

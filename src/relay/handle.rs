@@ -1,5 +1,6 @@
 //! Running relay threads, and what others may ask of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,13 +43,14 @@ pub struct Listing {
 /// Running relay threads. Dropped, they end, and their allocations with them.
 pub struct Handle {
     pub(super) threads: Vec<Thread>,
-    pub(super) poller: &'static str,
     pub(super) trains: Trains,
     pub(super) listeners: Vec<SocketAddr>,
 }
 
 /// One of them.
 pub(super) struct Thread {
+    /// What it moves datagrams by.
+    pub(super) path: &'static str,
     pub(super) thread: Option<JoinHandle<()>>,
     pub(super) orders: Sender<Order>,
     pub(super) waker: Arc<Waker>,
@@ -68,10 +70,15 @@ impl Handle {
         &self.listeners
     }
 
-    /// Returns what the threads move datagrams by.
+    /// Returns what the threads move datagrams by, and how many of them by each: a ring that one
+    /// could not have any more another one may have got.
     #[must_use]
-    pub const fn poller(&self) -> &'static str {
-        self.poller
+    pub fn paths(&self) -> BTreeMap<&'static str, usize> {
+        let mut paths = BTreeMap::new();
+        for thread in &self.threads {
+            *paths.entry(thread.path).or_default() += 1;
+        }
+        paths
     }
 
     /// Returns how trains of datagrams are moved: by what of the kernel, or not.

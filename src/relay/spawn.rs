@@ -98,15 +98,13 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         made.push(bind(core, &mut listen, how, share, siblings, &clock)?);
     }
     let listeners = listen.iter().map(|listen| listen.address).collect();
-    let mut handle = Handle { threads: Vec::new(), poller: "", trains, listeners };
+    let mut handle = Handle { threads: Vec::new(), trains, listeners };
     for (number, (served, reached)) in made.into_iter().zip(reached).enumerate() {
         let core = settings.core.map(|first| first + number);
         let link_kbit_s = settings.link_kbit_s.map(|link| link.div_ceil(parts.len() as u64));
         let settings = Settings { core, link_kbit_s, ..settings };
         // What runs already ends with the handle if this one does not start.
-        let (thread, poller) = start(served, settings, trains, reached, clock)?;
-        handle.threads.push(thread);
-        handle.poller = poller;
+        handle.threads.push(start(served, settings, trains, reached, clock)?);
     }
     Ok(handle)
 }
@@ -178,14 +176,14 @@ fn bind(
     Ok(Served::new(relay, sockets, Streams::new(doors, relayed), numbers, siblings))
 }
 
-/// Starts one thread; returns what it moves datagrams by.
+/// Starts one thread.
 fn start(
     mut served: Served,
     settings: Settings,
     trains: Known,
     reached: Reached,
     clock: Clock,
-) -> Result<(Thread, &'static str), StartError> {
+) -> Result<Thread, StartError> {
     served.marks = settings.marks;
     let Reached { waker, .. } = reached;
     let board = Arc::new(Board::default());
@@ -204,7 +202,7 @@ fn start(
     let thread = std::thread::Builder::new().name("relay".to_owned());
     let thread = thread.spawn(move || begin.run()).map_err(StartError::Thread)?;
     let began = starting.recv();
-    let poller = began.unwrap_or_else(|_| Err(io::Error::other("it ended at once")));
-    let poller = poller.map_err(StartError::Thread)?;
-    Ok((Thread { thread: Some(thread), orders, waker, board }, poller))
+    let path = began.unwrap_or_else(|_| Err(io::Error::other("it ended at once")));
+    let path = path.map_err(StartError::Thread)?;
+    Ok(Thread { path, thread: Some(thread), orders, waker, board })
 }

@@ -1,5 +1,7 @@
 //! What is told of the running relay: its status, its allocations, its metrics.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Relays;
@@ -15,7 +17,7 @@ impl Relays {
         let observed = handle.observed();
         json!({
             "listeners": handle.listeners().iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "path": handle.poller(),
+            "path": path(&handle.paths()),
             "trains": handle.trains(),
             "threads": handle.threads(),
             "allocations": observed.allocations,
@@ -96,6 +98,9 @@ impl Relays {
             exporter.set(&catalogue::RELAY_DROPPED, &[reason], count);
         }
         exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);
+        for (path, threads) in self.handle().map(|handle| handle.paths()).unwrap_or_default() {
+            exporter.set(&catalogue::RELAY_THREADS, &[path], threads as u64);
+        }
         exporter.set(&catalogue::RELAY_TURNS, &[], shell.turns);
         exporter.set(&catalogue::RELAY_STREAMS, &[], streams as u64);
         exporter.set(&catalogue::RELAY_CONNECTIONS, &[], connections as u64);
@@ -117,6 +122,17 @@ impl Relays {
     }
 }
 
+/// Says by what the relay moves datagrams: one name where all threads do alike, else each with the
+/// number of its threads.
+pub(super) fn path(paths: &BTreeMap<&'static str, usize>) -> String {
+    let alone = paths.len() == 1;
+    let told = |(path, threads): (&&str, &usize)| match alone {
+        true => (*path).to_owned(),
+        false => format!("{path} ({threads})"),
+    };
+    paths.iter().map(told).collect::<Vec<_>>().join(", ")
+}
+
 fn told(listed: &Listed) -> Value {
     let ports: Vec<u16> = listed.ports.iter().map(|port| port.port).collect();
     json!({
@@ -133,4 +149,16 @@ fn told(listed: &Listed) -> Value {
         "bytes_to_client": listed.traffic.bytes_to_client,
         "ends_in_s": listed.ends_in_s,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_not_every_thread_has_is_told_with_those_that_have_it() {
+        assert_eq!(path(&BTreeMap::from([("io_uring", 2)])), "io_uring");
+        let apart = BTreeMap::from([("io_uring", 3), ("epoll", 1)]);
+        assert_eq!(path(&apart), "epoll (1), io_uring (3)");
+    }
 }

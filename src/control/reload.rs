@@ -79,9 +79,10 @@ impl Running {
         material: Arc<tls::Material>,
     ) {
         self.lists.put_in_force(&material, &config);
+        // Told before the epoch is, so that who sees the epoch meets what came with it.
+        self.board.relays.adopt(&config, &material);
         self.publish_policy(epoch, &config, snapshot);
         self.board.certificates.store(Arc::new(super::certificates(&material)));
-        self.board.relays.adopt(&config, &material);
         self.board.config.store(config);
     }
 

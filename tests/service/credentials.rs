@@ -208,7 +208,9 @@ fn what_a_server_inside_gets_opens_the_relay_by_either_dialect_until_its_key_is_
     assert_eq!((both(&old), both(&new)), ([true, true], [true, true]));
     lab.write_keys(&[2]);
     lab.reload(&edge, 3);
-    assert_eq!((both(&old), both(&new)), ([false, false], [true, true]));
+    // The relay is told by a box, so it may be a moment behind the epoch.
+    assert!(within(|| both(&old) == [false, false]), "{}", lab.world.logged());
+    assert_eq!(both(&new), [true, true]);
     let issued = "entente_access_credentials_issued_total 2\n";
     assert!(within(|| lab.world.ask("/metrics").contains(issued)), "{}", lab.world.ask("/metrics"));
     assert!(lab.world.logs("1 relay credentials handed out"), "{}", lab.world.logged());

@@ -383,6 +383,9 @@ pub const RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX: u16 = 128;
 pub const RELAY_STREAM_UNPROVEN_MS: u64 = 30_000;
 /// Streams looked at in one turn for whether their time is over.
 pub const RELAY_STREAMS_SWEPT_PER_TURN: usize = 128;
+/// Edges that the file of a pool lists: `edge.pool_members` allows no more. Each is looked at for
+/// the address of a peer that a client names, about 200 bytes.
+pub const POOL_EDGES_MAX: usize = 64;
 /// Relay threads: a core each. A thread has a part of the ports, so there are as many at least.
 pub const RELAY_THREADS_MAX: usize = 64;
 /// Payloads that wait for a relay thread from the others, about 1.3 KB each at most for media; what

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Config;
-use super::schema::sections;
+use super::schema::{PoolEdge, sections};
 use super::section::Reload;
 
 /// A key that two configurations give differently.
@@ -44,10 +44,11 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
         let whereabouts = new.source.whereabouts(&key);
         changes.push(Change { key, reload: Reload::Live, whereabouts });
     }
-    // So may the lists of partners and of blocked domains, and the relay's secrets.
+    // So may the lists of partners and of blocked domains, the relay's secrets and the pool.
     let lists = [
         ("av.secrets", old.av_secrets != new.av_secrets),
         ("av.credentials_secrets", old.credentials_secrets != new.credentials_secrets),
+        ("av.pool", edges(old) != edges(new)),
         ("federation.partners_csv", old.partner_list != new.partner_list),
         ("federation.blocked_csv", old.blocked_list != new.blocked_list),
     ];
@@ -58,6 +59,11 @@ pub fn difference(old: &Config, new: &Config) -> Vec<Change> {
         }
     }
     changes
+}
+
+/// Returns what the file of the pool says, whatever remarks are in it.
+fn edges(config: &Config) -> Option<&[PoolEdge]> {
+    config.pool.as_ref().map(|pool| pool.edges.as_slice())
 }
 
 fn is_of_users(key: &str) -> bool {

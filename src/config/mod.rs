@@ -5,6 +5,7 @@
 //! `schema`; [`reference()`] prints that declaration.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod lists;
+pub mod pool;
 mod preset;
 mod reference;
 mod remarks;
@@ -36,7 +38,7 @@ pub use schema::{
     Addresses, Av, AvListener, Blocked, DefaultRoute, Dnd, Dns, Edge, ExternalAccessPolicy,
     Federation, FederationLimit, Gateway, GatewayEdge, Identity, Internal, Limits, Listener, Log,
     LogFormat, Management, NextHop, Partner, PartnerKind, PeerName, Plan, PlanNode, Poller,
-    Preset, Provider, RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users,
+    PoolEdge, Preset, Provider, RemoteUsers, SingleUser, SrvTarget, Tls, TlsVersion, Trust, Users,
     Verification, Xmpp, XmppPartner, header, sections,
 };
 pub use secrets::{AvSecrets, Secret, Secrets};
@@ -50,6 +52,7 @@ use crate::policy::Place;
 use crate::policy::users::Directory;
 use document::{repeated, single};
 use lists::{BlockedList, PartnerList};
+use pool::Pool;
 use section::Context;
 
 /// A configuration that contradicts itself nowhere.
@@ -103,6 +106,8 @@ pub struct Config {
     pub av_listeners: Vec<AvListener>,
     /// Secrets of time-limited credentials for it.
     pub av_secrets: AvSecrets,
+    /// The edges of the pool and what they relay by, from the file of the pool.
+    pub pool: Option<Arc<Pool>>,
     /// Further partners, from a file of their own.
     pub partner_list: Option<Arc<PartnerList>>,
     /// Further blocked domains, from a file of their own.
@@ -194,6 +199,26 @@ impl Config {
         let mut listeners = self.av_listeners.iter().filter(of);
         let first = listeners.clone().next();
         listeners.find(|listener| listener.vip.is_some()).or(first)
+    }
+
+    /// Returns the ports that clients of the A/V Edge are given, the lowest first.
+    #[must_use]
+    pub fn relayed_ports(&self) -> Vec<RangeInclusive<u16>> {
+        let av = &self.av;
+        if av.shared_ports.is_empty() {
+            let last = u32::from(av.ports_first) + u32::from(av.ports_count) - 1;
+            return vec![av.ports_first..=u16::try_from(last).unwrap_or(u16::MAX)];
+        }
+        let mut shared = av.shared_ports.clone();
+        shared.sort_unstable();
+        pool::runs(shared.into_iter().map(|port| port..=port))
+    }
+
+    /// Returns the addresses that clients of the A/V Edge are given, as the Internet sees them.
+    #[must_use]
+    pub fn relayed_public(&self) -> &[IpAddr] {
+        let av = &self.av;
+        if av.relayed_public.is_empty() { &av.relayed } else { &av.relayed_public }
     }
 
     /// Returns the identity that a listener shows by default, as its index.
@@ -333,6 +358,9 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, Report> {
     if let Some(path) = &config.av.secrets {
         config.av_secrets = AvSecrets::load(path)?;
     }
+    if let Some(path) = &config.av.pool {
+        config.pool = Some(Arc::new(Pool::load(path, &config)?));
+    }
     if let Some(path) = &config.federation.partners_csv {
         config.partner_list = Some(Arc::new(PartnerList::load(path)?));
     }
@@ -419,6 +447,7 @@ fn read_document(context: &mut Context, root: &DeTable<'_>) -> Option<Config> {
         av: av?,
         av_listeners: av_listeners?,
         av_secrets: AvSecrets::default(),
+        pool: None,
         partner_list: None,
         blocked_list: None,
         addresses: addresses?,

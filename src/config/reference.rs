@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{header, sections};
-use super::section::{Key, Presence};
+use super::schema::{header, sections, sections_of_pool};
+use super::section::{Key, Presence, SectionEntry};
 
 /// Returns the reference of all sections and keys in Markdown.
 #[must_use]
@@ -18,13 +18,20 @@ pub fn reference() -> String {
          * `restart`: a reload that changes it is refused\n",
     );
     for section in sections() {
-        let header = header(section.name, section.repeated);
-        let _ = write!(text, "\n## {header}\n\n{}\n", section.meaning.trim());
-        for key in &section.keys {
-            write_key(&mut text, section.name, key);
-        }
+        write_section(&mut text, &section, "");
+    }
+    for section in sections_of_pool() {
+        write_section(&mut text, &section, ", in the file of `av.pool`");
     }
     text
+}
+
+fn write_section(text: &mut String, section: &SectionEntry, file: &str) {
+    let header = header(section.name, section.repeated);
+    let _ = write!(text, "\n## {header}{file}\n\n{}\n", section.meaning.trim());
+    for key in &section.keys {
+        write_key(text, section.name, key);
+    }
 }
 
 fn write_key(text: &mut String, section: &str, key: &Key) {

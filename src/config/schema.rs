@@ -28,6 +28,7 @@ mod federation;
 mod operation;
 mod partner;
 mod plan;
+mod pool;
 mod provider;
 mod xmpp;
 
@@ -37,6 +38,7 @@ pub use federation::{Federation, RemoteUsers};
 pub use operation::{Dns, Limits, Log, LogFormat, Management};
 pub use partner::{Blocked, Partner, PartnerKind, PeerName, SrvTarget, Verification};
 pub use plan::{Plan, PlanNode};
+pub use pool::PoolEdge;
 pub use provider::{DefaultRoute, Preset, Provider};
 pub use xmpp::{Dnd, Gateway, GatewayEdge, Xmpp, XmppPartner};
 
@@ -430,6 +432,11 @@ pub fn sections() -> Vec<SectionEntry> {
         Plan::entry(),
         PlanNode::entry(),
     ]
+}
+
+/// Returns the sections of the file that `av.pool` names.
+pub(super) fn sections_of_pool() -> Vec<SectionEntry> {
+    vec![PoolEdge::entry()]
 }
 
 /// Returns how the section that has `key` is written, for a key that stands in the wrong one.

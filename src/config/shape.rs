@@ -1,7 +1,7 @@
 //! What a value may look like: type, unit, range and the reader of it, in one place.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -414,6 +414,20 @@ pub(super) fn host_port() -> Shape<HostPort> {
 pub(super) fn address() -> Shape<IpAddr> {
     text("address", "IPv4 or IPv6", |_, written| {
         written.parse().map_err(|_| "expected an address without port, such as 192.0.2.1")
+    })
+}
+
+/// Ports from one to another; a port alone is a range of one.
+pub(super) fn port_range() -> Shape<RangeInclusive<u16>> {
+    text("port range", "low-high, or one port alone; 1 to 65535", |_, written| {
+        let expected = "expected ports such as \"50000-54999\" or \"3480\", from 1 to 65535";
+        let port = |text: &str| text.parse().ok().filter(|port| *port > 0).ok_or(expected);
+        let (low, high) = written.split_once('-').unwrap_or((written, written));
+        let (low, high) = (port(low)?, port(high)?);
+        if low > high {
+            return Err("expected the lower port first");
+        }
+        Ok(low..=high)
     })
 }
 

@@ -6,6 +6,9 @@ mod av;
 mod plan;
 mod xmpp;
 
+use toml::de::DeValue;
+
+use super::section::Section;
 use super::*;
 use crate::config::fixture::LEAST;
 
@@ -118,12 +121,15 @@ fn every_example_and_default_of_the_reference_is_accepted() {
     check_examples::<XmppPartner>();
     check_examples::<Gateway>();
     check_examples::<GatewayEdge>();
+    check_examples::<Av>();
+    check_examples::<AvListener>();
+    check_examples::<PoolEdge>();
 }
 
 #[test]
 fn see_also_points_at_keys_that_exist() {
     let sections = sections();
-    for section in &sections {
+    for section in sections.iter().chain(&schema::sections_of_pool()) {
         for key in &section.keys {
             for see in key.see {
                 let (target, name) = see.split_once('.').unwrap();
@@ -136,6 +142,7 @@ fn see_also_points_at_keys_that_exist() {
     }
     let text = reference();
     assert!(text.contains("### edge.coalesce_us"), "{text}");
+    assert!(text.contains("## [[edge]], in the file of `av.pool`"), "{text}");
     assert!(text.contains("| type | integer, microseconds |"), "{text}");
 }
 

@@ -124,6 +124,7 @@ fn says_the_same(old: &Config, new: &Config) -> bool {
         && old.secrets == new.secrets
         && old.credentials_secrets == new.credentials_secrets
         && old.av_secrets == new.av_secrets
+        && old.pool == new.pool
         && old.partner_list == new.partner_list
         && old.blocked_list == new.blocked_list
         && old.directory == new.directory

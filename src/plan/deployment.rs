@@ -105,6 +105,8 @@ pub struct Node {
     pub av: Addresses,
     /// What its clients are given ports of; empty: the same addresses.
     pub relayed: Addresses,
+    /// The ports of these; empty: those of [`Av::relayed`].
+    pub relayed_ports: Vec<RangeInclusive<u16>>,
     /// Internal side.
     pub internal: Vec<IpAddr>,
 }

@@ -15,7 +15,7 @@ use crate::edge::Side;
 mod ends;
 mod guide;
 
-use ends::{by_port, edge_end, name_servers, nets, peer_end, relayed_end};
+use ends::{by_port, edge_end, name_servers, nets, peer_end, relayed_end, relayed_ports};
 use guide::{INSIDE, Need, OUTSIDE, Ports, Spec, Where};
 
 /// Versions that reach an edge of this organisation by STUN on UDP 3478.
@@ -72,7 +72,7 @@ impl Spec {
             let inside = side != self.side;
             let edge = if inside { Place::InternalEdge } else { self.edge };
             let edge = match self.ports {
-                Ports::Relayed => relayed_end(d),
+                Ports::Relayed => relayed_end(d, &ports),
                 _ => edge_end(d, edge, at, self.direction),
             };
             let (source, destination) = match self.direction {
@@ -119,7 +119,7 @@ impl Spec {
             Ports::Gateway => d.xmpp.gateway_ports.iter().copied().map(one).collect(),
             Ports::GatewayHop => return by_port(&d.xmpp.gateways, Place::XmppGateways),
             Ports::GatewayEdges => return by_port(&d.xmpp.edges, Place::XmppProxies),
-            Ports::Relayed => d.av.relayed.clone(),
+            Ports::Relayed => relayed_ports(d),
             Ports::TurnUdp => self.doors(d).udp.iter().copied().map(one).collect(),
             Ports::TurnTcp => self.doors(d).tcp.iter().copied().map(one).collect(),
             Ports::Credentials => d.av.credentials.map(one).into_iter().collect(),

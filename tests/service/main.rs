@@ -5,6 +5,7 @@ mod credentials;
 mod ctl;
 mod decisions;
 mod explain;
+mod pool;
 mod relay;
 mod relay_marks;
 mod relay_metrics;

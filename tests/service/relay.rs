@@ -1,6 +1,6 @@
 //! A relay with no other role beside it.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use base64::Engine as _;
@@ -65,6 +65,8 @@ static RELAYS: AtomicU8 = AtomicU8::new(1);
 pub(super) struct Relay {
     pub(super) udp: SocketAddr,
     pub(super) tcp: SocketAddr,
+    /// What its clients are given ports of.
+    pub(super) relayed: IpAddr,
 }
 
 impl Relay {
@@ -88,7 +90,8 @@ impl Relay {
              [management]\nlisten = [\"{}\"]\nsocket = \"admin.sock\"\n[log]\nformat = \"json\"\n",
             world.management
         ));
-        Self { udp: udp.parse().unwrap(), tcp: tcp.parse().unwrap() }
+        let relayed = IpAddr::from([127, 88, number, 1]);
+        Self { udp: udp.parse().unwrap(), tcp: tcp.parse().unwrap(), relayed }
     }
 }
 

@@ -19,7 +19,7 @@ impl Checker<'_> {
         }
     }
 
-    fn is_pool(&self) -> bool {
+    pub(super) fn is_pool(&self) -> bool {
         self.config.plan.topology != Topology::Single || self.config.edge.pool_members > 1
     }
 

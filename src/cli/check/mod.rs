@@ -27,6 +27,7 @@ mod policy;
 mod pool;
 mod published;
 mod relay;
+mod relay_pool;
 mod xmpp;
 
 /// Arguments of `entente check`.
@@ -198,6 +199,7 @@ pub fn check(config: &Config, now_unix_s: u64, look: Look) -> Vec<Finding> {
     checker.policy();
     checker.pool();
     checker.media();
+    checker.relay_pool();
     checker.certificates();
     checker.planned_certificates();
     checker.host();

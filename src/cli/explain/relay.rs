@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::config::pool::written;
 use crate::control;
 use crate::edge::Side;
 use crate::edge::av::{self, Token};
@@ -17,8 +18,8 @@ use crate::time::Clock;
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// An address that clients want to reach.
-    Peer(IpAddr),
+    /// An address that clients want to reach, at a port of it or at any.
+    Peer(IpAddr, Option<u16>),
     /// A username of credentials, as clients are given it.
     Username(String),
 }
@@ -42,14 +43,15 @@ struct Explained {
 /// Returns what `text` is about: an address with or without a port, or else a username of either
 /// kind.
 pub(super) fn subject(text: &str) -> Option<Subject> {
-    let ip = text.parse::<IpAddr>().ok();
-    let ip = ip.or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    let address = |text: &str| text.parse::<SocketAddr>().ok();
+    let ip = text.parse::<IpAddr>().ok().map(|ip| Subject::Peer(ip, None));
+    let peer = ip.or_else(|| address(text).map(|at| Subject::Peer(at.ip(), Some(at.port()))));
     let named = || {
         let token = Token::from_text(text.as_bytes()).is_some();
         (token || av::time_limited_until(text.as_bytes()).is_some())
             .then(|| Subject::Username(text.to_owned()))
     };
-    ip.map(Subject::Peer).or_else(named)
+    peer.or_else(named)
 }
 
 /// Prints the verdict; exit code 0 where the peer may be reached or the username is believed, else
@@ -57,9 +59,9 @@ pub(super) fn subject(text: &str) -> Option<Subject> {
 pub(super) fn run(config: &Config, subject: &Subject, json: bool) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     let explained = match subject {
-        Subject::Peer(peer) => {
+        Subject::Peer(ip, port) => {
             let sides = sides(config).into_iter();
-            sides.map(|side| explain(config, side, *peer)).collect()
+            sides.map(|side| explain(config, side, *ip, *port)).collect()
         }
         Subject::Username(name) => vec![username(config, name, Clock::start().now().unix_s)],
     };
@@ -132,19 +134,21 @@ fn username(config: &Config, name: &str, unix_s: u64) -> Explained {
     told(holds, rule, format!("an issuer's name for it is in it, and it {time}"), "av.secrets")
 }
 
-fn explain(config: &Config, side: Side, peer: IpAddr) -> Explained {
+fn explain(config: &Config, side: Side, peer: IpAddr, port: Option<u16>) -> Explained {
     let ip = peer.to_canonical();
     let av = &config.av;
-    let told = |permitted, rule, sentence: String, key: &str| Explained {
-        subject: ip.to_string(),
+    let told_at = |permitted, rule, sentence: String, place: String| Explained {
+        subject: port.map_or_else(|| ip.to_string(), |port| SocketAddr::new(ip, port).to_string()),
         side: Some(side),
         permitted,
         rule,
         sentence,
-        place: config.source.whereabouts(key),
+        place,
     };
-    let relayed = if av.relayed_public.is_empty() { &av.relayed } else { &av.relayed_public };
-    if relayed.contains(&ip) {
+    let told = |permitted, rule, sentence: String, key: &str| {
+        told_at(permitted, rule, sentence, config.source.whereabouts(key))
+    };
+    if config.relayed_public().contains(&ip) {
         let sentence = "it is a relayed address of this edge; its ports are reached within, under \
                         the permissions of both clients, and nothing else there is";
         return told(true, "relayed", sentence.to_owned(), "av.relayed");
@@ -157,10 +161,10 @@ fn explain(config: &Config, side: Side, peer: IpAddr) -> Explained {
     let peers = control::relay_peers(config);
     match peers.judge(side, ip) {
         Ok(_) => {
-            if peers.siblings.contains(&ip) {
-                let sentence = "it is a relayed address of another edge of the pool; its relayed \
-                                ports may be reached, and nothing else there";
-                told(true, "sibling", sentence.to_owned(), "av.pool_relayed")
+            if let Some(relay) = peers.relay_of_pool(ip) {
+                let reached = port.is_none_or(|port| relay.gives(port));
+                let rule = if reached { "sibling" } else { "sibling_port" };
+                told_at(reached, rule, of_pool(relay), listed_at(config, relay))
             } else if let Some(place) = holds(networks) {
                 let sentence = format!("it is in {}, a network of this side", networks[place]);
                 told(true, rule, sentence, key)
@@ -183,6 +187,24 @@ fn explain(config: &Config, side: Side, peer: IpAddr) -> Explained {
     }
 }
 
+/// Says whose relayed address it is, and what may be reached there.
+fn of_pool(relay: &av::PoolRelay) -> String {
+    let (name, ports) = (&relay.name, written(&relay.ports));
+    format!(
+        "it is a relayed address of {name}, another edge of the pool; its relayed ports {ports} \
+         may be reached, and nothing else there"
+    )
+}
+
+/// Returns `file:line` of an edge in the file of the pool.
+fn listed_at(config: &Config, relay: &av::PoolRelay) -> String {
+    let listed = config.pool.as_ref().and_then(|pool| {
+        let (place, _) = pool.edge(&relay.name)?;
+        Some(pool.source.whereabouts(&format!("edge[{place}].relayed")))
+    });
+    listed.unwrap_or_else(|| config.source.whereabouts("av.pool"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -194,8 +216,8 @@ mod tests {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs");
         let config = crate::config::load(&fixtures.join("full.toml")).unwrap();
         let rule = |text: &str| {
-            let Some(Subject::Peer(peer)) = subject(text) else { panic!("{text}") };
-            let explained = explain(&config, Side::Internal, peer);
+            let Some(Subject::Peer(ip, port)) = subject(text) else { panic!("{text}") };
+            let explained = explain(&config, Side::Internal, ip, port);
             (explained.permitted, explained.rule)
         };
         assert_eq!(rule("93.184.216.34"), (true, "global"));
@@ -208,6 +230,9 @@ mod tests {
         assert_eq!(rule("169.254.169.254"), (false, "not_global"));
         assert!(!rule("::ffff:127.0.0.1").0);
         assert_eq!(rule("192.0.2.22"), (true, "sibling"));
+        assert_eq!(rule("192.0.2.22:50007"), (true, "sibling"));
+        assert_eq!(rule("192.0.2.22:3478"), (false, "sibling_port"));
+        assert_eq!(rule("[64:ff9b::192.0.2.22]:22"), (false, "not_global"), "by a translator");
         assert_eq!(subject("example.net"), None);
     }
 
@@ -218,8 +243,9 @@ mod tests {
         config.addresses.allow_networks.clear();
         assert_eq!(sides(&config), [Side::External, Side::Internal]);
         let told = |text: &str| {
-            let Some(Subject::Peer(peer)) = subject(text) else { panic!("{text}") };
-            sides(&config).into_iter().map(|side| line(&explain(&config, side, peer))).collect()
+            let Some(Subject::Peer(ip, port)) = subject(text) else { panic!("{text}") };
+            let sides = sides(&config).into_iter();
+            sides.map(|side| line(&explain(&config, side, ip, port))).collect()
         };
         let office: Vec<String> = told("10.1.2.3");
         let refused = "10.1.2.3 is refused with 403 to clients outside: 10.1.2.3 is not globally \
@@ -228,6 +254,12 @@ mod tests {
         let permitted = "10.1.2.3 may be a peer of clients inside: it is in 10.0.0.0/8, a network \
                          of this side (";
         assert!(office[1].starts_with(permitted), "{office:?}");
+        let second: Vec<String> = told("192.0.2.22:22");
+        let refused = "192.0.2.22:22 is refused with 403 to clients outside: it is a relayed \
+                       address of edge2.contoso.example, another edge of the pool; its relayed \
+                       ports 50000-54999 may be reached, and nothing else there (";
+        assert!(second[0].starts_with(refused), "{second:?}");
+        assert!(second[0].ends_with("pool.toml:11)"), "{second:?}");
         let carrier: Vec<String> = told("100.64.7.7");
         assert!(carrier[0].contains("may be a peer of clients outside"), "{carrier:?}");
         assert!(carrier[1].contains("is refused with 403 to clients inside"), "{carrier:?}");

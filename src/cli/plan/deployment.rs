@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 
-use crate::config::{AvListener, Config, PlanNode, Preset};
+use crate::config::{AvListener, Config, PlanNode, PoolEdge, Preset};
 use crate::control;
 use crate::dns::Domain;
 use crate::edge::av::Transport;
@@ -125,34 +124,14 @@ fn av(config: &Config) -> Av {
         };
         Doors { udp: by(Transport::Udp), tcp: by(Transport::Stream) }
     };
-    let relayed = if av.shared_ports.is_empty() {
-        let last = u32::from(av.ports_first) + u32::from(av.ports_count) - 1;
-        vec![av.ports_first..=u16::try_from(last).unwrap_or(u16::MAX)]
-    } else {
-        runs(&sorted(av.shared_ports.iter().copied()))
-    };
     Av {
         runs: Runs::Here,
         external: doors(Side::External),
         internal: doors(Side::Internal),
-        relayed,
+        relayed: config.relayed_ports(),
         credentials: port(config, Class::Credentials),
         internal_fqdn: av.internal_fqdn.as_ref().map(ToString::to_string),
     }
-}
-
-/// Joins ports, lowest first, that follow each other.
-fn runs(ports: &[u16]) -> Vec<RangeInclusive<u16>> {
-    let mut runs: Vec<RangeInclusive<u16>> = Vec::new();
-    for port in ports {
-        match runs.last_mut() {
-            Some(last) if u32::from(*last.end()) + 1 == u32::from(*port) => {
-                *last = *last.start()..=*port;
-            }
-            _ => runs.push(*port..=*port),
-        }
-    }
-    runs
 }
 
 /// Returns the port of the first listener of a class: the others of it serve the same peers.
@@ -296,6 +275,7 @@ fn nodes(config: &Config) -> Vec<Node> {
             conferencing: Addresses::default(),
             av: Addresses::default(),
             relayed: Addresses::default(),
+            relayed_ports: Vec::new(),
             internal: Vec::new(),
         });
     }
@@ -315,6 +295,11 @@ fn nodes(config: &Config) -> Vec<Node> {
             this.av = doors(config);
         }
         this.relayed = relayed(config);
+        this.relayed_ports = config.relayed_ports();
+    }
+    for edge in config.pool.iter().flat_map(|pool| pool.others(config)) {
+        let others = nodes.iter_mut().filter(|other| other.name == edge.name);
+        others.for_each(|other| listed_in_pool(other, edge));
     }
     nodes
 }
@@ -333,8 +318,16 @@ fn relayed(config: &Config) -> Addresses {
     if config.av_listeners.is_empty() {
         return Addresses::default();
     }
-    let public = if av.relayed_public.is_empty() { &av.relayed } else { &av.relayed_public };
-    Addresses { bound: av.relayed.clone(), public: public.clone() }
+    Addresses { bound: av.relayed.clone(), public: config.relayed_public().to_vec() }
+}
+
+/// Takes what the file of the pool says of another edge.
+fn listed_in_pool(node: &mut Node, edge: &PoolEdge) {
+    node.relayed_ports.clone_from(&edge.ports);
+    // Behind a translation the file has what the Internet sees alone.
+    if node.av.bound == node.av.public {
+        node.relayed = Addresses { bound: edge.relayed.clone(), public: edge.relayed.clone() };
+    }
 }
 
 fn planned(node: &PlanNode) -> Node {
@@ -348,6 +341,7 @@ fn planned(node: &PlanNode) -> Node {
         conferencing: addresses(&node.conferencing, &node.conferencing_public),
         av: addresses(&node.av, &node.av_public),
         relayed: Addresses::default(),
+        relayed_ports: Vec::new(),
         internal: node.internal.clone(),
     }
 }

@@ -219,10 +219,14 @@ fn media_rows(plan: &plan::Plan) -> Vec<String> {
 
 /// A relay that runs beside the edge of the file, without any role in `[plan]`.
 fn relaying(more: &str) -> config::Config {
+    relaying_in("single", more)
+}
+
+fn relaying_in(topology: &str, more: &str) -> config::Config {
     let text = std::fs::read_to_string(FILE).unwrap();
     let (before, _) = text.split_once("[plan]").unwrap();
     let text = format!(
-        "{before}\n{more}[plan]\npartner_versions = [\"lync2013\"]\n\
+        "{before}\n{more}[plan]\ntopology = \"{topology}\"\npartner_versions = [\"lync2013\"]\n\
          [[listener]]\naddress = \"10.0.0.10:5062\"\nclass = \"credentials\"\n\
          identity = \"inside\"\n\
          [[av_listener]]\naddress = \"192.168.10.12:3478\"\nnode = \"203.0.113.12:3478\"\n\
@@ -295,6 +299,31 @@ fn shared_ports_are_a_handful_of_rules() {
     assert_eq!(opened, expected);
     let note = plan.notes.iter().find(|note| note.code == "media-without-tunnel").unwrap();
     assert!(note.sentence.contains("4 relayed ports"), "{}", note.sentence);
+}
+
+#[test]
+fn each_edge_of_a_pool_has_the_relayed_ports_that_its_file_says() {
+    let nodes = "[[plan_node]]\nname = \"edge1.inside.example\"\nav = [\"192.168.10.12\"]\n\
+                 [[plan_node]]\nname = \"edge2.inside.example\"\nav = [\"203.0.113.22\"]\n\
+                 [[plan_node]]\nname = \"edge3.inside.example\"\nav = [\"192.168.10.32\"]\n\
+                 av_public = [\"203.0.113.32\"]\n";
+    let pool = "[[edge]]\nname = \"edge1.inside.example\"\nrelayed = [\"203.0.113.13\"]\n\
+                [[edge]]\nname = \"edge2.inside.example\"\nrelayed = [\"203.0.113.23\"]\n\
+                ports = \"50000-50099\"\n\
+                [[edge]]\nname = \"edge3.inside.example\"\nrelayed = [\"203.0.113.33\"]\n";
+    let mut config = relaying_in("pool_dns", &format!("{RELAYED}{nodes}"));
+    let pool = config::pool::Pool::parse(Path::new("pool.toml"), pool, &config).unwrap();
+    config.pool = Some(std::sync::Arc::new(pool));
+    let rows = media_rows(&plan::plan(&deployment(&config)));
+    let opened: Vec<&String> = rows.iter().filter(|row| row.contains(" UDP 50000-")).collect();
+    // What the third one binds behind its translation nobody has said but for its listeners.
+    let expected = [
+        "External UDP 50000-59999 Out: 192.168.10.13+192.168.10.32 -> any",
+        "External UDP 50000-50099 Out: 203.0.113.23 -> any",
+        "External UDP 50000-59999 In: any -> 192.168.10.13+192.168.10.32",
+        "External UDP 50000-50099 In: any -> 203.0.113.23",
+    ];
+    assert_eq!(opened, expected);
 }
 
 #[test]

@@ -125,13 +125,13 @@ section! {
             example: "[\"100.64.0.0/16\"]",
             see: ["av_listener.side", "av.internal_networks"],
         }
-        /// Relayed addresses of all edges of the pool as the Internet sees them, the same list on
-        /// each of them; own ones are left out. They may be peers at relayed ports, wherever they
-        /// lie, and what comes from there is no client: relays do not go in circles.
-        pool_relayed: Vec<IpAddr> = list(address(), 128), default("[]"), Live {
-            beyond: "empty: other edges of the pool are peers like any others",
-            example: "[\"198.51.100.12\", \"198.51.100.13\"]",
-            see: ["av.relayed_public", "av.ports_first"],
+        /// File that lists the edges of the pool and what each relays by, the same on all of them
+        /// (its keys are below). Their relayed addresses may be peers at relayed ports, wherever
+        /// they lie, and what comes from there is no client: relays do not go in circles.
+        pool: PathBuf = path(), optional, Live {
+            beyond: "unset: other edges of the pool are peers like any others",
+            example: "\"pool.toml\"",
+            see: ["edge.node", "edge.pool_members", "av.relayed_public"],
         }
         /// Allocations at once, about 2 KB each.
         allocations: usize = integer(1, 1_000_000), default("50000"), Live {

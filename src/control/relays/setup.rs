@@ -7,7 +7,8 @@ use crate::config::{self, AvListener, Config};
 use crate::control::convert;
 use crate::dns::Domain;
 use crate::edge::av::{
-    self, Credentials, Listener, MrasKey, Peers, Ports, Quotas, RelayedAddress, Secret, Transport,
+    self, Credentials, Listener, MrasKey, Peers, PoolRelay, Ports, Quotas, RelayedAddress, Secret,
+    Transport,
 };
 use crate::edge::{Class, Side};
 use crate::limits;
@@ -205,16 +206,26 @@ pub fn relay_peers(config: &Config) -> Peers {
     let av = &config.av;
     let inner = config.av_listeners.iter().zip(0_u16..);
     let inner = inner.filter(|(listener, _)| listener.side == Side::Internal);
-    let public = relayed(config);
-    let is_own = |ip: &&IpAddr| public.iter().any(|own| [own.public, own.bound].contains(*ip));
     Peers {
         rule: convert::address_rule(config),
         external: av.external_networks.clone(),
         internal: av.internal_networks.clone(),
         inside: inner.map(|(_, number)| number).collect(),
-        siblings: av.pool_relayed.iter().filter(|ip| !is_own(ip)).copied().collect(),
+        pool: pool(config),
         tcp_low_ports: av.tcp_low_ports.clone(),
     }
+}
+
+/// Returns the relays of the pool beside that of this edge.
+fn pool(config: &Config) -> Vec<PoolRelay> {
+    let others = config.pool.iter().flat_map(|pool| pool.others(config));
+    let relay = |edge: &config::PoolEdge| PoolRelay {
+        name: edge.name.clone(),
+        relayed: edge.relayed.clone(),
+        ports: edge.ports.clone(),
+        listeners: edge.listeners.clone(),
+    };
+    others.map(relay).collect()
 }
 
 pub(super) fn quotas(config: &Config) -> Quotas {

@@ -342,7 +342,7 @@ impl Relay {
         let listener = listener.ok_or(Dropped::NoAllocation)?;
         let ip = self.judge_peer(listener, peer.ip()).map_err(|_| Dropped::PeerRefused)?;
         let peer = SocketAddr::new(ip, peer.port());
-        if !self.reaches(peer) {
+        if !self.setup.peers.reaches(peer) {
             return Err(Dropped::PeerRefused);
         }
         self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;

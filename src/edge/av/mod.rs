@@ -26,6 +26,7 @@ mod medium;
 mod microsoft;
 mod mobility;
 mod nonce;
+mod pool;
 mod ports;
 mod request;
 mod setup;
@@ -50,6 +51,7 @@ pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use forecast::{Forecast, Outlook, Sample};
 pub use gate::network;
 pub use medium::Medium;
+pub use pool::PoolRelay;
 pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::{Connected, Direction, Opened};
 pub use setup::{Listener, Peers, Quotas, Setup};
@@ -360,18 +362,15 @@ impl Relay {
         self.setup.peers.judge(self.setup.peers.side(listener), ip)
     }
 
-    /// Tells whether what is at a peer's port may be reached: at a sibling's relayed address
-    /// nothing but what its relay has given away.
-    fn reaches(&self, peer: SocketAddr) -> bool {
-        !self.setup.peers.siblings.contains(&peer.ip()) || self.setup.ports.holds(peer.port())
-    }
-
-    /// Tells whether an address is one that another relay of the pool has given a client. Such a
-    /// client is refused, or relays could be pointed at each other in a circle; this relay's own
-    /// listeners are no peers in any case.
-    fn is_of_sibling(&self, client: SocketAddr) -> bool {
-        let ip = client.ip().to_canonical();
-        self.setup.peers.siblings.contains(&ip) && self.setup.ports.holds(client.port())
+    /// Tells whether an address is a relay's: one that another relay of the pool has given a
+    /// client or listens at, or a listener of this one, by whatever means its datagrams came with
+    /// it. What such a client is sent would come back as what a client sends.
+    fn is_relays(&self, client: SocketAddr) -> bool {
+        let own = |listener: &Listener| {
+            let addresses = [Some(listener.node), listener.vip];
+            addresses.into_iter().flatten().any(|address| pool::same(address, client))
+        };
+        self.setup.peers.is_of_pool(client) || self.setup.listeners.iter().any(own)
     }
 
     /// Takes an allocation out and gives back what it had.

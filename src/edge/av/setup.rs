@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::credential::Credentials;
+use super::pool::PoolRelay;
 use super::ports::{Ports, RelayedAddress};
 use crate::edge::Side;
 use crate::policy::{AddressRefusal, AddressRule, address};
@@ -52,9 +53,9 @@ pub struct Peers {
     pub internal: Vec<IpNet>,
     /// Listeners, by number, whose clients are inside.
     pub inside: Vec<u16>,
-    /// Relayed addresses of the other edges of the pool, as peers see them: they may be peers
-    /// whatever the rule says, at relayed ports alone, and never clients.
-    pub siblings: Vec<IpAddr>,
+    /// The relays of the pool's other edges. Their relayed addresses may be peers whatever the rule
+    /// says, at relayed ports alone.
+    pub pool: Vec<PoolRelay>,
     /// Ports below 1024 that clients may connect to by TCP; others from there on always may.
     pub tcp_low_ports: Vec<u16>,
 }
@@ -80,7 +81,7 @@ impl Peers {
         if let Some(own) = self.rule.own.iter().find(own) {
             return Err(AddressRefusal::OwnListener(*own));
         }
-        if self.siblings.contains(&ip) {
+        if self.pool.iter().any(|relay| relay.has(ip)) {
             return Ok(ip);
         }
         let networks = match side {
@@ -88,6 +89,28 @@ impl Peers {
             Side::Internal => &self.internal,
         };
         address::permitted(&self.rule, networks, ip)
+    }
+
+    /// Returns the relay of the pool whose relayed address this is, or whose a translator is asked
+    /// for.
+    #[must_use]
+    pub fn relay_of_pool(&self, ip: IpAddr) -> Option<&PoolRelay> {
+        let ip = address::carried(ip.to_canonical());
+        self.pool.iter().find(|relay| relay.has(ip))
+    }
+
+    /// Tells whether what is at a peer's port may be reached: at the address of another relay of
+    /// the pool nothing but what it has given away.
+    #[must_use]
+    pub fn reaches(&self, peer: SocketAddr) -> bool {
+        self.relay_of_pool(peer.ip()).is_none_or(|relay| relay.gives(peer.port()))
+    }
+
+    /// Tells whether an address is another relay's of the pool, and so no client's.
+    #[must_use]
+    pub fn is_of_pool(&self, address: SocketAddr) -> bool {
+        let of = |relay: &PoolRelay| relay.has(address.ip()) && relay.gives(address.port());
+        self.pool.iter().any(|relay| of(relay) || relay.listens(address))
     }
 
     /// Tells whether clients may connect by TCP to this port of a peer. Media has ports of its own

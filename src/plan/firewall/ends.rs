@@ -35,13 +35,33 @@ pub(super) fn edge_end(d: &Deployment, place: Place, at: At, direction: Directio
     Endpoint { place, addresses }
 }
 
-/// Returns the addresses that clients of the A/V Edge are given ports of.
-pub(super) fn relayed_end(d: &Deployment) -> Endpoint {
+/// Returns the ports that clients of an edge's relay are given.
+fn ports_of<'a>(d: &'a Deployment, node: &'a Node) -> &'a [RangeInclusive<u16>] {
+    match node.relayed_ports.as_slice() {
+        [] => &d.av.relayed,
+        ports => ports,
+    }
+}
+
+/// Returns the ranges of relayed ports that any edge has, each once.
+pub(super) fn relayed_ports(d: &Deployment) -> Vec<RangeInclusive<u16>> {
+    let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
+    for range in d.nodes.iter().flat_map(|node| ports_of(d, node)) {
+        if !ranges.contains(range) {
+            ranges.push(range.clone());
+        }
+    }
+    ranges
+}
+
+/// Returns the addresses that clients of the A/V Edge are given these ports of.
+pub(super) fn relayed_end(d: &Deployment, ports: &RangeInclusive<u16>) -> Endpoint {
     let of_node = |node: &Node| match node.relayed.bound.as_slice() {
         [] => node.av.bound.clone(),
         relayed => relayed.to_vec(),
     };
-    Endpoint { place: Place::AvEdge, addresses: nets(d.nodes.iter().flat_map(of_node)) }
+    let having = d.nodes.iter().filter(|node| ports_of(d, node).contains(ports));
+    Endpoint { place: Place::AvEdge, addresses: nets(having.flat_map(of_node)) }
 }
 
 pub(super) fn peer_end(d: &Deployment, place: Place) -> Endpoint {

@@ -37,6 +37,7 @@ fn deployment() -> Deployment {
             conferencing: Addresses::default(),
             av: Addresses::default(),
             relayed: Addresses::default(),
+            relayed_ports: Vec::new(),
             internal: vec!["10.0.0.10".parse().unwrap()],
         }],
         vips: Vips::default(),

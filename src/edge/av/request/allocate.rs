@@ -128,7 +128,7 @@ impl Relay {
         {
             return Err((300, Some(listener.node)));
         }
-        if self.is_of_sibling(arrival.client.remote) {
+        if self.is_relays(arrival.client.remote) {
             return Err((403, None));
         }
         if !self.accounts.has_room(&self.setup.quotas, holder) {

@@ -30,7 +30,7 @@ impl Relay {
         let peer = SocketAddr::new(self.peer(index, peer.ip())?, peer.port());
         let port = self.table.get(index).and_then(|a| a.port_towards(&self.families, peer.ip()));
         let port = port.ok_or(443_u16)?;
-        let to = self.tcp_peer(peer).filter(|_| self.reaches(peer)).ok_or(403_u16)?;
+        let to = self.tcp_peer(peer).filter(|_| self.setup.peers.reaches(peer)).ok_or(403_u16)?;
         let asked = Asked { transaction: message.transaction(), hash: proven.hash };
         let id = next(&mut self.rng) as u32;
         let stage = Stage::Connecting(asked);

@@ -73,7 +73,7 @@ impl Relay {
         let number = number.ok_or(400_u16)?;
         let peer = peer_address(message).ok_or(400_u16)?;
         let peer = SocketAddr::new(self.peer(index, peer.ip())?, peer.port());
-        if !self.reaches(peer) {
+        if !self.setup.peers.reaches(peer) {
             return Err(403.into());
         }
         self.own(now.monotonic, index, peer).map_err(|not| match not {
@@ -108,7 +108,7 @@ impl Relay {
         if !allocation.permits(now, peer.ip()) || allocation.carrier == Carrier::Tcp {
             return Err(Dropped::NoPermission);
         }
-        if !self.reaches(peer) {
+        if !self.setup.peers.reaches(peer) {
             return Err(Dropped::PeerRefused);
         }
         self.own(now, index, peer).map_err(|_| Dropped::PeerRefused)?;

@@ -75,7 +75,7 @@ impl Relay {
         // judged by the rules of the side that it was on.
         let side = |client: Client| self.setup.peers.side(client.listener);
         let elsewhere = side(allocation.client) != side(arrival.client);
-        if elsewhere || self.is_of_sibling(arrival.client.remote) {
+        if elsewhere || self.is_relays(arrival.client.remote) {
             return Err(403.into());
         }
         let from = allocation.client.remote.ip();

@@ -83,12 +83,12 @@ fn a_ticket_leads_neither_to_the_other_side_nor_to_a_relay_of_the_pool() {
     let mut pool = setup();
     pool.listeners.push(pool.listeners[0]);
     pool.peers.inside = vec![1];
-    pool.peers.siblings = vec!["192.0.2.77".parse().unwrap()];
-    let port = (1_024..=u16::MAX).find(|port| pool.ports.holds(*port)).unwrap();
+    pool.peers.pool = vec![of_pool("edge2.contoso.example", SECOND, 60_000..=60_009)];
     let (mut world, client, _, shown) = mobile_in(World::of(pool));
     let inside = Client { listener: 1, ..elsewhere() };
-    let sibling = SocketAddr::new("192.0.2.77".parse().unwrap(), port);
-    for refused in [inside, Client { remote: sibling, ..elsewhere() }] {
+    let relay = Client { remote: SocketAddr::new(SECOND, 60_009), ..elsewhere() };
+    let own = Client { remote: address(VIP), ..elsewhere() };
+    for refused in [inside, relay, own] {
         let answer = world.ask(refused, Method::REFRESH, |request| {
             request.attribute(AttributeType::MOBILITY_TICKET, &shown);
         });

@@ -4,6 +4,7 @@ mod life;
 mod microsoft;
 mod mobility;
 mod peers;
+mod pool;
 mod quotas;
 mod requests;
 mod shared;

@@ -222,21 +222,3 @@ fn clients_of_each_side_have_peers_of_their_own() {
         assert_eq!(world.permit(client, address(PEER)).error, None, "the Internet");
     }
 }
-
-#[test]
-fn a_relay_of_the_pool_is_a_peer_at_its_relayed_ports_and_never_a_client() {
-    let mut pool = setup();
-    pool.peers.siblings = vec!["192.0.2.77".parse().unwrap()];
-    let port = (1_024..=u16::MAX).find(|port| pool.ports.holds(*port)).unwrap();
-    let mut world = World::of(pool);
-    let client = world.client(1);
-    world.allocate(client);
-    let sibling = |port: u16| SocketAddr::new("192.0.2.77".parse().unwrap(), port);
-    assert_eq!(world.bind(client, 0x4000, sibling(port)).error, None, "in whatever network");
-    assert_eq!(world.bind(client, 0x4001, sibling(22)).error, Some(403));
-    let refused = Came::Dropped(Dropped::PeerRefused);
-    assert_eq!(world.send_data(client, sibling(22), b"x"), refused);
-    assert!(matches!(world.send_data(client, sibling(port), b"x"), Came::ToPeer(..)));
-    let through = Client { remote: sibling(port), ..client };
-    assert_eq!(world.ask(through, Method::ALLOCATE, udp).error, Some(403), "no circles");
-}

@@ -1,8 +1,10 @@
 //! A relay, clients that speak to it, and the wire between.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use super::super::*;
+use crate::dns::Domain;
 use crate::stun::{
     AttributeType, Builder, ChannelData, ChannelNumber, Class, Key, Message, Method, TransactionId,
     Type,
@@ -18,6 +20,15 @@ pub(super) const PEER: &str = "93.184.216.34:5000";
 
 pub(super) fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
+}
+
+/// A relayed address of another edge of the pool, in a network that no rule lets through.
+pub(super) const SECOND: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 77));
+
+pub(super) fn of_pool(name: &str, relayed: IpAddr, ports: RangeInclusive<u16>) -> PoolRelay {
+    let name = Domain::parse(name.as_bytes()).unwrap();
+    let listeners = vec![SocketAddr::new(relayed, 3_478)];
+    PoolRelay { name, relayed: vec![relayed], ports: vec![ports], listeners }
 }
 
 pub(super) fn setup() -> Setup {

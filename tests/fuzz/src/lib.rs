@@ -220,16 +220,30 @@ pub fn proxy_header(input: &[u8]) {
     }
 }
 
-/// The configuration file: refused with a message, or accepted without contradiction.
+/// The configuration file, and the same text as the file of a pool: refused with a message, or
+/// accepted without contradiction.
 pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match entente::config::parse(Path::new("fuzz/entente.toml"), text) {
         Ok(config) => {
             assert!(entente::config::difference(&config, &config).is_empty());
         }
-        Err(report) => {
-            assert!(!report.problems().is_empty(), "refused without a reason");
-            assert!(!report.render(entente::config::Paint::Plain).is_empty());
-        }
+        Err(report) => refused(&report),
     }
+    // Read once: it costs more than most inputs do.
+    static LEAST: std::sync::OnceLock<entente::config::Config> = std::sync::OnceLock::new();
+    let least = LEAST.get_or_init(|| {
+        let text = include_str!("../../fixtures/least.toml");
+        let config = entente::config::parse(Path::new("fuzz/entente.toml"), text);
+        config.expect("the least configuration is accepted")
+    });
+    match entente::config::pool::Pool::parse(Path::new("fuzz/pool.toml"), text, least) {
+        Ok(pool) => assert!(!pool.edges.is_empty(), "a pool of nobody"),
+        Err(report) => refused(&report),
+    }
+}
+
+fn refused(report: &entente::config::Report) {
+    assert!(!report.problems().is_empty(), "refused without a reason");
+    assert!(!report.render(entente::config::Paint::Plain).is_empty());
 }

@@ -10,6 +10,8 @@
 //!  XMPP partner ── TLS 5269 ──> shard ─> tls ─> xmpp ─> edge::xmpp_proxy ─> policy ─> dns
 //!                                                             │ edge::xmpp_link, TLS 23456
 //!                next hop <── SIP, TLS <── shard <── edge::gateway
+//!
+//!  client ── UDP 3478, TCP 443 ──> relay ─> stun ─> edge::av ─> relay ── relayed port ──> peer
 //! ```
 //!
 //! Between XMPP servers the grammar is [`xmpp`] in place of [`sip`]: streams that are cut into

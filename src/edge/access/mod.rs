@@ -7,10 +7,11 @@
 //! ```
 //!
 //! `screen` judges (DESIGN 6.5), `forward` edits and hands over, `response` takes back,
-//! `invite` knows CANCEL and ACK, `connect` makes the connections and `keep_alive` keeps them,
-//! `parked` waits for DNS, `pipe` talks to the other shards, `answer` writes what the edge says
-//! itself, `credentials` serves who wants credentials for the A/V Edge, `topology` and `texts` keep
-//! from partners what is the inside's own business.
+//! `invite` knows CANCEL and ACK, `outlet` knows whom there is to reach and by which connection,
+//! `connect` makes the connections and `keep_alive` keeps them, `parked` waits for DNS, `pipe`
+//! talks to the other shards, `answer` writes what the edge says itself, `credentials` serves who
+//! wants credentials for the A/V Edge, `topology` and `texts` keep from partners what is the
+//! inside's own business.
 
 mod answer;
 mod branch;

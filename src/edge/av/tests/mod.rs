@@ -2,6 +2,7 @@ mod another;
 mod hostile;
 mod life;
 mod microsoft;
+mod microsoft_refusals;
 mod mobility;
 mod peers;
 mod pool;

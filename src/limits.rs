@@ -598,8 +598,11 @@ pub const GATEWAY_REST_MS_MAX: u64 = 30_000;
 pub const GATEWAY_SUBSCRIPTION_DEFAULT_S: u32 = 3_600;
 /// The shortest subscription taken, in either direction.
 pub const GATEWAY_SUBSCRIPTION_S_MIN: u32 = 60;
-/// The longest granted to a SIP user; longer ones are shortened.
-pub const GATEWAY_SUBSCRIPTION_S_MAX: u32 = 86_400;
+/// The longest granted to a SIP user; a longer one is shortened (RFC 6665 section 4.2.1.1). So long
+/// he may see a contact as he was when the gateway that told it has died: no other knows the
+/// dialog, and the client learns of its end when it refreshes. All [`GATEWAY_WATCHES_MAX`] of them
+/// make some hundred refreshes in a second.
+pub const GATEWAY_SUBSCRIPTION_S_MAX: u32 = 600;
 /// The longest asked for because a server demands it in Min-Expires.
 pub const GATEWAY_EXPIRES_S_MAX: u32 = 604_800;
 /// How long a SIP user's question how a contact is waits for the contact's server.
@@ -629,6 +632,9 @@ pub const GATEWAY_GRAVE_S: u64 = 30 * 86_400;
 /// Changes that wait to be told to one other gateway, by their keys of some 100 bytes; more, and it
 /// is told everything again.
 pub const GATEWAY_NEWS_MAX: usize = 4_096;
+/// Those whom our users have written to, that another gateway has not been told; the oldest are
+/// forgotten.
+pub const GATEWAY_WRITTEN_MAX: usize = 1_024;
 /// The body of one publication to another gateway, some 300 authorisations.
 pub const GATEWAY_PUBLISH_BYTES_MAX: usize = 32 * 1024;
 /// How far ahead of ours another gateway's clock may be; what it decides later is not believed.

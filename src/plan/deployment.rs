@@ -177,6 +177,8 @@ pub struct Xmpp {
     pub edges: Vec<Inner>,
     /// The gateways that this process sends own users' requests to.
     pub gateways: Vec<Inner>,
+    /// The other gateways, where the one of this process is one of several.
+    pub others: Vec<Inner>,
 }
 
 impl Default for Xmpp {
@@ -190,6 +192,7 @@ impl Default for Xmpp {
             gateway_ports: Vec::new(),
             edges: Vec::new(),
             gateways: Vec::new(),
+            others: Vec::new(),
         }
     }
 }

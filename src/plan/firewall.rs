@@ -15,7 +15,7 @@ use crate::edge::Side;
 mod ends;
 mod guide;
 
-use ends::{by_port, edge_end, name_servers, nets, peer_end, relayed_end, relayed_ports};
+use ends::{by_port, edge_end, name_servers, nets, peer_end, relayed_end, relayed_ports, servers};
 use guide::{INSIDE, Need, OUTSIDE, Ports, Spec, Where};
 
 /// Versions that reach an edge of this organisation by STUN on UDP 3478.
@@ -47,6 +47,7 @@ fn needed(d: &Deployment, need: Need) -> bool {
         Need::Inside => d.internal_port.is_some(),
         Need::Role(role) => d.has(role),
         Need::Gateway => !d.xmpp.edges.is_empty(),
+        Need::OtherGateways => !d.xmpp.others.is_empty(),
         Need::GatewayHop => !d.xmpp.gateways.is_empty(),
         Need::Partners => av && !d.versions.is_empty(),
         Need::Stun => av && (d.meets(BY_STUN) || d.pool()),
@@ -117,6 +118,12 @@ impl Spec {
             Ports::XmppPartners => d.xmpp.partner_ports.iter().copied().map(one).collect(),
             Ports::XmppLink => vec![one(d.xmpp.link_port)],
             Ports::Gateway => d.xmpp.gateway_ports.iter().copied().map(one).collect(),
+            Ports::GatewayFromOthers => {
+                let from = servers(&d.xmpp.others, Place::XmppGateways);
+                let ports = d.xmpp.gateway_ports.iter().copied().map(one);
+                return ports.map(|port| (self.side, from.clone(), port)).collect();
+            }
+            Ports::OtherGateways => return by_port(&d.xmpp.others, Place::XmppGateways),
             Ports::GatewayHop => return by_port(&d.xmpp.gateways, Place::XmppGateways),
             Ports::GatewayEdges => return by_port(&d.xmpp.edges, Place::XmppProxies),
             Ports::Relayed => relayed_ports(d),

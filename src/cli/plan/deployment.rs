@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{AvListener, Config, PlanNode, PoolEdge, Preset};
+use crate::config::{AvListener, Config, GatewaySip, PlanNode, PoolEdge, Preset};
 use crate::control;
 use crate::dns::Domain;
 use crate::edge::av::Transport;
@@ -155,7 +155,13 @@ fn xmpp(config: &Config) -> Xmpp {
         partner_ports.insert(DIRECT_TLS_PORT);
     }
     let edges = config.gateway_edges.iter();
-    let gateways = config.gateways_sip().into_iter().filter(|_| config.runs_access_edge());
+    let named = config.gateways_sip();
+    let of_gateway = |gateway: &GatewaySip| inner(&gateway.name, gateway.port, &gateway.addresses);
+    // Whoever is not in the list itself is none of them.
+    let own = config.internal_fqdn();
+    let is_one = config.runs_gateway() && named.iter().any(|gateway| gateway.name == *own);
+    let others = named.iter().filter(|gateway| is_one && gateway.name != *own);
+    let gateways = named.iter().filter(|_| config.runs_access_edge());
     Xmpp {
         served: match (proxy, config.runs_gateway()) {
             (true, _) => XmppServed::Proxy,
@@ -168,9 +174,8 @@ fn xmpp(config: &Config) -> Xmpp {
         partner_ports: partner_ports.into_iter().collect(),
         gateway_ports: config.gateway.listen.iter().map(SocketAddr::port).collect(),
         edges: edges.map(|edge| inner(&edge.name, edge.port, &edge.addresses)).collect(),
-        gateways: gateways
-            .map(|gateway| inner(&gateway.name, gateway.port, &gateway.addresses))
-            .collect(),
+        gateways: gateways.map(of_gateway).collect(),
+        others: others.map(of_gateway).collect(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Right and wrong use of `entente plan`.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use clap::Parser as _;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::config::HostPort;
+use crate::dns::Domain;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/plan/single.toml");
 
@@ -196,6 +199,45 @@ fn xmpp_is_planned_as_the_configuration_runs_it() {
     assert!(matches!(record.record, plan::Record::Srv { port: 5223, .. }), "{record:?}");
     let ports = rows_of(&plan, plan::Role::Xmpp);
     assert!(ports[1].starts_with("External 5223 In: "), "{ports:?}");
+}
+
+#[test]
+fn gateways_that_are_several_reach_each_other() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/configs/xmpp.toml");
+    let mut config = config::load(Path::new(path)).unwrap();
+    let own = config.internal_fqdn().clone();
+    let other = |at: u8, port| (format!("gw{at}.contoso.example"), port, [10, 0, 0, at].into());
+    let others: [(String, u16, IpAddr); 2] = [other(8, 5061), other(9, 5071)];
+    let host = |name: &str, port| HostPort { host: Domain::parse(name.as_bytes()).unwrap(), port };
+    config.xmpp.gateway_sip = vec![host(own.as_str(), 5061)];
+    config.xmpp.gateway_addresses = vec!["10.0.0.7".parse().unwrap()];
+    for (name, port, address) in &others {
+        config.xmpp.gateway_sip.push(host(name, *port));
+        config.xmpp.gateway_addresses.push(*address);
+    }
+    let between = |config: &config::Config| {
+        let plan = plan::plan(&deployment(config));
+        let ends = |end: &plan::Endpoint| {
+            let nets = end.addresses.iter().map(|net| net.addr().to_string());
+            (end.place, nets.collect::<Vec<_>>().join("+"))
+        };
+        let gateways = plan::Place::XmppGateways;
+        let rows = plan.firewall.iter().filter(|row| row.role == plan::Role::XmppGateway);
+        let rows = rows.map(|row| (row, ends(&row.source), ends(&row.destination)));
+        let rows = rows.filter(|(_, from, to)| (from.0, to.0) == (gateways, gateways));
+        rows.map(|(row, from, to)| {
+            let beyond = if row.direction == plan::Direction::In { from.1 } else { to.1 };
+            format!("{:?} {} {beyond}", row.direction, row.ports.start())
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        between(&config),
+        ["In 5061 10.0.0.8+10.0.0.9", "Out 5061 10.0.0.8", "Out 5071 10.0.0.9"]
+    );
+    config.xmpp.gateway_sip.remove(0);
+    config.xmpp.gateway_addresses.remove(0);
+    assert!(between(&config).is_empty(), "this one is not in the list");
 }
 
 /// Rows of the A/V Edge as `side transport ports way: source -> destination`.

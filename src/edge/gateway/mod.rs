@@ -59,6 +59,7 @@ mod uac;
 mod uas;
 mod watch;
 mod whereabouts;
+mod written;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;

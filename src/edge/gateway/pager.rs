@@ -1,7 +1,7 @@
 //! Messages outside of dialogs (RFC 7572), and what is said by them in a chat without sessions.
 
 use super::Gateway;
-use super::contacts::{Begun, Chats, States, Talk};
+use super::contacts::{Chats, States, Talk};
 use super::dialog::{Head, Rest};
 use super::judge::{Parties, Refused, hops_node};
 use super::links::Tag;
@@ -123,7 +123,7 @@ impl Gateway {
                     effects,
                 );
                 if let Some(key) = key {
-                    self.talked(now, key, |talk| talk.begun = Begun::ByUs);
+                    self.written_to(now, key);
                 }
             }
             OfSip::Typing(typing) => {

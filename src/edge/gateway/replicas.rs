@@ -19,7 +19,8 @@
 //!    all there is.
 //! 4. Only a server whose certificate carries the name of another gateway may publish.
 //!
-//! Presence, dialogs and chats are not told: they are made anew.
+//! Presence, dialogs and chats are not told: they are made anew. Whom a user has written to is
+//! ([`super::written`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -30,6 +31,7 @@ use super::authorisation::{Authorisation, Change, Direction, Standing};
 use super::dialog::{Head, Rest, text};
 use super::judge::Refused;
 use super::uac::{Answer, Purpose};
+use super::written::{self, Written};
 use super::{Gateway, keyed};
 use crate::dns::Domain;
 use crate::edge::{Effects, LegId};
@@ -37,6 +39,7 @@ use crate::limits;
 use crate::policy::PeerNames;
 use crate::sip::{HeaderName, Message};
 use crate::time::{Monotonic, Now};
+use crate::xmpp::Jid;
 
 /// The event package of what is published.
 const PACKAGE: &str = "entente-authorisations";
@@ -54,6 +57,7 @@ struct Replica {
     walk: Option<Box<str>>,
     /// What has changed.
     news: VecDeque<Box<str>>,
+    written: Written,
     on_way: OnWay,
     failures: u32,
     rest_until: Monotonic,
@@ -92,6 +96,7 @@ impl Replica {
             instance: None,
             walk: Some(Box::default()),
             news: VecDeque::new(),
+            written: Written::default(),
             on_way: OnWay::Nothing,
             failures: 0,
             rest_until: Monotonic::default(),
@@ -118,6 +123,7 @@ impl Replica {
 
     /// The other one has what was on its way.
     fn has_it(&mut self) {
+        self.written.has_it();
         match std::mem::replace(&mut self.on_way, OnWay::Nothing) {
             OnWay::Walk(rest) => self.walk = rest,
             OnWay::News(count) => drop(self.news.drain(..count)),
@@ -171,7 +177,7 @@ impl Replicas {
                 !fits
             });
             OnWay::Walk(full.then_some(last))
-        } else if other.news.is_empty() {
+        } else if other.news.is_empty() && other.written.is_empty() {
             return None;
         } else {
             let table = &self.table;
@@ -181,7 +187,12 @@ impl Replicas {
             });
             OnWay::News(tells.count())
         };
+        other.written.write(&mut body);
         Some(body)
+    }
+
+    pub(super) fn written_mut(&mut self) -> impl Iterator<Item = &mut Written> {
+        self.others.iter_mut().map(|other| &mut other.written)
     }
 
     fn of_name(&mut self, name: &Domain) -> Option<&mut Replica> {
@@ -371,13 +382,16 @@ impl Gateway {
             return self.reply(leg, message, 412, reason, "", effects);
         }
         let told = std::str::from_utf8(message.body()).ok();
-        let told = told.and_then(|body| body.lines().map(read_line).collect::<Option<Vec<_>>>());
+        let told = told.and_then(|body| body.lines().map(Told::read).collect::<Option<Vec<_>>>());
         let Some(told) = told else {
             self.counters.malformed += 1;
             return self.reply(leg, message, 400, "Malformed Body", "", effects);
         };
-        for one in told {
-            self.merge(now, one, effects);
+        for told in told {
+            match told {
+                Told::Authorisation(one) => self.merge(now, one, effects),
+                Told::Written(ours, theirs) => self.written_elsewhere(now, &ours, &theirs),
+            }
         }
         let lines = format!("SIP-ETag: {instance}\r\nExpires: 3600\r\n");
         self.reply(leg, message, 200, "OK", &lines, effects);
@@ -405,7 +419,21 @@ impl Gateway {
     }
 }
 
-/// Reads a line of a publication: standing, version, direction, our user, the contact.
+/// A line of a publication.
+enum Told {
+    Authorisation(Authorisation),
+    /// One of our users has written to a contact.
+    Written(Jid<'static>, Jid<'static>),
+}
+
+impl Told {
+    fn read(line: &str) -> Option<Self> {
+        let written = || written::read(line).map(|(ours, theirs)| Self::Written(ours, theirs));
+        read_line(line).map(Self::Authorisation).or_else(written)
+    }
+}
+
+/// Reads a line about an authorisation: standing, version, direction, our user, the contact.
 fn read_line(line: &str) -> Option<Authorisation> {
     let mut parts = line.splitn(3, ' ');
     let standing = Standing::of_number(parts.next()?.parse().ok()?)?;

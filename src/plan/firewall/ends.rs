@@ -87,12 +87,19 @@ pub(super) fn by_port(
     ports.dedup();
     let of_port = |port: u16| {
         let hops = servers.iter().filter(|hop| hop.port == port);
-        let known = hops.clone().all(|hop| !hop.addresses.is_empty());
-        let addresses = hops.filter(|_| known).flat_map(|hop| hop.addresses.iter().copied());
-        let end = Endpoint { place, addresses: nets(addresses) };
-        (Side::Internal, end, port..=port)
+        (Side::Internal, self::servers(hops, place), port..=port)
     };
     ports.into_iter().map(of_port).collect()
+}
+
+/// Returns servers inside by their addresses; by none if DNS has to say those of one.
+pub(super) fn servers<'a>(
+    servers: impl IntoIterator<Item = &'a Inner> + Clone,
+    place: Place,
+) -> Endpoint {
+    let known = servers.clone().into_iter().all(|server| !server.addresses.is_empty());
+    let servers = servers.into_iter().filter(|_| known);
+    Endpoint { place, addresses: nets(servers.flat_map(|server| server.addresses.iter().copied())) }
 }
 
 /// Returns the configured name servers by side and port.

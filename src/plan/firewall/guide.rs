@@ -19,6 +19,10 @@ pub(super) enum Ports {
     Gateway,
     GatewayHop,
     GatewayEdges,
+    /// Where other gateways connect to this one.
+    GatewayFromOthers,
+    /// Where it connects to them.
+    OtherGateways,
     /// Those that clients of the A/V Edge are given.
     Relayed,
     /// Where its clients come in by datagrams, on the side of the rule.
@@ -41,6 +45,8 @@ pub(super) enum Need {
     Role(Planned),
     /// The XMPP gateway runs in this process.
     Gateway,
+    /// The same, one of several.
+    OtherGateways,
     /// The edge sends own users' requests to an XMPP gateway elsewhere.
     GatewayHop,
     /// Media with partners at all.
@@ -259,6 +265,20 @@ pub(super) const INSIDE: &[Spec] = &[
         (Out, Place::XmppGateways, Place::NextHops),
         Need::Gateway,
         "what XMPP partners send to own users",
+    ),
+    spec(
+        (Internal, Where::Node, Role::XmppGateway),
+        (SIP, Tcp, Ports::GatewayFromOthers),
+        (In, Place::XmppGateways, Place::XmppGateways),
+        Need::OtherGateways,
+        "other gateways hand over requests that reached them, and tell who may see whom",
+    ),
+    spec(
+        (Internal, Where::Node, Role::XmppGateway),
+        (SIP, Tcp, Ports::OtherGateways),
+        (Out, Place::XmppGateways, Place::XmppGateways),
+        Need::OtherGateways,
+        "the same, to other gateways",
     ),
     spec(
         (Internal, Where::Node, Role::Access),

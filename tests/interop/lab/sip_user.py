@@ -3,10 +3,10 @@
     sip_user.py AOR ADDRESS PORT REGISTRAR
 
 Commands and events are JSON objects, one a line. A command has `do`: `say` (to, text, imdn),
-`typing` (to, state), `watch` (to, expires), `unwatch` (to), `policy` (answer: approve, pending or
-deny), `publish` (basic, show, note), `delivered` (to, id), `register`,
-`unregister`, `mute` (answers nothing from now on). An event has `saw`:
-`answer` (method, status, to), `message` (sender, text, type, trust, composing, imdn, id),
+`typing` (to, state), `watch` (to, expires, renews: subscribes anew if this refresh is refused),
+`unwatch` (to), `policy` (answer: approve, pending or deny), `publish` (basic, show, note),
+`delivered` (to, id), `register`, `unregister`, `mute` (answers nothing from now on). An event has
+`saw`: `answer` (method, status, to, expires), `message` (sender, text, type, trust, composing, imdn, id),
 `subscribe` (sender, expires), `notify` (sender, state, reason, basic, note, body), and what else
 came as `request`.
 """
@@ -85,6 +85,7 @@ class Dialog:
     def __init__(self, call_id, local, remote, target, routes):
         self.call_id, self.local, self.remote = call_id, local, remote
         self.target, self.routes, self.cseq = target, routes, 1
+        self.renews = False
 
 
 class Agent:
@@ -147,10 +148,11 @@ class Agent:
             headers.append("Content-Type: application/pidf+xml")
         self.send("NOTIFY", dialog.target, user_of(dialog.remote), headers, body, dialog)
 
-    def watch(self, to, expires):
+    def watch(self, to, expires, renews=False):
         dialog = self.watching.get(to)
         headers = ["Event: presence", "Accept: application/pidf+xml", f"Expires: {expires}"]
         if dialog is not None:
+            dialog.renews = renews
             self.send("SUBSCRIBE", dialog.target, to, headers, dialog=dialog)
             return
         sent = self.send("SUBSCRIBE", f"sip:{to}", to, headers)
@@ -174,7 +176,7 @@ class Agent:
             self.text(to, COMPOSING.format(state=command["state"]),
                       kind="application/im-iscomposing+xml")
         elif what == "watch":
-            self.watch(to, command.get("expires", 3600))
+            self.watch(to, command.get("expires", 3600), command.get("renews", False))
         elif what == "unwatch":
             self.watch(to, 0)
         elif what == "policy":
@@ -297,7 +299,10 @@ class Agent:
                 dialog.routes = message.all("record-route")[::-1]
             elif status >= 300:
                 self.watching.pop(to, None)
-        tell("answer", method=method, status=status, to=to)
+        tell("answer", method=method, status=status, to=to, expires=message.get("expires"))
+        if method == "SUBSCRIBE" and dialog is not None and status >= 300 and dialog.renews:
+            # Its notifier knows it no longer, or is gone (RFC 6665 section 4.1.2.2).
+            self.watch(to, 3600)
 
     def invite_answered(self, message, status, to, sent):
         """This kind of agent begins no sessions."""

@@ -1,6 +1,7 @@
 //! Several gateways: requests that reach the one that does not have their pair of domains.
 
 use super::world::*;
+use crate::edge::Class;
 use crate::policy::{NextHop, Rules};
 
 const GW: &str = "gw.contoso.example";
@@ -157,4 +158,58 @@ fn without_a_link_of_its_own_a_gateway_leaves_requests_to_another() {
     world.sip(&message(&kim, &john, "Hello"));
     let handed = world.hears_begin("MESSAGE ");
     assert_eq!(Some(handed.leg), world.own_sip_leg());
+}
+
+#[test]
+fn whom_a_user_has_written_to_may_answer_by_another_gateway() {
+    let mut world = world();
+    let (kim, eve) = ("sip:kim@simple.example", "sip:eve@public.example");
+    // Handed over, so that it is served here whoever has the pair.
+    let marked = message(kim, eve, "Hello")
+        .replace("Max-Forwards", &format!("Entente-Handed-Over: {OTHER}\r\nMax-Forwards"));
+    world.sip(&marked);
+    assert!(world.sees().contains("Hello"));
+    let published = world.hears_begin("PUBLISH ");
+    assert_eq!(body(&published.text), "w kim@simple.example eve@public.example\n");
+    world.answer(&published, "200 OK", "SIP-ETag: first\r\n", "");
+    world.pass(1_000);
+    world.hears_begin("SIP/2.0 200 ");
+    world.nothing_more();
+    // To a contact who may write unasked it is nothing to tell.
+    let marked = marked.replace("eve@public", "john@fabrikam").replace("call1", "call2");
+    world.sip(&marked);
+    world.pass(1_000);
+    world.hears_begin("SIP/2.0 200 ");
+    world.nothing_more_said();
+
+    let mut world = self::world();
+    let answers = |world: &mut World| {
+        let hi = "<body>Hi</body>";
+        world.stanza(&chat("eve@public.example/x", "kim@simple.example", "m", hi));
+    };
+    answers(&mut world);
+    assert!(world.sees().contains("subscription-required"), "she was not written to");
+    let other = world.open(Class::Internal, None, OTHER);
+    world.hear(other);
+    let lines = "Event: entente-authorisations\r\n";
+    let publish = sip_request(
+        "PUBLISH",
+        &format!("sip:{GW}"),
+        "sip:gw2",
+        "<sip:gw>",
+        "1",
+        lines,
+        body(&published.text),
+    );
+    world.feed(other, publish.as_bytes());
+    world.run();
+    world.hears_begin("SIP/2.0 200 ");
+    answers(&mut world);
+    let message = world.hears_begin("MESSAGE ");
+    world.answer(&message, "200 OK", "", "");
+    world.pass(600_000);
+    assert_eq!(world.gateway.held(), [0; 4], "it is forgotten");
+    answers(&mut world);
+    assert!(world.sees().contains("subscription-required"));
+    world.gateway.check();
 }

@@ -312,10 +312,10 @@ pub const TURN_UNAUTHENTICATED_BYTES_MAX: usize = 128;
 /// The same in the Microsoft dialect, whose answer names another server as well.
 pub const MS_TURN_UNAUTHENTICATED_BYTES_MAX: usize = 160;
 /// Unauthenticated answers a second to one source (a /24, a /48), and at once.
-pub const TURN_UNAUTHENTICATED_PER_SOURCE: u64 = 50;
+pub const TURN_UNAUTHENTICATED_PER_SOURCE: u32 = 50;
 /// Unauthenticated answers a second in all, and at once.
-pub const TURN_UNAUTHENTICATED_IN_ALL: u64 = 5_000;
-/// Cells that sources are counted in; 40 bytes each. Two sources that share one share its rate.
+pub const TURN_UNAUTHENTICATED_IN_ALL: u32 = 5_000;
+/// Cells that sources are counted in; 24 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
 /// Bytes of a request for relay credentials: a hundred times what one of them takes.
 pub const MRAS_BODY_BYTES_MAX: usize = 64 * 1024;

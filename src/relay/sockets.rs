@@ -27,18 +27,30 @@ pub(super) enum Use {
     Port(RelayPort),
 }
 
-/// A socket, as its owner knows it.
+/// A socket, as its owner knows it: 16 bytes, since where ports are not shared there is one for
+/// each allocation.
 #[derive(Debug)]
 struct Open {
     socket: UdpSocket,
-    of: Use,
+    of: Kind,
     generation: u32,
 }
+
+/// What a socket is for; of a listener, its place among [`Sockets::listeners`].
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Listener(u16),
+    Port(RelayPort),
+}
+
+const _: () = assert!(size_of::<Open>() == 16);
 
 /// All sockets of one thread.
 #[derive(Debug)]
 pub(super) struct Sockets {
     open: Slab<Open>,
+    /// Number and address of each listener.
+    listeners: Vec<(u16, SocketAddr)>,
     /// For each relayed address, the number of each port's socket: a look-up without a hash, for
     /// 256 KiB an address.
     ports: Vec<Box<[u32]>>,
@@ -63,7 +75,7 @@ impl Sockets {
     /// Returns no sockets yet; those of ports will be bound to the addresses of `relayed`.
     pub(super) fn new(relayed: Vec<RelayedAddress>, how: How) -> Self {
         let ports = relayed.iter().map(|_| vec![NONE; 1 << 16].into()).collect();
-        Self { open: Slab::new(), ports, relayed, how, generation: 0 }
+        Self { open: Slab::new(), listeners: Vec::new(), ports, relayed, how, generation: 0 }
     }
 
     /// Takes a listener's socket.
@@ -73,7 +85,9 @@ impl Sockets {
         number: u16,
         addressed: SocketAddr,
     ) -> u32 {
-        self.insert(socket, Use::Listener { number, addressed })
+        let place = self.listeners.len() as u16;
+        self.listeners.push((number, addressed));
+        self.insert(socket, Kind::Listener(place))
     }
 
     /// Opens the socket of a relayed port.
@@ -83,14 +97,14 @@ impl Sockets {
     pub(super) fn open_port(&mut self, port: RelayPort) -> io::Result<u32> {
         let address = SocketAddr::new(self.relayed[usize::from(port.address)].bound, port.port);
         let socket = bind(address, self.how)?;
-        let number = self.insert(socket, Use::Port(port));
+        let number = self.insert(socket, Kind::Port(port));
         let place = &mut self.ports[usize::from(port.address)][usize::from(port.port)];
         assert_eq!(*place, NONE, "a port is opened once");
         *place = number;
         Ok(number)
     }
 
-    fn insert(&mut self, socket: UdpSocket, of: Use) -> u32 {
+    fn insert(&mut self, socket: UdpSocket, of: Kind) -> u32 {
         self.generation = self.generation.wrapping_add(1) & GENERATION_MAX;
         let open = Open { socket, of, generation: self.generation };
         self.open.insert(open) as u32
@@ -99,7 +113,7 @@ impl Sockets {
     /// Closes a socket that no poller knows any more.
     pub(super) fn close(&mut self, number: u32) {
         let Some(Open { of, .. }) = self.open.try_remove(number as usize) else { return };
-        if let Use::Port(port) = of {
+        if let Kind::Port(port) = of {
             self.ports[usize::from(port.address)][usize::from(port.port)] = NONE;
         }
     }
@@ -110,8 +124,15 @@ impl Sockets {
         (number != NONE).then_some(number)
     }
 
+    /// Returns what a socket is for. Hot: once per datagram.
     pub(super) fn of(&self, number: u32) -> Option<Use> {
-        self.open.get(number as usize).map(|open| open.of)
+        match self.open.get(number as usize)?.of {
+            Kind::Port(port) => Some(Use::Port(port)),
+            Kind::Listener(place) => {
+                let (number, addressed) = *self.listeners.get(usize::from(place))?;
+                Some(Use::Listener { number, addressed })
+            }
+        }
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&UdpSocket> {

@@ -91,15 +91,14 @@ impl Accounts {
         release(&mut self.sources, network(holder.source));
     }
 
-    /// Takes what a datagram has of its user's rate. Hot: once per datagram; no hash.
-    pub(super) fn take(&mut self, now: Monotonic, place: u32, bytes: u64) -> bool {
-        let account = self.accounts.get_mut(place as usize);
-        account.is_none_or(|account| account.bandwidth.take(now, bytes))
+    /// Returns the rate of a user. Hot: once per datagram or train; no hash.
+    pub(super) fn bandwidth(&mut self, place: u32) -> Option<&mut Bucket> {
+        self.accounts.get_mut(place as usize).map(|account| &mut account.bandwidth)
     }
 
     /// Returns how many bytes a user may send or receive at once.
     pub(super) fn left(&mut self, now: Monotonic, place: u32) -> u64 {
-        self.accounts.get_mut(place as usize).map_or(0, |account| account.bandwidth.left(now))
+        self.bandwidth(place).map_or(0, |bandwidth| bandwidth.left(now))
     }
 
     /// Returns how many users have allocations.

@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::accounts::Holder;
+use super::accounts::{Accounts, Holder};
 use super::bucket::Bucket;
+use super::counters::Load;
+use super::peer::{Peer, PeerIp};
 use super::ports::RelayPort;
 use super::{Carrier, Client, Medium, Traffic};
 use crate::limits;
@@ -26,7 +28,7 @@ pub(super) enum Spoken {
         key: stun::ms::Key,
         connection: [u8; stun::ms::numbers::CONNECTION_ID_BYTES],
         /// The peer that bare data goes to and comes from.
-        active: Option<SocketAddr>,
+        active: Option<Peer>,
     },
 }
 
@@ -42,8 +44,10 @@ pub(super) enum ProofHash {
 pub(super) struct Allocation {
     pub(super) client: Client,
     pub(super) spoken: Spoken,
-    pub(super) username: Box<[u8]>,
-    /// What quotas count by.
+    /// A hash of the whole username, which is whose the allocation is: what is said about it has
+    /// to be proven with its key besides.
+    pub(super) owner: u64,
+    /// What quotas count by: a hash of the user's part of it.
     pub(super) user: u64,
     pub(super) partner: Option<u64>,
     /// Place of the user's account.
@@ -55,10 +59,11 @@ pub(super) struct Allocation {
     /// One, or one for each family.
     pub(super) ports: SmallVec<[RelayPort; 2]>,
     pub(super) until: Monotonic,
-    permissions: SmallVec<[Permission; 4]>,
-    channels: SmallVec<[Channel; 2]>,
+    /// One for each address that a peer may turn out to have; a call ends with one or two.
+    permissions: SmallVec<[Permission; 2]>,
+    channels: SmallVec<[Channel; 1]>,
     /// Peers that are its own on shared ports; at most [`limits::TURN_CHANNELS_MAX`].
-    pub(super) owned: SmallVec<[(RelayPort, SocketAddr); 2]>,
+    pub(super) owned: SmallVec<[(RelayPort, Peer); 1]>,
     pub(super) bandwidth: Bucket,
     pub(super) traffic: Traffic,
 }
@@ -66,7 +71,7 @@ pub(super) struct Allocation {
 /// A peer's address that datagrams are taken from and sent to.
 #[derive(Clone, Copy, Debug)]
 struct Permission {
-    ip: IpAddr,
+    ip: PeerIp,
     until: Monotonic,
 }
 
@@ -74,9 +79,12 @@ struct Permission {
 #[derive(Clone, Copy, Debug)]
 struct Channel {
     number: ChannelNumber,
-    peer: SocketAddr,
+    peer: Peer,
     until: Monotonic,
 }
+
+// What an allocation takes is what a relay's memory is made of; its tables and timers add some 60.
+const _: () = assert!(size_of::<Allocation>() <= 352);
 
 /// More permissions or channels than an allocation may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +103,7 @@ impl Allocation {
     pub(super) fn new(
         client: Client,
         spoken: Spoken,
-        username: &[u8],
+        owner: u64,
         holder: &Holder,
         ports: SmallVec<[RelayPort; 2]>,
         bandwidth: Bucket,
@@ -103,7 +111,7 @@ impl Allocation {
         Self {
             client,
             spoken,
-            username: username.into(),
+            owner,
             user: holder.user,
             partner: holder.partner,
             account: 0,
@@ -127,6 +135,7 @@ impl Allocation {
     /// Permits `ip`, or prolongs its permission.
     pub(super) fn permit(&mut self, now: Monotonic, ip: IpAddr) -> Result<(), Full> {
         let until = now.plus_ms(limits::TURN_PERMISSION_MS);
+        let ip = PeerIp::from(ip);
         if let Some(known) = self.permissions.iter_mut().find(|known| known.ip == ip) {
             known.until = until;
             return Ok(());
@@ -141,6 +150,27 @@ impl Allocation {
         Ok(())
     }
 
+    /// Takes what is carried from its rate and from its user's, and counts it, there and in
+    /// `counted`; nothing of that, and `false`, where either rate has not enough. Hot: once per
+    /// datagram or train.
+    pub(super) fn charge(
+        &mut self,
+        accounts: &mut Accounts,
+        counted: &mut Traffic,
+        now: Monotonic,
+        load: Load,
+    ) -> bool {
+        let Some(of_user) = accounts.bandwidth(self.account) else { return false };
+        let enough = self.bandwidth.holds(now, load.bytes) && of_user.holds(now, load.bytes);
+        if enough {
+            self.bandwidth.spend(load.bytes);
+            of_user.spend(load.bytes);
+            self.traffic.count(load);
+            counted.count(load);
+        }
+        enough
+    }
+
     /// Returns how many further addresses may be permitted at `now`.
     pub(super) fn permissions_left(&self, now: Monotonic) -> usize {
         let running = self.permissions.iter().filter(|known| known.until > now).count();
@@ -148,7 +178,8 @@ impl Allocation {
     }
 
     /// Tells whether datagrams may come from and go to `ip`. Hot: once per datagram.
-    pub(super) fn permits(&self, now: Monotonic, ip: IpAddr) -> bool {
+    pub(super) fn permits(&self, now: Monotonic, ip: impl Into<PeerIp>) -> bool {
+        let ip = ip.into();
         self.permissions.iter().any(|known| known.ip == ip && known.until > now)
     }
 
@@ -160,6 +191,7 @@ impl Allocation {
         peer: SocketAddr,
     ) -> Result<(), CannotBind> {
         let until = now.plus_ms(limits::TURN_CHANNEL_MS);
+        let peer = Peer::from(peer);
         // One that has ended may not be given another meaning for a while: what is under way would
         // reach the wrong peer (RFC 8656 section 12).
         let remembered =
@@ -185,11 +217,12 @@ impl Allocation {
     /// Returns the peer that `number` stands for. Hot: once per datagram of a client.
     pub(super) fn peer(&self, now: Monotonic, number: ChannelNumber) -> Option<SocketAddr> {
         let bound = self.channels.iter().find(|channel| channel.number == number)?;
-        (bound.until > now).then_some(bound.peer)
+        (bound.until > now).then(|| bound.peer.into())
     }
 
     /// Returns the number that stands for `peer`. Hot: once per datagram of a peer.
     pub(super) fn channel(&self, now: Monotonic, peer: SocketAddr) -> Option<ChannelNumber> {
+        let peer = Peer::from(peer);
         let bound = self.channels.iter().find(|channel| channel.peer == peer)?;
         (bound.until > now).then_some(bound.number)
     }

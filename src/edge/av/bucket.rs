@@ -6,52 +6,67 @@ use crate::time::Monotonic;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     /// Units a second.
-    rate: u64,
+    rate: u32,
     /// The most it holds.
-    depth: u64,
+    depth: u32,
     /// Units times nanoseconds, so that nothing is lost by rounding.
-    held: u128,
+    held: u64,
     since: Monotonic,
 }
 
-const SECOND_NS: u128 = 1_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+// What is held has room.
+const _: () = assert!(u32::MAX as u64 <= u64::MAX / SECOND_NS);
 
 impl Bucket {
     /// Makes a full one.
-    pub(super) const fn new(rate: u64, depth: u64, now: Monotonic) -> Self {
-        Self { rate, depth, held: depth as u128 * SECOND_NS, since: now }
+    pub(super) const fn new(rate: u32, depth: u32, now: Monotonic) -> Self {
+        Self { rate, depth, held: depth as u64 * SECOND_NS, since: now }
     }
 
-    /// Makes a full one of bytes that flow at so many kilobits a second. What a video's first frame
-    /// brings at once may pass: it holds half a second's.
+    /// Makes a full one of bytes that flow at so many kilobits a second; more than 34 million are
+    /// as good as these. What a video's first frame brings at once may pass: it holds half a
+    /// second's.
     pub(super) const fn of_kbit_s(kbit_s: u32, now: Monotonic) -> Self {
-        let bytes_s = kbit_s as u64 * 1_000 / 8;
+        let bytes_s = kbit_s.saturating_mul(1_000 / 8);
         Self::new(bytes_s, bytes_s / 2, now)
     }
 
     /// Lets in what has flowed since it was looked at last.
     fn fill(&mut self, now: Monotonic) {
-        let passed = u128::from(now.0.saturating_sub(self.since.0));
+        let passed = now.0.saturating_sub(self.since.0);
         self.since = now;
-        let full = u128::from(self.depth) * SECOND_NS;
-        self.held = (self.held + passed * u128::from(self.rate)).min(full);
+        let full = u64::from(self.depth) * SECOND_NS;
+        let flowed = passed.saturating_mul(u64::from(self.rate));
+        self.held = self.held.saturating_add(flowed).min(full);
     }
 
     /// Returns how many units could be taken.
     pub(super) fn left(&mut self, now: Monotonic) -> u64 {
         self.fill(now);
-        (self.held / SECOND_NS) as u64
+        self.held / SECOND_NS
+    }
+
+    /// Tells whether `units` are there.
+    pub(super) fn holds(&mut self, now: Monotonic, units: u64) -> bool {
+        self.fill(now);
+        units.checked_mul(SECOND_NS).is_some_and(|wanted| wanted <= self.held)
+    }
+
+    /// Takes `units` that are there.
+    pub(super) fn spend(&mut self, units: u64) {
+        assert!(units * SECOND_NS <= self.held, "looked at before");
+        self.held -= units * SECOND_NS;
     }
 
     /// Takes `units`, if they are there.
     pub(super) fn take(&mut self, now: Monotonic, units: u64) -> bool {
-        self.fill(now);
-        let wanted = u128::from(units) * SECOND_NS;
-        let enough = self.held >= wanted;
-        if enough {
-            self.held -= wanted;
+        let there = self.holds(now, units);
+        if there {
+            self.spend(units);
         }
-        enough
+        there
     }
 }
 
@@ -69,5 +84,18 @@ mod tests {
             }
         }
         assert!((10_000..=10_100).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn the_widest_one_is_full_after_any_pause_and_holds_no_more() {
+        let mut bucket = Bucket::of_kbit_s(u32::MAX, Monotonic(0));
+        for now in [1 << 40, u64::MAX] {
+            let now = Monotonic(now);
+            assert!(!bucket.take(now, u64::MAX));
+            let depth = bucket.left(now);
+            assert_eq!(depth, u64::from(u32::MAX / 2));
+            assert!(bucket.take(now, depth));
+            assert_eq!(bucket.left(now), 0);
+        }
     }
 }

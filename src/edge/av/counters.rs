@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::request::Direction;
 use super::step::Dropped;
 use crate::edge::counted::summed;
 
@@ -16,6 +17,33 @@ pub struct Traffic {
     pub to_client: u64,
     /// Their payload in bytes.
     pub bytes_to_client: u64,
+}
+
+/// What is carried at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) direction: Direction,
+    pub(super) datagrams: u64,
+    /// Of their payload.
+    pub(super) bytes: u64,
+}
+
+impl Load {
+    pub(super) const fn datagram(direction: Direction, payload: &[u8]) -> Self {
+        Self { direction, datagrams: 1, bytes: payload.len() as u64 }
+    }
+}
+
+impl Traffic {
+    /// Counts a load more.
+    pub(super) const fn count(&mut self, load: Load) {
+        let (datagrams, bytes) = match load.direction {
+            Direction::ToPeer => (&mut self.to_peers, &mut self.bytes_to_peers),
+            Direction::ToClient => (&mut self.to_client, &mut self.bytes_to_client),
+        };
+        *datagrams += load.datagrams;
+        *bytes += load.bytes;
+    }
 }
 
 /// What one relay has counted.

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::allocation::Spoken;
-use super::table::Holding;
+use super::counters::Load;
+use super::table::{Holding, NotOwned};
 use super::{
-    Around, Client, Dropped, Output, Relay, RelayPort, Step, medium, microsoft, random_id, request,
+    Around, Client, Direction, Dropped, Output, Relay, RelayPort, Step, medium, microsoft,
+    random_id, request,
 };
-use crate::limits;
 use crate::stun::{ChannelData, TransactionId, ms};
 use crate::time::Monotonic;
 
@@ -28,7 +29,7 @@ impl Relay {
                 let peer = allocation.peer(now, data.channel).ok_or(Dropped::NoChannel)?;
                 (peer, data.payload)
             }
-            Spoken::Ms { active, .. } => (active.ok_or(Dropped::Malformed)?, datagram),
+            Spoken::Ms { active, .. } => (active.ok_or(Dropped::Malformed)?.into(), datagram),
         };
         self.send_to_peer(now, index, peer, payload)
     }
@@ -47,16 +48,10 @@ impl Relay {
         }
         let port = allocation.port_towards(&self.families, peer.ip());
         let port = port.ok_or(Dropped::NoPermission)?;
-        let bytes = payload.len() as u64;
-        if !allocation.bandwidth.take(now, bytes)
-            || !self.accounts.take(now, allocation.account, bytes)
-        {
+        let load = Load::datagram(Direction::ToPeer, payload);
+        if !allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load) {
             return Err(Dropped::Bandwidth);
         }
-        allocation.traffic.to_peers += 1;
-        allocation.traffic.bytes_to_peers += payload.len() as u64;
-        self.counters.traffic.to_peers += 1;
-        self.counters.traffic.bytes_to_peers += payload.len() as u64;
         let medium = medium::of(allocation.medium, &allocation.traffic, payload);
         Ok(Step::ToPeer { port, peer, payload, medium })
     }
@@ -94,17 +89,11 @@ impl Relay {
         if !allocation.permits(now, peer.ip()) {
             return Err(Dropped::NoPermission);
         }
-        let bytes = payload.len() as u64;
-        if !allocation.bandwidth.take(now, bytes)
-            || !self.accounts.take(now, allocation.account, bytes)
-        {
+        let length = u16::try_from(payload.len()).map_err(|_| Dropped::Malformed)?;
+        let load = Load::datagram(Direction::ToClient, payload);
+        if !allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load) {
             return Err(Dropped::Bandwidth);
         }
-        let length = u16::try_from(payload.len()).map_err(|_| Dropped::Malformed)?;
-        allocation.traffic.to_client += 1;
-        allocation.traffic.bytes_to_client += payload.len() as u64;
-        self.counters.traffic.to_client += 1;
-        self.counters.traffic.bytes_to_client += payload.len() as u64;
         let client = allocation.client;
         let medium = medium::of(allocation.medium, &allocation.traffic, payload);
         let around = match &allocation.spoken {
@@ -115,7 +104,7 @@ impl Relay {
                     request::data_indication(&mut out.head, TransactionId(id), peer, length)
                 }
             },
-            Spoken::Ms { active: Some(active), .. } if *active == peer => Around::Bare,
+            Spoken::Ms { active: Some(active), .. } if *active == peer.into() => Around::Bare,
             Spoken::Ms { connection, .. } => {
                 let id = random_id(&mut self.rng);
                 let id = ms::TransactionId(id);
@@ -123,6 +112,12 @@ impl Relay {
             }
         };
         Ok(Step::ToClient { client, around, payload, medium })
+    }
+
+    /// Returns how many bytes the rates of an allocation and of its user leave.
+    pub(super) fn rates_leave(&mut self, now: Monotonic, index: u32) -> u64 {
+        let Some(allocation) = self.table.get_mut(index) else { return 0 };
+        allocation.bandwidth.left(now).min(self.accounts.left(now, allocation.account))
     }
 
     /// Permits `ip` for `index`, once the rule has.
@@ -143,27 +138,6 @@ impl Relay {
         }
         let allocation = self.table.get(index).ok_or(NotOwned::ByAnother)?;
         let port = allocation.port_towards(&self.families, peer.ip());
-        let port = port.ok_or(NotOwned::ByAnother)?;
-        if allocation.owned.contains(&(port, peer)) {
-            return Ok(());
-        }
-        if allocation.owned.len() == limits::TURN_CHANNELS_MAX {
-            self.table.disown_unpermitted(index, now);
-        }
-        if self.table.get(index).is_none_or(|a| a.owned.len() == limits::TURN_CHANNELS_MAX) {
-            return Err(NotOwned::Full);
-        }
-        self.table.own(port, peer, index).map_err(|_| NotOwned::ByAnother)?;
-        if let Some(allocation) = self.table.get_mut(index) {
-            allocation.owned.push((port, peer));
-        }
-        Ok(())
+        self.table.own(now, port.ok_or(NotOwned::ByAnother)?, peer, index)
     }
-}
-
-/// Why a peer on a shared port is not this allocation's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotOwned {
-    ByAnother,
-    Full,
 }

@@ -56,14 +56,14 @@ mod tests {
     fn one_source_does_not_use_up_what_others_may_have() {
         let mut gate = Gate::new(Monotonic(0));
         let answered = |gate: &mut Gate, source: [u8; 4]| {
-            (0..10_000).filter(|_| gate.opens(Monotonic(0), IpAddr::from(source))).count() as u64
+            (0..10_000).filter(|_| gate.opens(Monotonic(0), IpAddr::from(source))).count() as u32
         };
         assert_eq!(answered(&mut gate, [192, 0, 2, 1]), limits::TURN_UNAUTHENTICATED_PER_SOURCE);
         assert_eq!(answered(&mut gate, [192, 0, 2, 200]), 0, "of the same network");
         assert!(answered(&mut gate, [198, 51, 100, 1]) > 0);
         let spoofed = (0..100_000_u32)
             .filter(|n| gate.opens(Monotonic(0), IpAddr::from((n * 256).to_be_bytes())))
-            .count() as u64;
+            .count() as u32;
         assert!(spoofed <= limits::TURN_UNAUTHENTICATED_IN_ALL);
     }
 }

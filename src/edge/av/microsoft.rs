@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::accounts::Holder;
 use super::allocation::{Allocation, Spoken};
 use super::nonce::Freshness;
+use super::peer::Peer;
 use super::ports::{RelayPort, Wanted};
 use super::{
     Answering, Around, Arrival, Dropped, Given, Output, Pending, Relay, Step, medium, random_id,
@@ -40,11 +41,11 @@ const KNOWN: &[AttributeType] = &[
 /// What a request was refused with.
 enum Refused {
     /// This number, to somebody who has proven who he is.
-    Proven(u16, Box<Key>),
+    Proven(u16, Key),
     /// This number, to a stranger.
     Stranger(u16),
     /// Some attributes are not known, to somebody who has proven who he is.
-    Unknown(SmallVec<[AttributeType; 8]>, Box<Key>),
+    Unknown(SmallVec<[AttributeType; 8]>, Key),
 }
 
 impl Relay {
@@ -134,7 +135,7 @@ impl Relay {
         if self.nonces.judge(nonce, now.unix_s, client) == Freshness::Stale {
             return Err(missing(error::STALE_NONCE));
         }
-        let hash = |user: &[u8]| std::hash::BuildHasher::hash_one(&self.user_key, user);
+        let hash = |user: &[u8]| self.name_hash(user);
         let claimed = self.setup.credentials.ms(username, realm, now.unix_s, hash);
         // Who is unknown and who proves nothing are told alike.
         let claimed = claimed.map_err(|_| missing(error::UNAUTHORIZED))?;
@@ -142,7 +143,7 @@ impl Relay {
         let key = claimed.keys.into_iter().find(good).ok_or(missing(error::UNAUTHORIZED))?;
         let own = self.table.of_client(&arrival.client).and_then(|index| self.table.get(index));
         if own.is_some_and(|own| own.user != claimed.user) {
-            return Err(Refused::Proven(error::WRONG_USERNAME, key.into()));
+            return Err(Refused::Proven(error::WRONG_USERNAME, key));
         }
         Ok((key, claimed.user))
     }
@@ -164,7 +165,7 @@ impl Relay {
             return self.ms_refresh(now, index, message, key, lifetime_s, out);
         }
         if lifetime_s == 0 {
-            return Err(Refused::Proven(error::NO_BINDING, key.into()));
+            return Err(Refused::Proven(error::NO_BINDING, key));
         }
         let holder = Holder { user, partner: None, source: arrival.client.remote.ip() };
         if let Err((number, server)) = self.may_allocate(arrival, &holder) {
@@ -174,20 +175,21 @@ impl Relay {
                     write_alternate(&mut out.answer, message.transaction(), server, &key);
                     return Ok(Step::Answer);
                 }
-                _ => return Err(Refused::Proven(number, key.into())),
+                _ => return Err(Refused::Proven(number, key)),
             }
         }
         let version = number(AttributeType::MS_VERSION).unwrap_or(0);
         let ports = match self.ms_ports(message, version) {
             Ok(ports) => ports,
-            Err(number) => return Err(Refused::Proven(number, key.into())),
+            Err(number) => return Err(Refused::Proven(number, key)),
         };
         let username = message.attribute(AttributeType::USERNAME).map_or(&[][..], |a| a.value);
+        let owner = self.name_hash(username);
         let connection = random_id::<CONNECTION_ID_BYTES>(&mut self.rng);
         let spoken = Spoken::Ms { key, connection, active: None };
         let bandwidth = self.bandwidth(now.monotonic);
         let mut allocation =
-            Allocation::new(arrival.client, spoken, username, &holder, ports, bandwidth);
+            Allocation::new(arrival.client, spoken, owner, &holder, ports, bandwidth);
         let quality = message.attribute(AttributeType::MS_SERVICE_QUALITY);
         allocation.medium = quality.and_then(|of| medium::of_service_quality(of.value));
         let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);
@@ -228,10 +230,10 @@ impl Relay {
         let transaction = message.transaction();
         let sequence = sequence_of(message).unwrap_or(0);
         let Some(allocation) = self.table.get_mut(index) else {
-            return Err(Refused::Proven(error::NO_BINDING, key.into()));
+            return Err(Refused::Proven(error::NO_BINDING, key));
         };
         if !matches!(allocation.spoken, Spoken::Ms { .. }) {
-            return Err(Refused::Proven(error::BAD_REQUEST, key.into()));
+            return Err(Refused::Proven(error::BAD_REQUEST, key));
         }
         if lifetime_s == 0 {
             let allocation = self.table.get(index);
@@ -290,21 +292,21 @@ impl Relay {
         let (key, _) = self.ms_prove(now, arrival, message)?;
         all_known(message, &key)?;
         let Some(index) = self.table.of_client(&arrival.client) else {
-            return Err(Refused::Proven(error::NO_BINDING, key.into()));
+            return Err(Refused::Proven(error::NO_BINDING, key));
         };
         let peer = match message.attribute(AttributeType::DESTINATION_ADDRESS) {
             None => None,
             Some(attribute) => match attribute.address() {
-                None => return Err(Refused::Proven(error::BAD_REQUEST, key.into())),
+                None => return Err(Refused::Proven(error::BAD_REQUEST, key)),
                 Some(peer) => match self.ms_peer(now.monotonic, index, peer) {
                     Ok(peer) => Some(peer),
-                    Err(_) => return Err(Refused::Proven(error::NO_DESTINATION, key.into())),
+                    Err(_) => return Err(Refused::Proven(error::NO_DESTINATION, key)),
                 },
             },
         };
         match self.table.get_mut(index).map(|allocation| &mut allocation.spoken) {
-            Some(Spoken::Ms { active, .. }) => *active = peer,
-            _ => return Err(Refused::Proven(error::BAD_REQUEST, key.into())),
+            Some(Spoken::Ms { active, .. }) => *active = peer.map(Peer::from),
+            _ => return Err(Refused::Proven(error::BAD_REQUEST, key)),
         }
         out.answer.clear();
         let kind = MessageType::SET_ACTIVE_DESTINATION_RESPONSE;
@@ -375,7 +377,7 @@ pub(super) fn data_indication(
 /// Tells whether a request has nothing in it that must be understood and is not.
 fn all_known(message: Message<'_>, key: &Key) -> Result<(), Refused> {
     let unknown: SmallVec<[AttributeType; 8]> = message.unknown(KNOWN).take(8).collect();
-    if unknown.is_empty() { Ok(()) } else { Err(Refused::Unknown(unknown, key.clone().into())) }
+    if unknown.is_empty() { Ok(()) } else { Err(Refused::Unknown(unknown, *key)) }
 }
 
 /// Writes an error that says which attributes are not known, as the draft has it: two bytes each.

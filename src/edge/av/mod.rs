@@ -26,6 +26,8 @@ mod medium;
 mod microsoft;
 mod mobility;
 mod nonce;
+mod numbers;
+mod peer;
 mod pool;
 mod ports;
 mod request;
@@ -35,6 +37,7 @@ mod table;
 mod train;
 mod wheel;
 
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::quality::RandomState;
@@ -92,7 +95,7 @@ pub struct Relay {
     /// The allocation whose ports the shell is opening.
     pending: Option<Pending>,
     admission: Admission,
-    user_key: RandomState,
+    name_key: RandomState,
     rng: u64,
     counters: Counters,
 }
@@ -155,7 +158,7 @@ impl Relay {
             nonces: Nonces::new(&setup.nonce_keys, features),
             pending: None,
             admission: Admission::Open,
-            user_key: RandomState::default(),
+            name_key: RandomState::default(),
             rng: setup.seed | 1,
             counters: Counters::default(),
             setup,
@@ -398,6 +401,11 @@ impl Relay {
     const fn dropped<'a>(&mut self, dropped: Dropped) -> Step<'a> {
         self.counters.dropped[dropped as usize] += 1;
         Step::Drop(dropped)
+    }
+
+    /// Returns what stands for a name, or a part of one, where it is compared or counted by.
+    fn name_hash(&self, name: &[u8]) -> u64 {
+        self.name_key.hash_one(name)
     }
 
     fn bandwidth(&self, now: Monotonic) -> Bucket {

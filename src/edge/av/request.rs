@@ -51,7 +51,8 @@ struct Proven<'a> {
     message: Message<'a>,
     key: Key,
     hash: ProofHash,
-    username: &'a [u8],
+    /// A hash of the username.
+    owner: u64,
     user: u64,
     partner: Option<u64>,
 }
@@ -186,32 +187,27 @@ impl Relay {
             .or_else(|| self.owner_named(message))
             .or_else(|| self.owner_shown(now.monotonic, message));
         let own = own.and_then(|index| self.table.get(index));
-        if let Some(Allocation {
-            username: owner,
-            user,
-            partner,
-            spoken: Spoken::Rfc { key, .. },
-            ..
-        }) = own
-        {
+        let owner = self.name_hash(username);
+        if let Some(own @ Allocation { spoken: Spoken::Rfc { key, .. }, .. }) = own {
             // Whoever made the allocation is who may speak of it (RFC 8656 section 5).
-            if **owner == *username && message.integrity(key) == Proof::Good {
-                let (user, partner) = (*user, *partner);
-                return Ok(Proven { message, key: key.clone(), hash, username, user, partner });
+            if own.owner == owner && message.integrity(key) == Proof::Good {
+                let Allocation { user, partner, .. } = *own;
+                return Ok(Proven { message, key: *key, hash, owner, user, partner });
             }
         }
-        let user_hash = |user: &[u8]| std::hash::BuildHasher::hash_one(&self.user_key, user);
         let credentials = &self.setup.credentials;
         let claimed = credentials
-            .rfc(username, self.setup.realm.as_bytes(), algorithm, now.unix_s, user_hash)
+            .rfc(username, self.setup.realm.as_bytes(), algorithm, now.unix_s, |user| {
+                self.name_hash(user)
+            })
             .map_err(|_| 401_u16)?;
         let good = |key: &Key| message.integrity(key) == Proof::Good;
-        let key = claimed.keys.iter().find(|key| good(key)).cloned().ok_or(401_u16)?;
+        let key = claimed.keys.iter().find(|key| good(key)).copied().ok_or(401_u16)?;
         match own {
-            Some(own) if *own.username != *username => Err(441),
+            Some(own) if own.owner != owner => Err(441),
             _ => {
                 let Claimed { user, partner, .. } = claimed;
-                Ok(Proven { message, key, hash, username, user, partner })
+                Ok(Proven { message, key, hash, owner, user, partner })
             }
         }
     }

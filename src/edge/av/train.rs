@@ -8,9 +8,10 @@
 use std::net::SocketAddr;
 
 use super::allocation::{Allocation, Spoken};
+use super::counters::Load;
 use super::medium;
 use super::ports::RelayPort;
-use super::{Client, Medium, Relay, Traffic, Transport};
+use super::{Client, Direction, Medium, Relay, Transport};
 use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, ChannelNumber};
 use crate::time::{Monotonic, Now};
 
@@ -61,6 +62,13 @@ impl Train<'_> {
         self.bytes.len().div_ceil(self.segment)
     }
 
+    /// Returns what it carries; `skip`: bytes of each datagram that are no payload.
+    const fn load(&self, direction: Direction, skip: usize) -> Load {
+        let datagrams = self.count();
+        let bytes = (self.bytes.len() - datagrams * skip) as u64;
+        Load { direction, datagrams: datagrams as u64, bytes }
+    }
+
     /// Returns the channel that all of them are data of, if they fill their datagrams.
     fn channel(&self) -> Option<ChannelNumber> {
         let channel = ChannelData::read(self.bytes)?.channel;
@@ -94,9 +102,9 @@ impl Relay {
         let peer =
             allocation.peer(now, channel).filter(|peer| allocation.permits(now, peer.ip()))?;
         let port = allocation.port_towards(&self.families, peer.ip())?;
-        let of = Counted::of(&train, CHANNEL_HEADER_BYTES);
+        let load = train.load(Direction::ToPeer, CHANNEL_HEADER_BYTES);
         // Nothing may be taken from the first where the second does not take it.
-        if !self.affords(now, index, of.bytes) {
+        if self.rates_leave(now, index) < load.bytes {
             return None;
         }
         let within = self.setup.relayed.iter().position(|relayed| relayed.public == peer.ip());
@@ -109,22 +117,21 @@ impl Relay {
                 // One user at both ends pays twice, and a client that is its own peer all the more.
                 let account = self.table.get(index)?.account;
                 let other = self.table.of_peer(theirs, from, self.holding)?;
-                let twice = 2 * of.bytes;
+                let twice = 2 * load.bytes;
                 let short = self.table.get(other)?.account == account
                     && self.accounts.left(now, account) < twice;
-                if short || (other == index && !self.affords(now, index, twice)) {
+                if short || (other == index && self.rates_leave(now, index) < twice) {
                     return None;
                 }
-                let to = self.toward_client(now, theirs, from, of)?;
-                self.counters.within += of.count;
+                let theirs_of_it = Load { direction: Direction::ToClient, ..load };
+                let to = self.toward_client(now, theirs, from, theirs_of_it)?;
+                self.counters.within += load.datagrams;
                 to
             }
         };
         let allocation = self.table.get_mut(index)?;
-        allocation.bandwidth.take(now, of.bytes);
-        self.accounts.take(now, allocation.account, of.bytes);
-        of.to_peers(&mut allocation.traffic);
-        of.to_peers(&mut self.counters.traffic);
+        let paid = allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load);
+        assert!(paid, "looked at above");
         let payload = train.bytes.get(CHANNEL_HEADER_BYTES..).unwrap_or_default();
         let medium = medium::of(allocation.medium, &allocation.traffic, payload);
         Some(Carried { skip: CHANNEL_HEADER_BYTES as u8, to, medium })
@@ -140,27 +147,21 @@ impl Relay {
         train: Train<'_>,
     ) -> Option<Carried> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let to = self.toward_client(now.monotonic, port, peer, Counted::of(&train, 0))?;
+        let to =
+            self.toward_client(now.monotonic, port, peer, train.load(Direction::ToClient, 0))?;
         let index = self.table.of_peer(port, peer, self.holding)?;
         let allocation = self.table.get(index)?;
         let medium = medium::of(allocation.medium, &allocation.traffic, train.bytes);
         Some(Carried { skip: 0, to, medium })
     }
 
-    /// Tells whether the rates of an allocation and of its user leave so many bytes.
-    fn affords(&mut self, now: Monotonic, index: u32, bytes: u64) -> bool {
-        let Some(allocation) = self.table.get_mut(index) else { return false };
-        let account = allocation.account;
-        allocation.bandwidth.left(now) >= bytes && self.accounts.left(now, account) >= bytes
-    }
-
-    /// Finds and counts the client that a train of `of` is for.
+    /// Finds the client that a train is for, and charges it.
     fn toward_client(
         &mut self,
         now: Monotonic,
         port: RelayPort,
         peer: SocketAddr,
-        of: Counted,
+        load: Load,
     ) -> Option<Toward> {
         let index = self.table.of_peer(port, peer, self.holding)?;
         let allocation = self.table.get_mut(index)?;
@@ -169,15 +170,8 @@ impl Relay {
             return None;
         }
         let channel = bare_or_channel(allocation, now, peer)?;
-        if !self.affords(now, index, of.bytes) {
-            return None;
-        }
-        let allocation = self.table.get_mut(index)?;
-        allocation.bandwidth.take(now, of.bytes);
-        self.accounts.take(now, allocation.account, of.bytes);
-        of.to_client(&mut allocation.traffic);
-        of.to_client(&mut self.counters.traffic);
-        Some(Toward::Client { client, channel })
+        let paid = allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load);
+        paid.then_some(Toward::Client { client, channel })
     }
 }
 
@@ -190,30 +184,6 @@ fn bare_or_channel(
 ) -> Option<Option<ChannelNumber>> {
     match &allocation.spoken {
         Spoken::Rfc { .. } => allocation.channel(now, peer).map(Some),
-        Spoken::Ms { active, .. } => (*active == Some(peer)).then_some(None),
-    }
-}
-
-/// Datagrams of a train and the bytes of their payloads.
-#[derive(Clone, Copy)]
-struct Counted {
-    count: u64,
-    bytes: u64,
-}
-
-impl Counted {
-    fn of(train: &Train<'_>, skip: usize) -> Self {
-        let count = train.count();
-        Self { count: count as u64, bytes: (train.bytes.len() - count * skip) as u64 }
-    }
-
-    const fn to_peers(self, traffic: &mut Traffic) {
-        traffic.to_peers += self.count;
-        traffic.bytes_to_peers += self.bytes;
-    }
-
-    const fn to_client(self, traffic: &mut Traffic) {
-        traffic.to_client += self.count;
-        traffic.bytes_to_client += self.bytes;
+        Spoken::Ms { active, .. } => (*active == Some(peer.into())).then_some(None),
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Wheel {
 struct Link {
     before: u32,
     after: u32,
-    /// The second it is due, 0 while it does not run.
-    due: u64,
+    /// The second it is due, of the 136 years that a process may run; 0 while it does not run.
+    due: u32,
 }
 
 impl Link {
@@ -35,7 +35,7 @@ impl Link {
 }
 
 impl Wheel {
-    /// `longest_s`: no timer is started for longer. Memory: 4 bytes for each second, and 16 for
+    /// `longest_s`: no timer is started for longer. Memory: 4 bytes for each second, and 12 for
     /// each place.
     pub(super) fn new(longest_s: u32) -> Self {
         let seconds = longest_s as usize + 2;
@@ -61,7 +61,7 @@ impl Wheel {
         if after != NONE {
             self.links[after as usize].before = index;
         }
-        self.links[index as usize] = Link { before: NONE, after, due };
+        self.links[index as usize] = Link { before: NONE, after, due: due as u32 };
         self.running += 1;
     }
 
@@ -73,7 +73,7 @@ impl Wheel {
         let Link { before, after, due } = std::mem::replace(link, Link::IDLE);
         match before {
             NONE => {
-                let place = self.place(due);
+                let place = self.place(u64::from(due));
                 self.heads[place] = after;
             }
             before => self.links[before as usize].after = after,

@@ -10,9 +10,9 @@ use super::numbers::INTEGRITY_BLOCK_BYTES;
 /// Bytes of Message Integrity with its header.
 const ATTRIBUTE_BYTES: usize = 24;
 
-/// A long-term key, prepared.
-#[derive(Clone)]
-pub struct Key(Hmac<Sha1>);
+/// A long-term key.
+#[derive(Clone, Copy)]
+pub struct Key([u8; 16]);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,8 +25,7 @@ impl Key {
     #[must_use]
     pub fn long_term(username: &[u8], realm: &[u8], password: &[u8]) -> Self {
         let joined = Md5::new().chain_update(username).chain_update(b":").chain_update(realm);
-        let key = joined.chain_update(b":").chain_update(password).finalize();
-        Self(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
+        Self(joined.chain_update(b":").chain_update(password).finalize().into())
     }
 
     /// Returns Message Integrity over `before`, the message up to it.
@@ -43,7 +42,7 @@ impl Key {
         let length = (before.len() + ATTRIBUTE_BYTES - HEADER_BYTES) as u16;
         let (kind, rest) = before.split_at(2);
         let (_, rest) = rest.split_at(2);
-        let mut mac = self.0.clone();
+        let mut mac = Hmac::<Sha1>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(kind);
         mac.update(&length.to_be_bytes());
         mac.update(rest);

@@ -52,11 +52,11 @@ impl Relay {
         let ticket = asked.is_some().then(|| new_ticket(&mut self.rng));
         let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user)?;
         let spoken =
-            Spoken::Rfc { key: proven.key.clone(), born: message.transaction(), hash: proven.hash };
+            Spoken::Rfc { key: proven.key, born: message.transaction(), hash: proven.hash };
         let bandwidth = self.bandwidth(now.monotonic);
         let client = arrival.client;
         let mut allocation =
-            Allocation::new(client, spoken, proven.username, &holder, ports, bandwidth);
+            Allocation::new(client, spoken, proven.owner, &holder, ports, bandwidth);
         allocation.carrier = carrier;
         let pending = Pending {
             allocation,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{Proven, Refused, peer_address, prove, seal};
 use crate::edge::av::allocation::Spoken;
 use crate::edge::av::connections::{Asked, Connection, ConnectionId, Stage, Unconnected};
+use crate::edge::av::counters::Load;
 use crate::edge::av::{
     Arrival, Carrier, Output, Relay, RelayPort, Step, Transport, next, random_id,
 };
@@ -197,13 +198,11 @@ impl Relay {
     /// Returns how many bytes a connection may carry at once; 0 where its rate is used up.
     pub fn connection_room(&mut self, now: Monotonic, connection: ConnectionId) -> usize {
         let Some(owner) = self.connections.get(connection).map(|one| one.owner) else { return 0 };
-        let Some(allocation) = self.table.get_mut(owner) else { return 0 };
-        let account = allocation.account;
-        let left = allocation.bandwidth.left(now).min(self.accounts.left(now, account));
-        usize::try_from(left).unwrap_or(usize::MAX)
+        usize::try_from(self.rates_leave(now, owner)).unwrap_or(usize::MAX)
     }
 
-    /// Counts what a connection has carried.
+    /// Counts what a connection has carried. Where that is more than there was room for, as when
+    /// the end of a TLS record brings all of it, the whole of the rate is used up.
     pub fn connection_carried(
         &mut self,
         now: Monotonic,
@@ -212,16 +211,13 @@ impl Relay {
         bytes: usize,
     ) {
         let Some(owner) = self.connections.get(connection).map(|one| one.owner) else { return };
+        let left = self.rates_leave(now, owner);
         let Some(allocation) = self.table.get_mut(owner) else { return };
-        let bytes = bytes as u64;
-        allocation.bandwidth.take(now, bytes);
-        self.accounts.take(now, allocation.account, bytes);
-        for traffic in [&mut allocation.traffic, &mut self.counters.traffic] {
-            match direction {
-                Direction::ToPeer => traffic.bytes_to_peers += bytes,
-                Direction::ToClient => traffic.bytes_to_client += bytes,
-            }
-        }
+        let paid = Load { direction, datagrams: 0, bytes: left.min(bytes as u64) };
+        allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, paid);
+        let beyond = Load { bytes: bytes as u64 - paid.bytes, ..paid };
+        allocation.traffic.count(beyond);
+        self.counters.traffic.count(beyond);
     }
 
     /// Returns how many TCP connections with peers there are.

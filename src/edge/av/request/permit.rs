@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{KNOWN, Proven, Refused, peer_address};
 use crate::edge::av::allocation::CannotBind;
-use crate::edge::av::data::NotOwned;
+use crate::edge::av::table::NotOwned;
 use crate::edge::av::{Around, Arrival, Carrier, Dropped, Output, Relay, Step};
 use crate::stun::{
     Attribute, AttributeType, Builder, ChannelNumber, Class, Message, Method, TransactionId, Type,

@@ -68,7 +68,7 @@ impl Relay {
         let ticket = proven.message.attribute(AttributeType::MOBILITY_TICKET).ok_or(437_u16)?;
         let index = self.tickets.owner(now.monotonic, ticket.value).ok_or(400_u16)?;
         let allocation = self.table.get(index).ok_or(437_u16)?;
-        if *allocation.username != *proven.username {
+        if allocation.owner != proven.owner {
             return Err(441.into());
         }
         // What its clients may be holds of one that comes later as well. What was permitted was

@@ -275,3 +275,20 @@ fn what_a_connection_carries_counts_for_its_rates() {
     assert_eq!(world.relay.counters().traffic.bytes_to_peers, 5_000);
     assert_eq!(world.relay.connection_room(now, ConnectionId(id.0 ^ 1)), 0);
 }
+
+/// Symptom: a client whose records were longer than what its rate had left was not slowed down.
+/// Cause: more than there is was taken from no rate at all. Scenario: room for 5,000 bytes, and the
+/// end of a record that brings 16,000.
+#[test]
+fn what_is_more_than_there_was_room_for_uses_the_rate_up() {
+    let mut slow = setup();
+    slow.quotas.allocation_kbit_s = 80;
+    let mut world = World::of(slow);
+    let client = stream(&world, 1);
+    world.ask(client, Method::ALLOCATE, tcp);
+    let Came::Connect(id, ..) = connect(&mut world, client, address(PEER)) else { panic!() };
+    let now = world.now.monotonic;
+    world.relay.connection_carried(now, id, Direction::ToPeer, 16_000);
+    assert_eq!(world.relay.connection_room(now, id), 0);
+    assert_eq!(world.relay.counters().traffic.bytes_to_peers, 16_000);
+}

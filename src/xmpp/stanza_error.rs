@@ -97,6 +97,13 @@ pub struct ReceivedStanzaError {
     pub uri: Option<String>,
 }
 
+impl From<StanzaError> for ReceivedStanzaError {
+    /// The error as it is said with nothing but its condition.
+    fn from(condition: StanzaError) -> Self {
+        Self { condition, kind: condition.kind(), text: None, uri: None }
+    }
+}
+
 impl StanzaError {
     /// Every condition.
     pub const ALL: [Self; 22] = [

@@ -5,6 +5,7 @@ mod credentials;
 mod ctl;
 mod decisions;
 mod explain;
+mod loadgen;
 mod pool;
 mod relay;
 mod relay_marks;

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::policy::rendezvous::{Among, weight};
 use crate::policy::{ExpectedNames, PeerNames};
 use crate::time::{Monotonic, Now};
-use crate::xmpp::{Jid, Node, ReceivedStanzaError, StanzaError};
+use crate::xmpp::{Jid, Node, StanzaError};
 
 /// What is kept with a stanza until it is reported on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -458,9 +458,7 @@ impl Gateway {
     }
 
     fn bounce(&mut self, tag: Tag, condition: StanzaError) {
-        let kind = condition.kind();
-        let error = ReceivedStanzaError { condition, kind, text: None, uri: None };
-        self.settled.push_back((tag, Settled::Bounced(error)));
+        self.settled.push_back((tag, Settled::Bounced(condition.into())));
     }
 
     /// Returns the names of the edges that are linked, for tests and status.

@@ -24,7 +24,7 @@ use crate::edge::{Effects, LegId};
 use crate::policy::Dialect;
 use crate::sip::Message;
 use crate::time::Now;
-use crate::xmpp::{Jid, Node, ReceivedStanzaError, Stanza, StanzaError};
+use crate::xmpp::{Jid, Node, Stanza, StanzaError};
 
 /// A message outside of dialogs, on its way inside.
 #[derive(Clone, Debug)]
@@ -252,9 +252,7 @@ impl Gateway {
                 self.send_receipt(now, &parties.ours, to, receipt.message_id, effects);
             }
             Disposition::Failed => {
-                let condition = StanzaError::RecipientUnavailable;
-                let kind = condition.kind();
-                let error = ReceivedStanzaError { condition, kind, text: None, uri: None };
+                let error = StanzaError::RecipientUnavailable.into();
                 let stanza = Node::stanza(Stanza::Message)
                     .with("from", parties.ours.to_string())
                     .with("to", to.to_string())

@@ -15,6 +15,7 @@ use crate::time::Now;
 use crate::xmpp::{Node, ReceivedStanzaError, Stanza, StanzaError};
 
 impl Gateway {
+    /// A contact's presence, or what he says of who may see whom.
     pub(super) fn presence_from_xmpp(
         &mut self,
         now: Now,
@@ -72,9 +73,7 @@ impl Gateway {
         condition: StanzaError,
         effects: &mut Effects,
     ) {
-        let kind = condition.kind();
-        let error = ReceivedStanzaError { condition, kind, text: None, uri: None };
-        let stanza = self.error_stanza(Stanza::Presence, sender, &error);
+        let stanza = self.error_stanza(Stanza::Presence, sender, &condition.into());
         let (from, to) = (sender.to.clone(), sender.from.clone());
         self.send(now, &from, &to, &stanza, Tag::Nothing, effects);
     }

@@ -7,7 +7,7 @@ use super::stanzas::Sender;
 use super::translate::ns;
 use crate::edge::Effects;
 use crate::time::Now;
-use crate::xmpp::{self, Node, ReceivedStanzaError, Stanza, StanzaError};
+use crate::xmpp::{self, Node, Stanza, StanzaError};
 
 const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 
@@ -50,11 +50,7 @@ impl Gateway {
                 }
                 answer
             }
-            Err(condition) => {
-                let kind = condition.kind();
-                let error = ReceivedStanzaError { condition, kind, text: None, uri: None };
-                self.error_stanza(Stanza::Iq, sender, &error)
-            }
+            Err(condition) => self.error_stanza(Stanza::Iq, sender, &condition.into()),
         };
         let (from, to) = (sender.to.clone(), sender.from.clone());
         self.send(now, &from, &to, &answer, Tag::Nothing, effects);

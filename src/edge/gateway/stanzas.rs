@@ -218,9 +218,7 @@ impl Gateway {
         condition: StanzaError,
         effects: &mut Effects,
     ) {
-        let kind = condition.kind();
-        let error = ReceivedStanzaError { condition, kind, text: None, uri: None };
-        self.fail_message(now, sender, &error, effects);
+        self.fail_message(now, sender, &condition.into(), effects);
     }
 
     /// Tells the sender of a message why it failed. It is done with when an edge has reported on

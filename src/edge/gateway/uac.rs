@@ -119,10 +119,8 @@ impl Answer<'_> {
     /// Returns the error that the sender of a stanza is told.
     pub(super) fn error(&self) -> Translated<ReceivedStanzaError> {
         let of = |condition: StanzaError, text: &str| ReceivedStanzaError {
-            condition,
-            kind: condition.kind(),
             text: Some(text.to_owned()),
-            uri: None,
+            ..condition.into()
         };
         Translated::whole(match self {
             Self::Response(message) => {

@@ -102,6 +102,14 @@ impl Outgoing {
     }
 }
 
+/// Returns a gateway's stanza as it goes to a partner: without the marks of the link.
+#[must_use]
+pub fn without_marks(element: &Element<'_>) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(element.raw().len());
+    element.write_with(&[(DECLARES, None), (NUMBER, None)], &mut bytes);
+    bytes.into()
+}
+
 /// How far the link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {

@@ -51,7 +51,7 @@ mod gateway;
 mod tests;
 mod window;
 
-pub use edge::{EdgeEnd, FromGateway, Outgoing};
+pub use edge::{EdgeEnd, FromGateway, Outgoing, without_marks};
 pub use gateway::{FromEdge, GatewayEnd, Unreported};
 pub use window::{Full, Window};
 

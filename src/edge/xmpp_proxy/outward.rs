@@ -2,6 +2,7 @@
 
 use super::XmppProxy;
 use crate::dns::Domain;
+use crate::edge::xmpp_link::without_marks;
 use crate::edge::{Effects, LegId};
 use crate::policy::users::Role;
 use crate::policy::{XmppKey, XmppRefusal};
@@ -56,10 +57,9 @@ impl XmppProxy {
             Some(Stanza::Iq) => &mut self.counters.queries_out,
         };
         *counter += 1;
-        let mut bytes = Vec::with_capacity(element.raw().len());
-        element.write_with(&[("xmlns:entente", None), ("entente:n", None)], &mut bytes);
+        let bytes = without_marks(element);
         self.explain_out(link, element, partner, effects);
-        self.send_out(now, &ours, &theirs, Some((link, number)), bytes.into(), effects);
+        self.send_out(now, &ours, &theirs, Some((link, number)), bytes, effects);
     }
 
     /// Decides whether the two domains may talk; a route that is there remembers the answer.

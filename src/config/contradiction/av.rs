@@ -126,12 +126,10 @@ fn ports(finder: &mut Finder<'_>) {
     }
     let shared = paths("av.shared_ports", av.shared_ports.iter().copied());
     finder.no_repetition(&shared, "port");
+    let relayed_ports = config.relayed_ports();
     let relays_there = |address: SocketAddr| {
-        let shared = av.shared_ports.contains(&address.port());
-        let ranged = av.shared_ports.is_empty()
-            && (u32::from(av.ports_first)..u32::from(av.ports_first) + u32::from(av.ports_count))
-                .contains(&u32::from(address.port()));
-        av.relayed.contains(&address.ip()) && (shared || ranged)
+        let held = relayed_ports.iter().any(|ports| ports.contains(&address.port()));
+        av.relayed.contains(&address.ip()) && held
     };
     for (place, listener) in config.av_listeners.iter().enumerate() {
         if listener.transport == Transport::Udp && relays_there(listener.address) {

@@ -1,6 +1,5 @@
 //! What the relay is made from, as the configuration has it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::{self, AvListener, Config};
@@ -103,13 +102,8 @@ fn realm(config: &Config) -> String {
 }
 
 fn relayed(config: &Config) -> Vec<RelayedAddress> {
-    let av = &config.av;
-    let public =
-        |place: usize, bound: IpAddr| av.relayed_public.get(place).copied().unwrap_or(bound);
-    let relayed = av.relayed.iter().enumerate();
-    relayed
-        .map(|(place, bound)| RelayedAddress { bound: *bound, public: public(place, *bound) })
-        .collect()
+    let pairs = config.av.relayed.iter().zip(config.relayed_public());
+    pairs.map(|(bound, public)| RelayedAddress { bound: *bound, public: *public }).collect()
 }
 
 fn ports(config: &Config) -> Ports {

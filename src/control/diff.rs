@@ -16,6 +16,7 @@ use crate::dns::{DnsView, Domain, Question, SharedAnswer};
 use crate::policy::{Decision, Outbound, PartnerRule, Pattern, RefusalRule, Rules, Snapshot};
 use crate::time::Now;
 
+mod media;
 mod xmpp;
 
 /// Names told of one group; the rest is told by number.
@@ -114,6 +115,7 @@ pub fn difference(old: &Side<'_>, new: &Side<'_>, now: Now) -> Difference {
     if old.config.directory != new.config.directory {
         found.sentences.push("what single users may do changes".to_owned());
     }
+    media::files(old.config, new.config, &mut found.sentences);
     keys(old.config, new.config, &changes, &mut found.sentences);
     found
 }

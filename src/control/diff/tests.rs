@@ -273,3 +273,39 @@ fn xmpp_partners_are_told_like_those_of_sip() {
     let told = told(&alone, &off);
     assert_eq!(told[0], "partner.example is cut off on XMPP: federation is switched off");
 }
+
+/// The least configuration with the file of a pool that says this, and secrets beside it.
+fn pooled(pool: &str, secret: &str) -> Made {
+    let mut made = made(&format!("{LEAST}[av]\npool = \"pool.toml\"\n"));
+    let read = config::pool::Pool::parse(Path::new("pool.toml"), pool, &made.0);
+    made.0.pool = Some(std::sync::Arc::new(read.unwrap_or_else(|report| panic!("{report}"))));
+    made.0.av_secrets = config::AvSecrets(vec![secret.as_bytes().to_vec()]);
+    made
+}
+
+#[test]
+fn what_a_named_file_says_of_the_pool_and_that_secrets_change_is_told() {
+    let edge = |name: &str, ip: &str, more: &str| {
+        format!("[[edge]]\nname = \"{name}.contoso.example\"\nrelayed = [\"{ip}\"]\n{more}")
+    };
+    let before = edge("edge1", "192.0.2.12", "") + &edge("edge2", "192.0.2.22", "");
+    let ports = "ports = [\"3480\", \"3482\"]\nlisteners = [\"192.0.2.12:3478\"]\n";
+    let after = edge("edge1", "192.0.2.12", ports) + &edge("edge3", "192.0.2.32", "");
+    let told = |old: &Made, new: &Made| {
+        let old = Side { config: &old.0, policy: &old.1 };
+        difference(&old, &Side { config: &new.0, policy: &new.1 }, Now::default()).sentences
+    };
+    let old = pooled(&before, "one");
+    assert_eq!(
+        told(&old, &pooled(&after, "two")),
+        [
+            "edge1.contoso.example relays for the pool at 3480, 3482 of 192.0.2.12 with clients \
+             at 192.0.2.12:3478, was at 50000-59999 of 192.0.2.12",
+            "edge3.contoso.example relays for the pool, at 50000-59999 of 192.0.2.32",
+            "edge2.contoso.example relays for the pool no more",
+            "secrets change: those of time-limited credentials",
+        ]
+    );
+    let remark = format!("# remarks are nothing\n{before}");
+    assert_eq!(told(&old, &pooled(&remark, "one")), Vec::<String>::new());
+}

@@ -149,8 +149,11 @@ impl Served {
                 self.bind(number, connection);
             }
             Step::ToPeer { port, peer, payload, medium } => {
-                let socket = self.sockets.of_port(port).and_then(|via| self.sockets.get(via));
-                if let Some(socket) = socket {
+                // A client that was on datagrams before it moved may have left its hops.
+                if let Some(via) = self.sockets.of_port(port)
+                    && self.sockets.gives(via, Hops::Fresh)
+                    && let Some(socket) = self.sockets.get(via)
+                {
                     let mark = self.marks.beside(medium);
                     self.tally.sent(marks::send_to(socket, payload, peer, mark, Hops::Fresh));
                 }

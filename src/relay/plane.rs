@@ -279,9 +279,13 @@ impl Outgoing {
         use std::os::fd::AsRawFd as _;
         // Stable in effect: pieces of one socket are told apart by when they came.
         self.pieces.sort_unstable_by_key(|piece| (piece.via, piece.order));
-        for run in self.pieces.chunk_by(|one, next| one.via == next.via) {
-            let Some(socket) = served.sockets.get(run[0].via) else { continue };
-            if let [piece @ Piece { train: None, mark: None, hops: Hops::Fresh, .. }] = run {
+        for run in self.pieces.chunk_by_mut(|one, next| one.via == next.via) {
+            let (via, hops) = (run[0].via, run[0].hops);
+            if run.iter().all(|piece| piece.hops == hops) && served.sockets.gives(via, hops) {
+                run.iter_mut().for_each(|piece| piece.hops = Hops::Fresh);
+            }
+            let Some(socket) = served.sockets.get(via) else { continue };
+            if let [piece @ Piece { train: None, mark: None, hops: Hops::Fresh, .. }] = &*run {
                 served.tally.sent(socket.send_to(slots.piece(piece), piece.to));
                 continue;
             }

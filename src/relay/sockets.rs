@@ -6,9 +6,10 @@ use std::os::fd::{AsRawFd as _, RawFd};
 
 use slab::Slab;
 
+use super::hops::Hops;
 use super::ring::spread;
-use super::ring::tell_hops;
 use super::ring::trains::{self, Trains};
+use super::ring::{give_hops, tell_hops};
 use crate::edge::av::{RelayPort, RelayedAddress};
 use crate::limits;
 use crate::poll::Token;
@@ -34,6 +35,9 @@ struct Open {
     socket: UdpSocket,
     of: Kind,
     generation: u32,
+    /// What its datagrams have where nothing is said beside them; `None`: what is usual, as it has
+    /// several senders.
+    hops: Option<Hops>,
 }
 
 /// What a socket is for; of a listener, its place among [`Sockets::listeners`].
@@ -87,27 +91,58 @@ impl Sockets {
     ) -> u32 {
         let place = self.listeners.len() as u16;
         self.listeners.push((number, addressed));
-        self.insert(socket, Kind::Listener(place))
+        self.insert(socket, Kind::Listener(place), None)
     }
 
-    /// Opens the socket of a relayed port.
+    /// Opens the socket of a relayed port that is one client's.
     ///
     /// # Errors
     /// The kernel's: the port is somebody else's, no descriptor is left, the address is not here.
     pub(super) fn open_port(&mut self, port: RelayPort) -> io::Result<u32> {
+        self.open(port, Some(Hops::Fresh))
+    }
+
+    /// Opens the socket of a relayed port that clients share.
+    ///
+    /// # Errors
+    /// As [`Self::open_port`].
+    pub(super) fn open_shared_port(&mut self, port: RelayPort) -> io::Result<u32> {
+        self.open(port, None)
+    }
+
+    fn open(&mut self, port: RelayPort, hops: Option<Hops>) -> io::Result<u32> {
         let address = SocketAddr::new(self.relayed[usize::from(port.address)].bound, port.port);
         let socket = bind(address, self.how)?;
-        let number = self.insert(socket, Kind::Port(port));
+        let number = self.insert(socket, Kind::Port(port), hops);
         let place = &mut self.ports[usize::from(port.address)][usize::from(port.port)];
         assert_eq!(*place, NONE, "a port is opened once");
         *place = number;
         Ok(number)
     }
 
-    fn insert(&mut self, socket: UdpSocket, of: Kind) -> u32 {
+    fn insert(&mut self, socket: UdpSocket, of: Kind, hops: Option<Hops>) -> u32 {
         self.generation = self.generation.wrapping_add(1) & GENERATION_MAX;
-        let open = Open { socket, of, generation: self.generation };
+        let open = Open { socket, of, generation: self.generation, hops };
         self.open.insert(open) as u32
+    }
+
+    /// Tells whether what a socket sends has so many hops with nothing said beside it. Where all of
+    /// it is one client's the socket is told to give them: they change when the client's way does,
+    /// and a message beside each datagram costs more. Hot: once for what leaves together.
+    pub(super) fn gives(&mut self, number: u32, hops: Hops) -> bool {
+        let Some(open) = self.open.get_mut(number as usize) else { return false };
+        let (Some(own), Kind::Port(port)) = (open.hops, open.of) else {
+            return hops == Hops::Fresh;
+        };
+        if own == hops {
+            return true;
+        }
+        let address = self.relayed[usize::from(port.address)].bound;
+        let told = give_hops(open.socket.as_raw_fd(), address, hops).is_ok();
+        if told {
+            open.hops = Some(hops);
+        }
+        told
     }
 
     /// Closes a socket that no poller knows any more.

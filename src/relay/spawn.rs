@@ -164,9 +164,8 @@ fn bind(
         let all = addresses.flat_map(|address| ports.iter().map(move |port| (address, *port)));
         for (address, port) in all {
             let bound = core.relayed[usize::from(address)].bound;
-            sockets.open_port(RelayPort { address, port }).map_err(|error| StartError::Bind {
-                address: SocketAddr::new(bound, port),
-                error,
+            sockets.open_shared_port(RelayPort { address, port }).map_err(|error| {
+                StartError::Bind { address: SocketAddr::new(bound, port), error }
             })?;
         }
     }

@@ -14,8 +14,10 @@ pub(super) mod trains;
 pub(super) mod uring;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
+
+use super::hops::Hops;
 
 /// Has the kernel say beside each datagram how many hops it has left.
 ///
@@ -25,6 +27,22 @@ pub(super) fn tell_hops(fd: RawFd, bound: &SocketAddr) -> io::Result<()> {
     match bound {
         SocketAddr::V4(_) => set_option(fd, libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
         SocketAddr::V6(_) => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
+    }
+}
+
+/// Has what a socket sends go so many hops where nothing else is said beside it.
+///
+/// # Errors
+/// The kernel's; none is expected.
+pub(super) fn give_hops(fd: RawFd, bound: IpAddr, hops: Hops) -> io::Result<()> {
+    let number = match hops {
+        // What is usual.
+        Hops::Fresh => -1,
+        Hops::Left(hops) => hops.into(),
+    };
+    match bound {
+        IpAddr::V4(_) => set_option(fd, libc::IPPROTO_IP, libc::IP_TTL, number),
+        IpAddr::V6(_) => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, number),
     }
 }
 

@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd as _;
 
 use super::sends::{Piece, Sent, Train};
 use super::slots::{HEADROOM_BYTES, Slots};
-use super::tell_hops;
 use super::trains::{self, Trains};
 use super::uring::{Ring, Watch};
+use super::{give_hops, tell_hops};
 use crate::poll::{Token, Wait};
 use crate::relay::hops::Hops;
 use crate::relay::marks;
@@ -126,6 +126,20 @@ fn a_train_tells_its_size_and_its_hops() {
         let came = slots.received(0).unwrap();
         assert_eq!((came.length, came.segment), (100, Some(40)));
         assert_eq!(came.hops, Hops::Left(9));
+    }
+}
+
+#[test]
+fn a_socket_gives_the_hops_it_is_told_to_and_what_is_usual_again() {
+    for address in LOOPBACK {
+        let ((ours, at), (theirs, to)) = (told(address), told(address));
+        ours.send_to(b"usual", to).unwrap();
+        let usual = hops_of(&theirs);
+        for (hops, goes) in [(Hops::Left(1), 1), (Hops::Left(255), 255), (Hops::Fresh, usual)] {
+            give_hops(ours.as_raw_fd(), at.ip(), hops).unwrap();
+            ours.send_to(b"x", to).unwrap();
+            assert_eq!(hops_of(&theirs), goes);
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Files for tests: an authority, a certificate with its key, and a key of somebody else.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Mutex;
 
 /// Makes a directory with `ca.pem`, `sip.pem` (for `names`), `sip.key` and `other.key`.
 pub(crate) fn world(names: &[&str]) -> tempfile::TempDir {
@@ -32,9 +34,23 @@ pub(crate) fn free_port() -> u16 {
     free_ports::<1>()[0]
 }
 
-/// Returns ports of loopback that nobody has, all different.
+/// Returns ports of loopback that nobody has, none of which was returned before: who asked earlier
+/// may not have bound his yet.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    // Held together, or the kernel may give the same one again.
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    // Those that were given before are held as well, or the kernel may offer them again.
+    let mut held = Vec::new();
+    [(); N].map(|()| {
+        // Bound: there are no more ports.
+        for _ in 0..=u16::MAX {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            held.push(listener);
+            if given.insert(port) {
+                return port;
+            }
+        }
+        panic!("no port is left");
+    })
 }

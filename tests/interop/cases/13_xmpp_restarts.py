@@ -32,14 +32,6 @@ class Case:
         self.alice = users.sip_user(world, "alice")
         self.carol = users.xmpp_user(world, self.woodgrove, "carol")
 
-    def talks(self, words):
-        """Both ways."""
-        alice, carol = self.alice, self.carol
-        carol.do("say", to=alice.aor, text=f"hello {words}")
-        alice.saw("message", 15, sender=carol.jid, text=f"hello {words}")
-        alice.do("say", to=carol.jid, text=f"so you say {words}")
-        carol.saw("message", 15, text=f"so you say {words}")
-
     def watches(self):
         """Both watch each other, and both were asked."""
         alice, carol = self.alice, self.carol
@@ -99,7 +91,7 @@ def xmpp_server(case):
     with case.world.check("who signs in again sees and is seen as before"):
         case.carol.saw("presence", type="available", **of(alice))
         alice.saw("notify", sender=case.carol.jid, basic="open")
-        case.talks("after the server's restart")
+        users.talk(case.carol, case.alice, "after the server's restart")
         case.notices("after the server's restart")
         case.carol.never_saw("presence", type="subscribe")
 
@@ -116,7 +108,7 @@ def sip_server(case):
         case.alice.saw("answer", method="REGISTER", status=200)
         # The gateway leaves a next hop that it did not reach in peace for a second.
         again(case.carol, case.alice, "are you back")
-        case.talks("after the pool's restart")
+        users.talk(case.carol, case.alice, "after the pool's restart")
         case.notices("after the pool's restart")
 
 
@@ -144,7 +136,7 @@ def the_edge(case):
         alice.saw("answer", method="SUBSCRIBE", status=481)
         alice.do("watch", to=carol.jid)
         alice.saw("notify", 15, since=marks[0], sender=carol.jid, state="active", basic="open")
-        case.talks("after the edge's death")
+        users.talk(case.carol, case.alice, "after the edge's death")
         case.notices("after the edge's death")
     with world.check("nobody was asked anew"):
         carol.never_saw("presence", since=marks[1], type="subscribe")
@@ -170,7 +162,7 @@ def partings(case):
         alice.saw("subscribe", since=mark, sender=carol.jid, expires=0)
         seen = len(carol.events())
         alice.do("publish", basic="open", note="for nobody")
-        case.talks("behind what is for nobody")
+        users.talk(case.carol, case.alice, "behind what is for nobody")
         carol.never_saw("presence", since=seen, status="for nobody")
     with world.check("a contact who takes back his word is seen no more"):
         mark = len(alice.events())
@@ -196,7 +188,7 @@ def partings(case):
 def run(world):
     case = Case(world)
     with world.check("carol and alice talk and watch each other"):
-        case.talks("first")
+        users.talk(case.carol, case.alice, "first")
         case.watches()
         case.notices("first")
     unreachable(case)

@@ -38,13 +38,6 @@ class Case:
         wait_until(f"{least} links", lambda: edge.metric(
             self.world, "entente_gateway_links", number=xmpp_pool.GATEWAY) >= least, 35)
 
-    def talks(self, contact, words):
-        """Both ways."""
-        contact.do("say", to=self.alice.aor, text=f"hello {words}")
-        self.alice.saw("message", 15, sender=contact.jid, text=f"hello {words}")
-        self.alice.do("say", to=contact.jid, text=f"so you say {words}")
-        contact.saw("message", 15, text=f"so you say {words}")
-
     def notices(self, words):
         """Each sees the other's new status."""
         self.alice.do("publish", basic="open", note=f"alice {words}")
@@ -115,7 +108,7 @@ def dies(case, number, words):
                 for event in carol.events()), 20)
     with world.check(f"both directions go on without edge {number}"):
         for contact in case.people:
-            case.talks(contact, f"without edge {number}")
+            users.talk(contact, case.alice, f"without edge {number}")
     with world.check(f"and so does presence, for which nobody is asked anew"):
         case.notices(f"without edge {number}")
         carol.never_saw("presence", since=case.asked, type="subscribe")
@@ -125,7 +118,7 @@ def run(world):
     case = Case(world)
     with world.check("users of three partners talk with ours through the pool"):
         for contact in case.people:
-            case.talks(contact, "first")
+            users.talk(contact, case.alice, "first")
     with world.check("carol and alice watch each other"):
         case.watches()
         case.notices("first")
@@ -142,12 +135,12 @@ def run(world):
     case.edges[first] = xmpp_pool.proxy(world, first)
     with world.check("the edge comes back, and its pairs with it"):
         case.linked()
-        case.talks(case.carol, "with both again")
+        users.talk(case.carol, case.alice, "with both again")
         expect(case.carrier(case.carol) == first, "the pair did not return")
     other = next(number for number in EDGES if number != first)
     with world.check("an edge that carries nothing of theirs dies unnoticed"):
         case.kill(other)
-        case.talks(case.carol, f"without edge {other}")
+        users.talk(case.carol, case.alice, f"without edge {other}")
         case.notices(f"without edge {other}")
     with world.check("no message came twice to anybody but what was on its way"):
         for contact in case.people:

@@ -24,14 +24,6 @@ def counted(world, name, number):
     return edge.metric(world, f"entente_gateway_{name}", number=number)
 
 
-def talks(carol, alice, words):
-    """Both ways."""
-    carol.do("say", to=alice.aor, text=f"hello {words}")
-    alice.saw("message", 15, sender=carol.jid, text=f"hello {words}")
-    alice.do("say", to=carol.jid, text=f"so you say {words}")
-    carol.saw("message", 15, text=f"so you say {words}")
-
-
 def watches(carol, alice):
     """Both watch each other."""
     alice.do("watch", to=carol.jid)
@@ -68,7 +60,7 @@ def run(world):
     carol = users.xmpp_user(world, woodgrove, "carol")
     with world.check("both directions take the gateway that the pair falls to, always"):
         for number in range(5):
-            talks(carol, alice, f"number {number}")
+            users.talk(carol, alice, f"number {number}")
         serves(world, ACTIVE, [OTHER], 5)
     with world.check("each sees the other"):
         watches(carol, alice)
@@ -84,7 +76,7 @@ def run(world):
         carol.never_saw("presence", since=carol.mark, type="unavailable")
         carol.never_saw("presence", since=carol.mark, type="unsubscribed")
     with world.check("what they write takes the other one, and nobody has to lead it there"):
-        talks(carol, alice, "after the death")
+        users.talk(carol, alice, "after the death")
         serves(world, OTHER, [], 1)
     proxy.expect("gw2.contoso.example", 5)
     with world.check("a contact who signs in again sees our user"):
@@ -113,7 +105,7 @@ def run(world):
         alice.saw("notify", 10, sender=carol.jid, state="terminated")
         wait_until("the other one to let go", lambda: counted(
             world, "given_back_total", OTHER) == 2, 5)
-        talks(carol, alice, "after the return")
+        users.talk(carol, alice, "after the return")
         wait_until("it to count", lambda: counted(world, "messages_to_sip_total", ACTIVE) == 1, 5)
         alice.do("watch", to=carol.jid)
         alice.saw("notify", 10, sender=carol.jid, state="active", basic="open")
@@ -129,7 +121,7 @@ def run(world):
         alice.do("register")
         alice.saw("answer", method="REGISTER", status=200)
         before = counted(world, "messages_to_xmpp_total", ACTIVE)
-        talks(carol, alice, "by the wrong door")
+        users.talk(carol, alice, "by the wrong door")
         wait_until("it to count", lambda: counted(
             world, "messages_to_xmpp_total", ACTIVE) == before + 1, 5)
         expect(counted(world, "handed_over_total", OTHER) >= 1, "nothing was handed over")

@@ -48,13 +48,6 @@ class Case:
         self.gateways[number].signal(signal.SIGKILL)
         self.gateways[number].wait(5)
 
-    def talks(self, contact, words):
-        """Both ways."""
-        contact.do("say", to=self.alice.aor, text=f"hello {words}")
-        self.alice.saw("message", 15, sender=contact.jid, text=f"hello {words}")
-        self.alice.do("say", to=contact.jid, text=f"so you say {words}")
-        contact.saw("message", 15, text=f"so you say {words}")
-
     def watches(self, contact):
         """Each sees the other."""
         self.alice.do("watch", to=contact.jid)
@@ -95,7 +88,7 @@ def run(world):
     alice, carol = case.alice, case.carol
     with world.check("users of three partners talk with ours"):
         for contact in case.people:
-            case.talks(contact, "first")
+            users.talk(contact, case.alice, "first")
     for contact in case.people:
         with world.check(f"{contact.jid} and a user of ours see each other"):
             case.watches(contact)
@@ -116,7 +109,7 @@ def run(world):
         carol.never_saw("message", type="error")
     with world.check("both directions go on with each"):
         for contact in case.people:
-            case.talks(contact, "after the death")
+            users.talk(contact, case.alice, "after the death")
     with world.check("contacts see our user as before, and none of them is asked anew"):
         case.noticed("alice after the death")
         for contact, mark in zip(case.people, asked):
@@ -140,7 +133,7 @@ def run(world):
     case.linked(GATEWAYS)
     with world.check("when both are back all goes on"):
         for contact in case.people:
-            case.talks(contact, "with both again")
+            users.talk(contact, case.alice, "with both again")
         case.noticed("alice with both again")
     with world.check("no message came twice but what a gateway had when it died"):
         heard = [(event["sender"], event.get("text")) for event in alice.events()

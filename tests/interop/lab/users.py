@@ -95,3 +95,11 @@ def sip_user(world, name, where="pool-users", registrar="pool", domain="contoso.
     user.saw("answer", 5, method="REGISTER", status=200)
     user.aor = aor
     return user
+
+
+def talk(contact, user, words):
+    """A contact and a user of ours write to each other, and each sees what the other wrote."""
+    contact.do("say", to=user.aor, text=f"hello {words}")
+    user.saw("message", 15, sender=contact.jid, text=f"hello {words}")
+    user.do("say", to=contact.jid, text=f"so you say {words}")
+    contact.saw("message", 15, text=f"so you say {words}")

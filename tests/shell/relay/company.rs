@@ -12,9 +12,7 @@ fn a_lonely_datagram_arrives_however_long_the_wait_for_company() {
     for poller in POLLERS {
         for company_us in LONGEST {
             let edge = Edge::start(Wanted { company_us, ..Wanted::with(poller) });
-            let (mut client, peer) = (edge.client(), peer());
-            let relayed = client.allocate();
-            assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+            let (mut client, peer, relayed) = edge.flow();
             // Each waits for the one before to be through, so that none has company.
             for n in 0..20_u8 {
                 client.send_channel(0x4000, &[n; 160]);
@@ -34,14 +32,7 @@ fn a_lonely_datagram_arrives_however_long_the_wait_for_company() {
 fn all_of_what_comes_at_once_arrives_while_company_is_waited_for() {
     for poller in POLLERS {
         let edge = Edge::start(Wanted { company_us: 200, ..Wanted::with(poller) });
-        let mut flows: Vec<_> = (0..10)
-            .map(|_| {
-                let (mut client, peer) = (edge.client(), peer());
-                let relayed = client.allocate();
-                assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
-                (client, peer, relayed)
-            })
-            .collect();
+        let mut flows: Vec<_> = (0..10).map(|_| edge.flow()).collect();
         for round in 0..20_u8 {
             for (client, ..) in &mut flows {
                 client.send_channel(0x4000, &[round; 160]);

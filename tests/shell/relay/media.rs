@@ -60,14 +60,7 @@ fn many_flows_at_once_never_mix() {
     for ports in [Ports::Range { first: 50_000, count: 200 }, Ports::Shared(vec![3_478, 3_480])] {
         for poller in POLLERS {
             let edge = Edge::start(Wanted { ports: ports.clone(), ..Wanted::with(poller) });
-            let mut flows: Vec<_> = (0..30)
-                .map(|_| {
-                    let (mut client, peer) = (edge.client(), peer());
-                    let relayed = client.allocate();
-                    assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
-                    (client, peer, relayed)
-                })
-                .collect();
+            let mut flows: Vec<_> = (0..30).map(|_| edge.flow()).collect();
             for round in 0..10_u8 {
                 for (n, (client, peer, relayed)) in flows.iter_mut().enumerate() {
                     for _ in 0..5 {

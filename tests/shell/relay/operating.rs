@@ -13,9 +13,7 @@ use crate::world::eventually;
 #[test]
 fn allocations_outlive_a_reload() {
     each_poller(|edge| {
-        let (mut client, peer) = (edge.client(), peer());
-        let relayed = client.allocate();
-        assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+        let (mut client, peer, relayed) = edge.flow();
         let other = Credentials { rest: vec![Secret::new(b"another")], mras: Vec::new() };
         edge.handle.adopt(other, peers(), Quotas::default());
         client.send_channel(0x4000, b"still here");
@@ -32,9 +30,7 @@ fn allocations_outlive_a_reload() {
 #[test]
 fn a_draining_relay_takes_nobody_new_and_serves_who_is_there() {
     each_poller(|edge| {
-        let (mut client, peer) = (edge.client(), peer());
-        let relayed = client.allocate();
-        assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+        let (mut client, peer, relayed) = edge.flow();
         edge.handle.admit(Admission::Draining { alternate: None });
         assert_eq!(edge.client().allocation().error, Some(508));
         let alternate = Some("192.0.2.9:3478".parse().unwrap());
@@ -51,9 +47,7 @@ fn a_draining_relay_takes_nobody_new_and_serves_who_is_there() {
 #[test]
 fn an_allocation_can_be_seen_and_ended() {
     each_poller(|edge| {
-        let (mut client, peer) = (edge.client(), peer());
-        let relayed = client.allocate();
-        assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+        let (mut client, peer, relayed) = edge.flow();
         client.send_channel(0x4000, b"seven77");
         hear(&peer);
         let listing = edge.handle.list(0);
@@ -77,9 +71,7 @@ fn an_allocation_can_be_seen_and_ended() {
 #[test]
 fn what_was_relayed_is_counted() {
     each_poller(|edge| {
-        let (mut client, peer) = (edge.client(), peer());
-        let relayed = client.allocate();
-        assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+        let (mut client, peer, relayed) = edge.flow();
         for _ in 0..10 {
             client.send_channel(0x4000, &[0; 160]);
             hear(&peer);

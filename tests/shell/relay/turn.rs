@@ -121,6 +121,14 @@ impl Edge {
     pub(crate) fn client(&self) -> Client {
         Client::at(self.server)
     }
+
+    /// Returns a client, a peer that it reaches by channel 0x4000, and its relayed address.
+    pub(crate) fn flow(&self) -> (Client, UdpSocket, SocketAddr) {
+        let (mut client, peer) = (self.client(), peer());
+        let relayed = client.allocate();
+        assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
+        (client, peer, relayed)
+    }
 }
 
 fn key() -> Key {

@@ -259,14 +259,20 @@ fn a_relayed_address_behind_nat_is_connected_to_where_it_is_bound() {
     assert_eq!(told.xor_address(message.transaction()), Some(public));
 }
 
-#[test]
-fn what_a_connection_carries_counts_for_its_rates() {
+/// A connection of an allocation that may carry 10,000 bytes a second, 5,000 at once.
+fn slow_connection() -> (World, ConnectionId) {
     let mut slow = setup();
     slow.quotas.allocation_kbit_s = 80;
     let mut world = World::of(slow);
     let client = stream(&world, 1);
     world.ask(client, Method::ALLOCATE, tcp);
     let Came::Connect(id, ..) = connect(&mut world, client, address(PEER)) else { panic!() };
+    (world, id)
+}
+
+#[test]
+fn what_a_connection_carries_counts_for_its_rates() {
+    let (mut world, id) = slow_connection();
     let now = world.now.monotonic;
     assert_eq!(world.relay.connection_room(now, id), 5_000);
     world.relay.connection_carried(now, id, Direction::ToPeer, 5_000);
@@ -281,12 +287,7 @@ fn what_a_connection_carries_counts_for_its_rates() {
 /// end of a record that brings 16,000.
 #[test]
 fn what_is_more_than_there_was_room_for_uses_the_rate_up() {
-    let mut slow = setup();
-    slow.quotas.allocation_kbit_s = 80;
-    let mut world = World::of(slow);
-    let client = stream(&world, 1);
-    world.ask(client, Method::ALLOCATE, tcp);
-    let Came::Connect(id, ..) = connect(&mut world, client, address(PEER)) else { panic!() };
+    let (mut world, id) = slow_connection();
     let now = world.now.monotonic;
     world.relay.connection_carried(now, id, Direction::ToPeer, 16_000);
     assert_eq!(world.relay.connection_room(now, id), 0);

@@ -73,10 +73,12 @@ impl XmppProxy {
 
     /// Hands out what waits, once a gateway is there.
     pub(super) fn adopt_orphans(&mut self, now: Now, effects: &mut Effects) {
-        // Bound: none comes back while a gateway is linked.
-        while self.legs.links().any(|link| link.is_up())
-            && let Some((since, stanza)) = self.orphans.pop()
-        {
+        // Bound: each of them once, whatever becomes of it.
+        for _ in 0..self.orphans.len() {
+            if !self.legs.links().any(|link| link.is_up()) {
+                return;
+            }
+            let Some((since, stanza)) = self.orphans.pop() else { return };
             self.hand_over_again(now, since, stanza, effects);
         }
     }

@@ -34,6 +34,8 @@ const TAIL_BYTES: usize = 64;
 const STRIDE_BYTES: usize = HEADROOM_BYTES + limits::RELAY_TRAIN_BYTES_MAX + TAIL_BYTES;
 
 const _: () = assert!(STRIDE_BYTES % 128 == 64, "an odd number of cache lines");
+// What another thread hands over may be of a stream's message.
+const _: () = assert!(limits::RELAY_STREAM_MESSAGE_BYTES_MAX <= limits::RELAY_TRAIN_BYTES_MAX);
 
 /// Slots of one thread.
 pub(in crate::relay) struct Slots {

@@ -1,6 +1,6 @@
 //! Waiting for company: a setting that saves turns, and keeps no lonely datagram for long.
 
-use super::turn::{Edge, POLLERS, Wanted, hear, peer};
+use super::turn::{Edge, POLLERS, Wanted, hear};
 use crate::world::eventually;
 
 /// Longer than the longest that there may be is as long as that: the kernel would otherwise keep a
@@ -12,7 +12,7 @@ fn a_lonely_datagram_arrives_however_long_the_wait_for_company() {
     for poller in POLLERS {
         for company_us in LONGEST {
             let edge = Edge::start(Wanted { company_us, ..Wanted::with(poller) });
-            let (mut client, peer, relayed) = edge.flow();
+            let (client, peer, relayed) = edge.flow();
             // Each waits for the one before to be through, so that none has company.
             for n in 0..20_u8 {
                 client.send_channel(0x4000, &[n; 160]);

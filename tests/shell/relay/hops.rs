@@ -149,7 +149,7 @@ fn a_client_on_a_stream_hears_what_came_by_its_last_hop() {
 #[test]
 fn a_train_ends_as_its_datagrams_do() {
     each_poller(|edge| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         let number = ChannelNumber::new(0x4000).unwrap();
         let wire = |n: u8| {
             let one = [&ChannelData::header(number, 200)[..], &[n; 200]].concat();

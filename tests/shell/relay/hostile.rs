@@ -40,7 +40,7 @@ fn datagrams_that_are_nothing_get_nothing() {
 #[test]
 fn oversized_datagrams_are_dropped_and_counted_on_both_sides() {
     each_poller(|edge| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         let longest = limits::RELAY_DATAGRAM_BYTES_MAX;
         client.send_channel(0x4000, &vec![1; longest]);
         peer.send_to(&vec![1; longest + 1], relayed).unwrap();
@@ -61,7 +61,7 @@ fn a_flood_of_bare_requests_is_answered_within_its_limit_and_others_are_served()
         let mut bare = Vec::new();
         let kind = Type { method: Method::ALLOCATE, class: Class::Request };
         Builder::new(&mut bare, kind, TransactionId([7; 12]));
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         for n in 0..2_000_u16 {
             // What does not fit the socket's buffer is lost, as a flood's may be.
             let _ = flood.send_to(&bare, edge.server);

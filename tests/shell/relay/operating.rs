@@ -5,9 +5,7 @@ use std::net::UdpSocket;
 use entente::edge::av::{Admission, Credentials, Ports, Quotas, Secret};
 use entente::relay::StartError;
 
-use super::turn::{
-    Edge, POLLERS, Wanted, credentials, each_poller, hear, hears_nothing, peer, peers,
-};
+use super::turn::{Edge, POLLERS, Wanted, credentials, each_poller, hear, hears_nothing, peers};
 use crate::world::eventually;
 
 #[test]
@@ -30,7 +28,7 @@ fn allocations_outlive_a_reload() {
 #[test]
 fn a_draining_relay_takes_nobody_new_and_serves_who_is_there() {
     each_poller(|edge| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         edge.handle.admit(Admission::Draining { alternate: None });
         assert_eq!(edge.client().allocation().error, Some(508));
         let alternate = Some("192.0.2.9:3478".parse().unwrap());
@@ -47,7 +45,7 @@ fn a_draining_relay_takes_nobody_new_and_serves_who_is_there() {
 #[test]
 fn an_allocation_can_be_seen_and_ended() {
     each_poller(|edge| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         client.send_channel(0x4000, b"seven77");
         hear(&peer);
         let listing = edge.handle.list(0);
@@ -71,7 +69,7 @@ fn an_allocation_can_be_seen_and_ended() {
 #[test]
 fn what_was_relayed_is_counted() {
     each_poller(|edge| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         for _ in 0..10 {
             client.send_channel(0x4000, &[0; 160]);
             hear(&peer);

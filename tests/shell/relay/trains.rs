@@ -83,7 +83,7 @@ fn counted(edge: &Edge, as_one: bool, sent: u64) {
 #[test]
 fn a_train_of_a_client_arrives_as_its_datagrams() {
     each_way(|edge, as_one| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         let mut sent = 0;
         for shape in SHAPES {
             let (payloads, wire) = train(0x4000, shape);
@@ -100,7 +100,7 @@ fn a_train_of_a_client_arrives_as_its_datagrams() {
 #[test]
 fn a_train_of_a_peer_arrives_as_its_datagrams() {
     each_way(|edge, as_one| {
-        let (mut client, peer, relayed) = edge.flow();
+        let (client, peer, relayed) = edge.flow();
         let mut sent = 0;
         for shape in SHAPES {
             let (payloads, _) = train(0x4000, shape);

@@ -159,12 +159,17 @@ fn explain(config: &Config, side: Side, peer: IpAddr, port: Option<u16>) -> Expl
         Side::Internal => (&av.internal_networks, "internal", "av.internal_networks"),
     };
     let peers = control::relay_peers(config);
+    let listens = port.and_then(|port| peers.listener_of_pool(SocketAddr::new(ip, port)));
     match peers.judge(side, ip) {
         Ok(_) => {
-            if let Some(relay) = peers.relay_of_pool(ip) {
+            if let Some(relay) = listens {
+                let name = &relay.name;
+                let sentence = format!("clients of {name}, another edge of the pool, come in here");
+                told_at(false, "sibling_listener", sentence, listed_at(config, relay, "listeners"))
+            } else if let Some(relay) = peers.relay_of_pool(ip) {
                 let reached = port.is_none_or(|port| relay.gives(port));
                 let rule = if reached { "sibling" } else { "sibling_port" };
-                told_at(reached, rule, of_pool(relay), listed_at(config, relay))
+                told_at(reached, rule, of_pool(relay), listed_at(config, relay, "relayed"))
             } else if let Some(place) = holds(networks) {
                 let sentence = format!("it is in {}, a network of this side", networks[place]);
                 told(true, rule, sentence, key)
@@ -196,11 +201,11 @@ fn of_pool(relay: &av::PoolRelay) -> String {
     )
 }
 
-/// Returns `file:line` of an edge in the file of the pool.
-fn listed_at(config: &Config, relay: &av::PoolRelay) -> String {
+/// Returns `file:line` of what the file of the pool says of an edge.
+fn listed_at(config: &Config, relay: &av::PoolRelay, what: &str) -> String {
     let listed = config.pool.as_ref().and_then(|pool| {
         let (place, _) = pool.edge(&relay.name)?;
-        Some(pool.source.whereabouts(&format!("edge[{place}].relayed")))
+        Some(pool.source.whereabouts(&format!("edge[{place}].{what}")))
     });
     listed.unwrap_or_else(|| config.source.whereabouts("av.pool"))
 }
@@ -231,7 +236,9 @@ mod tests {
         assert!(!rule("::ffff:127.0.0.1").0);
         assert_eq!(rule("192.0.2.22"), (true, "sibling"));
         assert_eq!(rule("192.0.2.22:50007"), (true, "sibling"));
-        assert_eq!(rule("192.0.2.22:3478"), (false, "sibling_port"));
+        assert_eq!(rule("192.0.2.22:3480"), (false, "sibling_port"));
+        assert_eq!(rule("192.0.2.22:3478"), (false, "sibling_listener"));
+        assert_eq!(rule("[64:ff9b::192.0.2.22]:3478"), (false, "not_global"));
         assert_eq!(rule("[64:ff9b::192.0.2.22]:22"), (false, "not_global"), "by a translator");
         assert_eq!(subject("example.net"), None);
     }

@@ -127,7 +127,8 @@ section! {
         }
         /// File that lists the edges of the pool and what each relays by, the same on all of them
         /// (its keys are below). Their relayed addresses may be peers at relayed ports, wherever
-        /// they lie, and what comes from there is no client: relays do not go in circles.
+        /// they lie, and what comes from there is no client: relays do not go in circles. Who talks
+        /// to a relay that a reload takes out goes on until his permission is to be renewed.
         pool: PathBuf = path(), optional, Live {
             beyond: "unset: other edges of the pool are peers like any others",
             example: "\"pool.toml\"",

@@ -41,9 +41,10 @@ section! {
             example: "[\"3480\", \"3482\"]",
             see: ["av.ports_first", "av.ports_count", "av.shared_ports"],
         }
-        /// Where its clients come in, as they see it: what comes from there is no client either.
+        /// Where its clients come in, as they see it: what comes from there is no client either,
+        /// and nobody's peer is there.
         listeners: Vec<SocketAddr> = list(socket_address(1), 16), default("[]"), Live {
-            beyond: "empty: only what comes from its relayed ports is known to be no client",
+            beyond: "empty: only its relayed ports are known to be no clients",
             example: "[\"198.51.100.12:3478\"]",
             see: ["av_listener.node", "av_listener.vip"],
         }

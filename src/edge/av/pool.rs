@@ -42,5 +42,5 @@ impl PoolRelay {
 
 /// Tells whether two addresses are one, whichever of them is written as a mapped one.
 pub(super) fn same(one: SocketAddr, other: SocketAddr) -> bool {
-    one.ip().to_canonical() == other.ip().to_canonical() && one.port() == other.port()
+    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
 }

@@ -99,11 +99,21 @@ impl Peers {
         self.pool.iter().find(|relay| relay.has(ip))
     }
 
+    /// Returns the relay of the pool whose clients come in here, or where a translator leads.
+    #[must_use]
+    pub fn listener_of_pool(&self, address: SocketAddr) -> Option<&PoolRelay> {
+        let ip = address::carried(address.ip().to_canonical());
+        let address = SocketAddr::new(ip, address.port());
+        self.pool.iter().find(|relay| relay.listens(address))
+    }
+
     /// Tells whether what is at a peer's port may be reached: at the address of another relay of
-    /// the pool nothing but what it has given away.
+    /// the pool nothing but what it has given away, and never where its clients come in, or a
+    /// client of this edge could be one of the other's in this edge's name.
     #[must_use]
     pub fn reaches(&self, peer: SocketAddr) -> bool {
-        self.relay_of_pool(peer.ip()).is_none_or(|relay| relay.gives(peer.port()))
+        self.listener_of_pool(peer).is_none()
+            && self.relay_of_pool(peer.ip()).is_none_or(|relay| relay.gives(peer.port()))
     }
 
     /// Tells whether an address is another relay's of the pool, and so no client's.

@@ -13,6 +13,7 @@ import re
 import subprocess
 
 from lab import edge
+from lab import relay as lab_relay
 from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, INTEROP,
                        SECOND_EXTERNAL, TERMINATE, Failed, expect, wait_until)
 
@@ -75,14 +76,8 @@ def client(world, where, server, *how, secret=SECRET, given=None):
     `given`: username and password as they are; without, those that `secret` makes.
     """
     proof = ["-u", given[0], "-w", given[1]] if given else ["-W", secret, "-u", "alice"]
-    done = world.run(where, [
-        "turnutils_uclient", *how, *proof, "-e", ADDRESS["partner"],
-        "-r", str(PEER_PORT), "-m", str(CLIENTS), "-n", str(PACKETS), "-l", "160", "-z", "5",
-        server], seconds=60, check=False)
-    text = done.stdout + done.stderr
-    counts = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)", text)
-    whole = bool(counts) and counts[-1][0] == counts[-1][1] and int(counts[-1][0]) > 0
-    return text, whole and "Total lost packets 0 " in text
+    return lab_relay.coturn(world, where, server, (ADDRESS["partner"], PEER_PORT), *how,
+                            proof=proof, clients=CLIENTS, packets=PACKETS)
 
 
 def relayed(world, where, server, *how):

@@ -6,21 +6,16 @@ client is then data of a peer to the other, and round it goes. Both have one rel
 it is known before it is given; the attacker sees all that the relays send, and counts it.
 """
 
-import hashlib
-import hmac
-import os
-import select
-import socket
 import struct
 import time
 
 from lab import edge, relay
+from lab.raw_turn import RELAYED, SERVER_PORT, Raw, error, read, xored
 from lab.world import EDGE_EXTERNAL, SECOND_EXTERNAL, expect
 
 STAND_IN = False
 PORT = 50000
 ONE_PORT = f"ports_first = {PORT}\nports_count = 1\n"
-SERVER_PORT = 3478
 CHANNEL = 0x4000
 # What the kernel gives a new datagram.
 HOPS = 64
@@ -28,92 +23,24 @@ HOPS = 64
 SILENCE_S = 0.5
 # Counters are left once a second.
 COUNTED_S = 1.2
-TRIES, TRY_S = 10, 1
-
-ALLOCATE, CHANNEL_BIND = 0x003, 0x009
-USERNAME, INTEGRITY, CHANNEL_NUMBER, PEER, REALM, NONCE, RELAYED, TRANSPORT = (
-    0x06, 0x08, 0x0c, 0x12, 0x14, 0x15, 0x16, 0x19)
-COOKIE = struct.pack("!I", 0x2112A442)
-
-
-def attribute(kind, value):
-    return struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
-
-
-def xored(address, port):
-    """An address as XOR-PEER-ADDRESS has it."""
-    masked = bytes(a ^ b for a, b in zip(socket.inet_aton(address), COOKIE))
-    return struct.pack("!HH", 1, port ^ 0x2112) + masked
 
 
 def data(payload):
     return struct.pack("!HH", CHANNEL, len(payload)) + payload
 
 
-class Spoofed:
+class Spoofed(Raw):
     """Sends as one relay's relayed port to another relay, and sees what comes for it."""
 
     def __init__(self, own, server):
-        self.own, self.server = own, server
-        self.raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
-        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        # Not connected: it is not to hear of ports that nobody has.
-        self.raw.bind((own, 0))
+        super().__init__(own, PORT, server)
 
-    def send(self, payload, port=PORT, to=SERVER_PORT):
-        header = struct.pack("!HHHH", port, to, 8 + len(payload), 0)
-        self.raw.sendto(header + payload, (self.server, 0))
-
-    def came(self, seconds):
-        """The server's next datagram: hops left, from which port, payload; None if none comes."""
-        while select.select([self.raw], [], [], seconds)[0]:
-            packet, (source, _) = self.raw.recvfrom(65536)
-            if source == self.server:
-                udp = packet[(packet[0] & 15) * 4:]
-                return packet[8], struct.unpack("!H", udp[:2])[0], udp[8:]
-        return None
-
-    def ask(self, method, attributes, proof=None):
-        """Asks with a proof (username, password, realm, nonce) or without; returns what is said."""
-        transaction = os.urandom(12)
-        body = b"".join(attribute(*one) for one in attributes)
-        if proof:
-            username, password, realm, nonce = proof
-            key = hashlib.md5(b":".join((username, realm, password))).digest()
-            body += attribute(USERNAME, username) + attribute(REALM, realm)
-            body += attribute(NONCE, nonce)
-            covered = struct.pack("!HH", method, len(body) + 24) + COOKIE + transaction + body
-            body += attribute(INTEGRITY, hmac.new(key, covered, hashlib.sha1).digest())
-        request = struct.pack("!HH", method, len(body)) + COOKIE + transaction + body
-        for _ in range(TRIES):
-            self.send(request)
-            end = time.monotonic() + TRY_S
-            while time.monotonic() < end:
-                came = self.came(TRY_S)
-                if came and came[1] == SERVER_PORT and came[2][4:20] == COOKIE + transaction:
-                    return came[2]
-        raise TimeoutError(f"no answer from {self.server}")
-
-    def allocate(self):
+    def take(self):
         """Has the server give its relayed port to our address, with a channel to the other."""
-        transport = (TRANSPORT, bytes([17, 0, 0, 0]))
-        told = read(self.ask(ALLOCATE, [transport]))
-        username, password = relay.credentials("mallory")
-        proof = (username.encode(), password.encode(), told[REALM], told[NONCE])
-        given = read(self.ask(ALLOCATE, [transport], proof))
-        expect(given[RELAYED] == xored(self.server, PORT), f"{given}")
-        channel = (CHANNEL_NUMBER, struct.pack("!HH", CHANNEL, 0))
-        bound = self.ask(CHANNEL_BIND, [channel, (PEER, xored(self.own, SERVER_PORT))], proof)
-        expect(bound[:2] == struct.pack("!H", 0x100 | CHANNEL_BIND), f"{bound}")
-
-
-def read(message):
-    """The attributes of a message by their kind."""
-    found, rest = {}, message[20:]
-    while rest:
-        kind, length = struct.unpack("!HH", rest[:4])
-        found[kind], rest = rest[4:4 + length], rest[4 + length + -length % 4:]
-    return found
+        given = read(self.allocate("mallory"))
+        expect(given.get(RELAYED) == xored(self.server, PORT), f"{given}")
+        bound = self.bind((self.own, SERVER_PORT), CHANNEL)
+        expect(error(bound) is None, f"{bound}")
 
 
 def round_it_went(both):
@@ -140,7 +67,7 @@ def run(world):
     with world.check("two relays take each other for clients, and an answer of one goes round until "
                      "its hops are used up"):
         for one in both:
-            one.allocate()
+            one.take()
         # More than one may, those that the last channel meets on their way; what is together goes
         # as a train and is seen as one. Beside them requests and other answers go one way.
         hops = round_it_went(both)

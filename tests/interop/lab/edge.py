@@ -13,6 +13,8 @@ BINARY = os.environ.get("ENTENTE_BINARY") or os.path.join(
 # The pool's edges, by number.
 EXTERNAL = {1: EDGE_EXTERNAL, 2: SECOND_EXTERNAL}
 INTERNAL = {1: EDGE_INTERNAL, 2: SECOND_INTERNAL}
+# The namespaces of those that are not in the lab's own.
+WHERE = {}
 
 
 def management_address(number=1):
@@ -116,10 +118,11 @@ def start(world, number=1, key_log=False, text=None, listens=None, **how):
     argv = [BINARY, "run", "-c", path, "--explain"]
     if key_log:
         argv += ["--key-log", f"{world.folder}/keys.txt"]
-    process = world.spawn(EDGE, name, argv, env={"RUST_BACKTRACE": "1"})
-    world.wait_listening(EDGE, *(listens or (INTERNAL[number], 5061)), process)
+    where = WHERE.get(number, EDGE)
+    process = world.spawn(where, name, argv, env={"RUST_BACKTRACE": "1"})
+    world.wait_listening(where, *(listens or (INTERNAL[number], 5061)), process)
     address, port = management_address(number).split(":")
-    world.wait_listening(EDGE, address, int(port), process)
+    world.wait_listening(where, address, int(port), process)
     return process
 
 
@@ -151,8 +154,9 @@ def _stand_in(world):
 
 def management(world, path, number=1, check=True):
     """Asks the management address; returns status and body."""
-    done = world.run(EDGE, ["curl", "-s", "-m", "5", "-w", "\n%{http_code}",
-                            f"http://{management_address(number)}{path}"], check=check)
+    done = world.run(WHERE.get(number, EDGE), [
+        "curl", "-s", "-m", "5", "-w", "\n%{http_code}",
+        f"http://{management_address(number)}{path}"], check=check)
     body, _, status = done.stdout.rpartition("\n")
     return int(status or 0), body
 

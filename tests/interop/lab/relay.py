@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 
 from lab import edge
@@ -49,8 +50,25 @@ def credentials(user):
     return username, base64.b64encode(mac.digest()).decode()
 
 
+def coturn(world, where, server, peer, *how, proof=(), clients=1, packets=40):
+    """Runs uclient to its end; returns what it printed and whether every packet came back.
+
+    `peer`: an address and port that send back what comes; `proof`: by what it says who it is, else
+    credentials of our secret.
+    """
+    done = world.run(where, [
+        "turnutils_uclient", *how, *(proof or ("-W", SECRET, "-u", "alice")),
+        "-e", peer[0], "-r", str(peer[1]), "-m", str(clients), "-n", str(packets), "-l", "160",
+        "-z", "5", server], seconds=60, check=False)
+    text = done.stdout + done.stderr
+    counts = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)", text)
+    whole = bool(counts) and counts[-1][0] == counts[-1][1] and int(counts[-1][0]) > 0
+    return text, whole and "Total lost packets 0 " in text
+
+
 def allocations(world, number=1):
     """The relay's allocations as an operator lists them."""
-    done = world.run(EDGE, [edge.BINARY, "ctl", "--socket", f"{world.folder}/admin{number}.sock",
-                            "--json", "relay", "list"])
+    done = world.run(edge.WHERE.get(number, EDGE), [
+        edge.BINARY, "ctl", "--socket", f"{world.folder}/admin{number}.sock", "--json", "relay",
+        "list"])
     return json.loads(done.stdout)["listed"]

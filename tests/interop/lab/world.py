@@ -11,6 +11,7 @@ two sides: what passes, passes through the edge.
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -25,6 +26,8 @@ SECOND_EXTERNAL = "198.51.100.11"
 SECOND_INTERNAL = "203.0.113.11"
 BALANCER = "198.51.100.60"
 PUBLIC_DNS = "198.51.100.53"
+# Says to setns that it is about the network (linux/sched.h).
+CLONE_NEWNET = 0x40000000
 # How long what is left at the end of a case has to close its files.
 END_SECONDS = 0.5
 # Every other host: its switch and its address.
@@ -63,6 +66,13 @@ def ip(*lines, where=None):
                           timeout=20, check=False)
     if done.returncode != 0:
         raise Failed(f"ip in {where}: {done.stderr.strip()}")
+
+
+def enter(namespace):
+    """Takes this thread into the network namespace that a file stands for."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), f"setns of {namespace.name}")
 
 
 def wait_until(what, condition, seconds=10.0):
@@ -238,6 +248,19 @@ class World:
     def within(where, argv):
         """`argv` as run in the namespace `where`."""
         return argv if where == EDGE else ["nsenter", f"--net=/run/netns/{where}", "--", *argv]
+
+    @staticmethod
+    def opened(where, make):
+        """What `make` opens in the namespace `where`: a socket stays in the one it is opened in."""
+        if where == EDGE:
+            return make()
+        with open("/proc/thread-self/ns/net", "rb") as home, \
+                open(f"/run/netns/{where}", "rb") as there:
+            enter(there)
+            try:
+                return make()
+            finally:
+                enter(home)
 
     def spawn(self, where, name, argv, ready=None, env=None, stdin=subprocess.DEVNULL, seconds=10):
         """Starts a peer; with `ready`, waits for those words in its log."""

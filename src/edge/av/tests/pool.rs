@@ -39,6 +39,30 @@ fn a_relay_of_the_pool_is_a_peer_at_its_own_relayed_ports_alone() {
     assert!(matches!(world.send_data(client, at(SECOND, 60_009), b"x"), Came::ToPeer(..)));
 }
 
+/// A client of this edge would be one of the other by the pool's own doing.
+#[test]
+fn where_clients_of_another_edge_come_in_is_no_peer_wherever_it_lies() {
+    let beside: SocketAddr = "198.51.100.12:3478".parse().unwrap();
+    let mut setup = setup();
+    setup.peers.rule.allow_networks = vec!["198.51.100.0/24".parse().unwrap()];
+    let relay = of_pool("edge2.contoso.example", SECOND, 60_000..=60_009);
+    setup.peers.pool = vec![PoolRelay { listeners: vec![beside], ..relay }];
+    let mut world = World::of(setup);
+    let client = world.client(1);
+    world.allocate(client);
+    let mapped = at("::ffff:198.51.100.12".parse().unwrap(), 3_478);
+    for door in [beside, mapped] {
+        assert_eq!(world.bind(client, 0x4000, door).error, Some(403), "{door}");
+    }
+    // A permission is for an address, whatever its ports; others may be peers there.
+    assert_eq!(world.bind(client, 0x4000, at(beside.ip(), 3_479)).error, None);
+    let dropped = Came::Dropped(Dropped::PeerRefused);
+    assert_eq!(world.send_data(client, beside, b"x"), dropped);
+    assert!(matches!(world.send_data(client, at(beside.ip(), 3_480), b"x"), Came::ToPeer(..)));
+    let translated: IpAddr = "64:ff9b::198.51.100.12".parse().unwrap();
+    assert!(!world.relay.setup.peers.reaches(at(translated, 3_478)));
+}
+
 #[test]
 fn what_a_relay_sends_from_is_no_client() {
     let mut world = pool();

@@ -79,13 +79,11 @@ impl Finder<'_> {
 
     fn sections_that_must_be(&mut self) {
         let config = self.config;
-        let gateway = config.runs_gateway();
         // A relay alone needs none of these.
-        let relay_alone =
-            !config.av_listeners.is_empty() && config.listeners.is_empty() && !gateway;
-        if relay_alone {
+        if config.runs_relay_alone() {
             return self.serves_a_domain();
         }
+        let gateway = config.runs_gateway();
         // An XMPP proxy alone speaks to its gateway, and a gateway alone listens for itself.
         // Credentials of the A/V Edge are handed out here, and nothing of that is forwarded.
         let crossing = [Class::Federation, Class::RemoteUsers, Class::Internal];
@@ -104,6 +102,9 @@ impl Finder<'_> {
             if missing {
                 let message = format!("there is no [[{name}]]: {why}");
                 self.problems.push(Problem::new(Code::MissingKey, None, message, ""));
+                if name == "listener" && config.source.says("av") {
+                    self.help("for an A/V Edge alone, say where: [[av_listener]] with its address");
+                }
             }
         }
         self.serves_a_domain();

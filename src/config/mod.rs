@@ -263,6 +263,12 @@ impl Config {
         self.listeners.iter().any(|listener| classes.contains(&listener.class))
     }
 
+    /// Tells whether the A/V Edge runs in this process, and nothing else.
+    #[must_use]
+    pub fn runs_relay_alone(&self) -> bool {
+        !self.av_listeners.is_empty() && self.listeners.is_empty() && !self.runs_gateway()
+    }
+
     /// Returns where the Access Edge, and each of the gateways, finds the gateways for what own
     /// users send to XMPP partners; those stated, or that of this process.
     #[must_use]
@@ -349,26 +355,35 @@ pub fn load(path: &Path) -> Result<Config, Report> {
 /// As [`load`].
 pub fn load_text(path: &Path, text: &str) -> Result<Config, Report> {
     let mut config = parse(path, text)?;
+    let source = Arc::clone(&config.source);
+    let by = |key: &'static str| {
+        let place = source.whereabouts(key);
+        move |report: Report| report.named_by(key, &place)
+    };
     if let Some(secrets) = &config.edge.secrets {
-        config.secrets = Some(Secrets::load(secrets)?);
+        config.secrets = Some(Secrets::load(secrets).map_err(by("edge.secrets"))?);
     }
     if let Some(path) = &config.av.credentials_secrets {
-        config.credentials_secrets = Some(Secrets::load(path)?);
+        let secrets = Secrets::load(path).map_err(by("av.credentials_secrets"))?;
+        config.credentials_secrets = Some(secrets);
     }
     if let Some(path) = &config.av.secrets {
-        config.av_secrets = AvSecrets::load(path)?;
+        config.av_secrets = AvSecrets::load(path).map_err(by("av.secrets"))?;
     }
     if let Some(path) = &config.av.pool {
-        config.pool = Some(Arc::new(Pool::load(path, &config)?));
+        config.pool = Some(Arc::new(Pool::load(path, &config).map_err(by("av.pool"))?));
     }
     if let Some(path) = &config.federation.partners_csv {
-        config.partner_list = Some(Arc::new(PartnerList::load(path)?));
+        let list = PartnerList::load(path).map_err(by("federation.partners_csv"))?;
+        config.partner_list = Some(Arc::new(list));
     }
     if let Some(path) = &config.federation.blocked_csv {
-        config.blocked_list = Some(Arc::new(BlockedList::load(path)?));
+        let list = BlockedList::load(path).map_err(by("federation.blocked_csv"))?;
+        config.blocked_list = Some(Arc::new(list));
     }
     if let Some(file) = &config.users.file {
-        config.directory = Arc::new(users::with_file(&config, file)?);
+        let directory = users::with_file(&config, file).map_err(by("users.file"))?;
+        config.directory = Arc::new(directory);
     }
     Ok(config)
 }

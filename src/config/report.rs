@@ -178,6 +178,19 @@ impl Report {
         Self::new(source, vec![Problem::new(Code::Unreadable, None, message, "")])
     }
 
+    /// Says which key names the file, and where, with what is wrong with the file as a whole.
+    #[must_use]
+    pub fn named_by(mut self, key: &str, place: &str) -> Self {
+        let named = format!("{key} names it ({place})");
+        for problem in self.problems.iter_mut().filter(|problem| problem.span.is_none()) {
+            problem.help = match problem.help.take() {
+                Some(help) => Some(format!("{help}; {named}")),
+                None => Some(named.clone()),
+            };
+        }
+        self
+    }
+
     /// Returns what is wrong, in the order of the file.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {

@@ -77,16 +77,23 @@ impl AvSecrets {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.lines().map(str::trim);
-        let secrets = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let secrets: Vec<Vec<u8>> = secrets.map(|line| line.as_bytes().to_vec()).collect();
-        if secrets.is_empty() || secrets.len() > limits::TURN_SECRETS_MAX {
-            return Err(format!("expected 1 to {} secrets", limits::TURN_SECRETS_MAX));
+        // Editors of other systems put a mark before the text: it would become part of a secret.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let lines = text.lines().map(str::trim).zip(1..);
+        let secrets = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+        let secrets: Vec<(&str, usize)> = secrets.collect();
+        let most = limits::TURN_SECRETS_MAX;
+        if secrets.is_empty() {
+            return Err(format!("there is no secret, expected 1 to {most}"));
         }
-        if secrets.iter().any(|secret| secret.len() < AV_SECRET_BYTES_MIN) {
-            return Err(format!("a secret has less than {AV_SECRET_BYTES_MIN} characters"));
+        if secrets.len() > most {
+            return Err(format!("there are {} secrets, expected 1 to {most}", secrets.len()));
         }
-        Ok(Self(secrets))
+        if let Some((_, line)) = secrets.iter().find(|(it, _)| it.len() < AV_SECRET_BYTES_MIN) {
+            let least = AV_SECRET_BYTES_MIN;
+            return Err(format!("the secret in line {line} has less than {least} characters"));
+        }
+        Ok(Self(secrets.into_iter().map(|(secret, _)| secret.as_bytes().to_vec()).collect()))
     }
 }
 
@@ -200,8 +207,18 @@ mod tests {
         assert_eq!(read.0, [b"new-new-new-new-new".to_vec(), b"old-old-old-old-old".to_vec()]);
         assert_eq!(format!("{read:?}"), "AvSecrets(2)");
         let refused = |text: &str| AvSecrets::parse(text).unwrap_err();
-        assert_eq!(refused("# nothing"), "expected 1 to 3 secrets");
-        assert_eq!(refused("short"), "a secret has less than 16 characters");
+        assert_eq!(refused("# nothing"), "there is no secret, expected 1 to 3");
+        let four = "a-long-secret-of-ours\n".repeat(4);
+        assert_eq!(refused(&four), "there are 4 secrets, expected 1 to 3");
+        let short = "# rolled\n\na-long-secret-of-ours\nshort\n";
+        assert_eq!(refused(short), "the secret in line 4 has less than 16 characters");
+    }
+
+    #[test]
+    fn what_editors_leave_around_lines_is_no_part_of_a_secret() {
+        let read = AvSecrets::parse("\u{feff}new-new-new-new-new\r\nold-old-old-old-old\r\n");
+        let secrets = [b"new-new-new-new-new".to_vec(), b"old-old-old-old-old".to_vec()];
+        assert_eq!(read.unwrap().0, secrets);
     }
 
     #[test]

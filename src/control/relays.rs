@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use super::start::Running;
@@ -27,9 +26,29 @@ pub use setup::{relay_credentials, relay_peers};
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
 
-/// The running relay, or none. Readers of its counters meet its start and its end.
+/// The relay. Readers of its counters meet its start and its end.
 #[derive(Debug, Default)]
-pub(super) struct Relays(Mutex<Option<Arc<Handle>>>);
+pub(super) struct Relays(Mutex<State>);
+
+/// How the relay is.
+#[derive(Debug, Default)]
+enum State {
+    /// It was never started: there is no `[[av_listener]]`.
+    #[default]
+    None,
+    Running(Arc<Handle>),
+    /// Its threads have ended; the rest of the process may take longer to drain, and is scraped.
+    Ended(Ended),
+}
+
+/// What is left of a relay.
+#[derive(Clone, Debug)]
+struct Ended {
+    /// What it has counted.
+    observed: Observed,
+    /// What its threads moved datagrams by: there are none by any of these any more.
+    paths: Vec<&'static str>,
+}
 
 impl Relays {
     /// Starts what `config` wants; nothing without an `[[av_listener]]`.
@@ -48,21 +67,36 @@ impl Relays {
             return Ok(());
         }
         let handle = relay::spawn(setup(config, material, seed), *clock);
-        let handle = handle.context("the A/V Edge cannot start")?;
+        let handle = handle.map_err(|error| {
+            let place = setup::place(config, &error);
+            anyhow::Error::new(error).context(format!(
+                "the A/V Edge cannot start ({place}; `entente check` says what to do)"
+            ))
+        })?;
         let listeners: Vec<String> = handle.listeners().iter().map(ToString::to_string).collect();
         let (listeners, path) = (listeners.join(", "), told::path(&handle.paths()));
         let (trains, threads) = (handle.trains(), handle.threads());
         tracing::info!(listeners, path, trains, threads, "the A/V Edge serves");
-        *self.held() = Some(Arc::new(handle));
+        *self.held() = State::Running(Arc::new(handle));
         Ok(())
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Arc<Handle>>> {
+    fn held(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn handle(&self) -> Option<Arc<Handle>> {
-        self.held().clone()
+        match &*self.held() {
+            State::Running(handle) => Some(Arc::clone(handle)),
+            State::None | State::Ended(_) => None,
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        match &*self.held() {
+            State::Ended(ended) => Some(ended.clone()),
+            State::None | State::Running(_) => None,
+        }
     }
 
     /// Puts what a reload may change in force; allocations stay.
@@ -108,8 +142,19 @@ impl Relays {
 
     /// Ends the relay and every allocation. A second call finds none left.
     pub(super) fn end(&self) {
-        // Its thread has ended when the last who holds it lets go.
-        drop(self.held().take());
+        let Some(handle) = self.handle() else { return };
+        let paths = handle.paths().into_keys().collect();
+        let observed = handle.observed().ended();
+        // Held no longer than that: who scrapes does not wait for the threads.
+        *self.held() = State::Ended(Ended { observed, paths });
+        // Where somebody is asking it just now, it ends when he lets go, and what it counted in its
+        // last second is left out.
+        if let Some(handle) = Arc::into_inner(handle) {
+            let last = handle.into_counted();
+            if let State::Ended(ended) = &mut *self.held() {
+                ended.observed = last;
+            }
+        }
     }
 
     /// Returns how the relay was at most a second ago.
@@ -170,6 +215,9 @@ impl Running {
         };
         match body {
             Some(body) => Reply { outcome: Outcome::Done, body },
+            None if relays.ended().is_some() => {
+                Reply::not_done(Outcome::Conflict, "the A/V Edge has ended: the edge drains")
+            }
             None => Reply::not_done(Outcome::Conflict, "this edge has no [[av_listener]]"),
         }
     }

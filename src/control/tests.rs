@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fixture::{free_ports, world};
@@ -350,9 +350,9 @@ allow_networks = ["127.0.0.0/8"]
     }
 }
 
-#[test]
-fn a_relay_alone_starts_is_told_of_reloads_and_ends() {
-    let directory = tempfile::tempdir().unwrap();
+/// Writes the configuration of an edge that has nothing but a relay; returns it, its path, and
+/// where the relay listens.
+fn relay_alone(directory: &Path) -> (String, PathBuf, std::net::SocketAddr) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     drop(socket);
@@ -364,9 +364,60 @@ fn a_relay_alone_starts_is_told_of_reloads_and_ends() {
          [[av_listener]]\naddress = \"{address}\"\ntransport = \"tcp\"\n\
          [av]\nrelayed = [\"127.0.0.9\"]\nsecrets = \"turn-secrets.txt\"\n"
     );
-    std::fs::write(directory.path().join("turn-secrets.txt"), "a-secret-of-enough-length").unwrap();
-    let path = directory.path().join("e.toml");
+    std::fs::write(directory.join("turn-secrets.txt"), "a-secret-of-enough-length").unwrap();
+    let path = directory.join("e.toml");
     std::fs::write(&path, &text).unwrap();
+    (text, path, address)
+}
+
+/// Media ends before signalling may: what is scraped between shows nothing of what is gone.
+#[test]
+fn a_relay_that_has_ended_has_nothing_and_what_it_counted_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, path, address) = relay_alone(directory.path());
+    let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
+    let running = start(config, Options::default()).unwrap();
+    let management = running.management()[0];
+    let shows = |expected: &[&str]| {
+        let mut told = String::new();
+        let shown = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            told = ask(management, "/metrics");
+            expected.iter().all(|line| told.contains(&format!("\n{line}\n")))
+        });
+        assert!(shown, "{expected:?} not in {told}");
+        told
+    };
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    // An Allocate without credentials (RFC 8656 section 7.1), which is challenged.
+    let allocate =
+        [&[0, 3, 0, 8, 0x21, 0x12, 0xA4, 0x42][..], &[7; 12], &[0, 25, 0, 4, 17, 0, 0, 0]];
+    client.send_to(&allocate.concat(), address).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    let challenged = "entente_relay_errors_total{code=\"challenge\"} 1";
+    let told = shows(&["entente_relay_streams 1", "entente_relay_free_ports 10000", challenged]);
+    let threads: Vec<&str> =
+        told.lines().filter(|line| line.starts_with("entente_relay_threads{")).collect();
+    let [one] = threads[..] else { panic!("{threads:?}") };
+    let none = format!("{}0", one.strip_suffix('1').unwrap());
+
+    running.board.relays.end();
+    let draining = "entente_relay_draining 1";
+    let told = shows(&[&none, "entente_relay_streams 0", draining, challenged]);
+    assert!(!told.contains("\nentente_relay_free_ports "), "{told}");
+    assert!(told.contains("\nentente_relay_allocations{class=\"udp\"} 0\n"), "{told}");
+    let status = crate::admin::RelayOrder::Status;
+    let refused = running.relay(&status, "a test");
+    assert_eq!(refused.outcome, Outcome::Conflict);
+    assert_eq!(refused.body["error"], "the A/V Edge has ended: the edge drains");
+    drop(stream);
+    running.drain_and_wait().unwrap();
+}
+
+#[test]
+fn a_relay_alone_starts_is_told_of_reloads_and_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let (text, path, address) = relay_alone(directory.path());
     let config = config::load(&path).unwrap_or_else(|report| panic!("{report}"));
     let running = start(config, Options::default()).unwrap();
     let management = running.management()[0];

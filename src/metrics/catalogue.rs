@@ -116,8 +116,10 @@ catalogue! {
     RELAY_ALLOCATED: Counter, "entente_relay_allocations_made_total", ["dialect"];
     /// Allocations that ran out because nobody refreshed them.
     RELAY_EXPIRED: Counter, "entente_relay_allocations_expired_total", [];
-    /// Requests to the relay that were answered with an error, challenges included.
-    RELAY_ERRORS: Counter, "entente_relay_errors_total", [];
+    /// Requests to the relay that were answered with an error, by its number; `challenge` is the
+    /// 401 that each client gets once because it has not tried to prove who it is, and 401 those
+    /// whose proof was wrong or over.
+    RELAY_ERRORS: Counter, "entente_relay_errors_total", ["code"];
     /// Datagrams that were relayed, by where they went.
     RELAY_DATAGRAMS: Counter, "entente_relay_datagrams_total", ["direction"];
     /// Payload of datagrams that were relayed, by where they went.

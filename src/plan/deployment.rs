@@ -343,6 +343,16 @@ impl Deployment {
         services.into_iter().any(|addresses| addresses.bound != addresses.public)
     }
 
+    /// Returns whether this process runs the A/V Edge and nothing else.
+    pub(super) fn relay_alone(&self) -> bool {
+        let sip = [self.federation_port, self.remote_user_port, self.internal_port];
+        let signals = sip.iter().any(Option::is_some)
+            || self.av.credentials.is_some()
+            || self.xmpp.served != XmppServed::Nothing
+            || !self.xmpp.edges.is_empty();
+        self.serves(Role::Av) && !signals
+    }
+
     /// Returns whether this process runs a role.
     pub(super) fn serves(&self, role: Role) -> bool {
         match role {

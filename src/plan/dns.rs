@@ -83,7 +83,10 @@ impl Zone<'_> {
         }
         if d.has(Planned::Av) {
             let addresses = self.public(|node| &node.av.public, &d.vips.av);
-            let why = "relay credentials name it";
+            let why = match d.relay_alone() {
+                true => "clients are told it, and it leads to the relay",
+                false => "relay credentials name it",
+            };
             self.external(Role::Av, &d.av_fqdn, addresses, why);
         }
         if d.serves(Role::Av) {
@@ -180,7 +183,8 @@ impl Zone<'_> {
 
     /// Adds a record set unless its name is there already: names of several roles may coincide.
     fn push(&mut self, side: Side, role: Role, name: &str, record: Record, why: &str) {
-        if self.rows.iter().any(|row| row.side == side && row.name == name) {
+        let nobody_there = role == Role::Access && self.d.relay_alone();
+        if nobody_there || self.rows.iter().any(|row| row.side == side && row.name == name) {
             return;
         }
         let pooled = self.d.topology == Topology::PoolDns

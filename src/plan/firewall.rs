@@ -27,7 +27,8 @@ pub(super) fn rows(d: &Deployment) -> Vec<FirewallRow> {
     let mut rows = Vec::new();
     for at in [At::Node, At::Vip] {
         for spec in OUTSIDE.iter().chain(INSIDE) {
-            if needed(d, spec.need) && stands(d, spec.place, at) {
+            let somebody_there = spec.role != Role::Access || !d.relay_alone();
+            if somebody_there && needed(d, spec.need) && stands(d, spec.place, at) {
                 spec.rows(d, at, &mut rows);
             }
         }

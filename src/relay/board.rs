@@ -75,6 +75,23 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Returns what is true of it from when it is told to take no new allocations: they are refused
+    /// before anything runs out.
+    #[must_use]
+    pub(super) const fn draining(mut self) -> Self {
+        self.draining = true;
+        self.outlook.ports_run_out_s = None;
+        self.outlook.allocations_run_out_s = None;
+        self
+    }
+
+    /// Returns what is true of it once its threads have ended: what was counted. It has nothing and
+    /// takes nothing.
+    #[must_use]
+    pub fn ended(self) -> Self {
+        Self { core: self.core, shell: self.shell, draining: true, ..Self::default() }
+    }
+
     /// Returns both threads' together.
     pub(super) fn with(&self, other: &Self) -> Self {
         Self {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{self, Sender};
@@ -45,6 +46,8 @@ pub struct Handle {
     pub(super) threads: Vec<Thread>,
     pub(super) trains: Trains,
     pub(super) listeners: Vec<SocketAddr>,
+    /// Whether new allocations were forbidden last.
+    pub(super) drains: AtomicBool,
 }
 
 /// One of them.
@@ -93,11 +96,16 @@ impl Handle {
         self.threads.len()
     }
 
-    /// Returns how the threads were at most a second ago, taken together.
+    /// Returns how the threads were at most a second ago, taken together; whether they take new
+    /// allocations, as it was ordered last.
     #[must_use]
     pub fn observed(&self) -> Observed {
         let boards = self.threads.iter().map(|thread| thread.board.read());
-        boards.reduce(|one, other| one.with(&other)).unwrap_or_default()
+        let observed = boards.reduce(|one, other| one.with(&other)).unwrap_or_default();
+        match self.drains.load(Ordering::Relaxed) {
+            true => observed.draining(),
+            false => Observed { draining: false, ..observed },
+        }
     }
 
     /// Puts other credentials, peers and quotas in force; allocations stay. What quotas say of all
@@ -118,6 +126,7 @@ impl Handle {
 
     /// Takes new allocations, or no more.
     pub fn admit(&self, admission: Admission) {
+        self.drains.store(admission != Admission::Open, Ordering::Relaxed);
         for thread in &self.threads {
             thread.order(Order::Admit(admission));
         }
@@ -171,6 +180,14 @@ impl Handle {
     /// If a thread has panicked.
     pub fn end(mut self) {
         assert!(self.close().is_ok(), "the relay's threads end as they are told");
+    }
+
+    /// Ends the threads as dropping does; returns what they have counted to their end.
+    #[must_use]
+    pub fn into_counted(mut self) -> Observed {
+        // The panic of a thread was told by the hook.
+        let _ = self.close();
+        self.observed().ended()
     }
 
     fn close(&mut self) -> std::thread::Result<()> {

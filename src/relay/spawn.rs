@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crossbeam::channel::{self, Receiver, Sender};
 
@@ -40,7 +41,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
-    /// No thread, no descriptor, no poller, or the processor core is not ours.
+    /// A thread may not run on its processor core.
+    Core {
+        /// Which.
+        core: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// No thread, no descriptor, or no poller.
     Thread(io::Error),
 }
 
@@ -49,6 +57,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind { address, error } => {
                 write!(f, "{address} cannot be bound: {error}")
+            }
+            Self::Core { core, error } => {
+                write!(f, "the relay's thread cannot be pinned to core {core}: {error}")
             }
             Self::Thread(error) => write!(f, "the relay's thread cannot start: {error}"),
         }
@@ -98,7 +109,8 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         made.push(bind(core, &mut listen, how, share, siblings, &clock)?);
     }
     let listeners = listen.iter().map(|listen| listen.address).collect();
-    let mut handle = Handle { threads: Vec::new(), trains, listeners };
+    let drains = AtomicBool::new(false);
+    let mut handle = Handle { threads: Vec::new(), trains, listeners, drains };
     for (number, (served, reached)) in made.into_iter().zip(reached).enumerate() {
         let core = settings.core.map(|first| first + number);
         let link_kbit_s = settings.link_kbit_s.map(|link| link.div_ceil(parts.len() as u64));
@@ -201,7 +213,7 @@ fn start(
     let thread = std::thread::Builder::new().name("relay".to_owned());
     let thread = thread.spawn(move || begin.run()).map_err(StartError::Thread)?;
     let began = starting.recv();
-    let path = began.unwrap_or_else(|_| Err(io::Error::other("it ended at once")));
-    let path = path.map_err(StartError::Thread)?;
+    let ended = || Err(StartError::Thread(io::Error::other("it ended at once")));
+    let path = began.unwrap_or_else(|_| ended())?;
     Ok(Thread { path, thread: Some(thread), orders, waker, board })
 }

@@ -15,6 +15,7 @@ use super::ring::trains::Trains;
 use super::ring::uring::Ring;
 use super::serve::Served;
 use super::setup::Settings;
+use super::spawn::StartError;
 use crate::edge::av::{Admission, Client, Credentials, Forecast, Peers, Quotas};
 use crate::limits;
 use crate::poll::epoll::{self, Epoll};
@@ -42,28 +43,33 @@ pub(super) struct Begin {
     pub(super) inbox: Receiver<Order>,
     pub(super) waker: Arc<Waker>,
     pub(super) board: Arc<Board>,
-    pub(super) started: Sender<io::Result<&'static str>>,
+    pub(super) started: Sender<Result<&'static str, StartError>>,
 }
 
 impl Begin {
     pub(super) fn run(self) {
-        let pinned = self.settings.core.map_or(Ok(()), epoll::pin);
+        if let Some(core) = self.settings.core
+            && let Err(error) = epoll::pin(core)
+        {
+            return drop(self.started.send(Err(StartError::Core { core, error })));
+        }
         // Where a filter of system calls forbids it, media waits longer and nothing else happens.
         let _ = epoll::wake_promptly();
         // A ring belongs to the thread that makes it, so it is made here.
         let chosen = self.settings.poller;
         let bell = self.waker.fd();
-        match pinned.and_then(|()| choose(chosen, self.trains)) {
+        let failed = |error| drop(self.started.send(Err(StartError::Thread(error))));
+        match choose(chosen, self.trains) {
             Ok(Chosen::Ring(ring)) => match Multishot::new(ring, bell, &self.served) {
                 Ok(plane) => self.run_with(plane),
-                Err(error) => drop(self.started.send(Err(error))),
+                Err(error) => failed(error),
             },
             Ok(Chosen::Epoll(epoll)) => match Portable::new(epoll, bell, &self.served, self.trains)
             {
                 Ok(plane) => self.run_with(plane),
-                Err(error) => drop(self.started.send(Err(error))),
+                Err(error) => failed(error),
             },
-            Err(error) => drop(self.started.send(Err(error))),
+            Err(error) => failed(error),
         }
     }
 
@@ -86,7 +92,9 @@ enum Chosen {
 fn choose(choice: Choice, trains: Trains) -> io::Result<Chosen> {
     match choice {
         Choice::Epoll => Epoll::new().map(Chosen::Epoll),
-        Choice::IoUring => Ring::new(trains).map(Chosen::Ring),
+        Choice::IoUring => Ring::new(trains).map(Chosen::Ring).map_err(|error| {
+            io::Error::new(error.kind(), format!("io_uring cannot be used ({error})"))
+        }),
         Choice::Auto => {
             Ring::new(trains).map(Chosen::Ring).or_else(|_| Epoll::new().map(Chosen::Epoll))
         }

@@ -1,9 +1,12 @@
 //! The load generator's XMPP scenarios against an edge: what `entente-loadgen` says it carried, the
-//! edge has carried. The generator is every partner's server, and what stands behind the edge.
+//! edge has carried. The generator is every partner's server, and what stands behind the edge; of
+//! media, what it says where a relay refuses it.
 
 use std::net::UdpSocket;
 use std::sync::Once;
 
+use super::ctl::ctl_ends;
+use super::relay::Relay;
 use super::*;
 
 const PROXY: &str = include_str!("../../benches/compare/xmpp/entente.toml");
@@ -168,6 +171,34 @@ impl Lab {
             || counted(&self.world.ask("/metrics")).is_some_and(|count| count >= done as f64);
         assert!(within(reached), "{name} of {done}");
     }
+}
+
+/// What a run that failed leaves at the relay would be in the way of the next one for minutes.
+#[test]
+fn media_says_what_refused_it_and_gives_back_what_it_had() {
+    let world = World::new();
+    let relay = Relay::configured(&world, "ports_count = 50\nallocations_per_user = 4\n");
+    let _edge = world.run(|_| {});
+    let media = |more: &str| {
+        let relay = relay.udp.to_string();
+        let run = Command::new(generator())
+            .args(["media", "--relay", &relay, "--seconds", "0.2", "--allocations", "8"])
+            .args(more.split(' '))
+            .output()
+            .unwrap();
+        (run.status.code(), said(&run))
+    };
+    assert!(within(|| world.ask("/readyz").contains("200 OK")), "{}", world.logged());
+    let (code, told) = media("--secret a-secret-of-nobody-here");
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("Allocate: 401: compare --secret"), "{told}");
+    let (code, told) = media("--secret a-secret-of-this-test");
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("Allocate: 486: a quota of the relay"), "{told}");
+    let left = ctl_ends(&world, 0, &["relay", "list"]);
+    assert_eq!(left, "0 of 0 allocations, from the one after 0; 50 ports free\n");
+    let (code, told) = media("--secret a-secret-of-this-test --users 2");
+    assert_eq!(code, Some(0), "{told}");
 }
 
 #[test]

@@ -112,6 +112,9 @@ fn allocations_of_each_class_are_told_while_they_are_there_and_can_be_ended() {
             ("entente_relay_allocations_made_total{dialect=\"rfc\"}", 1),
             ("entente_relay_allocations_made_total{dialect=\"rfc_tcp\"}", 1),
             ("entente_relay_allocations_made_total{dialect=\"microsoft\"}", 1),
+            ("entente_relay_errors_total{code=\"challenge\"}", 3),
+            ("entente_relay_errors_total{code=\"401\"}", 0),
+            ("entente_relay_errors_total{code=\"508\"}", 0),
         ],
     );
 
@@ -144,12 +147,12 @@ fn allocations_of_each_class_are_told_while_they_are_there_and_can_be_ended() {
     assert_eq!((&one["datagrams_to_client"], &one["bytes_to_client"]), (&5.into(), &150.into()));
     assert!((1..=600).contains(&one["ends_in_s"].as_u64().unwrap()), "{one}");
     let told = ctl_ends(&world, 0, &["relay", "list"]);
-    assert!(told.contains(&format!("udp {own} relayed ")), "{told}");
+    assert!(told.contains(&format!("udp {own} at {} relayed ", relay.udp)), "{told}");
     assert!(told.ends_with("3 of 3 allocations, from the one after 0; 47 ports free\n"), "{told}");
 
     let told = ctl_ends(&world, 0, &["relay", "kill", &own]);
     assert_eq!(told, format!("the allocation of {own} was ended\n"));
-    let told = ctl_ends(&world, 0, &["relay", "kill", &own]);
+    let told = ctl_ends(&world, 1, &["relay", "kill", &own]);
     assert_eq!(told, format!("{own} has no allocation\n"));
     assert_eq!(udp.ask(Method::REFRESH, 600).0, Some(437), "its client finds out");
     assert_eq!(listed(&world).len(), 2);
@@ -213,6 +216,14 @@ fn what_runs_out_is_told_while_it_does_and_no_longer() {
     let told = ctl_ends(&world, 0, &["relay", "status"]);
     assert!(told.starts_with("20 allocations of 1 users, "), "{told}");
     assert!(told.contains("80 ports free") && told.contains("ports run out in "), "{told}");
+    // Said by whoever asks next, although counters are left once a second.
+    ctl_ends(&world, 0, &["relay", "drain"]);
+    let told = ctl_ends(&world, 0, &["relay", "status"]);
+    assert!(told.contains("no new allocations are taken\n"), "{told}");
+    assert!(!told.contains("run out"), "nothing runs out that is given to nobody: {told}");
+    ctl_ends(&world, 0, &["relay", "open"]);
+    let told = ctl_ends(&world, 0, &["relay", "status"]);
+    assert!(!told.contains("no new allocations"), "{told}");
     for client in &mut clients {
         assert_eq!(client.ask(Method::REFRESH, 0), (None, None));
     }

@@ -108,6 +108,12 @@ impl<'a> Load<'a> {
         if train > TRAIN_MAX || train * (bytes + CHANNEL_BYTES) > TRAIN_BYTES_MAX {
             bail!("a train is at most {TRAIN_MAX} packets and {TRAIN_BYTES_MAX} bytes");
         }
+        if options.users == 0 || options.allocations == Some(0) {
+            bail!("--users and --allocations are one at least");
+        }
+        if options.measured.seconds <= 0.0 {
+            bail!("--seconds must be more than none");
+        }
         let names = [DELAY_UP, DELAY_DOWN, JITTER_UP, JITTER_DOWN, LIFE, SET_UP, SENT_LATE];
         let place = match options.work {
             Work::Churn => 0,

@@ -43,6 +43,8 @@ const SET_UP_NS_PER_ALLOCATION: u64 = 5_000_000;
 const SET_UP_WINDOW: usize = 64;
 /// Time in which allocations must be gone; what is left then ends by itself.
 const RELEASE_NS: u64 = 5_000_000_000;
+/// Time that is left to unfinished requests where others have failed.
+const GIVE_UP_NS: u64 = 1_000_000_000;
 /// Trains or lives started before what is waiting is read.
 const STARTS_PER_TURN_MAX: usize = 32;
 /// Longest sleep; keeps retries and timeouts going.
@@ -95,8 +97,11 @@ impl<'a> Run<'a> {
         while self.load.standing < allocations {
             let now_ns = self.clock.now_ns();
             if now_ns > deadline_ns || self.load.failures > 0 {
-                let (standing, why) = (self.load.standing, &self.load.last_failure);
-                bail!("{standing} of {allocations} allocations of {relay} stand; {why}");
+                let (standing, why) = (self.load.standing, self.load.last_failure.clone());
+                // Else the relay holds them for minutes, and the next run finds its quotas used up.
+                self.give_up()?;
+                let hint = hint(&why);
+                bail!("{standing} of {allocations} allocations of {relay} stand; {why}{hint}");
             }
             while self.load.asking() < SET_UP_WINDOW
                 && self.load.standing + self.load.asking() < allocations
@@ -106,6 +111,15 @@ impl<'a> Run<'a> {
             self.turn(now_ns, 1_000_000)?;
         }
         Ok(())
+    }
+
+    /// Waits for the allocations that are asked for, and gives back what stands then.
+    fn give_up(&mut self) -> Result<()> {
+        let deadline_ns = self.clock.now_ns() + GIVE_UP_NS;
+        while self.load.asking() > 0 && self.clock.now_ns() < deadline_ns {
+            self.turn(self.clock.now_ns(), 1_000_000)?;
+        }
+        self.release()
     }
 
     /// Offers work until `until_ns`.
@@ -276,6 +290,19 @@ fn drain(run: &mut Run<'_>, work: Work, timeout_ns: u64) -> Result<()> {
         before = run.load.completed;
     }
     Ok(())
+}
+
+/// Says what to look at after a failure, where that is known; empty where it is not.
+fn hint(why: &str) -> &'static str {
+    const HINTS: [(&str, &str); 6] = [
+        ("401", ": compare --secret, or --user and --password, with the relay's, and both clocks"),
+        ("403", ": the relay refuses these peers; name others by --peers, or permit them there"),
+        ("486", ": a quota of the relay; spread them by --users, or raise it there"),
+        ("508", ": the relay has no more ports or allocations, or drains"),
+        ("300", ": this address sends clients elsewhere; name the node itself by --relay"),
+        ("nothing came back", ": is there a relay at --relay, for this --transport?"),
+    ];
+    HINTS.iter().find(|(end, _)| why.ends_with(end)).map_or("", |(_, hint)| hint)
 }
 
 /// Makes allocations, leaves them alone, and tells the memory of each.

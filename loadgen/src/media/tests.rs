@@ -210,6 +210,24 @@ fn packets_cross_over_streams() {
 }
 
 #[test]
+fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+    let server = Server::forwarder(false);
+    let refused = |more: &str| server.run(more).unwrap_err().to_string();
+    assert_eq!(refused("--users 0"), "--users and --allocations are one at least");
+    assert_eq!(refused("--allocations 0"), "--users and --allocations are one at least");
+    assert_eq!(refused("--bytes 30"), "--bytes must be a multiple of four, 24 at least");
+}
+
+#[test]
+fn a_refusal_of_the_relay_comes_with_what_to_look_at() {
+    assert!(hint("Allocate: 486").contains("--users"));
+    assert!(hint("Allocate: 401").contains("--secret"));
+    assert!(hint("ChannelBind: 403").contains("--peers"));
+    assert!(hint("nothing came back").contains("--transport"));
+    assert_eq!(hint("Allocate: 499"), "");
+}
+
+#[test]
 fn connections_that_are_refused_are_failures() {
     let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let nobody = Server::start(move || ((), gone), |()| thread::yield_now());

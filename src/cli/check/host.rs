@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{Checker, MemoryRow, Severity};
 use crate::config::{Config, Poller};
 use crate::control;
+use crate::edge::av::Transport;
 use crate::limits;
 use crate::poll;
 
@@ -36,6 +37,9 @@ const PROGRAM_EXISTS_UNIX_S: u64 = 1_735_689_600;
 
 /// An allocation with its places in the tables, as its budget is (`av.allocations`).
 const ALLOCATION_BYTES: u64 = 2 * 1024;
+
+/// What waits for a client of the relay that does not read.
+const STREAM_BYTES: u64 = limits::RELAY_STREAM_OUT_BYTES_MAX as u64;
 
 /// What services that keep the clock leave behind while they run.
 const CLOCK_KEEPERS: [&str; 5] =
@@ -136,25 +140,32 @@ impl Checker<'_> {
     }
 
     fn readiness(&mut self) {
-        if self.config.edge.poller == Poller::Epoll {
-            return;
+        let config = self.config;
+        let relay = (!config.av_listeners.is_empty()).then_some(config.av.poller);
+        let wanted = [
+            ("edge.poller", "the edge", Some(config.edge.poller)),
+            ("av.poller", "the A/V Edge", relay),
+        ];
+        for (key, who, poller) in wanted {
+            let severity = match poller {
+                Some(Poller::IoUring) => Severity::Error,
+                Some(Poller::Auto) => Severity::Warning,
+                Some(Poller::Epoll) | None => continue,
+            };
+            let Err(error) = poll::uring::Uring::new() else { continue };
+            let then = match severity {
+                Severity::Error => "will not start",
+                Severity::Warning | Severity::Note => "falls back to epoll",
+            };
+            self.at(
+                key,
+                severity,
+                "io-uring-unavailable",
+                format!("io_uring cannot be used ({error}): {who} {then}"),
+                "Linux 6.1 or later; sysctl kernel.io_uring_disabled=0; in a container allow its \
+                 calls",
+            );
         }
-        let Err(error) = poll::uring::Uring::new() else { return };
-        let severity = match self.config.edge.poller {
-            Poller::IoUring => Severity::Error,
-            Poller::Auto | Poller::Epoll => Severity::Warning,
-        };
-        let falls_back = match severity {
-            Severity::Error => "the edge will not start",
-            Severity::Warning | Severity::Note => "the edge falls back to epoll",
-        };
-        self.at(
-            "edge.poller",
-            severity,
-            "io-uring-unavailable",
-            format!("io_uring cannot be used ({error}): {falls_back}"),
-            "Linux 6.1 or later; sysctl kernel.io_uring_disabled=0; in a container allow its calls",
-        );
     }
 
     fn available_memory(&mut self) {
@@ -255,7 +266,14 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
     let fetching = limits::CRL_FETCHES_MAX as u64;
     let per_shard = |count: usize| (count * shards) as u64;
     let row = |what, count, bytes_each| MemoryRow { what, count, bytes_each };
-    vec![
+    let relay = [
+        row("allocations of the relay", allocations(config), ALLOCATION_BYTES),
+        row("streams of the relay, unread by clients", streams(config), STREAM_BYTES),
+    ];
+    if config.runs_relay_alone() {
+        return relay.to_vec();
+    }
+    let mut rows = vec![
         row("connections, idle", config.limits.connections as u64, LEG_BYTES),
         row("connections in their handshake", config.limits.half_open as u64, HALF_OPEN_BYTES),
         row("transactions", config.limits.transactions as u64, TRANSACTION_BYTES),
@@ -264,7 +282,6 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
         row("users addressed by partners under limits", limits::SCORES as u64, users_bytes(config)),
         row("users with a policy of their own", config.directory.len() as u64, USER_BYTES),
         row("answers of DNS remembered", per_shard(limits::DNS_ANSWERS_MAX), ANSWER_BYTES),
-        row("allocations of the relay", allocations(config), ALLOCATION_BYTES),
         row("read buffers", per_shard(1), limits::READ_BYTES_PER_TURN_MAX as u64),
         row(
             "listed and blocked domains, while reloading",
@@ -273,7 +290,15 @@ pub(super) fn memory(config: &Config) -> Vec<MemoryRow> {
         ),
         row("certificates on revocation lists", limits::CRL_REVOKED_MAX as u64, REVOKED_BYTES),
         row("revocation lists on their way", fetching, 2 * config.tls.revocation_list_bytes as u64),
-    ]
+    ];
+    rows.extend(relay);
+    rows
+}
+
+/// Returns how many streams clients of the relay may have.
+fn streams(config: &Config) -> u64 {
+    let streams = config.av_listeners.iter().any(|l| l.transport == Transport::Stream);
+    if streams { limits::RELAY_STREAMS_MAX as u64 } else { 0 }
 }
 
 /// Returns how many allocations the relay may have; none where it does not run.

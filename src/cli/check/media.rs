@@ -10,8 +10,18 @@ impl Checker<'_> {
     /// Looks at what credentials are made from and what is told with them.
     pub(super) fn media(&mut self) {
         if self.config.av_listeners.is_empty() {
+            if self.config.source.says("av.relayed") {
+                self.at(
+                    "av.relayed",
+                    Severity::Warning,
+                    "relay-not-served",
+                    "nothing relays: there is no [[av_listener]], where clients would come in",
+                    "add one with its address, or leave [av] out",
+                );
+            }
             return;
         }
+        self.media_without_effect();
         self.media_secrets();
         let handed_out = self.config.listeners.iter().position(|l| l.class == Class::Credentials);
         if let Some(listener) = handed_out {
@@ -21,6 +31,38 @@ impl Checker<'_> {
 
     pub(super) fn is_pool(&self) -> bool {
         self.config.plan.topology != Topology::Single || self.config.edge.pool_members > 1
+    }
+
+    /// Names what is said of the relay and counts for nothing.
+    fn media_without_effect(&mut self) {
+        let config = self.config;
+        let av = &config.av;
+        let networks = [
+            (Side::External, "external", &av.external_networks),
+            (Side::Internal, "internal", &av.internal_networks),
+        ];
+        for (side, word, networks) in networks {
+            if !networks.is_empty() && !config.av_listeners.iter().any(|l| l.side == side) {
+                self.at(
+                    &format!("av.{word}_networks"),
+                    Severity::Warning,
+                    "relay-networks-unused",
+                    format!("no client comes in on the {word} side, whose peers these would be"),
+                    format!("give an [[av_listener]] side = \"{word}\", or leave it out"),
+                );
+            }
+        }
+        let range = ["av.ports_first", "av.ports_count"];
+        let stated = range.iter().find(|key| config.source.says(key));
+        if let Some(key) = stated.filter(|_| !av.shared_ports.is_empty()) {
+            self.at(
+                key,
+                Severity::Note,
+                "relay-range-unused",
+                "av.shared_ports stands in place of the range of ports",
+                "leave one of them out",
+            );
+        }
     }
 
     fn media_secrets(&mut self) {
@@ -123,6 +165,22 @@ address = \"192.0.2.12:3478\"
         assert_eq!(found(&text), Vec::<&str>::new());
         let pool = text.replace("[edge]\n", "[edge]\npool_members = 2\n");
         assert_eq!(found(&pool), ["relay-secrets-not-shared"]);
+    }
+
+    #[test]
+    fn what_counts_for_nothing_is_named() {
+        let text = format!("{LEAST}{RELAY}");
+        let with = |more: &str| text.replace("[av]\n", &format!("[av]\n{more}\n"));
+        let inside = with("internal_networks = [\"10.0.0.0/8\"]");
+        assert_eq!(found(&inside), ["relay-networks-unused"]);
+        let served =
+            format!("{inside}[[av_listener]]\naddress = \"10.0.0.9:3478\"\nside = \"internal\"\n");
+        assert_eq!(found(&served), Vec::<&str>::new());
+        assert_eq!(found(&with("external_networks = [\"10.0.0.0/8\"]")), Vec::<&str>::new());
+        let both = with("ports_first = 20000\nshared_ports = [3480]");
+        assert_eq!(found(&both), ["relay-range-unused"]);
+        let nowhere = text.split("[[av_listener]]").next().unwrap();
+        assert_eq!(found(nowhere), ["relay-not-served"]);
     }
 
     #[test]

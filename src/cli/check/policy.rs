@@ -23,7 +23,9 @@ impl Checker<'_> {
                 self.about(place, severity, code, sentence, "say only one of the two");
             }
         }
-        for warning in warnings {
+        // Without an Access Edge nobody is waited for.
+        let relay_alone = self.config.runs_relay_alone();
+        for warning in warnings.into_iter().filter(|of| of.code != "W101" || !relay_alone) {
             let (code, sentence) = (warning.code, warning.sentence);
             self.about(warning.place, Severity::Warning, code, sentence, warning.advice);
         }

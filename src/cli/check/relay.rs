@@ -1,6 +1,7 @@
 //! What the A/V Edge needs of this host.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 
@@ -10,6 +11,8 @@ use crate::edge::av::Transport;
 /// Where the kernel takes ports for outgoing connections from, and which of them it leaves alone.
 const TAKEN_FROM: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+/// Where the kernel says which cores this process may run on.
+const STATUS: &str = "/proc/self/status";
 
 impl Checker<'_> {
     /// Looks at ports and addresses of the relay; `listeners` are not tried while an edge runs.
@@ -39,6 +42,16 @@ impl Checker<'_> {
                 self.unusable(&format!("av.relayed[{place}]"), any_port, &error);
             }
         }
+        self.relay_cores();
+        for (place, port) in av.shared_ports.iter().enumerate() {
+            for address in av.relayed.iter().map(|ip| SocketAddr::new(*ip, *port)) {
+                if let Err(error) = UdpSocket::bind(address)
+                    && error.kind() != ErrorKind::AddrNotAvailable
+                {
+                    self.unusable(&format!("av.shared_ports[{place}]"), address, &error);
+                }
+            }
+        }
         if !av.shared_ports.is_empty() || !av.relayed.iter().any(IpAddr::is_ipv4) {
             return;
         }
@@ -59,6 +72,54 @@ impl Checker<'_> {
             );
         }
     }
+}
+
+impl Checker<'_> {
+    /// Looks whether the relay's threads have the cores they are to run on.
+    fn relay_cores(&mut self) {
+        let av = &self.config.av;
+        let status = fs::read_to_string(STATUS).unwrap_or_default();
+        let Some(cores) = usable_cores(&status) else { return };
+        let usable: usize = cores.iter().map(|range| range.end() - range.start() + 1).sum();
+        let listed: Vec<String> = cores
+            .iter()
+            .map(|range| match range.start() == range.end() {
+                true => range.start().to_string(),
+                false => format!("{}-{}", range.start(), range.end()),
+            })
+            .collect();
+        let listed = listed.join(",");
+        let there = |core: &usize| cores.iter().any(|range| range.contains(core));
+        if let Some(first) = av.core
+            && let Some(missing) = (first..first + av.threads).find(|core| !there(core))
+        {
+            self.at(
+                "av.core",
+                Severity::Error,
+                "relay-core-missing",
+                format!("the relay is to run on core {missing}, and may run on {listed}"),
+                "name a core of these; further threads run on those that follow it",
+            );
+        } else if av.threads > usable {
+            self.at(
+                "av.threads",
+                Severity::Warning,
+                "more-relay-threads-than-cores",
+                format!("{} threads relay on {usable} cores", av.threads),
+                "as many as there are cores beside those of signalling, at most",
+            );
+        }
+    }
+}
+
+/// Returns the cores that the process may run on, from the text of `/proc/self/status`.
+fn usable_cores(status: &str) -> Option<Vec<RangeInclusive<usize>>> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.trim().split(',').map(range).collect()
 }
 
 /// Returns how many of `ports` the kernel takes for connections that state none.
@@ -83,6 +144,47 @@ fn exposed(ports: RangeInclusive<u16>, taken_from: &str, reserved: &str) -> usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+
+    /// The findings about a relay on loopback, by key and code.
+    fn found(change: impl FnOnce(&mut config::Config)) -> Vec<(&'static str, String)> {
+        let text = "[edge]\nexternal_fqdn = \"av.contoso.example\"\n\
+                    domains = [\"contoso.example\"]\n[av]\nrelayed = [\"127.0.0.1\"]\n\
+                    shared_ports = [1]\nsecrets = \"s.txt\"\n\
+                    [[av_listener]]\naddress = \"127.0.0.1:3478\"\n";
+        let mut config = config::parse(std::path::Path::new("e.toml"), text).unwrap();
+        let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+        config.av.shared_ports = vec![held.local_addr().unwrap().port()];
+        change(&mut config);
+        let mut checker = Checker { config: &config, now_unix_s: 0, findings: Vec::new() };
+        checker.relayed();
+        checker.findings.into_iter().map(|finding| (finding.code, finding.sentence)).collect()
+    }
+
+    #[test]
+    fn shared_ports_are_tried_like_listeners() {
+        let found = found(|_| {});
+        assert!(matches!(&found[..], [("port-in-use", _)]), "{found:?}");
+    }
+
+    #[test]
+    fn threads_need_cores_and_a_core_that_is_not_there_is_named() {
+        let code = |change: fn(&mut config::Config)| {
+            let found = found(|config| {
+                config.av.shared_ports = vec![];
+                config.av.ports_first = 20_000;
+                config.av.ports_count = 100;
+                change(config);
+            });
+            found.into_iter().map(|(code, _)| code).collect::<Vec<_>>()
+        };
+        assert_eq!(code(|_| {}), Vec::<&str>::new());
+        assert_eq!(code(|config| config.av.core = Some(4_095)), ["relay-core-missing"]);
+        assert_eq!(code(|config| config.av.threads = 4_096), ["more-relay-threads-than-cores"]);
+        let status = "Cpus_allowed:\tff\nCpus_allowed_list:\t0-3,8\n";
+        assert_eq!(usable_cores(status), Some(vec![0..=3, 8..=8]));
+        assert_eq!(usable_cores("Name:\tentente\n"), None);
+    }
 
     #[test]
     fn ports_that_are_reserved_are_not_exposed() {

@@ -17,7 +17,7 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 0)]
         skip: usize,
     },
-    /// Ends the allocation of a client.
+    /// Ends the allocation of a client; exit code 1 where it has none.
     Kill {
         /// The client's address and port, as the list shows it.
         client: SocketAddr,
@@ -39,13 +39,12 @@ pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<ExitCode> {
         }
         Command::Kill { client } => {
             let done = ask(args, "POST", "/relay/kill", Some(json!({ "client": client })))?;
-            print(args, &done, || {
-                if done["ended"] == json!(true) {
-                    format!("the allocation of {client} was ended\n")
-                } else {
-                    format!("{client} has no allocation\n")
-                }
-            })
+            let ended = done["ended"] == json!(true);
+            let printed = print(args, &done, || match ended {
+                true => format!("the allocation of {client} was ended\n"),
+                false => format!("{client} has no allocation\n"),
+            })?;
+            Ok(if ended { printed } else { ExitCode::FAILURE })
         }
         Command::Status => {
             let told = ask(args, "POST", "/relay/status", Some(json!({})))?;
@@ -123,9 +122,10 @@ fn list(told: &Value) -> String {
         let ports: Vec<String> = ports.iter().map(Value::to_string).collect();
         let _ = writeln!(
             text,
-            "{} {} relayed {}: {} datagrams ({} bytes) to peers, {} ({}) back, ends in {} s",
+            "{} {} at {} relayed {}: {} datagrams ({} bytes) to peers, {} ({}) back, ends in {} s",
             one["transport"].as_str().unwrap_or("?"),
             one["client"].as_str().unwrap_or("?"),
+            one["at"].as_str().unwrap_or("?"),
             ports.join(" and "),
             one["datagrams_to_peers"],
             one["bytes_to_peers"],
@@ -160,6 +160,7 @@ mod tests {
             "skipped": 0,
             "listed": [{
                 "client": "192.0.2.1:5000",
+                "at": "192.0.2.12:3478",
                 "transport": "udp",
                 "relayed_ports": [50_000, 50_007],
                 "datagrams_to_peers": 3,
@@ -169,8 +170,8 @@ mod tests {
                 "ends_in_s": 599,
             }],
         });
-        let lines = "udp 192.0.2.1:5000 relayed 50000 and 50007: 3 datagrams (480 bytes) to \
-                     peers, 1 (160) back, ends in 599 s\n\
+        let lines = "udp 192.0.2.1:5000 at 192.0.2.12:3478 relayed 50000 and 50007: 3 datagrams \
+                     (480 bytes) to peers, 1 (160) back, ends in 599 s\n\
                      1 of 2 allocations, from the one after 0; 9998 ports free\n";
         assert_eq!(list(&told), lines);
         let none = json!({ "allocations": 0, "free_ports": null, "skipped": 5, "listed": [] });

@@ -86,8 +86,10 @@ fn sides(config: &Config) -> Vec<Side> {
 }
 
 fn line(explained: &Explained) -> String {
-    let Explained { subject, side, permitted, sentence, place, .. } = explained;
+    let Explained { subject, side, permitted, rule, sentence, place } = explained;
     let verdict = match (side, permitted) {
+        // Permissions are of addresses, so nothing is refused.
+        (Some(_), false) if *rule == "relayed_port" => "is nobody to any client",
         (Some(Side::External), true) => "may be a peer of clients outside",
         (Some(Side::External), false) => "is refused with 403 to clients outside",
         (Some(Side::Internal), true) => "may be a peer of clients inside",
@@ -149,6 +151,15 @@ fn explain(config: &Config, side: Side, peer: IpAddr, port: Option<u16>) -> Expl
         told_at(permitted, rule, sentence, config.source.whereabouts(key))
     };
     if config.relayed_public().contains(&ip) {
+        let held = config.relayed_ports();
+        if let Some(port) = port.filter(|port| !held.iter().any(|ports| ports.contains(port))) {
+            let ports = written(&held);
+            let sentence = format!(
+                "it is a relayed address of this edge, {port} is none of its relayed ports \
+                 {ports}, and nothing else there is reached"
+            );
+            return told(false, "relayed_port", sentence, "av.relayed");
+        }
         let sentence = "it is a relayed address of this edge; its ports are reached within, under \
                         the permissions of both clients, and nothing else there is";
         return told(true, "relayed", sentence.to_owned(), "av.relayed");
@@ -229,6 +240,8 @@ mod tests {
         assert_eq!(rule("[2606:4700::1]:5000"), (true, "global"));
         assert_eq!(rule("10.1.2.3"), (true, "internal"));
         assert_eq!(rule("192.0.2.12"), (true, "relayed"));
+        assert_eq!(rule("192.0.2.12:3482"), (true, "relayed"));
+        assert_eq!(rule("192.0.2.12:9000"), (false, "relayed_port"), "nobody is there");
         assert_eq!(rule("10.0.0.10"), (false, "own"), "in a network of the inside or not");
         assert_eq!(rule("64:ff9b::10.0.0.10"), (false, "own"), "by a translator too");
         assert_eq!(rule("192.168.1.1"), (false, "not_global"));
@@ -267,6 +280,8 @@ mod tests {
                        ports 50000-54999 may be reached, and nothing else there (";
         assert!(second[0].starts_with(refused), "{second:?}");
         assert!(second[0].ends_with("pool.toml:11)"), "{second:?}");
+        let nobody: Vec<String> = told("192.0.2.12:9000");
+        assert!(nobody[0].starts_with("192.0.2.12:9000 is nobody to any client: "), "{nobody:?}");
         let carrier: Vec<String> = told("100.64.7.7");
         assert!(carrier[0].contains("may be a peer of clients outside"), "{carrier:?}");
         assert!(carrier[1].contains("is refused with 403 to clients inside"), "{carrier:?}");

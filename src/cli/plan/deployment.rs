@@ -49,7 +49,7 @@ pub fn deployment(config: &Config) -> Deployment {
         internal_fqdn: config.internal_fqdn().clone(),
         domains: config.edge.domains.clone(),
         conferencing_fqdn: or_below(&plan.conferencing_fqdn, "webcon"),
-        av_fqdn: or_below(&plan.av_fqdn.clone().or(config.av.external_fqdn.clone()), "av"),
+        av_fqdn: av_fqdn(config).map_or_else(|| below("av"), ToString::to_string),
         av: av(config),
         xmpp_fqdn: plan.xmpp_fqdn.as_ref().unwrap_or(&config.edge.external_fqdn).to_string(),
         xmpp_domains,
@@ -92,6 +92,12 @@ pub fn deployment(config: &Config) -> Deployment {
             || rules.providers.iter().any(|p| p.enabled && p.needs_client_eku),
         idle_timeout_s: config.edge.idle_timeout_s,
     }
+}
+
+/// Returns the name that leads to the A/V Edge; of an edge that is nothing else, its own.
+fn av_fqdn(config: &Config) -> Option<&Domain> {
+    let stated = config.plan.av_fqdn.as_ref().or(config.av.external_fqdn.as_ref());
+    stated.or_else(|| config.runs_relay_alone().then_some(&config.edge.external_fqdn))
 }
 
 fn beyond_loopback(addresses: &[SocketAddr]) -> Vec<SocketAddr> {

@@ -202,6 +202,23 @@ fn xmpp_is_planned_as_the_configuration_runs_it() {
 }
 
 #[test]
+fn a_relay_alone_needs_nothing_of_an_access_edge() {
+    let text = "[edge]\nexternal_fqdn = \"av.contoso.example\"\n\
+                domains = [\"contoso.example\"]\n[av]\nrelayed = [\"192.0.2.12\"]\n\
+                secrets = \"s.txt\"\n[[av_listener]]\naddress = \"192.0.2.12:3478\"\n";
+    let config = config::parse(Path::new("e.toml"), text).unwrap();
+    let plan = plan::plan(&deployment(&config));
+    let records = plan.dns.iter().map(|row| (row.role, row.name.as_str())).collect::<Vec<_>>();
+    let (name, av) = ("av.contoso.example", plan::Role::Av);
+    let services = ["_stun._udp.contoso.example", "_turn._udp.contoso.example"];
+    assert_eq!(records, [(av, name), (av, services[0]), (av, services[1])]);
+    let relay = plan::Record::Addresses(vec!["192.0.2.12".parse().unwrap()]);
+    assert_eq!(plan.dns[0].record, relay);
+    assert!(plan.firewall.iter().all(|row| row.role == av), "{:?}", plan.firewall);
+    assert!(!plan.notes.iter().any(|note| note.code == "addresses-unknown"), "{:?}", plan.notes);
+}
+
+#[test]
 fn gateways_that_are_several_reach_each_other() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/configs/xmpp.toml");
     let mut config = config::load(Path::new(path)).unwrap();

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finder, paths};
+use crate::config::AvListener;
 use crate::edge::Class;
 use crate::edge::av::Transport;
 use crate::limits;
@@ -17,6 +18,22 @@ pub(super) fn find(finder: &mut Finder<'_>) {
     relayed(finder);
     ports(finder);
     credentials(finder);
+    draining(finder);
+}
+
+/// Clients that are sent away must not be sent back. The pool's own address may be: its balancer
+/// knows who drains.
+fn draining(finder: &mut Finder<'_>) {
+    let config = finder.config;
+    let Some(to) = config.av.drain_to else { return };
+    let same = |l: &AvListener| to == l.node.unwrap_or(l.address) || to == l.address;
+    if let Some(place) = config.av_listeners.iter().position(same) {
+        let message = "clients would be sent to the edge that drains";
+        finder.at("av.drain_to", message, "this edge itself");
+        finder.beside(&format!("av_listener[{place}].address"), "where clients come in");
+        finder
+            .help("name another edge of the pool, or leave it out: clients try their next server");
+    }
 }
 
 fn listeners(finder: &mut Finder<'_>) {

@@ -154,3 +154,48 @@ fn an_edge_that_only_relays_and_hands_out_credentials_needs_no_next_hop() {
     let config = parse(Path::new("e.toml"), &named).unwrap_or_else(|report| panic!("{report}"));
     assert!(config.runs_access_edge() && config.next_hops.is_empty());
 }
+
+#[test]
+fn whoever_is_sent_away_by_a_drain_is_not_sent_back() {
+    let sent_to = |to: &str| {
+        let relay = format!("{RELAY}drain_to = \"{to}\"\n{}", listener("192.0.2.11:3478"));
+        format!("{relay}node = \"198.51.100.11:3478\"\nvip = \"198.51.100.6:3478\"\n")
+    };
+    let expected = triple(
+        "clients would be sent to the edge that drains",
+        "this edge itself",
+        "name another edge of the pool, or leave it out: clients try their next server",
+    );
+    assert_eq!(one(&sent_to("192.0.2.11:3478")), expected);
+    assert_eq!(one(&sent_to("198.51.100.11:3478")), expected);
+    for other in ["198.51.100.12:3478", "198.51.100.6:3478"] {
+        let text = format!("{LEAST}{}", sent_to(other));
+        let parsed = parse(Path::new("e.toml"), &text);
+        assert!(parsed.is_ok(), "another edge, or the balancer that leads to one: {other}");
+    }
+}
+
+#[test]
+fn a_relay_without_a_listener_is_told_what_it_lacks() {
+    let edge = "[edge]\nexternal_fqdn = \"a.example\"\ndomains = [\"contoso.example\"]\n";
+    let report = parse(Path::new("e.toml"), &format!("{edge}{RELAY}")).unwrap_err();
+    let help = report.problems().iter().find_map(|problem| problem.help.as_deref());
+    let expected = "for an A/V Edge alone, say where: [[av_listener]] with its address";
+    assert_eq!(help, Some(expected), "{report}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_told_with_the_key_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("e.toml");
+    let edge = "[edge]\nexternal_fqdn = \"a.example\"\ndomains = [\"contoso.example\"]\n";
+    std::fs::write(&path, format!("{edge}{RELAY}{}", listener("192.0.2.11:3478"))).unwrap();
+    let help = || {
+        let report = load(&path).unwrap_err();
+        report.problems()[0].help.clone().unwrap_or_default()
+    };
+    let named = format!("av.secrets names it ({}:7)", path.display());
+    assert_eq!(help(), named);
+    std::fs::write(directory.path().join("turn-secrets.txt"), "short\n").unwrap();
+    assert!(help().ends_with(&format!("the newest first; {named}")), "{}", help());
+}

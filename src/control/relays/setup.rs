@@ -115,6 +115,22 @@ fn ports(config: &Config) -> Ports {
     }
 }
 
+/// Returns `file:line` of what a relay could not have.
+pub(super) fn place(config: &Config, error: &relay::StartError) -> String {
+    let key = match error {
+        relay::StartError::Bind { address, .. } => {
+            let listener = config.av_listeners.iter().position(|l| l.address == *address);
+            listener.map_or_else(
+                || "av.shared_ports".to_owned(),
+                |place| format!("av_listener[{place}].address"),
+            )
+        }
+        relay::StartError::Core { .. } => "av.core".to_owned(),
+        relay::StartError::Thread(_) => "av.poller".to_owned(),
+    };
+    format!("{key}, {}", config.source.whereabouts(&key))
+}
+
 /// Returns how many descriptors the relay may use: a port for each allocation, streams, doors.
 pub(in crate::control) fn descriptors(config: &Config) -> usize {
     let av = &config.av;

@@ -1,12 +1,13 @@
 //! What is told of the running relay: its status, its allocations, its metrics.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::Relays;
+use super::{Ended, Relays};
 use crate::config::Config;
-use crate::edge::av::{Classes, Dropped, Transport};
+use crate::edge::av::{Classes, Dropped, Errors, Transport};
 use crate::metrics::{Exporter, catalogue};
 use crate::relay::{Listed, Listing, Observed};
 
@@ -49,7 +50,7 @@ impl Relays {
     pub(super) fn list(&self, skip: usize) -> Option<Value> {
         let handle = self.handle()?;
         let Listing { allocations, free_ports, listed } = handle.list(skip);
-        let listed: Vec<Value> = listed.iter().map(told).collect();
+        let listed: Vec<Value> = listed.iter().map(|one| told(one, handle.listeners())).collect();
         Some(json!({
             "allocations": allocations,
             "free_ports": free_ports,
@@ -58,17 +59,25 @@ impl Relays {
         }))
     }
 
-    /// Sets the relay's metrics; none where no relay runs.
+    /// Sets the relay's metrics; none where no relay ever ran. Those of a relay that has ended,
+    /// while the rest of the edge drains, are what it had counted and what it has: nothing.
     pub(in crate::control) fn export(&self, exporter: &mut Exporter) {
-        let Some(observed) = self.observed() else { return };
+        let (observed, paths) = match (self.handle(), self.ended()) {
+            (Some(handle), _) => (handle.observed(), handle.paths()),
+            (None, Some(Ended { observed, paths })) => {
+                (observed, paths.into_iter().map(|path| (path, 0)).collect())
+            }
+            (None, None) => return,
+        };
         let Observed { core, shell, free_ports, streams, classes, .. } = observed;
         let Observed { connections, users, draining, outlook, .. } = observed;
         let Classes { udp, tcp, microsoft } = classes;
         for (class, count) in [("udp", udp), ("tcp", tcp), ("microsoft", microsoft)] {
             exporter.set(&catalogue::RELAY_ALLOCATIONS, &[class], count as u64);
         }
-        if let Some(free) = free_ports {
-            exporter.set(&catalogue::RELAY_FREE_PORTS, &[], free as u64);
+        match free_ports {
+            Some(free) => exporter.set(&catalogue::RELAY_FREE_PORTS, &[], free as u64),
+            None => exporter.withhold(&catalogue::RELAY_FREE_PORTS, &[]),
         }
         let made = core.allocations - core.ms_allocations;
         let made = made - core.tcp_allocations;
@@ -76,7 +85,9 @@ impl Relays {
         exporter.set(&catalogue::RELAY_ALLOCATED, &["rfc_tcp"], core.tcp_allocations);
         exporter.set(&catalogue::RELAY_ALLOCATED, &["microsoft"], core.ms_allocations);
         exporter.set(&catalogue::RELAY_EXPIRED, &[], core.expired);
-        exporter.set(&catalogue::RELAY_ERRORS, &[], core.errors);
+        for (code, count) in Errors::LABELS.iter().zip(core.errors.counts()) {
+            exporter.set(&catalogue::RELAY_ERRORS, &[code], *count);
+        }
         let traffic = core.traffic;
         exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_peer"], traffic.to_peers);
         exporter.set(&catalogue::RELAY_DATAGRAMS, &["to_client"], traffic.to_client);
@@ -98,7 +109,7 @@ impl Relays {
             exporter.set(&catalogue::RELAY_DROPPED, &[reason], count);
         }
         exporter.set(&catalogue::RELAY_UNOPENED, &[], shell.unopened);
-        for (path, threads) in self.handle().map(|handle| handle.paths()).unwrap_or_default() {
+        for (path, threads) in paths {
             exporter.set(&catalogue::RELAY_THREADS, &[path], threads as u64);
         }
         exporter.set(&catalogue::RELAY_TURNS, &[], shell.turns);
@@ -133,11 +144,12 @@ pub(super) fn path(paths: &BTreeMap<&'static str, usize>) -> String {
     paths.iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
-fn told(listed: &Listed) -> Value {
+fn told(listed: &Listed, listeners: &[SocketAddr]) -> Value {
     let ports: Vec<u16> = listed.ports.iter().map(|port| port.port).collect();
     json!({
         "client": listed.client.remote.to_string(),
         "listener": listed.client.listener,
+        "at": listeners.get(usize::from(listed.client.listener)).map(ToString::to_string),
         "transport": match listed.client.transport {
             Transport::Udp => "udp",
             Transport::Stream => "stream",

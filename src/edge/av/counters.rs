@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::errors::Errors;
 use super::request::Direction;
 use super::step::Dropped;
 use crate::edge::counted::summed;
@@ -65,8 +66,8 @@ pub struct Counters {
     pub connections: u64,
     /// Allocations that ran out.
     pub expired: u64,
-    /// Errors answered, by number 300 to 599, counted as a whole.
-    pub errors: u64,
+    /// Errors answered, by number.
+    pub errors: Errors,
 }
 
 summed!(Traffic: to_peers, bytes_to_peers, to_client, bytes_to_client);

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::accounts::Holder;
 use super::allocation::{Allocation, Spoken};
+use super::errors::Tried;
 use super::nonce::Freshness;
 use super::peer::Peer;
 use super::ports::{RelayPort, Wanted};
@@ -66,13 +67,13 @@ impl Relay {
         match done {
             Ok(step) => Ok(step),
             Err(Refused::Proven(number, key)) => {
-                self.counters.errors += 1;
+                self.counters.errors.count(number);
                 let kind = error_of(message.kind());
                 write_error_of(&mut out.answer, kind, message.transaction(), number, Some(&key));
                 Ok(Step::Answer)
             }
             Err(Refused::Unknown(unknown, key)) => {
-                self.counters.errors += 1;
+                self.counters.errors.count(error::UNKNOWN_ATTRIBUTE);
                 write_unknown(&mut out.answer, message, &unknown, &key);
                 Ok(Step::Answer)
             }
@@ -94,7 +95,11 @@ impl Relay {
         if !self.gate.opens(now.monotonic, client) {
             return Err(Dropped::AnswerRate);
         }
-        self.counters.errors += 1;
+        let tried = match message.attribute(AttributeType::MESSAGE_INTEGRITY) {
+            Some(_) => Tried::Yes,
+            None => Tried::No,
+        };
+        self.counters.errors.count_stranger(number, tried);
         out.answer.clear();
         let kind = error_of(message.kind());
         let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
@@ -172,6 +177,7 @@ impl Relay {
             // One that came by the pool's address has been told where to go already.
             match server {
                 Some(server) if number == error::TRY_ALTERNATE => {
+                    self.counters.errors.count(number);
                     write_alternate(&mut out.answer, message.transaction(), server, &key);
                     return Ok(Step::Answer);
                 }

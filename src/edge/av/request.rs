@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::allocation::{Allocation, ProofHash, Spoken};
 use super::credential::{Claimed, KeyAlgorithm};
+use super::errors::Tried;
 use super::nonce::Freshness;
 use super::{Arrival, Dropped, Output, Relay, Step};
 use crate::limits;
@@ -70,6 +71,17 @@ enum Refused {
     Unknown(SmallVec<[AttributeType; 8]>),
     /// Elsewhere.
     Alternate(SocketAddr),
+}
+
+impl Refused {
+    /// Returns the number that it is answered with.
+    const fn number(&self) -> u16 {
+        match self {
+            Self::Error(ErrorCode(number)) => *number,
+            Self::Unknown(_) => 420,
+            Self::Alternate(_) => 300,
+        }
+    }
 }
 
 impl From<u16> for Refused {
@@ -225,7 +237,10 @@ impl Relay {
         if !self.gate.opens(now.monotonic, client) {
             return Err(Dropped::AnswerRate);
         }
-        self.counters.errors += 1;
+        let proof = [AttributeType::MESSAGE_INTEGRITY, AttributeType::MESSAGE_INTEGRITY_SHA256];
+        let tried = proof.iter().any(|proof| message.attribute(*proof).is_some());
+        let tried = if tried { Tried::Yes } else { Tried::No };
+        self.counters.errors.count_stranger(number, tried);
         out.answer.clear();
         let kind = Type { method: message.kind().method, class: Class::Error };
         let mut answer = Builder::new(&mut out.answer, kind, message.transaction());
@@ -248,7 +263,7 @@ impl Relay {
     }
 
     fn refuse(&mut self, proven: &Proven<'_>, refused: Refused, out: &mut Output) {
-        self.counters.errors += 1;
+        self.counters.errors.count(refused.number());
         out.answer.clear();
         let kind = Type { method: proven.message.kind().method, class: Class::Error };
         let mut answer = Builder::new(&mut out.answer, kind, proven.message.transaction());

@@ -99,7 +99,7 @@ impl Relay {
             }
             None => {
                 answer.error(ErrorCode(447));
-                self.counters.errors += 1;
+                self.counters.errors.count(447);
             }
         }
         prove(&mut answer, key, asked.hash);

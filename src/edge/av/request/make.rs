@@ -42,7 +42,7 @@ impl Relay {
         match opened {
             Opened::All => self.finish(now, pending, out),
             Opened::Failed => {
-                self.counters.errors += 1;
+                self.counters.errors.count(508);
                 for port in &pending.allocation.ports {
                     self.pools[usize::from(port.address)].give(port.port);
                 }

@@ -267,6 +267,13 @@ fn quotas_and_ports_run_out_with_their_errors_and_recover() {
     }
     assert_eq!(errors.iter().filter(|error| error.is_none()).count(), 77);
     assert!(errors.iter().flatten().all(|error| *error == 508));
+    let counted = world.relay.counters().errors;
+    assert_eq!((counted.of("486"), counted.of("508"), counted.of("401")), (1, 13, 0));
+    let wrong = world.request(fourth, Method::ALLOCATE, "9999999999:mallory", b"guessed", udp);
+    let challenged = world.relay.counters().errors.of("challenge");
+    assert!(matches!(world.send(fourth, &wrong), Came::Answer(_)));
+    assert_eq!(world.relay.counters().errors.of("401"), 1, "a wrong proof is no challenge");
+    assert_eq!(world.relay.counters().errors.of("challenge"), challenged);
     let gone = world.client(0);
     assert_eq!(
         world

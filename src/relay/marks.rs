@@ -2,11 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use smallvec::SmallVec;
 
 use super::hops::Hops;
 use super::ring::control::Control;
+use super::ring::whole;
 use crate::edge::av::Medium;
 
 /// Which mark each medium has: a DSCP of 0 to 63.
@@ -37,7 +39,8 @@ impl Marks {
     }
 }
 
-/// Sends one datagram, marked where it has to be, with the hops that it has left.
+/// Sends one datagram, marked where it has to be, with the hops that it has left; in fragments
+/// where it is too long to go whole.
 ///
 /// # Errors
 /// The kernel's.
@@ -56,12 +59,14 @@ pub(super) fn send_to(
         controls.extend_from_slice(Control::hops(&to, hops).bytes());
     }
     if controls.is_empty() {
-        return socket.send_to(datagram, to);
+        let send = || socket.send_to(datagram, to);
+        return whole::or_cut(socket.as_raw_fd(), send(), send);
     }
     let (address, parts) = (to.into(), [IoSlice::new(datagram)]);
     let message =
         socket2::MsgHdr::new().with_addr(&address).with_buffers(&parts).with_control(&controls);
-    socket2::SockRef::from(socket).sendmsg(&message, 0)
+    let send = || socket2::SockRef::from(socket).sendmsg(&message, 0);
+    whole::or_cut(socket.as_raw_fd(), send(), send)
 }
 
 /// Marks a stream from here on. A kernel that will not leaves it as it is.

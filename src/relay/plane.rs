@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 use super::frames::Left;
 use super::hops::Hops;
+use super::marks;
 use super::ring::sends::Piece;
 use super::ring::slots::{Received, Slots};
 use super::serve::{Arrived, By, Change, Served};
@@ -286,7 +287,13 @@ impl Outgoing {
             }
             let Some(socket) = served.sockets.get(via) else { continue };
             if let [piece @ Piece { train: None, mark: None, hops: Hops::Fresh, .. }] = &*run {
-                served.tally.sent(socket.send_to(slots.piece(piece), piece.to));
+                served.tally.sent(marks::send_to(
+                    socket,
+                    slots.piece(piece),
+                    piece.to,
+                    None,
+                    Hops::Fresh,
+                ));
                 continue;
             }
             let sent = slots.send(socket.as_raw_fd(), run);

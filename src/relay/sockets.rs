@@ -9,7 +9,7 @@ use slab::Slab;
 use super::hops::Hops;
 use super::ring::spread;
 use super::ring::trains::{self, Trains};
-use super::ring::{give_hops, tell_hops};
+use super::ring::{give_hops, tell_hops, whole};
 use crate::edge::av::{RelayPort, RelayedAddress};
 use crate::limits;
 use crate::poll::Token;
@@ -255,6 +255,7 @@ fn datagram_socket(address: SocketAddr, how: How) -> io::Result<socket2::Socket>
         trains::take(socket.as_raw_fd())?;
     }
     tell_hops(socket.as_raw_fd(), &address)?;
+    whole::keep(socket.as_raw_fd(), &address)?;
     Ok(socket)
 }
 

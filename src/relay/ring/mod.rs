@@ -12,6 +12,7 @@ pub(super) mod slots;
 pub(super) mod spread;
 pub(super) mod trains;
 pub(super) mod uring;
+pub(super) mod whole;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -16,7 +16,7 @@ use std::os::fd::RawFd;
 
 use super::control::{CONTROL_BYTES, Control};
 use super::name::Name;
-use super::{NO_HEADER, NO_VECTOR};
+use super::{NO_HEADER, NO_VECTOR, whole};
 use crate::limits;
 use crate::relay::hops::Hops;
 use crate::stun::{CHANNEL_HEADER_BYTES, ChannelData, ChannelNumber};
@@ -327,7 +327,7 @@ impl Sends {
                         return false;
                     }
                     match self.shapes[done].datagrams {
-                        1 => tally.refused += 1,
+                        1 if !whole::too_long(&error) => tally.refused += 1,
                         _ => self.apart(fd, done, &error, tally),
                     }
                     done += 1;
@@ -337,7 +337,8 @@ impl Sends {
         true
     }
 
-    /// Sends the datagrams of a message one by one: as a train the kernel has refused it.
+    /// Sends the datagrams of a message one by one: as a train the kernel has refused it, or as one
+    /// that is too long to go whole.
     fn apart(&mut self, fd: RawFd, place: usize, error: &io::Error, tally: &mut Sent) {
         if error.raw_os_error() == Some(libc::EIO) {
             // The card cannot, and will not be able to the next time.
@@ -350,12 +351,18 @@ impl Sends {
         header.msg_iovlen = parts;
         for datagram in 0..datagrams {
             header.msg_iov = &raw mut self.vectors[first + datagram * parts];
-            // SAFETY: as in `call`; the vectors of this datagram lie within those of its message.
-            let sent = unsafe { libc::sendmsg(fd, &raw const header, FLAGS) };
-            match io::Error::last_os_error().kind() {
-                _ if sent >= 0 => tally.sent += 1,
-                io::ErrorKind::WouldBlock => tally.full += 1,
-                _ => tally.refused += 1,
+            let send = || {
+                // SAFETY: as in `call`; the vectors of this datagram lie within those of its
+                // message.
+                match unsafe { libc::sendmsg(fd, &raw const header, FLAGS) } {
+                    ..0 => Err(io::Error::last_os_error()),
+                    _ => Ok(()),
+                }
+            };
+            match whole::or_cut(fd, send(), send) {
+                Ok(()) => tally.sent += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tally.full += 1,
+                Err(_) => tally.refused += 1,
             }
         }
     }

@@ -24,6 +24,8 @@ CREDENTIALS_PORT = 5062
 POOL_PORT = 3479
 # Packets of one client, and clients at once.
 PACKETS, CLIENTS = 40, 3
+# Bytes of one that no way here carries whole.
+CUT = ("-l", "3000")
 
 
 def relay(world, number=1, more=""):
@@ -133,7 +135,8 @@ OUTSIDE = [
     *[(f"{PEER} {words}", "remote", EDGE_EXTERNAL, *how) for words, how in (
         ("channels", ()), ("Send and Data indications", ("-s",)),
         ("requests again and again", ("-G",)), ("no second port", ("-c",)),
-        ("two allocations in one", ("-c", "-X")))],
+        ("two allocations in one", ("-c", "-X")), ("channels, in fragments", CUT),
+        ("Send and Data indications, in fragments", ("-s", *CUT)))],
     *[(f"{PEER} {words}", "remote", EDGE_EXTERNAL, *how, "-p", "443") for words, how in (
         ("TCP", ("-t",)), ("TLS", ("-t", "-S")), ("TCP, with indications", ("-t", "-s")),
         ("TLS, with indications", ("-t", "-S", "-s")))],

@@ -57,9 +57,9 @@ def coturn(world, where, server, peer, *how, proof=(), clients=1, packets=40):
     credentials of our secret.
     """
     done = world.run(where, [
-        "turnutils_uclient", *how, *(proof or ("-W", SECRET, "-u", "alice")),
+        "turnutils_uclient", *(proof or ("-W", SECRET, "-u", "alice")),
         "-e", peer[0], "-r", str(peer[1]), "-m", str(clients), "-n", str(packets), "-l", "160",
-        "-z", "5", server], seconds=60, check=False)
+        "-z", "5", *how, server], seconds=60, check=False)
     text = done.stdout + done.stderr
     counts = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)", text)
     whole = bool(counts) and counts[-1][0] == counts[-1][1] and int(counts[-1][0]) > 0

@@ -220,6 +220,13 @@ impl Relay {
     pub fn expire(&mut self, now: Now, out: &mut Output) {
         for _ in 0..limits::EXPIRIES_PER_TURN_MAX {
             let Some(index) = self.wheel.pop_due(now.monotonic) else { break };
+            // A timer that was started late runs out early.
+            if let Some(until) = self.table.get(index).map(|of| of.until)
+                && until > now.monotonic
+            {
+                self.wheel.start(index, until);
+                continue;
+            }
             self.counters.expired += 1;
             self.end(index, out);
         }

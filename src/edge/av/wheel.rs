@@ -43,7 +43,7 @@ impl Wheel {
     }
 
     /// Starts the timer of `index`, or moves it. It runs out at the first whole second that is not
-    /// before `at`.
+    /// before `at`; earlier, by as long as nobody has asked, where something has been due since.
     pub(super) fn start(&mut self, index: u32, at: Monotonic) {
         self.stop(index);
         let due = at.0.div_ceil(SECOND_NS).max(self.done + 1);
@@ -52,7 +52,13 @@ impl Wheel {
             // before it has run out as well.
             self.done = self.done.max(due.saturating_sub(self.heads.len() as u64 - 1));
         }
-        assert!(due - self.done < self.heads.len() as u64, "no timer is longer than the wheel");
+        // The thread, or the whole machine, may have stood still since it asked last.
+        let furthest = self.heads.len() as u64 - 1;
+        // Bound: no more seconds than the wheel has are passed before one of them is not empty.
+        while due - self.done > furthest && self.heads[self.place(self.done + 1)] == NONE {
+            self.done += 1;
+        }
+        let due = due.min(self.done + furthest);
         if self.links.len() <= index as usize {
             self.links.resize(index as usize + 1, Link::IDLE);
         }
@@ -183,5 +189,25 @@ mod tests {
                 prop_assert_eq!(wheel.next_deadline().is_some(), !naive.is_empty());
             }
         }
+    }
+
+    /// Symptom: the relay ended with "no timer is longer than the wheel". Cause: a timer of the
+    /// longest time was started before anybody had asked what was due. Scenario: the machine stands
+    /// still for some seconds, and the first thing that comes is a request.
+    #[test]
+    fn a_machine_that_stood_still_is_no_reason_to_end() {
+        let mut wheel = Wheel::new(10);
+        wheel.start(0, at(5));
+        wheel.start(1, at(13));
+        assert_eq!(wheel.pop_due(at(4)), None);
+        wheel.start(2, at(29));
+        let due: Vec<_> = (5..=30).map(|second| (second, wheel.pop_due(at(second)))).collect();
+        let due = due.iter().filter_map(|(second, due)| due.map(|index| (*second, index)));
+        assert_eq!(due.collect::<Vec<_>>(), [(5, 0), (13, 1), (15, 2)], "none is lost");
+        // Where nothing was due meanwhile it is as long as it was asked for.
+        wheel.start(0, at(100));
+        wheel.start(1, at(110));
+        assert_eq!((wheel.pop_due(at(109)), wheel.pop_due(at(109))), (Some(0), None));
+        assert_eq!(wheel.pop_due(at(110)), Some(1));
     }
 }

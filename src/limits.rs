@@ -297,6 +297,18 @@ pub const TURN_CONNECTIONS_PER_ALLOCATION_MAX: usize = 16;
 /// TCP connections with peers of one relay thread: two descriptors, 300 bytes and at most 256 KiB
 /// of data on its way each.
 pub const TURN_CONNECTIONS_MAX: usize = 2_048;
+/// How long after its permission an address at a shared port of TCP is out of the reach of other
+/// allocations, in milliseconds: what the kernel was opening for the one that had it has ended by
+/// then (63 s, as `net.ipv4.tcp_synack_retries` is by default).
+pub const TURN_CLAIM_AFTER_MS: u64 = 64_000;
+/// Addresses that one user's allocations have at shared ports of TCP, those allocations included:
+/// what 32 with every permission have.
+pub const TURN_CLAIMS_PER_USER_MAX: usize = 32 * (TURN_PERMISSIONS_MAX + 1);
+/// The same of all users of one relay thread; 120 bytes each.
+pub const TURN_CLAIMS_MAX: usize = 65_536;
+/// How long a shared port that could not be opened for TCP is passed over where there are others,
+/// in milliseconds.
+pub const TURN_SHARED_PORT_BARRED_MS: u64 = 60_000;
 /// How far the samples of a relay's forecast are apart, in milliseconds: a minute's call moves them
 /// little.
 pub const FORECAST_STEP_MS: u64 = 10_000;

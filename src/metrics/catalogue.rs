@@ -142,6 +142,13 @@ catalogue! {
     RELAY_CONNECTIONS: Gauge, "entente_relay_connections", [];
     /// TCP connections between the relay and peers that were opened, from either side.
     RELAY_CONNECTED: Counter, "entente_relay_connections_opened_total", [];
+    /// Peers that connected to a relayed port and were closed at once: no allocation there permits
+    /// their address, or there are as many connections as there may be.
+    RELAY_NOT_ACCEPTED: Counter, "entente_relay_connections_refused_total", ["reason"];
+    /// Requests refused because another allocation at the same shared port has the peer: a channel
+    /// to it, a TCP connection with it, or the permission that its TCP connections come by. More
+    /// shared ports make them fewer.
+    RELAY_CONTENDED: Counter, "entente_relay_contended_total", ["what"];
     /// Users with allocations of the relay; one whom several threads serve counts for each.
     RELAY_USERS: Gauge, "entente_relay_users", [];
     /// 1 while the relay takes no new allocations.

@@ -182,7 +182,8 @@ fn contradictions(d: &Deployment, note: &mut impl FnMut(Section, &'static str, S
         let sentence = format!(
             "relays of the product tunnel media between each other at 3478 and keep their range \
              closed; the relay here does not, so its {ports} relayed ports are open to UDP both \
-             ways, or at least outwards (av.shared_ports makes them few)"
+             ways, or at least outwards (av.shared_ports makes them few); to TCP outwards, and \
+             inwards where peers are to connect to clients (RFC 6062)"
         );
         note(Section::Firewall, "media-without-tunnel", sentence);
     } else if d.has(Planned::Av) && !ocs && !d.versions.is_empty() {

@@ -41,7 +41,13 @@ impl Served {
     /// Opens a listener for each port that the core asks for, or none.
     pub(super) fn open_doors(&mut self) -> Result<SmallVec<[Change; 2]>, (RelayPort, io::Error)> {
         let mut opened: SmallVec<[Token; 2]> = SmallVec::new();
+        // One that is to go and is wanted again, by the next message of the same read, stays.
+        let mut kept: SmallVec<[Token; 2]> = SmallVec::new();
         for port in &self.out.opens {
+            if let Some(token) = self.streams.peers.of_port(*port) {
+                kept.push(token);
+                continue;
+            }
             match self.streams.peers.open_port(*port) {
                 Ok(token) => opened.push(token),
                 Err(error) => {
@@ -52,6 +58,8 @@ impl Served {
                 }
             }
         }
+        let goes = |token: &Token| Change::StreamClosing(*token);
+        self.changes.retain(|change| !kept.iter().any(|token| *change == goes(token)));
         Ok(opened.into_iter().map(Change::StreamOpened).collect())
     }
 
@@ -111,7 +119,10 @@ impl Served {
                 Err(_) => return Left::Nothing,
             };
             let accepted = self.relay.accepted(now.monotonic, port, peer, &mut self.out);
-            let Some(connection) = accepted else { continue };
+            let Some(connection) = accepted else {
+                tracing::debug!(%peer, port = port.port, "a peer that connects is not let in");
+                continue;
+            };
             match self.streams.peers.take(socket, connection) {
                 Ok(token) => self.changes.push_back(Change::StreamOpened(token)),
                 Err(_) => self.relay.connection_gone(connection),

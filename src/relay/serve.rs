@@ -340,12 +340,12 @@ impl Served {
 
     /// Notes what the core has let go of, and tells clients what it has to tell.
     pub(super) fn note_closes(&mut self) {
-        for port in self.out.closes.drain(..) {
-            if let Some(number) = self.sockets.of_port(port) {
-                self.changes.push_back(Change::Closing(number));
-            } else if let Some(token) = self.streams.peers.of_port(port) {
-                self.changes.push_back(Change::StreamClosing(token));
-            }
+        for (carrier, port) in self.out.closes.drain(..) {
+            let closing = match carrier {
+                Carrier::Udp => self.sockets.of_port(port).map(Change::Closing),
+                Carrier::Tcp => self.streams.peers.of_port(port).map(Change::StreamClosing),
+            };
+            self.changes.extend(closing);
         }
         if !self.out.ends.is_empty() {
             self.end_connections();

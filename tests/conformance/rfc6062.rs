@@ -105,8 +105,6 @@ fn s5_1_a_server_without_tcp_allocations_says_442_and_one_that_is_full_508() {
     let client = World::stream(1);
     let mut none = World::with(|setup| setup.quotas.tcp_allocations = 0);
     assert_eq!(none.ask(client, Method::ALLOCATE, tcp).error, Some(442));
-    let mut shared = World::with(|setup| setup.ports = Ports::Shared(vec![3_480]));
-    assert_eq!(shared.ask(client, Method::ALLOCATE, tcp).error, Some(442));
     let mut one = World::with(|setup| setup.quotas.tcp_allocations = 1);
     assert_eq!(one.ask(client, Method::ALLOCATE, tcp).error, None);
     assert_eq!(one.ask(World::stream(2), Method::ALLOCATE, tcp).error, Some(508));
@@ -288,4 +286,48 @@ fn s4_5_the_end_of_an_allocation_is_the_end_of_its_connections() {
         let peer: SocketAddr = address(PEER);
         assert_eq!(world.relay.accepted(now, port, peer, &mut world.out), None, "nobody's port");
     }
+}
+
+/// A relay whose allocations share ports, and two clients at one of them.
+fn sharing() -> (World, [Client; 2], RelayPort) {
+    let mut world = World::with(|setup| setup.ports = Ports::Shared(vec![3_480]));
+    let clients = [World::stream(1), World::stream(2)];
+    let port = RelayPort { address: 0, port: 3_480 };
+    for client in clients {
+        assert_eq!(world.ask(client, Method::ALLOCATE, tcp).relayed(), [port]);
+    }
+    (world, clients, port)
+}
+
+#[test]
+fn s5_2_a_peer_that_another_allocation_at_a_shared_port_has_is_403_and_no_446() {
+    let (mut world, [one, other], port) = sharing();
+    let Came::Connect(id, from, to) = connect(&mut world, one, PEER) else { panic!() };
+    assert_eq!((from, to), (port, address(PEER)));
+    assert_eq!(error(connect(&mut world, other, PEER)), Some(403), "by local policy");
+    assert_eq!(error(connect(&mut world, one, PEER)), Some(446));
+    attempt(&mut world, other, OTHER);
+    world.relay.connected(world.now, id, Connected::Failed, &mut world.out);
+    assert_eq!(Answer::of(told(&mut world, one)).error, Some(447));
+    attempt(&mut world, other, PEER);
+}
+
+#[test]
+fn s5_3_at_a_shared_port_a_peer_comes_in_to_who_alone_has_permitted_its_address() {
+    let (mut world, [one, other], port) = sharing();
+    assert_eq!(world.permit(one, &[PEER]), None);
+    assert_eq!(world.permit(other, &[OTHER, PEER]), Some(403), "all of them, or none");
+    let now = world.now.monotonic;
+    let from_other = world.relay.accepted(now, port, address(OTHER), &mut world.out);
+    assert_eq!(from_other, None);
+    assert_eq!(world.permit(other, &[OTHER]), None);
+    let id = accepted(&mut world, one, port, PEER);
+    let his = accepted(&mut world, other, port, OTHER);
+    for (stream, id) in [(3, id), (4, his)] {
+        let claimed = bind(&mut world, World::stream(stream), USER, Some(id));
+        assert!(matches!(claimed, Came::Bind(bound, _) if bound == id));
+    }
+    world.relay.client_gone(&one, &mut world.out);
+    assert_eq!(world.out.ends, [id], "the other one's goes on");
+    assert!(world.out.closes.is_empty(), "and so does the port");
 }

@@ -52,6 +52,7 @@ impl Checker<'_> {
                 }
             }
         }
+        self.shared_ports_for_tcp();
         if !av.shared_ports.is_empty() || !av.relayed.iter().any(IpAddr::is_ipv4) {
             return;
         }
@@ -69,6 +70,35 @@ impl Checker<'_> {
                      connections; who asks for one of these gets 508"
                 ),
                 format!("sysctl net.ipv4.ip_local_reserved_ports={ports}, as tuning/sysctl.d does"),
+            );
+        }
+    }
+
+    /// Looks for shared ports that this edge itself listens at: peers cannot connect there.
+    fn shared_ports_for_tcp(&mut self) {
+        let config = self.config;
+        let av = &config.av;
+        let streams = config.av_listeners.iter().filter(|l| l.transport == Transport::Stream);
+        if av.tcp_allocations == 0 || streams.clone().next().is_none() {
+            return;
+        }
+        let others = config.listeners.iter().map(|listener| listener.address);
+        let listening: Vec<SocketAddr> =
+            streams.map(|listener| listener.address).chain(others).collect();
+        for (place, port) in av.shared_ports.iter().enumerate() {
+            let here = |at: &&SocketAddr| {
+                at.port() == *port && (at.ip().is_unspecified() || av.relayed.contains(&at.ip()))
+            };
+            let Some(address) = listening.iter().find(here) else { continue };
+            self.at(
+                &format!("av.shared_ports[{place}]"),
+                Severity::Warning,
+                "shared-port-listens",
+                format!(
+                    "this edge listens at {address} itself: TCP allocations (RFC 6062) get other \
+                     shared ports, or 508 where there are none"
+                ),
+                "add a shared port that nothing listens at, or set av.tcp_allocations = 0",
             );
         }
     }
@@ -184,6 +214,29 @@ mod tests {
         let status = "Cpus_allowed:\tff\nCpus_allowed_list:\t0-3,8\n";
         assert_eq!(usable_cores(status), Some(vec![0..=3, 8..=8]));
         assert_eq!(usable_cores("Name:\tentente\n"), None);
+    }
+
+    #[test]
+    fn a_shared_port_that_this_edge_listens_at_is_told() {
+        let found = |more: &str| {
+            let text = format!(
+                "{}[av]\nrelayed = [\"192.0.2.12\"]\nshared_ports = [3480, 443]\nsecrets = \
+                 \"s.txt\"\n{more}[[av_listener]]\naddress = \"192.0.2.12:443\"\ntransport = \
+                 \"tcp\"\n",
+                crate::config::fixture::LEAST
+            );
+            let path = std::path::Path::new("e.toml");
+            let config = crate::config::parse(path, &text).unwrap();
+            let mut checker = Checker { config: &config, now_unix_s: 0, findings: Vec::new() };
+            checker.shared_ports_for_tcp();
+            let told = checker.findings.into_iter();
+            told.map(|finding| (finding.code, finding.sentence)).collect::<Vec<_>>()
+        };
+        let all = found("");
+        assert_eq!(all.len(), 1, "3480 is free: {all:?}");
+        assert_eq!(all[0].0, "shared-port-listens");
+        assert!(all[0].1.starts_with("this edge listens at 192.0.2.12:443 itself"), "{all:?}");
+        assert_eq!(found("tcp_allocations = 0\n"), []);
     }
 
     #[test]

@@ -61,7 +61,14 @@ pub(super) fn run(config: &Config, subject: &Subject, json: bool) -> anyhow::Res
     let explained = match subject {
         Subject::Peer(ip, port) => {
             let sides = sides(config).into_iter();
-            sides.map(|side| explain(config, side, *ip, *port)).collect()
+            let told = |side| {
+                let mut explained = explain(config, side, *ip, *port);
+                if explained.permitted {
+                    explained.sentence.push_str(shared(config));
+                }
+                explained
+            };
+            sides.map(told).collect()
         }
         Subject::Username(name) => vec![username(config, name, Clock::start().now().unix_s)],
     };
@@ -203,6 +210,18 @@ fn explain(config: &Config, side: Side, peer: IpAddr, port: Option<u16>) -> Expl
     }
 }
 
+/// Says what several clients that want the same peer are to know where they share ports.
+fn shared(config: &Config) -> &'static str {
+    match (config.av.shared_ports.is_empty(), config.av.tcp_allocations) {
+        (true, _) => "",
+        (false, 0) => "; at each shared port a port of it is one client's, and 403 to others",
+        (false, _) => {
+            "; at each shared port a port of it is one client's, as are the TCP connections that \
+             come from it, and 403 to others"
+        }
+    }
+}
+
 /// Says whose relayed address it is, and what may be reached there.
 fn of_pool(relay: &av::PoolRelay) -> String {
     let (name, ports) = (&relay.name, written(&relay.ports));
@@ -254,6 +273,18 @@ mod tests {
         assert_eq!(rule("[64:ff9b::192.0.2.22]:3478"), (false, "not_global"));
         assert_eq!(rule("[64:ff9b::192.0.2.22]:22"), (false, "not_global"), "by a translator");
         assert_eq!(subject("example.net"), None);
+    }
+
+    #[test]
+    fn where_ports_are_shared_it_is_said_what_a_peer_then_is() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configs");
+        let mut config = crate::config::load(&fixtures.join("full.toml")).unwrap();
+        config.av.shared_ports.clear();
+        assert_eq!(shared(&config), "", "each allocation has a port of its own");
+        config.av.shared_ports = vec![3_480];
+        assert!(shared(&config).contains("the TCP connections that come from it"));
+        config.av.tcp_allocations = 0;
+        assert!(!shared(&config).contains("TCP"));
     }
 
     #[test]

@@ -55,9 +55,11 @@ section! {
             see: ["av.ports_first"],
         }
         /// A few relayed ports that all allocations share, in place of the range: each allocation
-        /// owns the peers it talks to on its port, so the firewall opens a handful of ports.
+        /// owns the peers it talks to on its port, so the firewall opens a handful of ports. For
+        /// TCP (RFC 6062) one listens while an allocation has it: it owns the peers it is connected
+        /// with, and the addresses whose connections it takes, until 64 s after its permission.
         shared_ports: Vec<u16> = list(integer(1, 65_535), 64), default("[]"), Restart {
-            beyond: "empty: the range; a peer that another allocation owns on every port: 403",
+            beyond: "empty: the range; a peer that another allocation owns on the same port: 403",
             example: "[3480, 3482, 3484, 3486]",
             see: ["av.ports_first"],
         }
@@ -169,7 +171,7 @@ section! {
         /// Allocations at once whose data goes to peers over TCP (RFC 6062), each asked for over
         /// TCP or TLS; at most 2048 connections of 16 each. Divided among `av.threads`, rounded up.
         tcp_allocations: usize = integer(0, 100_000), default("1000"), Live {
-            beyond: "exceeded: 508; 0, or shared ports: 442",
+            beyond: "exceeded: 508; 0: 442",
             example: "0",
             see: ["av.tcp_low_ports", "av.shared_ports"],
         }

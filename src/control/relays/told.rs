@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Ended, Relays};
 use crate::config::Config;
-use crate::edge::av::{Classes, Dropped, Errors, Transport};
+use crate::edge::av::{Classes, Contended, Dropped, Errors, NotAccepted, Transport};
 use crate::metrics::{Exporter, catalogue};
 use crate::relay::{Listed, Listing, Observed};
 
@@ -116,6 +116,12 @@ impl Relays {
         exporter.set(&catalogue::RELAY_STREAMS, &[], streams as u64);
         exporter.set(&catalogue::RELAY_CONNECTIONS, &[], connections as u64);
         exporter.set(&catalogue::RELAY_CONNECTED, &[], core.connections);
+        for (reason, count) in NotAccepted::ALL.iter().zip(core.not_accepted) {
+            exporter.set(&catalogue::RELAY_NOT_ACCEPTED, &[reason.label()], count);
+        }
+        for (what, count) in Contended::ALL.iter().zip(core.contended) {
+            exporter.set(&catalogue::RELAY_CONTENDED, &[what.label()], count);
+        }
         exporter.set(&catalogue::RELAY_USERS, &[], users as u64);
         exporter.set(&catalogue::RELAY_DRAINING, &[], u64::from(draining));
         let outlook = [

@@ -1,6 +1,7 @@
 //! Another port in place of one that cannot be opened: some other program on this machine has it.
 
 use super::ports::{RelayPort, Reservation, Wanted};
+use super::table::Holding;
 use super::{Output, Relay, next};
 use crate::limits;
 use crate::time::Now;
@@ -28,6 +29,19 @@ impl Relay {
         let held = held.expect("a port that was asked for");
         if self.reservations.was_claimed(taken) {
             return Another::None;
+        }
+        if self.holding == Holding::Shared {
+            let pool = &mut self.pools[usize::from(taken.address)];
+            let user = pending.allocation.user;
+            let weight = |port| self.claims.weight(user, RelayPort { port, ..taken });
+            let port = pool.take_door(now.monotonic, Some(taken.port), weight);
+            let Some(port) = port else { return Another::None };
+            pool.give(taken.port);
+            *held = RelayPort { port, ..taken };
+            let opens = self.connections.unopened(&pending.allocation.ports);
+            out.opens.clear();
+            out.opens.extend(opens);
+            return Another::Open;
         }
         let wanted = match pending.given.reserved {
             Some(_) => Wanted::EvenWithNext,

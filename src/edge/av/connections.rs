@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::allocation::ProofHash;
 use super::ports::RelayPort;
+use super::table::Holding;
 use super::wheel::Wheel;
 use crate::limits;
 use crate::stun::TransactionId;
@@ -23,6 +24,8 @@ pub struct ConnectionId(pub u32);
 pub(super) struct Connection {
     /// The allocation it belongs to.
     pub(super) owner: u32,
+    /// The relayed port that it is at.
+    port: RelayPort,
     /// The peer as the client names it.
     pub(super) peer: SocketAddr,
     pub(super) stage: Stage,
@@ -52,6 +55,8 @@ pub(super) struct Asked {
 pub(super) enum Unconnected {
     /// The allocation has one with this very peer.
     There,
+    /// Another allocation has, at the same port.
+    ByAnother,
     /// No place is left, of the allocation or in all.
     Full,
 }
@@ -61,12 +66,31 @@ pub(super) enum Unconnected {
 pub(super) struct Connections {
     all: Slab<Connection>,
     by_id: HashMap<ConnectionId, u32, RandomState>,
+    /// The one of each port and peer: they tell a connection from any other, for the kernel too.
+    by_pair: HashMap<(RelayPort, SocketAddr), ConnectionId, RandomState>,
     /// Those of an allocation.
     of_owner: HashMap<u32, SmallVec<[ConnectionId; 4]>, RandomState>,
-    /// Ports that peers may connect to, and whose they are.
-    listening: HashMap<RelayPort, u32, RandomState>,
+    /// Ports that peers may connect to.
+    listening: HashMap<RelayPort, Listening, RandomState>,
     /// When those end that nobody has claimed.
     wheel: Wheel,
+}
+
+/// Whose a port is that peers may connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listening {
+    /// One allocation's.
+    Of(u32),
+    /// Shared by so many.
+    Shared(u32),
+}
+
+/// What ends with an allocation.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) connections: Vec<ConnectionId>,
+    /// Ports that nobody has any more.
+    pub(super) ports: SmallVec<[RelayPort; 2]>,
 }
 
 impl Connections {
@@ -74,6 +98,7 @@ impl Connections {
         Self {
             all: Slab::new(),
             by_id: HashMap::default(),
+            by_pair: HashMap::default(),
             of_owner: HashMap::default(),
             listening: HashMap::default(),
             wheel: Wheel::new((limits::TURN_CONNECTION_PENDING_MS / 1_000) as u32),
@@ -86,12 +111,23 @@ impl Connections {
     }
 
     /// Lets peers connect to `ports`, for allocation `owner`.
-    pub(super) fn listen(&mut self, ports: &[RelayPort], owner: u32) {
+    pub(super) fn listen(&mut self, ports: &[RelayPort], owner: u32, how: Holding) {
         self.of_owner.insert(owner, SmallVec::new());
         for port in ports {
-            let before = self.listening.insert(*port, owner);
-            assert!(before.is_none(), "a port of its own has one allocation");
+            let before = self.listening.get(port);
+            let with = match (how, before) {
+                (Holding::Alone, None) => Listening::Of(owner),
+                (Holding::Shared, None) => Listening::Shared(1),
+                (Holding::Shared, Some(Listening::Shared(count))) => Listening::Shared(count + 1),
+                (_, Some(_)) => panic!("a port of its own has one allocation"),
+            };
+            self.listening.insert(*port, with);
         }
+    }
+
+    /// Tells whether peers may connect to `port`.
+    pub(super) fn is_open(&self, port: RelayPort) -> bool {
+        self.listening.contains_key(&port)
     }
 
     /// Returns how many allocations peers may connect to.
@@ -99,30 +135,38 @@ impl Connections {
         self.of_owner.len()
     }
 
-    /// Returns whose a connection to `port` is.
+    /// Returns those of `ports` that nobody may connect to yet.
+    pub(super) fn unopened(&self, ports: &[RelayPort]) -> SmallVec<[RelayPort; 2]> {
+        ports.iter().copied().filter(|port| !self.is_open(*port)).collect()
+    }
+
+    /// Returns whose a connection to `port` is, whoever comes; nobody's where it is shared.
     pub(super) fn owner_of(&self, port: RelayPort) -> Option<u32> {
-        self.listening.get(&port).copied()
+        match self.listening.get(&port) {
+            Some(Listening::Of(owner)) => Some(*owner),
+            Some(Listening::Shared(_)) | None => None,
+        }
     }
 
     pub(super) fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.by_id.get(&id).and_then(|place| self.all.get(*place as usize))
     }
 
-    /// Adds a connection of `owner` with `peer`; it ends unless it is claimed in time.
+    /// Adds a connection of `owner` at `port` with `peer`; it ends unless it is claimed in time.
     ///
     /// `id`: tried as it is, then the numbers behind it.
     pub(super) fn add(
         &mut self,
         now: Monotonic,
         owner: u32,
-        peer: SocketAddr,
+        (port, peer): (RelayPort, SocketAddr),
         stage: Stage,
         id: u32,
     ) -> Result<ConnectionId, Unconnected> {
         let own = self.of_owner.get(&owner).ok_or(Unconnected::Full)?;
-        let is_peer = |id: &ConnectionId| self.get(*id).is_some_and(|one| one.peer == peer);
-        if own.iter().any(is_peer) {
-            return Err(Unconnected::There);
+        if let Some(there) = self.by_pair.get(&(port, peer)) {
+            let of_own = own.contains(there);
+            return Err(if of_own { Unconnected::There } else { Unconnected::ByAnother });
         }
         if own.len() == limits::TURN_CONNECTIONS_PER_ALLOCATION_MAX
             || self.all.len() == limits::TURN_CONNECTIONS_MAX
@@ -134,8 +178,9 @@ impl Connections {
         while self.by_id.contains_key(&id) {
             id.0 = id.0.wrapping_add(1);
         }
-        let place = self.all.insert(Connection { owner, peer, stage, id }) as u32;
+        let place = self.all.insert(Connection { owner, port, peer, stage, id }) as u32;
         self.by_id.insert(id, place);
+        self.by_pair.insert((port, peer), id);
         self.of_owner.entry(owner).or_default().push(id);
         self.wheel.start(place, now.plus_ms(limits::TURN_CONNECTION_PENDING_MS));
         Ok(id)
@@ -166,6 +211,7 @@ impl Connections {
         let place = self.by_id.remove(&id)?;
         self.wheel.stop(place);
         let connection = self.all.try_remove(place as usize)?;
+        self.by_pair.remove(&(connection.port, connection.peer));
         if let Some(own) = self.of_owner.get_mut(&connection.owner) {
             own.retain(|other| *other != id);
         }
@@ -183,15 +229,24 @@ impl Connections {
         self.wheel.next_deadline()
     }
 
-    /// Takes out all of `owner`, whose ports nobody may connect to any more.
-    pub(super) fn end_of(&mut self, owner: u32, ports: &[RelayPort]) -> Vec<ConnectionId> {
+    /// Takes out all of `owner`, whose ports nobody may connect to for it any more.
+    pub(super) fn end_of(&mut self, owner: u32, ports: &[RelayPort]) -> Ended {
+        let mut ended = Ended::default();
         for port in ports {
-            self.listening.remove(port);
+            match self.listening.get_mut(port) {
+                Some(Listening::Shared(count)) if *count > 1 => *count -= 1,
+                Some(_) => {
+                    self.listening.remove(port);
+                    ended.ports.push(*port);
+                }
+                None => {}
+            }
         }
         let own = self.of_owner.remove(&owner).unwrap_or_default();
         for id in &own {
             self.remove(*id);
         }
-        own.into_vec()
+        ended.connections = own.into_vec();
+        ended
     }
 }

@@ -64,6 +64,11 @@ pub struct Counters {
     pub tcp_allocations: u64,
     /// TCP connections with peers that were opened, from either side.
     pub connections: u64,
+    /// Those of peers that were closed at once, in the order of [`NotAccepted::ALL`].
+    pub not_accepted: [u64; NotAccepted::ALL.len()],
+    /// Requests for what another allocation at the same shared port has, in the order of
+    /// [`Contended::ALL`].
+    pub contended: [u64; Contended::ALL.len()],
     /// Allocations that ran out.
     pub expired: u64,
     /// Errors answered, by number.
@@ -76,20 +81,72 @@ impl std::ops::Add for Counters {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        let mut dropped = self.dropped;
-        for (one, other) in dropped.iter_mut().zip(other.dropped) {
-            *one += other;
-        }
         Self {
             traffic: self.traffic + other.traffic,
             within: self.within + other.within,
-            dropped,
+            dropped: each(self.dropped, other.dropped),
             allocations: self.allocations + other.allocations,
             ms_allocations: self.ms_allocations + other.ms_allocations,
             tcp_allocations: self.tcp_allocations + other.tcp_allocations,
             connections: self.connections + other.connections,
+            not_accepted: each(self.not_accepted, other.not_accepted),
+            contended: each(self.contended, other.contended),
             expired: self.expired + other.expired,
             errors: self.errors + other.errors,
+        }
+    }
+}
+
+fn each<const N: usize>(mut these: [u64; N], others: [u64; N]) -> [u64; N] {
+    these.iter_mut().zip(others).for_each(|(one, other)| *one += other);
+    these
+}
+
+/// Why a peer that connected to a relayed port was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAccepted {
+    /// Nobody there permits its address.
+    NoPermission,
+    /// There are as many connections as there may be.
+    Full,
+}
+
+impl NotAccepted {
+    /// Every reason, in order, for the metrics.
+    pub const ALL: [Self; 2] = [Self::NoPermission, Self::Full];
+
+    /// Returns its label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NoPermission => "no_permission",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What was asked for that another allocation at the same shared port has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contended {
+    /// A channel to a peer.
+    Channel,
+    /// A TCP connection to a peer.
+    Connect,
+    /// TCP connections from an address.
+    Permission,
+}
+
+impl Contended {
+    /// Every kind, in order, for the metrics.
+    pub const ALL: [Self; 3] = [Self::Channel, Self::Connect, Self::Permission];
+
+    /// Returns its label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Channel => "channel",
+            Self::Connect => "connect",
+            Self::Permission => "permission",
         }
     }
 }

@@ -16,6 +16,7 @@ mod allocation;
 mod another;
 mod bucket;
 mod chunks;
+mod claims;
 mod connections;
 mod counters;
 mod credential;
@@ -50,7 +51,7 @@ use crate::time::{Monotonic, Now};
 
 pub use another::Another;
 pub use connections::ConnectionId;
-pub use counters::{Admission, Classes, Counters, Traffic};
+pub use counters::{Admission, Classes, Contended, Counters, NotAccepted, Traffic};
 pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use errors::Errors;
 pub use forecast::{Forecast, Outlook, Sample};
@@ -66,6 +67,7 @@ pub use train::{Carried, Toward, Train};
 use accounts::Accounts;
 use allocation::{Allocation, Spoken};
 use bucket::Bucket;
+use claims::Claims;
 use connections::Connections;
 use gate::Gate;
 use mobility::{Ticket, Tickets};
@@ -88,6 +90,7 @@ pub struct Relay {
     accounts: Accounts,
     reservations: Reservations,
     connections: Connections,
+    claims: Claims,
     tickets: Tickets,
     /// Allocations of the Microsoft dialect.
     microsoft: usize,
@@ -153,6 +156,7 @@ impl Relay {
             accounts: Accounts::default(),
             reservations: Reservations::default(),
             connections: Connections::new(),
+            claims: Claims::new(),
             tickets: Tickets::default(),
             microsoft: 0,
             wheel: Wheel::new(limits::TURN_LIFETIME_S_MAX),
@@ -239,6 +243,11 @@ impl Relay {
                 break;
             }
         }
+        for _ in 0..limits::EXPIRIES_PER_TURN_MAX {
+            if !self.claims.expire(now.monotonic) {
+                break;
+            }
+        }
     }
 
     /// Returns when [`Self::expire`] wants to be called next; O(1).
@@ -248,6 +257,7 @@ impl Relay {
             self.wheel.next_deadline(),
             self.reservations.next_deadline(),
             self.connections.next_deadline(),
+            self.claims.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -392,17 +402,25 @@ impl Relay {
         self.tickets.forget(index);
         self.microsoft -= usize::from(matches!(allocation.spoken, Spoken::Ms { .. }));
         self.accounts.leave(allocation.account, &allocation.holder());
-        if allocation.carrier == Carrier::Tcp {
-            out.ends.extend(self.connections.end_of(index, &allocation.ports));
-        }
-        self.give_ports(&allocation, out);
-    }
-
-    fn give_ports(&mut self, allocation: &Allocation, out: &mut Output) {
         for port in &allocation.ports {
             self.pools[usize::from(port.address)].give(port.port);
-            if self.holding == Holding::Alone {
-                out.closes.push(*port);
+        }
+        let closing = |port: &RelayPort| (allocation.carrier, *port);
+        match (allocation.carrier, self.holding) {
+            (Carrier::Udp, Holding::Alone) => {
+                out.closes.extend(allocation.ports.iter().map(closing));
+            }
+            // For datagrams they stay open.
+            (Carrier::Udp, Holding::Shared) => {}
+            (Carrier::Tcp, holding) => {
+                let ended = self.connections.end_of(index, &allocation.ports);
+                out.ends.extend(ended.connections);
+                out.closes.extend(ended.ports.iter().map(closing));
+                if holding == Holding::Shared {
+                    self.claims.end_of(index);
+                    let leave = |port: &RelayPort| self.claims.leave(allocation.user, *port);
+                    allocation.ports.iter().for_each(leave);
+                }
             }
         }
     }

@@ -84,8 +84,16 @@ pub(super) struct Range {
 /// Ports that many allocations share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Port and how many allocations have it.
-    ports: Vec<(u16, u32)>,
+    ports: Vec<SharedPort>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SharedPort {
+    port: u16,
+    /// How many have it.
+    allocations: u32,
+    /// Somebody else has it for TCP, or had when it was looked at last.
+    barred_until: Monotonic,
 }
 
 /// A port kept for whoever shows its token.
@@ -120,7 +128,12 @@ impl Pool {
                 })
             }
             Ports::Shared(ports) => {
-                Self::Shared(Shared { ports: ports.iter().map(|port| (*port, 0)).collect() })
+                let free = |port: &u16| SharedPort {
+                    port: *port,
+                    allocations: 0,
+                    barred_until: Monotonic::default(),
+                };
+                Self::Shared(Shared { ports: ports.iter().map(free).collect() })
             }
         }
     }
@@ -131,6 +144,20 @@ impl Pool {
         match self {
             Self::Range(range) => range.take(wanted, random),
             Self::Shared(shared) => shared.take(wanted),
+        }
+    }
+
+    /// Takes a shared port for TCP, or in place of `taken`; `weight` tells how much the user has at
+    /// each. `None`: it is not one of the shared ones, or there is no other.
+    pub(super) fn take_door(
+        &mut self,
+        now: Monotonic,
+        taken: Option<u16>,
+        weight: impl Fn(u16) -> u32,
+    ) -> Option<u16> {
+        match self {
+            Self::Range(_) => None,
+            Self::Shared(shared) => shared.take_door(now, taken, weight),
         }
     }
 
@@ -201,17 +228,39 @@ impl Shared {
             Wanted::Even => port.is_multiple_of(2),
             Wanted::EvenWithNext => false,
         };
-        let least =
-            self.ports.iter_mut().filter(|(port, _)| fits(*port)).min_by_key(|(_, n)| *n)?;
-        least.1 += 1;
-        Some(least.0)
+        let fitting = self.ports.iter_mut().filter(|shared| fits(shared.port));
+        let least = fitting.min_by_key(|shared| shared.allocations)?;
+        least.allocations += 1;
+        Some(least.port)
+    }
+
+    /// Takes the port where the user has the least, and of those the one with the fewest
+    /// allocations. One that could not be opened lately is the last choice, and none in place of
+    /// another.
+    fn take_door(
+        &mut self,
+        now: Monotonic,
+        taken: Option<u16>,
+        weight: impl Fn(u16) -> u32,
+    ) -> Option<u16> {
+        if let Some(taken) = taken
+            && let Some(shared) = self.ports.iter_mut().find(|shared| shared.port == taken)
+        {
+            shared.barred_until = now.plus_ms(limits::TURN_SHARED_PORT_BARRED_MS);
+        }
+        let others = self.ports.iter_mut().map(|one| (one.barred_until > now, one));
+        let others = others.filter(|(barred, _)| taken.is_none() || !barred);
+        let (_, least) =
+            others.min_by_key(|(barred, one)| (*barred, weight(one.port), one.allocations))?;
+        least.allocations += 1;
+        Some(least.port)
     }
 
     fn give(&mut self, port: u16) {
-        let held = self.ports.iter_mut().find(|(held, _)| *held == port);
+        let held = self.ports.iter_mut().find(|held| held.port == port);
         let held = held.expect("a port that was taken is one of these");
-        assert!(held.1 > 0, "a port is given back once");
-        held.1 -= 1;
+        assert!(held.allocations > 0, "a port is given back once");
+        held.allocations -= 1;
     }
 }
 
@@ -318,6 +367,25 @@ mod tests {
         let taken: Vec<_> = (0..4).map(|_| pool.take(Wanted::Any, 0).unwrap()).collect();
         assert_eq!(taken.iter().filter(|port| **port == 3_478).count(), 2);
         assert_eq!(pool.take(Wanted::EvenWithNext, 0), None);
+    }
+
+    #[test]
+    fn a_user_of_tcp_is_where_he_has_the_least_and_where_nobody_else_is_in_the_way() {
+        let mut pool = Pool::new(&Ports::Shared(vec![3_478, 3_480, 3_482]));
+        let nothing = |_| 0;
+        assert_eq!(pool.take(Wanted::Any, 0), Some(3_478));
+        assert_eq!(pool.take_door(Monotonic(1), None, nothing), Some(3_480), "the emptiest");
+        let has = |port| u32::from(port == 3_482);
+        assert_eq!(pool.take_door(Monotonic(1), None, has), Some(3_478), "he has nothing there");
+        let in_place_of =
+            |pool: &mut Pool, taken| pool.take_door(Monotonic(2), Some(taken), nothing);
+        assert_eq!(in_place_of(&mut pool, 3_482), Some(3_480));
+        assert_eq!(in_place_of(&mut pool, 3_480), Some(3_478), "3482 is passed over");
+        assert_eq!(in_place_of(&mut pool, 3_478), None, "all of them are");
+        assert_eq!(pool.take_door(Monotonic(3), None, nothing), Some(3_482), "tried again");
+        let later = Monotonic(2).plus_ms(limits::TURN_SHARED_PORT_BARRED_MS);
+        assert!(pool.take_door(later, Some(3_482), nothing).is_some());
+        assert_eq!(range(50_000, 9).take_door(later, None, nothing), None);
     }
 
     #[test]

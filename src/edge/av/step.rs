@@ -178,8 +178,8 @@ pub struct Output {
     pub head: Vec<u8>,
     /// Ports to open.
     pub opens: Vec<RelayPort>,
-    /// Ports to close, from any call.
-    pub closes: Vec<RelayPort>,
+    /// Ports to close, of what kind, from any call.
+    pub closes: Vec<(Carrier, RelayPort)>,
     /// TCP connections to end, on both sides, from any call.
     pub ends: Vec<ConnectionId>,
     /// Messages to clients on streams, from any call.

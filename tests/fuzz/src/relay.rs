@@ -261,7 +261,7 @@ impl World {
     }
 
     fn close(&mut self) {
-        for port in self.out.closes.drain(..) {
+        for (_, port) in self.out.closes.drain(..) {
             assert!(self.open.remove(&port), "a port is closed once");
         }
         self.out.ends.clear();

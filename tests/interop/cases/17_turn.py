@@ -215,8 +215,27 @@ def run(world):
             expect("was ended" in done.stdout, done.stdout)
         expect(not busy(), f"{busy()}")
         holder.stop()
+    shared(world)
     pool(world)
     drain(world, first)
+
+
+# As many as there are allocations at once in a call of the client, for each is permitted the address
+# that all are relayed by.
+SHARED = f"shared_ports = {list(range(3490, 3506))}\n"
+
+
+def shared(world):
+    """TCP relayed by ports that allocations share, on an edge that has no others."""
+    second = start(world, 2, more=ROOM + SHARED)
+    for words, how in (("", ("-T",)), (" over TLS", ("-T", "-S"))):
+        with world.check(f"two clients reach each other by TCP relayed at shared ports{words}"):
+            relayed(world, "remote", SECOND_EXTERNAL, *how, "-p", "443")
+    with world.check("TCP that was relayed at shared ports was counted as such"):
+        made = metric(world, "entente_relay_allocations_made_total", '{dialect="rfc_tcp"}', 2)
+        contended = metric(world, "entente_relay_contended_total", '{what="permission"}', 2)
+        expect(made >= 2 * CLIENTS and contended == 0, f"{made} made, {contended} contended")
+    second.stop()
 
 
 def pool(world):

@@ -10,18 +10,18 @@ use super::streams::{Framed, connect, each_poller_with_tls, plain, secure};
 use super::turn::{Client, Edge, PATIENCE, POLLERS, Wanted, each_poller};
 use crate::world::eventually;
 
-fn tcp(request: &mut Builder<'_>) {
+pub(super) fn tcp(request: &mut Builder<'_>) {
     request.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
 }
 
-fn allocate(client: &mut Client<Framed>) -> SocketAddr {
+pub(super) fn allocate(client: &mut Client<Framed>) -> SocketAddr {
     let answer = client.ask(Method::ALLOCATE, tcp);
     assert_eq!(answer.error, None);
     answer.address(AttributeType::XOR_RELAYED_ADDRESS).expect("an address")
 }
 
 /// Asks for a connection; returns its number, or the error.
-fn reach(client: &mut Client<Framed>, peer: SocketAddr) -> Result<u32, u16> {
+pub(super) fn reach(client: &mut Client<Framed>, peer: SocketAddr) -> Result<u32, u16> {
     let answer = client.ask(Method::CONNECT, |request| {
         request.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
     });
@@ -29,7 +29,7 @@ fn reach(client: &mut Client<Framed>, peer: SocketAddr) -> Result<u32, u16> {
 }
 
 /// Claims a connection by a stream.
-fn claim(stream: &mut Client<Framed>, id: u32) -> Option<u16> {
+pub(super) fn claim(stream: &mut Client<Framed>, id: u32) -> Option<u16> {
     let bind = |request: &mut Builder<'_>| {
         request.number(AttributeType::CONNECTION_ID, id);
     };
@@ -37,7 +37,7 @@ fn claim(stream: &mut Client<Framed>, id: u32) -> Option<u16> {
 }
 
 /// Claims a connection and returns the stream that is one with the peer's from then on.
-fn bound(edge: &Edge, id: u32) -> TcpStream {
+pub(super) fn bound(edge: &Edge, id: u32) -> TcpStream {
     let stream = connect(edge.door);
     let mut client = Client::by(Framed::new(stream.try_clone().unwrap()));
     assert_eq!(claim(&mut client, id), None);
@@ -64,11 +64,11 @@ fn pair(edge: &Edge) -> Pair {
     Pair { client, relayed, from, data: bound(edge, id), peer }
 }
 
-fn listener() -> TcpListener {
+pub(super) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.3:0").unwrap()
 }
 
-fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let (stream, from) = listener.accept().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -76,14 +76,14 @@ fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Tells that a stream is over, in order or not.
-fn is_over(stream: &mut TcpStream) -> bool {
+pub(super) fn is_over(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 64]) {
         Ok(bytes) => bytes == 0,
         Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }
 
-fn exchange(one: &mut (impl std::io::Read + std::io::Write), other: &mut TcpStream) {
+pub(super) fn exchange(one: &mut (impl std::io::Read + std::io::Write), other: &mut TcpStream) {
     for n in 1..20_usize {
         let there: Vec<u8> = (0..n * 700).map(|at| (at * n) as u8).collect();
         one.write_all(&there).unwrap();

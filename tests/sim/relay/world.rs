@@ -457,7 +457,7 @@ impl World {
     }
 
     fn close_ports(&mut self) {
-        for port in self.out.closes.drain(..) {
+        for (_, port) in self.out.closes.drain(..) {
             assert!(self.open.remove(&port), "a port is closed once");
         }
     }

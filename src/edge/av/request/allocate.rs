@@ -50,7 +50,7 @@ impl Relay {
             _ => {}
         }
         let ticket = asked.is_some().then(|| new_ticket(&mut self.rng));
-        let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user)?;
+        let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user, carrier)?;
         let spoken =
             Spoken::Rfc { key: proven.key, born: message.transaction(), hash: proven.hash };
         let bandwidth = self.bandwidth(now.monotonic);
@@ -72,8 +72,6 @@ impl Relay {
         let transport = message.attribute(AttributeType::REQUESTED_TRANSPORT);
         match transport.map(|transport| transport.value) {
             Some([UDP, ..]) => Ok(Carrier::Udp),
-            // A connection to a port that allocations share would be nobody's.
-            Some([TCP, ..]) if self.holding == Holding::Shared => Err(442),
             Some([TCP, ..]) => {
                 let not_with_tcp = [AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
                 let has = |kind: &AttributeType| message.attribute(*kind).is_some();
@@ -153,6 +151,7 @@ impl Relay {
         now: Monotonic,
         message: Message<'_>,
         user: u64,
+        carrier: Carrier,
     ) -> Result<TakenPorts, Refused> {
         let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
         let token = value(AttributeType::RESERVATION_TOKEN);
@@ -180,7 +179,11 @@ impl Relay {
         }
         let mut ports = SmallVec::new();
         for family in families {
-            match self.take_port(family, wanted) {
+            let taken = match (self.holding, carrier) {
+                (Holding::Shared, Carrier::Tcp) => self.take_door(now, family, user),
+                _ => self.take_port(family, wanted),
+            };
+            match taken {
                 Ok(port) => ports.push(port),
                 // One family is better than none where the second was only asked for.
                 Err(_) if !ports.is_empty() => {}
@@ -203,6 +206,16 @@ impl Relay {
         let random = next(&mut self.rng) as u32;
         let port = self.pools[place].take(wanted, random).ok_or(508_u16)?;
         Ok(RelayPort { address: place as u8, port })
+    }
+
+    /// Takes a shared port for TCP, one where the user has little: whom he talks to from one
+    /// allocation he likely talks to from the next, and at each port a peer is one allocation's.
+    fn take_door(&mut self, now: Monotonic, family: Family, user: u64) -> Result<RelayPort, u16> {
+        let place = self.families.iter().position(|known| *known == family).ok_or(440_u16)?;
+        let at = |port| RelayPort { address: place as u8, port };
+        let weight = |port| self.claims.weight(user, at(port));
+        let port = self.pools[place].take_door(now, None, weight).ok_or(508_u16)?;
+        Ok(at(port))
     }
 
     /// Keeps the port above `port`, which was taken with it.

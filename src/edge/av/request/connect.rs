@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use super::{Proven, Refused, peer_address, prove, seal};
 use crate::edge::av::allocation::Spoken;
 use crate::edge::av::connections::{Asked, Connection, ConnectionId, Stage, Unconnected};
-use crate::edge::av::counters::Load;
+use crate::edge::av::counters::{Contended, Load, NotAccepted};
+use crate::edge::av::table::Holding;
 use crate::edge::av::{
     Arrival, Carrier, Output, Relay, RelayPort, Step, Transport, next, random_id,
 };
@@ -32,12 +33,19 @@ impl Relay {
         let port = self.table.get(index).and_then(|a| a.port_towards(&self.families, peer.ip()));
         let port = port.ok_or(443_u16)?;
         let to = self.tcp_peer(peer).filter(|_| self.setup.peers.reaches(peer)).ok_or(403_u16)?;
+        // A port cannot be both ends of a connection.
+        let bound = self.setup.relayed[usize::from(port.address)].bound;
+        if to == SocketAddr::new(bound, port.port) {
+            return Err(403.into());
+        }
         let asked = Asked { transaction: message.transaction(), hash: proven.hash };
         let id = next(&mut self.rng) as u32;
         let stage = Stage::Connecting(asked);
-        let added = self.connections.add(now.monotonic, index, peer, stage, id);
+        let added = self.connections.add(now.monotonic, index, (port, peer), stage, id);
         let connection = added.map_err(|why| match why {
             Unconnected::There => 446_u16,
+            // 446 would say that the client has it, and 447 that the peer was asked.
+            Unconnected::ByAnother => self.contended(Contended::Connect),
             Unconnected::Full => 508,
         })?;
         Ok(Step::Connect { connection, port, peer: to })
@@ -49,7 +57,7 @@ impl Relay {
         if let Some(place) = relayed.iter().position(|relayed| relayed.public == peer.ip()) {
             // What listens at a relayed address besides relayed ports is none of a peer's.
             let port = RelayPort { address: place as u8, port: peer.port() };
-            let there = self.connections.owner_of(port).is_some();
+            let there = self.connections.is_open(port);
             return there.then(|| SocketAddr::new(relayed[place].bound, peer.port()));
         }
         self.setup.peers.tcp_port(peer.port()).then_some(peer)
@@ -116,14 +124,22 @@ impl Relay {
         out: &mut Output,
     ) -> Option<ConnectionId> {
         let peer = self.told_peer(peer);
-        let index = self.connections.owner_of(port)?;
-        let allocation = self.table.get(index)?;
-        if !allocation.permits(now, peer.ip()) {
+        let index = match self.holding {
+            Holding::Alone => self.connections.owner_of(port),
+            Holding::Shared => self.claims.owner(now, port, peer.ip().into()),
+        };
+        let of = index.and_then(|index| self.table.get(index).map(|of| (index, of)));
+        let Some((index, of)) = of.filter(|(_, of)| of.permits(now, peer.ip())) else {
+            self.counters.not_accepted[NotAccepted::NoPermission as usize] += 1;
             return None;
-        }
-        let client = allocation.client;
+        };
+        let client = of.client;
         let id = next(&mut self.rng) as u32;
-        let connection = self.connections.add(now, index, peer, Stage::Waiting, id).ok()?;
+        let added = self.connections.add(now, index, (port, peer), Stage::Waiting, id);
+        let Ok(connection) = added else {
+            self.counters.not_accepted[NotAccepted::Full as usize] += 1;
+            return None;
+        };
         self.counters.connections += 1;
         let mut wire = Vec::new();
         let kind = Type { method: Method::CONNECTION_ATTEMPT, class: Class::Indication };

@@ -17,20 +17,21 @@ impl Relay {
         pending: Pending,
         out: &mut Output,
     ) -> Step<'a> {
-        match self.holding {
-            Holding::Shared => {
-                assert_eq!(pending.allocation.carrier, Carrier::Udp, "shared ports are of UDP");
-                self.finish(now, pending, out);
-                Step::Answer
-            }
-            Holding::Alone => {
-                let carrier = pending.allocation.carrier;
-                out.opens.clear();
-                out.opens.extend_from_slice(&pending.allocation.ports);
-                self.pending = Some(pending);
-                Step::Open(carrier)
-            }
+        let Allocation { carrier, ports, .. } = &pending.allocation;
+        let carrier = *carrier;
+        out.opens.clear();
+        match (self.holding, carrier) {
+            (Holding::Alone, _) => out.opens.extend_from_slice(ports),
+            // Those for datagrams are there from the start on.
+            (Holding::Shared, Carrier::Udp) => {}
+            (Holding::Shared, Carrier::Tcp) => out.opens.extend(self.connections.unopened(ports)),
         }
+        if out.opens.is_empty() {
+            self.finish(now, pending, out);
+            return Step::Answer;
+        }
+        self.pending = Some(pending);
+        Step::Open(carrier)
     }
 
     /// The shell has opened the ports of [`Output::opens`], or could not; the answer is in `out`.
@@ -70,12 +71,15 @@ impl Relay {
         allocation.account = self.accounts.enter(now.monotonic, quotas, &allocation.holder());
         let of_tcp = match allocation.carrier {
             Carrier::Udp => None,
-            Carrier::Tcp => Some(allocation.ports.clone()),
+            Carrier::Tcp => Some((allocation.ports.clone(), allocation.user)),
         };
         let index = self.table.insert(allocation, self.holding);
-        if let Some(ports) = of_tcp {
-            self.connections.listen(&ports, index);
+        if let Some((ports, user)) = of_tcp {
+            self.connections.listen(&ports, index, self.holding);
             self.counters.tcp_allocations += 1;
+            if self.holding == Holding::Shared {
+                ports.iter().for_each(|port| self.claims.enter(user, *port));
+            }
         }
         if let Some(ticket) = given.ticket {
             self.tickets.give(index, ticket);

@@ -6,8 +6,11 @@ use smallvec::SmallVec;
 
 use super::{KNOWN, Proven, Refused, peer_address};
 use crate::edge::av::allocation::CannotBind;
-use crate::edge::av::table::NotOwned;
-use crate::edge::av::{Around, Arrival, Carrier, Dropped, Output, Relay, Step};
+use crate::edge::av::claims::Unclaimed;
+use crate::edge::av::counters::Contended;
+use crate::edge::av::peer::PeerIp;
+use crate::edge::av::table::{Holding, NotOwned};
+use crate::edge::av::{Around, Arrival, Carrier, Dropped, Output, Relay, RelayPort, Step};
 use crate::stun::{
     Attribute, AttributeType, Builder, ChannelNumber, Class, Message, Method, TransactionId, Type,
 };
@@ -44,11 +47,41 @@ impl Relay {
                 return Err(508.into());
             }
         }
+        self.claim(now.monotonic, index, &peers)?;
         for peer in peers {
             self.permit(now.monotonic, index, peer).map_err(|_| 508_u16)?;
         }
         self.write_success(proven, out);
         Ok(Step::Answer)
+    }
+
+    /// At a shared port of TCP, makes addresses allocation `index`'s alone: all of them, or, where
+    /// one is another's, none.
+    fn claim(&mut self, now: Monotonic, index: u32, peers: &[IpAddr]) -> Result<(), u16> {
+        let Some(allocation) = self.table.get(index) else { return Err(437) };
+        if (self.holding, allocation.carrier) != (Holding::Shared, Carrier::Tcp) {
+            return Ok(());
+        }
+        let user = allocation.user;
+        let port = |peer: &IpAddr| allocation.port_towards(&self.families, *peer);
+        let at = |peer: &IpAddr| port(peer).map(|port| (port, PeerIp::from(*peer)));
+        let all: SmallVec<[(RelayPort, PeerIp); 8]> = peers.iter().filter_map(at).collect();
+        let free = |(port, ip): &(RelayPort, PeerIp)| {
+            self.claims.judge(now, *port, *ip, index) != Err(Unclaimed::ByAnother)
+        };
+        if !all.iter().all(free) {
+            return Err(self.contended(Contended::Permission));
+        }
+        let taken = all.into_iter().try_for_each(|one| self.claims.take(now, one, index, user));
+        taken.map_err(|_| 508)
+    }
+
+    /// Counts that another allocation at the same shared port has a peer, and returns what is
+    /// answered: "local policy" is what RFC 6062 section 5.2 calls such a reason, and RFC 8656
+    /// section 10.2 a value that is not allowed.
+    pub(super) const fn contended(&mut self, what: Contended) -> u16 {
+        self.counters.contended[what as usize] += 1;
+        403
     }
 
     /// RFC 8656 section 12.2.
@@ -77,7 +110,7 @@ impl Relay {
             return Err(403.into());
         }
         self.own(now.monotonic, index, peer).map_err(|not| match not {
-            NotOwned::ByAnother => 403_u16,
+            NotOwned::ByAnother => self.contended(Contended::Channel),
             NotOwned::Full => 508,
         })?;
         let allocation = self.table.get_mut(index).ok_or(437_u16)?;

@@ -9,6 +9,7 @@ mod pool;
 mod quotas;
 mod requests;
 mod shared;
+mod shared_tcp;
 mod siblings;
 mod tcp;
 mod trains;

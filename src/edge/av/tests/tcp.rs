@@ -4,11 +4,11 @@ use super::super::*;
 use super::world::*;
 use crate::stun::{AttributeType, Builder, Class, Message, Method};
 
-fn stream(world: &World, number: u16) -> Client {
+pub(super) fn stream(world: &World, number: u16) -> Client {
     Client { transport: Transport::Stream, ..world.client(number) }
 }
 
-fn tcp(request: &mut Builder<'_>) {
+pub(super) fn tcp(request: &mut Builder<'_>) {
     request.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
 }
 
@@ -22,14 +22,14 @@ fn allocated() -> (World, Client, RelayPort) {
     (world, client, port)
 }
 
-fn connect(world: &mut World, client: Client, peer: SocketAddr) -> Came {
+pub(super) fn connect(world: &mut World, client: Client, peer: SocketAddr) -> Came {
     let request = world.request(client, Method::CONNECT, USER, b"new", |request| {
         request.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
     });
     world.send(client, &request)
 }
 
-fn error(came: Came) -> Option<u16> {
+pub(super) fn error(came: Came) -> Option<u16> {
     let Came::Answer(answer) = came else { panic!("no answer: {came:?}") };
     Answer::of(&answer, USER, b"new").error
 }
@@ -44,7 +44,7 @@ fn bind(world: &mut World, client: Client, user: &str, id: Option<ConnectionId>)
 }
 
 /// Takes the one message that waits for a client.
-fn told(world: &mut World, client: Client) -> Vec<u8> {
+pub(super) fn told(world: &mut World, client: Client) -> Vec<u8> {
     let messages = std::mem::take(&mut world.out.messages);
     let [(to, message)] = &messages[..] else { panic!("one message: {messages:?}") };
     assert_eq!(*to, client);
@@ -70,9 +70,6 @@ fn s5_1_an_allocation_of_tcp_is_asked_for_by_tcp_and_alone() {
     none.quotas.tcp_allocations = 0;
     let mut world = World::of(none);
     assert_eq!(world.ask(client, Method::ALLOCATE, tcp).error, Some(442));
-    let mut shared = setup();
-    shared.ports = Ports::Shared(vec![3_480]);
-    assert_eq!(World::of(shared).ask(client, Method::ALLOCATE, tcp).error, Some(442));
 }
 
 #[test]
@@ -127,7 +124,12 @@ fn s5_2_what_may_not_be_connected_to_is_refused() {
     let https = connect(&mut world, client, address("93.184.216.34:443"));
     assert!(matches!(https, Came::Connect(..)), "{https:?}");
     let own = connect(&mut world, client, itself(port.port));
-    assert!(matches!(own, Came::Connect(..)), "a relayed port of TCP: {own:?}");
+    assert_eq!(error(own), Some(403), "a port is not both ends");
+    let other = stream(&world, 9);
+    let other = world.ask(other, Method::ALLOCATE, tcp);
+    let theirs = itself(world.relayed(&other).port);
+    let theirs = connect(&mut world, client, theirs);
+    assert!(matches!(theirs, Came::Connect(..)), "a relayed port of TCP: {theirs:?}");
     let v6 = connect(&mut world, client, address("[2a00:1450::1]:443"));
     assert_eq!(error(v6), Some(443));
     let datagrams = world.client(7);
@@ -145,6 +147,8 @@ fn s5_3_a_peer_comes_in_where_it_is_permitted() {
     let peer = address(PEER);
     let now = world.now.monotonic;
     assert_eq!(world.relay.accepted(now, port, peer, &mut world.out), None);
+    let reason = NotAccepted::NoPermission as usize;
+    assert_eq!(world.relay.counters().not_accepted[reason], 1);
     assert_eq!(world.permit(client, peer).error, None);
     let id = world.relay.accepted(now, port, peer, &mut world.out).expect("let in");
     let attempt = told(&mut world, client);

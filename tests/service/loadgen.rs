@@ -13,7 +13,8 @@ const PROXY: &str = include_str!("../../benches/compare/xmpp/entente.toml");
 const WITH_GATEWAY: &str = include_str!("../../benches/compare/xmpp/gateway.toml");
 const DOMAINS: usize = 3;
 
-/// Returns the generator, built as the edge was.
+/// Returns the generator, built as the edge was, and of the whole workspace: its dependencies are
+/// then the ones that the tests have been built with.
 fn generator() -> PathBuf {
     static BUILT: Once = Once::new();
     let edge = Path::new(env!("CARGO_BIN_EXE_entente"));
@@ -21,7 +22,8 @@ fn generator() -> PathBuf {
         let folder = edge.parent().and_then(Path::file_name).unwrap();
         let profile = if folder == "debug" { "dev" } else { folder.to_str().unwrap() };
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "-p", "entente-loadgen", "--profile", profile])
+            .args(["build", "--locked", "--workspace", "--bin", "entente-loadgen"])
+            .args(["--profile", profile])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .unwrap();

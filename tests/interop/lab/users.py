@@ -92,7 +92,7 @@ def sip_user(world, name, where="pool-users", registrar="pool", domain="contoso.
     user = _start(world, where, f"{name}-{where}-{len(world.processes)}", [
         PYTHON, os.path.join(INTEROP, "lab", f"{kind}.py"), aor, ADDRESS[where], str(port),
         ADDRESS.get(registrar, registrar), *more])
-    user.saw("answer", 5, method="REGISTER", status=200)
+    user.saw("answer", 15, method="REGISTER", status=200)
     user.aor = aor
     return user
 

@@ -269,7 +269,7 @@ pub const TURN_NONCE_S: u64 = 3_600;
 /// Secrets of one kind that count at once: the newest, the one before, and one for an issuer that
 /// is slow. Each costs a proof for a request with a wrong password.
 pub const TURN_SECRETS_MAX: usize = 3;
-/// Lifetime of an allocation that asks for none, in seconds (RFC 8656 section 3.2).
+/// Lifetime of an allocation that asks for none, in seconds (RFC 8656 section 6).
 pub const TURN_LIFETIME_S: u32 = 600;
 /// Longest lifetime granted (RFC 8656 section 7.2 suggests an hour).
 pub const TURN_LIFETIME_S_MAX: u32 = 3_600;
@@ -290,7 +290,7 @@ pub const TURN_CHANNELS_MAX: usize = 64;
 /// 3.2.2: at least 30 s); 50 bytes beside the ticket.
 pub const TURN_TICKET_BEFORE_MS: u64 = 30_000;
 /// How long a TCP connection with a peer may take to open, and then to be claimed, in milliseconds
-/// (RFC 6062 sections 5.2 to 5.4: at least 30 s).
+/// (RFC 6062 sections 5.2 and 5.3: 30 s).
 pub const TURN_CONNECTION_PENDING_MS: u64 = 30_000;
 /// TCP connections with peers of one allocation; a client has one or two.
 pub const TURN_CONNECTIONS_PER_ALLOCATION_MAX: usize = 16;

@@ -5,7 +5,7 @@
 //!   client ──(64)──> relay ──(63)──> relay ──(62)──> peer
 //! ```
 //!
-//! A relay takes a hop from what it passes on, as a router does (RFC 8656 section 14), and so does
+//! A relay takes a hop from what it passes on, as a router does (RFC 8656 section 13.2), so does
 //! the way within the process. What it says itself, and what it makes of a stream's messages, is
 //! new.
 

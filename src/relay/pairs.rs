@@ -1,4 +1,5 @@
-//! A client's stream and a peer's as one (RFC 6062 section 5.5): bytes of either go to the other.
+//! A client's stream and a peer's as one (RFC 6062 sections 5.4 and 5.5): bytes of either go to the
+//! other.
 //!
 //! ```text
 //!  client ─> layers ─> line.out ─> peer        what one side does not take keeps the other side

@@ -156,7 +156,7 @@ pub struct ErrorCode(pub u16);
 
 impl ErrorCode {
     /// Returns the reason to send with it (RFC 8489 section 14.8, RFC 8656 section 19, RFC 6062
-    /// section 6.3, RFC 8016 section 3); empty for a number nobody has registered.
+    /// section 6.3, RFC 8016 section 3.4); empty for a number nobody has registered.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self.0 {
@@ -277,8 +277,8 @@ impl Address {
 /// The attributes of a message, in order, as far as they count.
 ///
 /// What follows MESSAGE-INTEGRITY counts only if it is MESSAGE-INTEGRITY-SHA256 or FINGERPRINT,
-/// what follows the former only if it is FINGERPRINT, and nothing follows that (RFC 8489 sections
-/// 14.5 to 14.7).
+/// what follows the former only if it is FINGERPRINT, and nothing follows that (RFC 8489 sections 9
+/// and 14.7).
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     message: &'a [u8],

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::attribute::{Address, AttributeType, ErrorCode};
+use super::attribute::{Address, AttributeType, ErrorCode, Family};
 use super::header::{HEADER_BYTES, MAGIC_COOKIE, TransactionId, Type};
 use super::integrity::{self, FINGERPRINT_BYTES, Key};
 
@@ -58,12 +58,21 @@ impl<'b> Builder<'b> {
 
     /// Appends ERROR-CODE with its registered reason.
     pub fn error(&mut self, error: ErrorCode) -> &mut Self {
+        self.reason(AttributeType::ERROR_CODE, 0, error)
+    }
+
+    /// Appends ADDRESS-ERROR-CODE: why there is no address of a family (RFC 8656 section 18.12).
+    pub fn address_error(&mut self, family: Family, error: ErrorCode) -> &mut Self {
+        self.reason(AttributeType::ADDRESS_ERROR_CODE, family.wire(), error)
+    }
+
+    fn reason(&mut self, kind: AttributeType, first: u8, error: ErrorCode) -> &mut Self {
         let reason = error.reason().as_bytes();
         let ErrorCode(number) = error;
         let mut value = Vec::with_capacity(4 + reason.len());
-        value.extend_from_slice(&[0, 0, (number / 100) as u8, (number % 100) as u8]);
+        value.extend_from_slice(&[first, 0, (number / 100) as u8, (number % 100) as u8]);
         value.extend_from_slice(reason);
-        self.attribute(AttributeType::ERROR_CODE, &value)
+        self.attribute(kind, &value)
     }
 
     /// Appends MESSAGE-INTEGRITY over all that stands before.

@@ -8,9 +8,10 @@ pub const NONCE_COOKIE: &[u8; 9] = b"obMatJos2";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SecurityFeatures(u32);
 
-/// Bits count from the least significant one, as the nonce of RFC 8489 appendix B.1 shows.
-const PASSWORD_ALGORITHMS: u32 = 1 << 0;
-const USERNAME_ANONYMITY: u32 = 1 << 1;
+/// Bits count from the most significant one of 24 (RFC 8489 sections 9.2 and 18.1), as in the nonce
+/// of RFC 8656 section 20; the one of RFC 8489 appendix B.1 counts from the other end.
+const PASSWORD_ALGORITHMS: u32 = 1 << 23;
+const USERNAME_ANONYMITY: u32 = 1 << 22;
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 impl SecurityFeatures {

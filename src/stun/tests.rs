@@ -234,11 +234,13 @@ fn an_error_carries_its_number_and_reason() {
 }
 
 #[test]
-fn the_nonce_of_rfc8489_b_1_says_that_usernames_may_be_hashed() {
-    let nonce = b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA";
+fn the_nonce_of_rfc8656_20_says_that_algorithms_are_offered() {
+    let nonce = b"obMatJos2gAAAadl7W7PeDU4hKE72jda";
     let features = SecurityFeatures::of_nonce(nonce).unwrap();
-    assert!(features.username_anonymity() && !features.password_algorithms());
+    assert!(features.password_algorithms() && !features.username_anonymity());
     assert_eq!(features.cookie(), nonce[..13]);
+    let anonymous = SecurityFeatures::NONE.with_username_anonymity();
+    assert_eq!(&anonymous.cookie()[9..], b"QAAA", "the second bit from the left");
     assert_eq!(SecurityFeatures::of_nonce(b"f//499k954d6OL34oL9FSTvy64sA"), None);
     let both = SecurityFeatures::NONE.with_password_algorithms().with_username_anonymity();
     assert_eq!(SecurityFeatures::of_nonce(&both.cookie()), Some(both));

@@ -257,7 +257,7 @@ fn s5_4_a_connection_is_of_who_made_the_allocation() {
 }
 
 #[test]
-fn s5_what_carries_datagrams_does_not_carry_anything_here() {
+fn s3_what_carries_datagrams_does_not_carry_anything_here() {
     let (mut world, client, port) = allocated();
     world.permit(client, &[PEER]);
     assert_eq!(world.bind(client, 0x4000, PEER), Some(403));
@@ -266,7 +266,7 @@ fn s5_what_carries_datagrams_does_not_carry_anything_here() {
 }
 
 #[test]
-fn s4_5_the_end_of_an_allocation_is_the_end_of_its_connections() {
+fn s5_5_the_end_of_an_allocation_is_the_end_of_its_connections() {
     for end in [0, 600] {
         let (mut world, client, port) = allocated();
         world.permit(client, &[PEER]);

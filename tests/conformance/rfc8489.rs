@@ -1,11 +1,14 @@
 //! RFC 8489: STUN, as the relay serves it.
 
+use std::net::SocketAddr;
+
+use entente::edge::av::{Admission, Client};
 use entente::stun::{
-    AttributeType, Builder, Class, ErrorCode, MAGIC_COOKIE, Malformed, Message, Method,
+    AttributeType, Builder, Class, ErrorCode, MAGIC_COOKIE, Malformed, Message, Method, Proof,
     SecurityFeatures, TransactionId, Type,
 };
 
-use super::turn::{Came, World, prove, udp};
+use super::turn::{Came, World, address, key, prove, udp};
 
 fn kind(method: Method, class: Class) -> Type {
     Type { method, class }
@@ -110,6 +113,56 @@ fn s9_2_a_challenge_has_realm_nonce_and_algorithms_and_proves_nothing() {
     let nonce = message.attribute(AttributeType::NONCE).expect("it is there").value;
     let features = SecurityFeatures::of_nonce(nonce).expect("the cookie is in front");
     assert!(features.password_algorithms(), "the nonce says that algorithms are offered");
+    assert!(nonce.starts_with(b"obMatJos2gAAA"), "bit 0 is the leftmost one (section 18.1)");
+}
+
+#[test]
+fn s9_2_4_no_two_ports_are_given_the_same_nonce() {
+    let mut world = World::new();
+    let one = World::client(1);
+    let remote = SocketAddr::new(one.remote.ip(), one.remote.port() + 1);
+    let beside = Client { remote, ..one };
+    let (nonce, other) = (world.nonce(one), world.nonce(beside));
+    assert_ne!(nonce, other, "of one address and one second");
+    let mut wire = Vec::new();
+    let id = world.id();
+    let mut request = Builder::new(&mut wire, kind(Method::ALLOCATE, Class::Request), id);
+    udp(&mut request);
+    prove(&mut request, &nonce);
+    let Came::Answer(answer) = world.send(beside, &wire) else { panic!("no answer") };
+    let class = Message::read(&answer).expect("a message").kind().class;
+    assert_eq!(class, Class::Success, "a client may use what it has from another port of its own");
+}
+
+#[test]
+fn s9_2_4_an_answer_is_proven_by_what_the_request_named() {
+    let mut world = World::new();
+    let client = World::client(1);
+    let nonce = world.nonce(client);
+    let mut wire = Vec::new();
+    let id = world.id();
+    let mut request = Builder::new(&mut wire, kind(Method::ALLOCATE, Class::Request), id);
+    udp(&mut request);
+    request.attribute(AttributeType::PASSWORD_ALGORITHMS, &[0, 2, 0, 0, 0, 1, 0, 0]);
+    request.attribute(AttributeType::PASSWORD_ALGORITHM, &[0, 1, 0, 0]);
+    prove(&mut request, &nonce);
+    let Came::Answer(answer) = world.send(client, &wire) else { panic!("no answer") };
+    let message = Message::read(&answer).expect("a message");
+    assert_eq!(message.kind().class, Class::Success);
+    assert!(message.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256).is_some());
+    assert!(message.attribute(AttributeType::MESSAGE_INTEGRITY).is_none());
+    assert_eq!(message.integrity(&key()), Proof::Good);
+}
+
+#[test]
+fn s10_a_client_is_sent_to_a_server_of_its_own_family_alone() {
+    let mut world = World::new();
+    let other = address("198.51.100.7:3478");
+    world.relay.admit(Admission::Draining { alternate: Some(other) });
+    let client = World::client(1);
+    assert_eq!(world.ask(client, Method::ALLOCATE, udp).error, Some(300));
+    let six = Client { remote: address("[2001:db8::7]:50000"), ..client };
+    assert_eq!(world.ask(six, Method::ALLOCATE, udp).error, Some(508));
 }
 
 #[test]

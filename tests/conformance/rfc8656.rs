@@ -2,10 +2,10 @@
 
 use entente::edge::av::Dropped;
 use entente::stun::{
-    AttributeType, Builder, ChannelData, ChannelNumber, Class, Message, Method, Type,
+    AttributeType, Builder, ChannelData, ChannelNumber, Class, ErrorCode, Message, Method, Type,
 };
 
-use super::turn::{Came, OTHER, PEER, PEER6, World, address, prove, udp};
+use super::turn::{Came, OTHER, PEER, PEER6, World, address, prove, prove_as, udp};
 
 fn channel(number: u16, data: &[u8]) -> Vec<u8> {
     let number = ChannelNumber::new(number).expect("in its range");
@@ -66,6 +66,87 @@ fn s7_2_a_second_allocate_is_437_and_the_same_one_again_gets_the_same_answer() {
     let first = relayed(world.send(client, &wire));
     assert_eq!(relayed(world.send(client, &wire)), first, "an answer that was lost");
     assert_eq!(world.ask(client, Method::ALLOCATE, udp).error, Some(437));
+    // So it is for another user, even with the same transaction.
+    let mut wire = Vec::new();
+    let mut request = Builder::new(&mut wire, kind, id);
+    udp(&mut request);
+    prove_as("9999999999:mallory", &mut request, &nonce);
+    let Came::Answer(answer) = world.send(client, &wire) else { panic!("no answer") };
+    let message = Message::read(&answer).expect("a message");
+    let error = message.attribute(AttributeType::ERROR_CODE).and_then(|error| error.error());
+    assert_eq!(error, Some(ErrorCode(437)), "441 is for other requests than Allocate (section 5)");
+}
+
+#[test]
+fn s7_2_an_answer_that_was_lost_tells_the_token_once_more() {
+    let mut world = World::new();
+    let client = World::client(1);
+    let (nonce, id) = (world.nonce(client), world.id());
+    let mut wire = Vec::new();
+    let kind = Type { method: Method::ALLOCATE, class: Class::Request };
+    let mut request = Builder::new(&mut wire, kind, id);
+    udp(&mut request);
+    request.attribute(AttributeType::EVEN_PORT, &[0x80]);
+    prove(&mut request, &nonce);
+    let mut token = || {
+        let Came::Answer(answer) = world.send(client, &wire) else { panic!("no answer") };
+        let message = Message::read(&answer).expect("a message");
+        message.attribute(AttributeType::RESERVATION_TOKEN).map(|token| token.value.to_vec())
+    };
+    let first = token();
+    assert!(first.is_some());
+    assert_eq!(token(), first);
+}
+
+#[test]
+fn s7_2_a_transport_of_another_length_is_400() {
+    let mut world = World::new();
+    for value in [&b""[..], &[17], &[17, 0, 0, 0, 0]] {
+        let answer = world.ask(World::client(1), Method::ALLOCATE, |request| {
+            request.attribute(AttributeType::REQUESTED_TRANSPORT, value);
+        });
+        assert_eq!(answer.error, Some(400), "{value:?}");
+    }
+}
+
+#[test]
+fn s7_2_one_family_of_two_is_given_with_the_error_for_the_other() {
+    let mut world = World::with(|setup| setup.relayed.truncate(1));
+    let additional = AttributeType::ADDITIONAL_ADDRESS_FAMILY;
+    let answer =
+        world.ask(World::client(1), Method::ALLOCATE, |request| families(request, additional, 2));
+    assert_eq!((answer.error, answer.relayed().len()), (None, 1));
+    let lacks = answer.message().attribute(AttributeType::ADDRESS_ERROR_CODE);
+    assert_eq!(lacks.expect("it is there").value[..4], [2, 0, 4, 40], "no IPv6: 440");
+}
+
+#[test]
+fn s8_1_one_address_of_two_ends_and_leaves_what_is_the_others() {
+    let mut world = World::new();
+    let client = World::client(1);
+    let additional = AttributeType::ADDITIONAL_ADDRESS_FAMILY;
+    let both =
+        world.ask(client, Method::ALLOCATE, |request| families(request, additional, 2)).relayed();
+    assert_eq!(both.len(), 2);
+    assert_eq!(world.bind(client, 0x4000, PEER), None);
+    assert_eq!(world.bind(client, 0x4001, PEER6), None);
+    let end = |world: &mut World, family: u8| {
+        world.ask(client, Method::REFRESH, |request| {
+            request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
+            request.number(AttributeType::LIFETIME, 0);
+        })
+    };
+    let ended = end(&mut world, 2);
+    assert_eq!((ended.error, ended.number(AttributeType::LIFETIME)), (None, Some(0)));
+    assert_eq!(world.relay.allocations(), 1);
+    let four = world.peer_sends(both[0], PEER, b"x");
+    assert_eq!(four, Came::ToClient(client, channel(0x4000, b"x")), "as before");
+    assert!(matches!(world.peer_sends(both[1], PEER6, b"x"), Came::Dropped(_)));
+    assert_eq!(world.send(client, &channel(0x4001, b"x")), Came::Dropped(Dropped::NoChannel));
+    assert_eq!(world.bind(client, 0x4001, PEER6), Some(443));
+    assert_eq!(end(&mut world, 2).error, Some(443), "it has ended");
+    assert_eq!(end(&mut world, 1).error, None);
+    assert_eq!(world.relay.allocations(), 0);
 }
 
 #[test]
@@ -246,7 +327,7 @@ fn s12_6_channel_data_longer_than_its_datagram_is_dropped() {
 }
 
 #[test]
-fn s21_1_what_the_address_rule_refuses_is_403() {
+fn s10_2_what_the_address_rule_refuses_is_403() {
     let mut world = World::new();
     let client = World::client(1);
     world.allocate(client);

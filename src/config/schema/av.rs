@@ -260,7 +260,7 @@ section! {
         }
         /// Where clients are sent that ask for an allocation while this edge drains.
         drain_to: SocketAddr = socket_address(1), optional, Live {
-            beyond: "unset: they get 508 and try their next server",
+            beyond: "unset, or not of the client's family: they get 508 and try their next server",
             example: "\"198.51.100.13:3478\"",
             see: ["edge.drain_timeout_s", "av.drain_below"],
         }

@@ -220,6 +220,14 @@ impl Allocation {
         (bound.until > now).then(|| bound.peer.into())
     }
 
+    /// Forgets a port, and what was permitted and bound of its family.
+    pub(super) fn shed(&mut self, port: RelayPort, family: super::Family) {
+        let other = |ip: PeerIp| super::Family::of_address(ip.into()) != family;
+        self.ports.retain(|held| *held != port);
+        self.permissions.retain(|known| other(known.ip));
+        self.channels.retain(|channel| other(channel.peer.ip));
+    }
+
     /// Returns the number that stands for `peer`. Hot: once per datagram of a peer.
     pub(super) fn channel(&self, now: Monotonic, peer: SocketAddr) -> Option<ChannelNumber> {
         let peer = Peer::from(peer);

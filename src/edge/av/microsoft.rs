@@ -106,7 +106,7 @@ impl Relay {
         answer.number(AttributeType::MS_VERSION, VERSION);
         answer.error(number, "");
         if matches!(number, error::UNAUTHORIZED | error::STALE_NONCE) {
-            let nonce = self.nonces.make(now.unix_s, client);
+            let nonce = self.nonces.make(now.unix_s, arrival.client.remote);
             answer.attribute(AttributeType::NONCE, &nonce);
             answer.attribute(AttributeType::REALM, self.setup.realm.as_bytes());
             // The next request has to come to this node, whatever address this one came by.

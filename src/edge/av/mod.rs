@@ -121,6 +121,8 @@ struct Given {
     reserved: Option<[u8; 8]>,
     /// Names the allocation from another address.
     ticket: Option<Ticket>,
+    /// The second family that it asked for and there is no address of, with the error for it.
+    lacks: Option<(Family, u16)>,
 }
 
 /// What is needed to answer the request that an allocation is made by.
@@ -422,6 +424,15 @@ impl Relay {
                     allocation.ports.iter().for_each(leave);
                 }
             }
+        }
+    }
+
+    /// Takes one of two ports from an allocation of datagrams, which goes on by the other.
+    fn end_port(&mut self, index: u32, port: RelayPort, out: &mut Output) {
+        self.table.shed(index, port, self.families[usize::from(port.address)]);
+        self.pools[usize::from(port.address)].give(port.port);
+        if self.holding == Holding::Alone {
+            out.closes.push((Carrier::Udp, port));
         }
     }
 

@@ -1,14 +1,15 @@
 //! Nonces that any edge of the pool can verify and none has to remember.
 //!
 //! ```text
-//! obMatJos2 | 4 characters of features | 22 of time and proof
+//! obMatJos2 | 4 characters of features | 22 of time, port and proof
 //! ```
 //!
-//! The time is Unix seconds, 32 bits; the proof, 96 bits, covers it and the client's address, so
-//! that a nonce cannot be carried to another client; both in base64url. While keys roll, the one
-//! before still verifies.
+//! The time is Unix seconds, 32 bits; the port of the client that asked, 16 bits, is there because
+//! no two ports may be given the same (RFC 8489 section 9.2.4); the proof, 80 bits, covers both and
+//! the client's address, so that a nonce cannot be carried to another client; all in base64url.
+//! While keys roll, the one before still verifies.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,8 +21,10 @@ use crate::stun::SecurityFeatures;
 
 /// Bytes of a nonce.
 pub(super) const NONCE_BYTES: usize = 13 + (TAIL_BYTES * 8).div_ceil(6);
-const PROOF_BYTES: usize = 12;
-const TAIL_BYTES: usize = 4 + PROOF_BYTES;
+/// The time and the port.
+const STAMP_BYTES: usize = 6;
+const PROOF_BYTES: usize = 10;
+const TAIL_BYTES: usize = STAMP_BYTES + PROOF_BYTES;
 
 /// The keys of a pool for its nonces.
 #[derive(Clone)]
@@ -56,11 +59,13 @@ impl Nonces {
     }
 
     /// Returns a nonce for `client`.
-    pub(super) fn make(&self, unix_s: u64, client: IpAddr) -> [u8; NONCE_BYTES] {
+    pub(super) fn make(&self, unix_s: u64, client: SocketAddr) -> [u8; NONCE_BYTES] {
         let made = unix_s as u32;
         let mut tail = [0; TAIL_BYTES];
         tail[..4].copy_from_slice(&made.to_be_bytes());
-        tail[4..].copy_from_slice(&proof(&self.keys[0], made, client));
+        tail[4..STAMP_BYTES].copy_from_slice(&client.port().to_be_bytes());
+        let proof = proof(&self.keys[0], &tail[..STAMP_BYTES], client.ip());
+        tail[STAMP_BYTES..].copy_from_slice(&proof);
         let mut nonce = [0; NONCE_BYTES];
         nonce[..13].copy_from_slice(&self.cookie);
         let written = URL_SAFE_NO_PAD.encode_slice(tail, &mut nonce[13..]);
@@ -68,15 +73,15 @@ impl Nonces {
         nonce
     }
 
-    /// Judges a nonce that `client` has brought back.
+    /// Judges a nonce that `client` has brought back, from whatever port.
     pub(super) fn judge(&self, nonce: &[u8], unix_s: u64, client: IpAddr) -> Freshness {
         let Some(tail) = nonce.strip_prefix(&self.cookie) else { return Freshness::Stale };
         let mut bytes = [0; TAIL_BYTES];
         if URL_SAFE_NO_PAD.decode_slice(tail, &mut bytes) != Ok(TAIL_BYTES) {
             return Freshness::Stale;
         }
-        let (made, proven) = bytes.split_at(4);
-        let made = u32::from_be_bytes([made[0], made[1], made[2], made[3]]);
+        let (stamp, proven) = bytes.split_at(STAMP_BYTES);
+        let made = u32::from_be_bytes([stamp[0], stamp[1], stamp[2], stamp[3]]);
         let age = (unix_s as u32).wrapping_sub(made);
         if u64::from(age) > limits::TURN_NONCE_S {
             return Freshness::Stale;
@@ -84,18 +89,18 @@ impl Nonces {
         let known = self
             .keys
             .iter()
-            .any(|key| mac(key, made, client).verify_truncated_left(proven).is_ok());
+            .any(|key| mac(key, stamp, client).verify_truncated_left(proven).is_ok());
         if known { Freshness::Fresh } else { Freshness::Stale }
     }
 }
 
-fn proof(key: &Hmac<Sha256>, made: u32, client: IpAddr) -> [u8; PROOF_BYTES] {
-    let whole = mac(key, made, client).finalize().into_bytes();
+fn proof(key: &Hmac<Sha256>, stamp: &[u8], client: IpAddr) -> [u8; PROOF_BYTES] {
+    let whole = mac(key, stamp, client).finalize().into_bytes();
     std::array::from_fn(|place| whole[place])
 }
 
-fn mac(key: &Hmac<Sha256>, made: u32, client: IpAddr) -> Hmac<Sha256> {
-    let mac = key.clone().chain_update(made.to_be_bytes());
+fn mac(key: &Hmac<Sha256>, stamp: &[u8], client: IpAddr) -> Hmac<Sha256> {
+    let mac = key.clone().chain_update(stamp);
     match client {
         IpAddr::V4(ip) => mac.chain_update(ip.octets()),
         IpAddr::V6(ip) => mac.chain_update(ip.octets()),
@@ -109,6 +114,8 @@ mod tests {
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    const AT: SocketAddr = SocketAddr::new(CLIENT, 50_000);
+
     fn nonces(keys: &[[u8; 32]]) -> Nonces {
         Nonces::new(keys, SecurityFeatures::NONE)
     }
@@ -116,7 +123,7 @@ mod tests {
     #[test]
     fn a_nonce_is_good_for_its_client_and_its_time_on_every_edge_of_the_pool() {
         let (one, another) = (nonces(&[[1; 32]]), nonces(&[[2; 32], [1; 32]]));
-        let nonce = one.make(1_000_000, CLIENT);
+        let nonce = one.make(1_000_000, AT);
         assert_eq!(another.judge(&nonce, 1_000_000, CLIENT), Freshness::Fresh, "keys roll");
         let last = 1_000_000 + limits::TURN_NONCE_S;
         assert_eq!(one.judge(&nonce, last, CLIENT), Freshness::Fresh);
@@ -129,7 +136,7 @@ mod tests {
     #[test]
     fn a_changed_nonce_is_stale() {
         let nonces = nonces(&[[1; 32]]);
-        let nonce = nonces.make(1_000_000, CLIENT);
+        let nonce = nonces.make(1_000_000, AT);
         for place in 0..NONCE_BYTES {
             let mut changed = nonce;
             changed[place] ^= 1;

@@ -290,6 +290,12 @@ impl Reservations {
         self.claimed
     }
 
+    /// Returns the token of the port above `port`, while that is kept.
+    pub(super) fn beside(&self, port: RelayPort) -> Option<[u8; 8]> {
+        let above = port.port.checked_add(1).map(|above| RelayPort { port: above, ..port })?;
+        self.kept.iter().find(|kept| kept.port == above).map(|kept| kept.token)
+    }
+
     /// Tells whether `port` is one that was just claimed.
     pub(super) fn was_claimed(&self, port: RelayPort) -> bool {
         self.claimed == Some(port)

@@ -145,8 +145,15 @@ impl Relay {
             Err(refused) => return self.challenge(now, arrival, message, refused, out),
         };
         let unknown: SmallVec<[AttributeType; 8]> = message.unknown(KNOWN).take(8).collect();
-        let done = if unknown.is_empty() {
-            match message.kind().method {
+        let method = message.kind().method;
+        let own = self.spoken_of(now, arrival, message);
+        let done = if !unknown.is_empty() {
+            Err(Refused::Unknown(unknown))
+        } else if method != Method::ALLOCATE && own.is_some_and(|own| own.owner != proven.owner) {
+            // RFC 8656 section 5; to whoever allocates, an address in use is one in use.
+            Err(441.into())
+        } else {
+            match method {
                 Method::ALLOCATE => self.allocate(now, arrival, &proven, out),
                 Method::REFRESH => self.refresh(now, arrival, &proven, out),
                 Method::CREATE_PERMISSION => self.create_permission(now, arrival, &proven, out),
@@ -155,8 +162,6 @@ impl Relay {
                 Method::CONNECTION_BIND => self.connection_bind(arrival, &proven, out),
                 _ => Err(400.into()),
             }
-        } else {
-            Err(Refused::Unknown(unknown))
         };
         match done {
             Ok(step) => Ok(step),
@@ -175,17 +180,14 @@ impl Relay {
         message: Message<'a>,
     ) -> Result<Proven<'a>, u16> {
         let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
-        let hash = if value(AttributeType::MESSAGE_INTEGRITY_SHA256).is_some() {
-            ProofHash::Sha256
-        } else if value(AttributeType::MESSAGE_INTEGRITY).is_some() {
-            ProofHash::Sha1
-        } else {
+        let proofs = [AttributeType::MESSAGE_INTEGRITY_SHA256, AttributeType::MESSAGE_INTEGRITY];
+        if !proofs.into_iter().any(|proof| value(proof).is_some()) {
             return Err(401);
-        };
+        }
         let username = value(AttributeType::USERNAME).ok_or(400_u16)?;
         let realm = value(AttributeType::REALM).ok_or(400_u16)?;
         let nonce = value(AttributeType::NONCE).ok_or(400_u16)?;
-        let algorithm = algorithm(message)?;
+        let (algorithm, hash) = algorithm(message)?;
         let fresh = self.nonces.judge(nonce, now.unix_s, arrival.client.remote.ip());
         if fresh == Freshness::Stale {
             return Err(438);
@@ -193,12 +195,7 @@ impl Relay {
         if realm != self.setup.realm.as_bytes() {
             return Err(401);
         }
-        let own = self
-            .table
-            .of_client(&arrival.client)
-            .or_else(|| self.owner_named(message))
-            .or_else(|| self.owner_shown(now.monotonic, message));
-        let own = own.and_then(|index| self.table.get(index));
+        let own = self.spoken_of(now, arrival, message);
         let owner = self.name_hash(username);
         if let Some(own @ Allocation { spoken: Spoken::Rfc { key, .. }, .. }) = own {
             // Whoever made the allocation is who may speak of it (RFC 8656 section 5).
@@ -215,13 +212,23 @@ impl Relay {
             .map_err(|_| 401_u16)?;
         let good = |key: &Key| message.integrity(key) == Proof::Good;
         let key = claimed.keys.iter().find(|key| good(key)).copied().ok_or(401_u16)?;
-        match own {
-            Some(own) if own.owner != owner => Err(441),
-            _ => {
-                let Claimed { user, partner, .. } = claimed;
-                Ok(Proven { message, key, hash, owner, user, partner })
-            }
-        }
+        let Claimed { user, partner, .. } = claimed;
+        Ok(Proven { message, key, hash, owner, user, partner })
+    }
+
+    /// Returns the allocation that a request speaks of: its client's, or the one that it names.
+    fn spoken_of(
+        &self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        message: Message<'_>,
+    ) -> Option<&Allocation> {
+        let index = self
+            .table
+            .of_client(&arrival.client)
+            .or_else(|| self.owner_named(message))
+            .or_else(|| self.owner_shown(now.monotonic, message));
+        self.table.get(index?)
     }
 
     /// Answers whoever has not proven anything: small, bare and not often.
@@ -248,7 +255,7 @@ impl Relay {
         // Without its reason, which every client knows: the answer is to be as small as can be.
         answer.attribute(AttributeType::ERROR_CODE, &[0, 0, hundreds, rest]);
         if matches!(number, 401 | 438) {
-            let nonce = self.nonces.make(now.unix_s, client);
+            let nonce = self.nonces.make(now.unix_s, arrival.client.remote);
             answer.attribute(AttributeType::REALM, self.setup.realm.as_bytes());
             answer.attribute(AttributeType::NONCE, &nonce);
             answer.attribute(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
@@ -288,17 +295,17 @@ impl Relay {
     }
 }
 
-/// Returns how the key of a request is made; whoever names an algorithm must show that it has seen
-/// ours (RFC 8489 section 9.2.4).
-fn algorithm(message: Message<'_>) -> Result<KeyAlgorithm, u16> {
+/// Returns how the key of a request is made, and what its answer is proven by; whoever names an
+/// algorithm must show that it has seen ours (RFC 8489 section 9.2.4).
+fn algorithm(message: Message<'_>) -> Result<(KeyAlgorithm, ProofHash), u16> {
     let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
     let chosen = value(AttributeType::PASSWORD_ALGORITHM);
     let seen = value(AttributeType::PASSWORD_ALGORITHMS);
     match (chosen, seen) {
-        (None, None) => Ok(KeyAlgorithm::Md5),
+        (None, None) => Ok((KeyAlgorithm::Md5, ProofHash::Sha1)),
         (Some(chosen), Some(seen)) if seen == PASSWORD_ALGORITHMS => match chosen {
-            [0, 1, ..] => Ok(KeyAlgorithm::Md5),
-            [0, 2, ..] => Ok(KeyAlgorithm::Sha256),
+            [0, 1, ..] => Ok((KeyAlgorithm::Md5, ProofHash::Sha256)),
+            [0, 2, ..] => Ok((KeyAlgorithm::Sha256, ProofHash::Sha256)),
             _ => Err(400),
         },
         _ => Err(400),

@@ -10,7 +10,7 @@ use super::chunks::Chunks;
 use super::numbers::Numbers;
 use super::peer::Peer;
 use super::ports::RelayPort;
-use super::{Carrier, Client};
+use super::{Carrier, Client, Family};
 use crate::limits;
 use crate::time::Monotonic;
 
@@ -142,6 +142,21 @@ impl Table {
         self.by_client.remove(&allocation.client, index);
         allocation.client = client;
         self.by_client.insert(&client, index);
+    }
+
+    /// Takes one port from an allocation, with all that it had there of peers of that family.
+    pub(super) fn shed(&mut self, index: u32, port: RelayPort, family: Family) {
+        let Some(allocation) = self.allocations.get_mut(index as usize) else { return };
+        allocation.shed(port, family);
+        self.by_port.remove(&port);
+        let owned = std::mem::take(&mut allocation.owned);
+        for one in owned {
+            if one.0 == port {
+                self.owners.remove(&one, index);
+            } else {
+                allocation.owned.push(one);
+            }
+        }
     }
 
     /// Takes an allocation out, with all it owns.

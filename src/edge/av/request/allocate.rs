@@ -22,8 +22,9 @@ use crate::time::{Monotonic, Now};
 const UDP: u8 = 17;
 const TCP: u8 = 6;
 
-/// The relayed ports of an allocation, and the token of the port that was reserved beside it.
-type TakenPorts = (SmallVec<[RelayPort; 2]>, Option<[u8; 8]>);
+/// The relayed ports of an allocation, the token of the port that was reserved beside it, and the
+/// one of two families that there is none of, with the error for it.
+type TakenPorts = (SmallVec<[RelayPort; 2]>, Option<[u8; 8]>, Option<(Family, u16)>);
 
 impl Relay {
     /// RFC 8656 section 7.2.
@@ -50,7 +51,8 @@ impl Relay {
             _ => {}
         }
         let ticket = asked.is_some().then(|| new_ticket(&mut self.rng));
-        let (ports, reserved) = self.take_ports(now.monotonic, message, proven.user, carrier)?;
+        let (ports, reserved, lacks) =
+            self.take_ports(now.monotonic, message, proven.user, carrier)?;
         let spoken =
             Spoken::Rfc { key: proven.key, born: message.transaction(), hash: proven.hash };
         let bandwidth = self.bandwidth(now.monotonic);
@@ -61,7 +63,7 @@ impl Relay {
         let pending = Pending {
             allocation,
             lifetime_s: lifetime(message),
-            given: Given { reserved, ticket },
+            given: Given { reserved, ticket, lacks },
             request: Answering::Rfc(message.transaction()),
         };
         Ok(self.make(now, pending, out))
@@ -71,8 +73,8 @@ impl Relay {
     fn carrier(&self, arrival: &Arrival<'_>, message: Message<'_>) -> Result<Carrier, u16> {
         let transport = message.attribute(AttributeType::REQUESTED_TRANSPORT);
         match transport.map(|transport| transport.value) {
-            Some([UDP, ..]) => Ok(Carrier::Udp),
-            Some([TCP, ..]) => {
+            Some([UDP, _, _, _]) => Ok(Carrier::Udp),
+            Some([TCP, _, _, _]) => {
                 let not_with_tcp = [AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
                 let has = |kind: &AttributeType| message.attribute(*kind).is_some();
                 let most = self.setup.quotas.tcp_allocations;
@@ -87,8 +89,8 @@ impl Relay {
                     Ok(Carrier::Tcp)
                 }
             }
-            Some(_) => Err(442),
-            None => Err(400),
+            Some([_, _, _, _]) => Err(442),
+            Some(_) | None => Err(400),
         }
     }
 
@@ -102,11 +104,12 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let Some(allocation) = self.table.get(index) else { return Err(437.into()) };
         let Spoken::Rfc { born, .. } = &allocation.spoken else { return Err(437.into()) };
-        if *born != proven.message.transaction() {
+        if *born != proven.message.transaction() || allocation.owner != proven.owner {
             return Err(437.into());
         }
         let left = allocation.until.ms_since(now.monotonic) / 1_000;
-        let given = Given { reserved: None, ticket: self.tickets.of(index) };
+        let beside = allocation.ports.first().and_then(|port| self.reservations.beside(*port));
+        let given = Given { reserved: beside, ticket: self.tickets.of(index), lacks: None };
         self.write_allocated(allocation, *born, left as u32, given, out);
         Ok(Step::Answer)
     }
@@ -119,6 +122,10 @@ impl Relay {
     ) -> Result<(), (u16, Option<SocketAddr>)> {
         let listener = self.setup.listeners.get(usize::from(arrival.client.listener));
         if let Admission::Draining { alternate } = self.admission {
+            // To one of its own family (RFC 8489 section 10), or to its next server.
+            let client = Family::of_address(arrival.client.remote.ip());
+            let of_client = |server: &SocketAddr| Family::of_address(server.ip()) == client;
+            let alternate = alternate.filter(of_client);
             return Err((if alternate.is_some() { 300 } else { 508 }, alternate));
         }
         if let Some(listener) = listener
@@ -159,12 +166,12 @@ impl Relay {
         let family = value(AttributeType::REQUESTED_ADDRESS_FAMILY);
         let additional = value(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
         if let Some(token) = token {
-            // The token says it all (RFC 8656 section 7.2, steps 6 and 8).
+            // The token says it all (RFC 8656 section 7.2, step 5).
             if even.is_some() || family.is_some() || additional.is_some() {
                 return Err(400.into());
             }
             let port = self.reservations.claim(token, user).ok_or(508_u16)?;
-            return Ok((SmallVec::from_slice(&[port]), None));
+            return Ok((SmallVec::from_slice(&[port]), None, None));
         }
         let families = families(family, additional)?;
         let wanted = match even {
@@ -173,28 +180,31 @@ impl Relay {
             Some([_, ..]) => Wanted::Even,
             Some([]) => return Err(400.into()),
         };
-        // A second address goes with any port; nothing is kept beside two (section 7.2, step 9).
+        // A second address goes with any port; nothing is kept beside two (section 7.2, step 8).
         if families.len() > 1 && wanted == Wanted::EvenWithNext {
             return Err(400.into());
         }
         let mut ports = SmallVec::new();
-        for family in families {
+        let mut lacks = None;
+        for family in &families {
             let taken = match (self.holding, carrier) {
-                (Holding::Shared, Carrier::Tcp) => self.take_door(now, family, user),
-                _ => self.take_port(family, wanted),
+                (Holding::Shared, Carrier::Tcp) => self.take_door(now, *family, user),
+                _ => self.take_port(*family, wanted),
             };
             match taken {
                 Ok(port) => ports.push(port),
-                // One family is better than none where the second was only asked for.
-                Err(_) if !ports.is_empty() => {}
-                Err(number) => return Err(number.into()),
+                Err(number) => lacks = Some((*family, number)),
             }
+        }
+        // One of two is better than none (step 9).
+        if let (true, Some((_, number))) = (ports.is_empty(), lacks) {
+            return Err(if families.len() > 1 { 508 } else { number }.into());
         }
         let reserved = match (wanted, ports.first()) {
             (Wanted::EvenWithNext, Some(&port)) => Some(self.reserve(now, port, user)?),
             _ => None,
         };
-        Ok((ports, reserved))
+        Ok((ports, reserved, lacks))
     }
 
     pub(in crate::edge::av) fn take_port(

@@ -125,6 +125,9 @@ impl Relay {
         }
         answer.number(AttributeType::LIFETIME, lifetime_s);
         answer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, allocation.client.remote);
+        if let Some((family, number)) = given.lacks {
+            answer.address_error(family, ErrorCode(number));
+        }
         if let Some(token) = given.reserved {
             answer.attribute(AttributeType::RESERVATION_TOKEN, &token);
         }

@@ -95,7 +95,7 @@ impl Relay {
         let message = proven.message;
         let index = self.table.of_client(&arrival.client).ok_or(437_u16)?;
         if self.table.get(index).is_some_and(|of| of.carrier == Carrier::Tcp) {
-            // RFC 6062 section 5: its data has connections, and nothing else.
+            // RFC 6062 section 3: its data has connections, and nothing else.
             return Err(403.into());
         }
         let number = message.attribute(AttributeType::CHANNEL_NUMBER).ok_or(400_u16)?;

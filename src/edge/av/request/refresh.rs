@@ -1,7 +1,7 @@
 //! Refresh (RFC 8656 section 8).
 
 use super::{Proven, Refused, seal};
-use crate::edge::av::{Arrival, Client, Output, Relay, Step};
+use crate::edge::av::{Arrival, Carrier, Client, Output, Relay, RelayPort, Step};
 use crate::limits;
 use crate::stun::{AttributeType, Builder, Class, Family, Message, Method, Type};
 use crate::time::{Monotonic, Now};
@@ -20,22 +20,24 @@ impl Relay {
             Some(index) => index,
             None => self.moved(now, arrival, proven)?,
         };
-        if let Some(family) = message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
-            let family = family.value.first().copied().and_then(Family::of);
-            let has = self.table.get(index).is_some_and(|allocation| {
-                allocation
-                    .ports
-                    .iter()
-                    .any(|p| Some(self.families[usize::from(p.address)]) == family)
-            });
-            if !has {
-                return Err(443.into());
+        let port = match message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
+            None => None,
+            Some(family) => {
+                let family = family.value.first().copied().and_then(Family::of);
+                let of =
+                    |port: &RelayPort| Some(self.families[usize::from(port.address)]) == family;
+                let allocation = self.table.get(index).ok_or(437_u16)?;
+                Some(allocation.ports.iter().copied().find(of).ok_or(443_u16)?)
             }
-        }
+        };
         let asked = message.attribute(AttributeType::LIFETIME).and_then(|asked| asked.number());
         let granted_s = if asked == Some(0) { 0 } else { lifetime(message) };
         if granted_s == 0 {
-            self.end(index, out);
+            // One address of two ends alone (section 8.1).
+            match port.filter(|_| self.is_dual(index)) {
+                Some(port) => self.end_port(index, port, out),
+                None => self.end(index, out),
+            }
         } else {
             let until = now.monotonic.plus_ms(u64::from(granted_s) * 1_000);
             if let Some(allocation) = self.table.get_mut(index) {
@@ -82,6 +84,12 @@ impl Relay {
         self.accounts.moved(from, arrival.client.remote.ip());
         self.table.moved(index, arrival.client);
         Ok(index)
+    }
+
+    /// Tells whether an allocation has an address of each family, for datagrams.
+    fn is_dual(&self, index: u32) -> bool {
+        let dual = self.table.get(index).map(|of| of.ports.len() > 1 && of.carrier == Carrier::Udp);
+        dual.unwrap_or_default()
     }
 
     /// Returns the allocation whose ticket a Refresh shows.

@@ -296,7 +296,7 @@ impl Answer {
         let message = Message::read(wire).expect("a message");
         let error = message.attribute(AttributeType::ERROR_CODE).map(|e| e.error().unwrap().0);
         assert_eq!(error.is_some(), message.kind().class == Class::Error);
-        let bare = matches!(error, Some(400 | 401 | 438 | 441));
+        let bare = matches!(error, Some(400 | 401 | 438));
         if !bare || message.attribute(AttributeType::MESSAGE_INTEGRITY).is_some() {
             let proof = message.integrity(&key(user, secret));
             assert_eq!(proof, crate::stun::Proof::Good, "an answer is proven as its request was");

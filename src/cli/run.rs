@@ -117,9 +117,7 @@ async fn serve(args: &Args, config: config::Config, log: &Log) -> anyhow::Result
         }
         log.set_level(&running.log_level());
     }
-    // Commands that come from here on are told that the edge drains.
-    drop(asked);
-    drain(running, &mut signals).await
+    drain(running, &mut signals, &mut asked).await
 }
 
 /// What follows a command of the admin socket.
@@ -210,8 +208,16 @@ fn pet(running: &Running) {
 }
 
 /// Drains; a second signal ends the process at once, with exit code 1.
-async fn drain(running: Running, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+///
+/// `asked`: what concerns the relay is carried out, since whoever waits for media to end looks and
+/// may want to help; other commands are told that the edge drains.
+async fn drain(
+    running: Running,
+    signals: &mut Signals,
+    asked: &mut mpsc::Receiver<Order>,
+) -> anyhow::Result<ExitCode> {
     tracing::info!("the edge drains");
+    let desk = running.relay_desk();
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     let drained = tokio::task::spawn_blocking(move || running.drain_and_wait());
     let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
@@ -227,6 +233,12 @@ async fn drain(running: Running, signals: &mut Signals) -> anyhow::Result<ExitCo
             () = end(&mut signals.terminate, &mut signals.interrupt) => {
                 tracing::warn!("a second signal: the edge ends before it has drained");
                 return Ok(ExitCode::FAILURE);
+            }
+            Some(Order { command, caller, reply }) = asked.recv() => {
+                // Dropped, the reply says that the edge drains.
+                if let Command::Relay(order) = &command {
+                    let _ = reply.send(desk.carry_out(order, &caller.to_string()));
+                }
             }
             // The drain has an end of its own; the watchdog need not watch it.
             _ = watchdog.tick(), if every.is_some() => tell(&[NotifyState::Watchdog]),

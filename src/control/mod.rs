@@ -45,7 +45,7 @@ pub use diff::{Difference, Named, Side, difference};
 pub use limits::{limited, most_users, outgoing, throttles};
 pub use listeners::listening;
 pub use log::Log;
-pub use relays::{relay_credentials, relay_peers};
+pub use relays::{RelayDesk, relay_credentials, relay_peers};
 pub use reload::Reloads;
 pub use roles::{running_roles, shard_count};
 pub use start::{Options, Running, descriptors, policy, resolver_settings, start};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::board::Board;
 use super::start::Running;
 use crate::admin::{Outcome, RelayOrder, Reply};
 use crate::config::Config;
@@ -128,6 +129,9 @@ impl Relays {
         let looks = patience.as_millis() / DRAIN_LOOK.as_millis();
         // Asked, since what was observed may be a second old and lack the allocation made last.
         let left = || handle.list(usize::MAX).allocations;
+        let (allocations, below) = (left(), config.av.drain_below);
+        let at_most_s = patience.as_secs();
+        tracing::info!(allocations, below, at_most_s, "the A/V Edge drains");
         for _ in 0..looks {
             if left() <= config.av.drain_below {
                 break;
@@ -179,7 +183,29 @@ impl Relays {
     }
 }
 
+/// Takes orders for the relay for as long as it runs, through the whole of a drain.
+#[derive(Clone)]
+pub struct RelayDesk(Arc<Board>);
+
+impl RelayDesk {
+    /// Carries out an order while the edge drains; `who` gave it, for the log. There is no way back
+    /// to new allocations.
+    #[must_use]
+    pub fn carry_out(&self, order: &RelayOrder, who: &str) -> Reply {
+        match order {
+            RelayOrder::Open => Reply::not_done(Outcome::Conflict, "the edge drains, to its end"),
+            order => carry_out(&self.0, order, who),
+        }
+    }
+}
+
 impl Running {
+    /// Returns who takes orders for the relay while this edge drains.
+    #[must_use]
+    pub fn relay_desk(&self) -> RelayDesk {
+        RelayDesk(Arc::clone(&self.board))
+    }
+
     /// Returns the first allocations of the relay, at most [`crate::limits::RELAY_LISTED_MAX`];
     /// none where no relay runs.
     #[must_use]
@@ -189,36 +215,40 @@ impl Running {
 
     /// Carries out an order for the relay; `who` gave it, for the log.
     pub(super) fn relay(&self, order: &RelayOrder, who: &str) -> Reply {
-        let relays = &self.board.relays;
-        let body = match order {
-            RelayOrder::List { skip } => relays.list(*skip),
-            RelayOrder::Kill { client } => {
-                let killed = relays.kill(*client);
-                if killed == Some(true) {
-                    tracing::info!(%client, "an allocation was ended, asked by {who}");
-                }
-                killed.map(|killed| json!({ "ended": killed }))
+        carry_out(&self.board, order, who)
+    }
+}
+
+fn carry_out(board: &Board, order: &RelayOrder, who: &str) -> Reply {
+    let relays = &board.relays;
+    let body = match order {
+        RelayOrder::List { skip } => relays.list(*skip),
+        RelayOrder::Kill { client } => {
+            let killed = relays.kill(*client);
+            if killed == Some(true) {
+                tracing::info!(%client, "an allocation was ended, asked by {who}");
             }
-            RelayOrder::Status => relays.full_status(&self.board.config.load()),
-            RelayOrder::Drain => relays.observed().map(|observed| {
-                tracing::info!("drain of the A/V Edge asked by {who}");
-                let config = self.board.config.load();
-                relays.announce_drain(&config);
-                let status = relays.full_status(&config);
-                status.unwrap_or_else(|| json!({ "allocations": observed.allocations }))
-            }),
-            RelayOrder::Open => relays.observed().map(|observed| {
-                tracing::info!("the A/V Edge takes allocations again, asked by {who}");
-                relays.open();
-                json!({ "allocations": observed.allocations })
-            }),
-        };
-        match body {
-            Some(body) => Reply { outcome: Outcome::Done, body },
-            None if relays.ended().is_some() => {
-                Reply::not_done(Outcome::Conflict, "the A/V Edge has ended: the edge drains")
-            }
-            None => Reply::not_done(Outcome::Conflict, "this edge has no [[av_listener]]"),
+            killed.map(|killed| json!({ "ended": killed }))
         }
+        RelayOrder::Status => relays.full_status(&board.config.load()),
+        RelayOrder::Drain => relays.observed().map(|observed| {
+            tracing::info!("drain of the A/V Edge asked by {who}");
+            let config = board.config.load();
+            relays.announce_drain(&config);
+            let status = relays.full_status(&config);
+            status.unwrap_or_else(|| json!({ "allocations": observed.allocations }))
+        }),
+        RelayOrder::Open => relays.observed().map(|observed| {
+            tracing::info!("the A/V Edge takes allocations again, asked by {who}");
+            relays.open();
+            json!({ "allocations": observed.allocations })
+        }),
+    };
+    match body {
+        Some(body) => Reply { outcome: Outcome::Done, body },
+        None if relays.ended().is_some() => {
+            Reply::not_done(Outcome::Conflict, "the A/V Edge has ended: the edge drains")
+        }
+        None => Reply::not_done(Outcome::Conflict, "this edge has no [[av_listener]]"),
     }
 }

@@ -22,6 +22,8 @@ use crate::tls;
 pub struct Listed {
     /// Whose.
     pub client: Client,
+    /// The domain in the user's name, where it is known.
+    pub domain: Option<Arc<str>>,
     /// Its relayed ports.
     pub ports: Vec<RelayPort>,
     /// What it has carried.

@@ -197,9 +197,11 @@ impl<P: Plane> Worker<P> {
             }
             Order::Admit(admission) => self.served.relay.admit(admission),
             Order::List { skip, most, reply } => {
-                let listed = self.served.relay.list().skip(skip).take(most);
+                let relay = &self.served.relay;
+                let listed = relay.list().skip(skip).take(most);
                 let listed = listed.map(|(client, ports, traffic, until)| Listed {
                     client,
+                    domain: relay.domain_of(&client).map(Arc::clone),
                     ports: ports.to_vec(),
                     traffic,
                     ends_in_s: until.ms_since(now.monotonic) / 1_000,

@@ -311,6 +311,14 @@ fn a_relay_that_drains_names_another_may_open_again_and_ends_at_its_threshold() 
     signal(&edge, "TERM");
     assert!(within(drains), "it drains");
     assert_eq!(edge.0.try_wait().unwrap(), None, "two are more than it may end");
+    let told = ctl_ends(&world, 0, &["relay", "status"]);
+    assert!(told.contains("no new allocations are taken\ndown to 1: "), "{told}");
+    let told = ctl_ends(&world, 0, &["relay", "list"]);
+    assert!(told.contains("2 of 2 allocations"), "{told}");
+    let told = ctl_ends(&world, 1, &["relay", "open"]);
+    assert!(told.contains("the edge drains"), "{told}");
+    let told = ctl_ends(&world, 1, &["reload"]);
+    assert!(told.contains("the edge drains"), "{told}");
     assert_eq!(second.ask(Method::REFRESH, 0), (None, None));
     assert_eq!(exit_code(edge), Some(0), "with one left, long before its time is over");
 }

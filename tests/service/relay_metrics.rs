@@ -141,6 +141,8 @@ fn allocations_of_each_class_are_told_while_they_are_there_and_can_be_ended() {
     let all = listed(&world);
     let transports = all.iter().filter(|one| one["transport"] == "stream").count();
     assert_eq!((all.len(), transports), (3, 1), "{all:?}");
+    let named = all.iter().filter(|one| one["domain"] == "contoso.example").count();
+    assert_eq!(named, 1, "the token says it, the other names do not: {all:?}");
     let own = udp.address().to_string();
     let one = all.iter().find(|one| one["client"] == *own).expect("it is listed");
     assert_eq!((&one["datagrams_to_peers"], &one["bytes_to_peers"]), (&5.into(), &500.into()));

@@ -120,9 +120,10 @@ fn list(told: &Value) -> String {
     for one in listed {
         let ports = one["relayed_ports"].as_array().map_or(&[][..], Vec::as_slice);
         let ports: Vec<String> = ports.iter().map(Value::to_string).collect();
+        let of = one["domain"].as_str().map_or(String::new(), |domain| format!(" of {domain}"));
         let _ = writeln!(
             text,
-            "{} {} at {} relayed {}: {} datagrams ({} bytes) to peers, {} ({}) back, ends in {} s",
+            "{} {}{of} at {} relayed {}: {} datagrams ({} bytes) to peers, {} ({}) back, ends in {} s",
             one["transport"].as_str().unwrap_or("?"),
             one["client"].as_str().unwrap_or("?"),
             one["at"].as_str().unwrap_or("?"),
@@ -161,6 +162,7 @@ mod tests {
             "listed": [{
                 "client": "192.0.2.1:5000",
                 "at": "192.0.2.12:3478",
+                "domain": "contoso.example",
                 "transport": "udp",
                 "relayed_ports": [50_000, 50_007],
                 "datagrams_to_peers": 3,
@@ -170,8 +172,8 @@ mod tests {
                 "ends_in_s": 599,
             }],
         });
-        let lines = "udp 192.0.2.1:5000 at 192.0.2.12:3478 relayed 50000 and 50007: 3 datagrams \
-                     (480 bytes) to peers, 1 (160) back, ends in 599 s\n\
+        let lines = "udp 192.0.2.1:5000 of contoso.example at 192.0.2.12:3478 relayed 50000 and \
+                     50007: 3 datagrams (480 bytes) to peers, 1 (160) back, ends in 599 s\n\
                      1 of 2 allocations, from the one after 0; 9998 ports free\n";
         assert_eq!(list(&told), lines);
         let none = json!({ "allocations": 0, "free_ports": null, "skipped": 5, "listed": [] });

@@ -124,14 +124,17 @@ fn username(config: &Config, name: &str, unix_s: u64) -> Explained {
     if let Some(token) = Token::from_text(name.as_bytes()) {
         let own_file = config.credentials_secrets.is_some();
         let key = if own_file { "av.credentials_secrets" } else { "edge.secrets" };
-        let Some((place, ends)) = control::relay_credentials(config).token(&token) else {
+        let credentials = control::relay_credentials(config);
+        let Some((place, ends)) = credentials.token(&token) else {
             let sentence = "no secret of this edge made it".to_owned();
             return told(false, "token_of_nobody", sentence, key);
         };
         let id = config.media_secrets().nth(place).map_or(0, |secret| secret.id);
         let (holds, time) = time(ends);
         let rule = if holds { "token" } else { "token_ended" };
-        return told(holds, rule, format!("secret {id} made it, and it {time}"), key);
+        let whose = credentials.domain(&token);
+        let whose = whose.map_or(String::new(), |domain| format!(" for a user of {domain}"));
+        return told(holds, rule, format!("secret {id} made it{whose}, and it {time}"), key);
     }
     let ends = av::time_limited_until(name.as_bytes()).unwrap_or_default();
     if config.av_secrets.0.is_empty() {
@@ -333,6 +336,9 @@ mod tests {
         let own = control::relay_credentials(&config).mras.remove(0);
         let holds = "secret 8 made it, and it holds for 60 s more".to_owned();
         assert_eq!(rule(&text(own.issue("kim", now + 60))), (true, "token", holds));
+        let whose = "secret 8 made it for a user of contoso.example, and it holds for 60 s more";
+        let of_domain = own.issue("kim@contoso.example", now + 60);
+        assert_eq!(rule(&text(of_domain)), (true, "token", whose.to_owned()));
         assert_eq!(rule(&text(own.issue("kim", now))).1, "token_ended");
         let strange = av::MrasKey::new(b"another secret").issue("kim", now + 60);
         assert_eq!(rule(&text(strange)).1, "token_of_nobody");

@@ -154,8 +154,8 @@ section! {
         /// (`expiry:user@domain`). Divided among `av.threads`, rounded up: with 4 threads and 10000
         /// a partner whose users all come from one address, and so by one thread, has 2500.
         allocations_per_partner: u32 = integer(1, 1_000_000), default("10000"), Live {
-            beyond: "exceeded: 486; names without a domain, and tokens of the Microsoft dialect, \
-                count for their user alone",
+            beyond: "exceeded: 486; names without a domain, and tokens made before they carried \
+                one, count for their user alone",
             example: "2000",
             see: ["av.allocations_per_user"],
         }

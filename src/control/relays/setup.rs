@@ -154,8 +154,11 @@ pub(in crate::control) fn descriptors(config: &Config) -> usize {
 #[must_use]
 pub fn relay_credentials(config: &Config) -> Credentials {
     let rest = config.av_secrets.0.iter().map(|secret| Secret::new(secret)).collect();
-    let mras = config.media_secrets().map(|secret| MrasKey::new(&issuing_key(secret).0)).collect();
-    Credentials { rest, mras }
+    let key = |secret| {
+        let domains = config.edge.domains.iter().map(Domain::as_str);
+        MrasKey::new(&issuing_key(secret).0).knowing(domains)
+    };
+    Credentials { rest, mras: config.media_secrets().map(key).collect() }
 }
 
 fn issuing_key(secret: &config::Secret) -> IssuingKey {

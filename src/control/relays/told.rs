@@ -34,12 +34,17 @@ impl Relays {
         })
     }
 
-    /// Tells the same with how long a drain takes, or would.
+    /// Tells the same with how long a drain takes, or would. What there is is asked for: what was
+    /// observed may be a second old, and say that a drain is over that has just begun.
     pub(super) fn full_status(&self, config: &Config) -> Option<Value> {
         let handle = self.handle()?;
         let mut status = self.status();
         let below = config.av.drain_below;
-        let drained_s = handle.observed().outlook.drained_s(below);
+        let Listing { allocations, free_ports, .. } = handle.list(usize::MAX);
+        let at_rate = handle.observed().outlook.drained_s(below).filter(|seconds| *seconds > 0);
+        let drained_s = if allocations <= below { Some(0) } else { at_rate };
+        status["allocations"] = json!(allocations);
+        status["free_ports"] = json!(free_ports);
         status["drain_below"] = json!(below);
         status["drained_s"] = json!(drained_s);
         status["drained_unrefreshed_s"] = json!(handle.unrefreshed_s(below));
@@ -154,6 +159,7 @@ fn told(listed: &Listed, listeners: &[SocketAddr]) -> Value {
     let ports: Vec<u16> = listed.ports.iter().map(|port| port.port).collect();
     json!({
         "client": listed.client.remote.to_string(),
+        "domain": listed.domain.as_deref(),
         "listener": listed.client.listener,
         "at": listeners.get(usize::from(listed.client.listener)).map(ToString::to_string),
         "transport": match listed.client.transport {

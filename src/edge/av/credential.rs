@@ -10,12 +10,26 @@
 //!
 //! Several secrets count at once, so that they can roll: a user's tokens of two keys count as two
 //! users for as long as both hold.
+//!
+//! ```text
+//!  blob of a token: 1 | form | 0 32 | expiry (8) | MAC of the user (20)                  form 0
+//!                   1 | form | 0 32 | expiry (8) | MAC of the user (12) | of its domain (8)    1
+//! ```
+//!
+//! Of a token's user the relay learns the domain, which quotas count by, where it is one of ours: a
+//! MAC of each is known to the key. Nobody else learns anything of either. Tokens of both forms are
+//! as long and proven alike, so edges that know the first alone believe the second, and count by
+//! its user; of tokens of the first form no domain is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
+use crate::dns::Domain;
 use crate::limits;
 use crate::stun;
 
@@ -65,6 +79,10 @@ pub struct MrasKey {
     username: Secret,
     /// Makes the password of it.
     password: Secret,
+    /// Hides the domain.
+    domain: Secret,
+    /// Domains that can be told by what this key makes of them.
+    known: Arc<BTreeMap<[u8; Token::DOMAIN_BYTES], Arc<str>>>,
 }
 
 /// A username and a password as the credentials service hands them out, before base64.
@@ -78,6 +96,10 @@ pub struct Token {
 
 impl Token {
     const BLOB_BYTES: usize = 32;
+    /// Bytes of what stands for the domain, the last of the blob.
+    const DOMAIN_BYTES: usize = 8;
+    /// The second byte of a blob that has them.
+    const WITH_DOMAIN: u8 = 1;
     /// Bytes of a username.
     pub const USERNAME_BYTES: usize = Self::BLOB_BYTES + 20;
     /// Characters of the base64 text of one.
@@ -95,6 +117,12 @@ impl Token {
     fn client(username: &[u8]) -> &[u8] {
         username.get(12..Self::BLOB_BYTES).unwrap_or(username)
     }
+
+    /// Returns what stands for the domain of the user, where a token has it.
+    fn domain(username: &[u8]) -> Option<&[u8; Self::DOMAIN_BYTES]> {
+        let has = username.len() == Self::USERNAME_BYTES && username[1] == Self::WITH_DOMAIN;
+        has.then(|| username[..Self::BLOB_BYTES].last_chunk()).flatten()
+    }
 }
 
 /// Seconds between 1601 and 1970, for FILETIME.
@@ -110,7 +138,25 @@ impl MrasKey {
             client: derive(b"mras client"),
             username: derive(b"mras username"),
             password: derive(b"mras password"),
+            domain: derive(b"mras domain"),
+            known: Arc::default(),
         }
+    }
+
+    /// Lets the domains of users be told from their tokens, where they are among `domains`.
+    #[must_use]
+    pub fn knowing<'a>(mut self, domains: impl Iterator<Item = &'a str>) -> Self {
+        let known = domains.map(|domain| (self.mark(domain), domain.to_ascii_lowercase().into()));
+        self.known = Arc::new(known.collect());
+        self
+    }
+
+    /// Returns what stands for a domain in tokens of this key.
+    fn mark(&self, domain: &str) -> [u8; Token::DOMAIN_BYTES] {
+        let mac = self.domain.mac(domain.to_ascii_lowercase().as_bytes());
+        let mut mark = [0; Token::DOMAIN_BYTES];
+        mark.copy_from_slice(&mac[..Token::DOMAIN_BYTES]);
+        mark
     }
 
     /// Returns a token for `identity` that ends at `ends_unix_s` (wire-protocols E.9).
@@ -122,6 +168,11 @@ impl MrasKey {
         username[4..8].copy_from_slice(&(filetime as u32).to_be_bytes());
         username[8..12].copy_from_slice(&((filetime >> 32) as u32).to_be_bytes());
         username[12..Token::BLOB_BYTES].copy_from_slice(&self.client.mac(identity.as_bytes()));
+        if let Some((_, domain)) = identity.rsplit_once('@') {
+            username[1] = Token::WITH_DOMAIN;
+            let place = Token::BLOB_BYTES - Token::DOMAIN_BYTES;
+            username[place..Token::BLOB_BYTES].copy_from_slice(&self.mark(domain));
+        }
         let mac = self.username.mac(&username[..Token::BLOB_BYTES]);
         username[Token::BLOB_BYTES..].copy_from_slice(&mac);
         Token { username, password: self.password.mac(&username) }
@@ -170,6 +221,28 @@ impl Credentials {
         self.judge(username).map(|(place, _, ends)| (place, ends))
     }
 
+    /// Returns the domain in a username that was proven, where it can be told: of a time-limited one
+    /// what is behind its `@`, of a token's, as text or bytes, one of those that its key knows.
+    #[must_use]
+    pub fn domain(&self, username: &[u8]) -> Option<Arc<str>> {
+        let text = Token::from_text(username);
+        if let Some(mark) = Token::domain(text.as_deref().unwrap_or(username)) {
+            return self.mras.iter().find_map(|key| key.known.get(mark)).map(Arc::clone);
+        }
+        let (_, user) = split(username)?;
+        let at = user.iter().rposition(|byte| *byte == b'@')?;
+        // It is shown to operators: what is no name is not.
+        Domain::parse(&user[at + 1..]).ok().map(|domain| domain.as_str().into())
+    }
+
+    /// Returns what quotas count a token's user by, beside himself.
+    fn partner(&self, token: &[u8], hash: impl Fn(&[u8]) -> u64) -> Option<u64> {
+        let mark = Token::domain(token)?;
+        // As that of a time-limited name with the same domain.
+        let named = self.domain(token).map(|domain| hash(format!("@{domain}").as_bytes()));
+        Some(named.unwrap_or_else(|| hash(mark)))
+    }
+
     fn judge(&self, username: &[u8]) -> Option<(usize, [u8; 20], u64)> {
         let keys = self.mras.iter().take(limits::TURN_SECRETS_MAX).enumerate();
         keys.filter_map(|(place, key)| key.judge(username).map(|(mac, ends)| (place, mac, ends)))
@@ -205,7 +278,8 @@ impl Credentials {
         if let Some(token) = Token::from_text(username) {
             let password = self.holds(&token, unix_s)?;
             let keys = vec![key(STANDARD.encode(password))];
-            return Ok(Claimed { keys, user: hash(Token::client(&token)), partner: None });
+            let partner = self.partner(&token, &hash);
+            return Ok(Claimed { keys, user: hash(Token::client(&token)), partner });
         }
         let user = time_limited(username, unix_s).ok_or(Unknown::Username)?;
         let secrets = self.rest.iter().take(limits::TURN_SECRETS_MAX);
@@ -228,9 +302,9 @@ impl Credentials {
         }
         let password = self.holds(username, unix_s)?;
         let key = stun::ms::Key::long_term(username, realm, &password);
-        // Tokens are for users of ours alone, and the name is hidden in them.
+        let partner = self.partner(username, &hash);
         let user = hash(Token::client(username));
-        Ok(Claimed { keys: vec![key], user, partner: None })
+        Ok(Claimed { keys: vec![key], user, partner })
     }
 }
 
@@ -305,6 +379,65 @@ mod tests {
         assert!(both.ms(&token.username, b"r", 1_799_999_999, hash).is_ok(), "keys roll");
         let over = both.ms(&token.username, b"r", 1_800_000_000, hash);
         assert_eq!(over.unwrap_err(), Unknown::Username);
+    }
+
+    #[test]
+    fn a_token_tells_the_domain_of_its_user_to_who_knows_it_and_nothing_else() {
+        let key = MrasKey::new(b"one secret of the pool");
+        let ends = 1_800_000_000;
+        let token = |identity: &str| key.issue(identity, ends).username;
+        let (alice, bob) = (token("alice@contoso.example"), token("bob@contoso.example"));
+        let stranger = token("alice@fabrikam.example");
+        let mark = |token: [u8; Token::USERNAME_BYTES]| *Token::domain(&token).unwrap();
+        assert_eq!(mark(alice), mark(bob));
+        assert_ne!(mark(alice), mark(stranger));
+        assert_ne!(Token::client(&alice), Token::client(&bob));
+        assert_ne!(Token::client(&alice), Token::client(&stranger));
+        let knowing = key.clone().knowing(["fabrikam.net", "Contoso.example"].into_iter());
+        let rest = vec![Secret::new(b"north")];
+        let mras = vec![MrasKey::new(b"new").knowing(["contoso.example"].into_iter()), knowing];
+        let credentials = Credentials { rest, mras };
+        let told = |name: &[u8]| credentials.domain(name).map(|domain| domain.to_string());
+        let contoso = Some("contoso.example".to_owned());
+        assert_eq!(told(&alice), contoso);
+        assert_eq!(told(STANDARD.encode(alice).as_bytes()), contoso);
+        assert_eq!(told(&stranger), None, "none of ours");
+        assert_eq!(told(b"9999999999:kim@Contoso.example"), contoso);
+        for none in [&b"9999999999:kim"[..], b"9999999999:kim@", b"kim@contoso.example"] {
+            assert_eq!(told(none), None);
+        }
+        assert_eq!(told(b"9999999999:kim@contoso\x1b[2J"), None, "nothing for a terminal");
+
+        // Quotas count all of a domain together, however they prove who they are.
+        let hash = |name: &[u8]| name.iter().fold(7_u64, |sum, b| sum * 31 % 999_983 + *b as u64);
+        let partner = |token: &[u8]| credentials.ms(token, b"r", ends - 1, hash).unwrap().partner;
+        let rest = |name: &[u8]| {
+            let claimed = credentials.rfc(name, b"r", KeyAlgorithm::Md5, 1, hash);
+            claimed.unwrap().partner
+        };
+        assert_eq!(partner(&alice), partner(&bob));
+        assert_eq!(partner(&alice), rest(b"9999999999:kim@contoso.example"));
+        assert_eq!(partner(&alice), rest(STANDARD.encode(alice).as_bytes()));
+        assert_eq!(partner(&stranger), Some(hash(&mark(stranger))), "apart, if not by name");
+        assert_ne!(partner(&stranger), partner(&alice));
+    }
+
+    /// A token as edges made it before they carried a domain, and as they judge one that does.
+    #[test]
+    fn tokens_of_the_form_before_hold_until_they_end_and_count_for_their_user() {
+        let key = MrasKey::new(b"one secret of the pool");
+        let mut old = key.issue("alice", 1_800_000_000);
+        assert_eq!(old.username[..4], [1, 0, 0, 32], "nothing in it names a domain");
+        let credentials = Credentials { rest: Vec::new(), mras: vec![key.clone()] };
+        let hash = |_: &[u8]| 7;
+        let claimed = credentials.ms(&old.username, b"r", 1_799_999_999, hash).unwrap();
+        assert_eq!((claimed.user, claimed.partner), (7, None));
+        assert_eq!(credentials.domain(&old.username), None);
+        old.username[1] = 1;
+        assert_eq!(key.judge(&old.username), None, "the form is signed");
+        let new = key.issue("alice@contoso.example", 1_800_000_000);
+        assert_eq!((new.username.len(), new.username[..4].to_vec()), (52, vec![1, 1, 0, 32]));
+        assert!(key.judge(&new.username).is_some());
     }
 
     #[test]

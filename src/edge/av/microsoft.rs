@@ -127,7 +127,7 @@ impl Relay {
         now: Now,
         arrival: &Arrival<'_>,
         message: Message<'_>,
-    ) -> Result<(Key, u64), Refused> {
+    ) -> Result<(Key, u64, Option<u64>), Refused> {
         let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
         let missing = |number| Refused::Stranger(number);
         if value(AttributeType::MESSAGE_INTEGRITY).is_none() {
@@ -150,7 +150,7 @@ impl Relay {
         if own.is_some_and(|own| own.user != claimed.user) {
             return Err(Refused::Proven(error::WRONG_USERNAME, key));
         }
-        Ok((key, claimed.user))
+        Ok((key, claimed.user, claimed.partner))
     }
 
     fn ms_allocate<'a>(
@@ -160,7 +160,7 @@ impl Relay {
         message: Message<'_>,
         out: &mut Output,
     ) -> Result<Step<'a>, Refused> {
-        let (key, user) = self.ms_prove(now, arrival, message)?;
+        let (key, user, partner) = self.ms_prove(now, arrival, message)?;
         all_known(message, &key)?;
         let number = |kind| message.attribute(kind).and_then(|attribute| attribute.number());
         let asked = number(AttributeType::LIFETIME);
@@ -172,7 +172,7 @@ impl Relay {
         if lifetime_s == 0 {
             return Err(Refused::Proven(error::NO_BINDING, key));
         }
-        let holder = Holder { user, partner: None, source: arrival.client.remote.ip() };
+        let holder = Holder { user, partner, source: arrival.client.remote.ip() };
         if let Err((number, server)) = self.may_allocate(arrival, &holder) {
             // One that came by the pool's address has been told where to go already.
             match server {
@@ -200,11 +200,9 @@ impl Relay {
         allocation.medium = quality.and_then(|of| medium::of_service_quality(of.value));
         let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);
         let request = Answering::Ms { transaction: message.transaction(), sequence };
-        Ok(self.make(
-            now,
-            Pending { allocation, lifetime_s, given: Given::default(), request },
-            out,
-        ))
+        let domain = self.setup.credentials.domain(username);
+        let given = Given::default();
+        Ok(self.make(now, Pending { allocation, domain, lifetime_s, given, request }, out))
     }
 
     fn ms_ports(
@@ -295,7 +293,7 @@ impl Relay {
         message: Message<'_>,
         out: &mut Output,
     ) -> Result<Step<'a>, Refused> {
-        let (key, _) = self.ms_prove(now, arrival, message)?;
+        let (key, ..) = self.ms_prove(now, arrival, message)?;
         all_known(message, &key)?;
         let Some(index) = self.table.of_client(&arrival.client) else {
             return Err(Refused::Proven(error::NO_BINDING, key));

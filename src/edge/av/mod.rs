@@ -41,8 +41,10 @@ mod wheel;
 
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
+use hashbrown::HashMap;
 
 use crate::limits;
 use crate::policy::AddressRefusal;
@@ -92,6 +94,8 @@ pub struct Relay {
     connections: Connections,
     claims: Claims,
     tickets: Tickets,
+    /// Domains of users by the places of their allocations, for operators.
+    domains: HashMap<u32, Arc<str>, RandomState>,
     /// Allocations of the Microsoft dialect.
     microsoft: usize,
     wheel: Wheel,
@@ -109,6 +113,8 @@ pub struct Relay {
 #[derive(Debug)]
 struct Pending {
     allocation: Allocation,
+    /// Of its user's name, to be shown.
+    domain: Option<Arc<str>>,
     lifetime_s: u32,
     given: Given,
     request: Answering,
@@ -160,6 +166,7 @@ impl Relay {
             connections: Connections::new(),
             claims: Claims::new(),
             tickets: Tickets::default(),
+            domains: HashMap::default(),
             microsoft: 0,
             wheel: Wheel::new(limits::TURN_LIFETIME_S_MAX),
             gate: Gate::new(now.monotonic),
@@ -373,6 +380,12 @@ impl Relay {
         })
     }
 
+    /// Returns the domain of the user that a client's allocation is of, where it is known.
+    #[must_use]
+    pub fn domain_of(&self, client: &Client) -> Option<&Arc<str>> {
+        self.domains.get(&self.table.of_client(client)?)
+    }
+
     /// Judges a peer's address for clients of a listener and returns it in the form to send to.
     ///
     /// # Errors
@@ -402,6 +415,7 @@ impl Relay {
         let Some(allocation) = self.table.remove(index) else { return };
         self.wheel.stop(index);
         self.tickets.forget(index);
+        self.domains.remove(&index);
         self.microsoft -= usize::from(matches!(allocation.spoken, Spoken::Ms { .. }));
         self.accounts.leave(allocation.account, &allocation.holder());
         for port in &allocation.ports {

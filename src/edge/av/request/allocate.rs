@@ -60,8 +60,10 @@ impl Relay {
         let mut allocation =
             Allocation::new(client, spoken, proven.owner, &holder, ports, bandwidth);
         allocation.carrier = carrier;
+        let username = message.attribute(AttributeType::USERNAME).map_or(&[][..], |it| it.value);
         let pending = Pending {
             allocation,
+            domain: self.setup.credentials.domain(username),
             lifetime_s: lifetime(message),
             given: Given { reserved, ticket, lacks },
             request: Answering::Rfc(message.transaction()),

@@ -54,7 +54,7 @@ impl Relay {
     }
 
     fn finish(&mut self, now: Now, pending: Pending, out: &mut Output) {
-        let Pending { mut allocation, lifetime_s, given, request } = pending;
+        let Pending { mut allocation, domain, lifetime_s, given, request } = pending;
         allocation.until = now.monotonic.plus_ms(u64::from(lifetime_s) * 1_000);
         let until = allocation.until;
         match request {
@@ -80,6 +80,9 @@ impl Relay {
             if self.holding == Holding::Shared {
                 ports.iter().for_each(|port| self.claims.enter(user, *port));
             }
+        }
+        if let Some(domain) = domain {
+            self.domains.insert(index, domain);
         }
         if let Some(ticket) = given.ticket {
             self.tickets.give(index, ticket);

@@ -186,3 +186,20 @@ fn peers_of_the_inside_are_refused_in_this_dialect_too() {
         assert_eq!(message.kind(), MessageType::SET_ACTIVE_DESTINATION_ERROR);
     }
 }
+
+#[test]
+fn tokens_of_one_domain_count_for_it_together() {
+    let mut lync = Lync::new();
+    lync.world.relay.setup.quotas.allocations_per_partner = 1;
+    lync.allocate();
+    lync.client = lync.world.client(2);
+    let mut error = |identity: &str| {
+        lync.token = MrasKey::new(b"new").issue(identity, 1_700_030_000);
+        let answer = lync.ask(MessageType::ALLOCATE, |_| {});
+        let message = Message::read(&answer).unwrap();
+        let code = message.attribute(AttributeType::ERROR_CODE)?.value;
+        Some(u16::from(code[2]) * 100 + u16::from(code[3]))
+    };
+    assert_eq!(error("sip:bob@contoso.example"), Some(486));
+    assert_eq!(error("sip:bob@fabrikam.example"), None, "another one has room");
+}

@@ -287,6 +287,25 @@ fn quotas_and_ports_run_out_with_their_errors_and_recover() {
 }
 
 #[test]
+fn the_domain_of_a_user_is_known_as_long_as_his_allocation_is_there() {
+    let mut world = World::new();
+    let (kim, lee) = ("9999999999:kim@contoso.example", "9999999999:lee");
+    let [one, other] = [world.client(1), world.client(2)];
+    let mut asks = |client, user: &str, method, lifetime_s| {
+        let request = world.request(client, method, user, b"new", |r| {
+            udp(r);
+            r.number(AttributeType::LIFETIME, lifetime_s);
+        });
+        let Came::Answer(answer) = world.send(client, &request) else { panic!() };
+        assert_eq!(Answer::of(&answer, user, b"new").error, None);
+        world.relay.domain_of(&client).map(|domain| domain.to_string())
+    };
+    assert_eq!(asks(one, kim, Method::ALLOCATE, 600), Some("contoso.example".to_owned()));
+    assert_eq!(asks(one, kim, Method::REFRESH, 0), None);
+    assert_eq!(asks(other, lee, Method::ALLOCATE, 600), None, "nor is it who comes to its place");
+}
+
+#[test]
 fn a_port_that_cannot_be_opened_is_508_and_given_back() {
     let mut world = World::new();
     world.kernel_fails = Opened::Failed;

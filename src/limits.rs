@@ -323,12 +323,19 @@ pub const TURN_REALM_BYTES_MAX: usize = 36;
 pub const TURN_UNAUTHENTICATED_BYTES_MAX: usize = 128;
 /// The same in the Microsoft dialect, whose answer names another server as well.
 pub const MS_TURN_UNAUTHENTICATED_BYTES_MAX: usize = 160;
-/// Unauthenticated answers a second to one source (a /24, a /48), and at once.
+/// Unauthenticated answers a second of one relay thread to one source (a /24, a /48), and at once.
 pub const TURN_UNAUTHENTICATED_PER_SOURCE: u32 = 50;
-/// Unauthenticated answers a second in all, and at once.
+/// Unauthenticated answers a second of one relay thread in all, and at once.
 pub const TURN_UNAUTHENTICATED_IN_ALL: u32 = 5_000;
 /// Cells that sources are counted in; 24 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
+/// Tables of accounts, of each kind, with a lock each: threads that begin allocations meet at one
+/// with a chance of one in so many, and the growth of one holds up the others for so short a time.
+/// 64 bytes each.
+pub const TURN_ACCOUNT_STRIPES: usize = 64;
+/// Tries to take from a user's rate before it is taken without looking first; each one fails
+/// because another thread has taken something for the same user in that instant.
+pub const RATE_TRIES_MAX: usize = 4;
 /// Bytes of a request for relay credentials: a hundred times what one of them takes.
 pub const MRAS_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Credentials that one request may want: each costs four MACs, and a kilobyte of the answer.

@@ -66,7 +66,7 @@ pub struct Observed {
     pub connections: usize,
     /// Allocations of each kind.
     pub classes: Classes,
-    /// Users with allocations; one whom two threads serve counts twice.
+    /// Users with allocations, with whatever thread.
     pub users: usize,
     /// Whether no new allocations are taken.
     pub draining: bool,
@@ -103,7 +103,8 @@ impl Observed {
             streams: self.streams + other.streams,
             connections: self.connections + other.connections,
             classes: self.classes + other.classes,
-            users: self.users + other.users,
+            // Each has counted those of all threads, one of them a little later.
+            users: self.users.max(other.users),
             draining: self.draining && other.draining,
             outlook: self.outlook.with(&other.outlook),
         }

@@ -110,10 +110,9 @@ impl Handle {
         }
     }
 
-    /// Puts other credentials, peers and quotas in force; allocations stay. What quotas say of all
-    /// allocations is divided among the threads.
+    /// Puts other credentials, peers and quotas in force; allocations stay.
     pub fn adopt(&self, credentials: Credentials, peers: Peers, quotas: Quotas) {
-        let adopted = (credentials, peers, quotas.of_one_of(self.threads.len()));
+        let adopted = (credentials, peers, quotas);
         for thread in &self.threads {
             thread.order(Order::Adopt(Box::new(adopted.clone())));
         }

@@ -12,12 +12,13 @@
 //! ones tell of, and their messages go to the core one by one.
 //!
 //! One thread owns one core, its sockets and its memory; nobody else waits for it and it waits for
-//! nobody. Orders come by a bounded box with a bell, counters leave once a second. A datagram is
-//! received into a slot, its payload stays where it is, and what goes before it is written into
-//! the room that the slot has there: no packet is copied or costs an allocation, but for one that
-//! is for another thread's client, which is handed over in a box and put into a slot there. A
-//! train, datagrams of one flow that came together, is judged and sent as one where all of it is
-//! alike, else set apart by copies.
+//! nobody, but where an allocation begins or ends: what quotas count is shared. Orders come by a
+//! bounded box with a bell, counters leave once a second. A datagram is received into a slot, its
+//! payload stays where it is, and what goes before it is written into the room that the slot has
+//! there: no packet is copied or costs an allocation, but for one that is for another thread's
+//! client, which is handed over in a box and put into a slot there. A train, datagrams of one flow
+//! that came together, is judged and sent as one where all of it is alike, else set apart by
+//! copies.
 
 mod board;
 mod frames;

@@ -6,8 +6,9 @@
 //!              └─ clients of the other half ───> thread 1: ring, allocations, ports 55000 to 59999
 //! ```
 //!
-//! Threads share no memory but boxes. The kernel gives all that one source address sends to one
-//! thread; each has a part of the relayed ports, and what comes there is its own.
+//! The kernel gives all that one source address sends to one thread; each has a part of the relayed
+//! ports, and what comes there is its own. Threads share boxes, and the accounts that quotas and
+//! rates of users count by.
 
 use std::fmt;
 use std::io;
@@ -26,7 +27,7 @@ use super::siblings::{Mail, Rung, Sibling, Siblings};
 use super::sockets::{self, How, Share, Sockets};
 use super::streams::{Door, Streams};
 use super::worker::Begin;
-use crate::edge::av::{self, Ports, Relay, RelayPort, Transport};
+use crate::edge::av::{self, Accounts, Ports, Relay, RelayPort, Transport};
 use crate::limits;
 use crate::poll::Waker;
 use crate::time::Clock;
@@ -96,17 +97,17 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         Trains::Never => Known::NEVER,
     };
     let how = How { dscp: settings.marks.other, trains };
+    let accounts = Accounts::of_threads(parts.len());
     // Everything is bound before anything is served: the sockets among which the kernel chooses
     // stay the same.
     let mut made = Vec::with_capacity(parts.len());
     for (number, ports) in parts.iter().enumerate() {
         let mut core = core.clone();
         core.ports = ports.clone();
-        core.quotas = core.quotas.of_one_of(parts.len());
         core.seed = core.seed.wrapping_add(number as u64);
         let siblings = siblings(number, &parts, &reached);
         let share = Share { number, threads: parts.len() };
-        made.push(bind(core, &mut listen, how, share, siblings, &clock)?);
+        made.push(bind(core, &mut listen, how, share, siblings, &accounts, &clock)?);
     }
     let listeners = listen.iter().map(|listen| listen.address).collect();
     let drains = AtomicBool::new(false);
@@ -140,6 +141,7 @@ fn bind(
     how: How,
     share: Share,
     siblings: Siblings,
+    accounts: &Accounts,
     clock: &Clock,
 ) -> Result<Served, StartError> {
     let mut sockets = Sockets::new(core.relayed.clone(), how);
@@ -183,7 +185,8 @@ fn bind(
     }
     let relayed = core.relayed.clone();
     let mut relay = Relay::new(core, clock.now());
-    relay.beside(siblings.others.iter().map(|other| other.ports.clone()).collect());
+    let ports = siblings.others.iter().map(|other| other.ports.clone());
+    relay.beside(ports.collect(), accounts.clone());
     Ok(Served::new(relay, sockets, Streams::new(doors, relayed), numbers, siblings))
 }
 

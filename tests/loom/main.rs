@@ -1,7 +1,8 @@
-//! Every interleaving of the shards' mailboxes and of waking, over the very source files.
+//! Every interleaving of the shards' mailboxes, of waking and of a rate that threads share, over
+//! the very source files.
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
     /// A bounded queue as the real one behaves; its own inside is not what is checked here.
     pub(crate) struct Queue<T> {
@@ -33,10 +34,15 @@ mod sync {
 mod bell;
 #[path = "../../src/shard/mailbox.rs"]
 mod mailbox;
+#[path = "../../src/edge/av/rate.rs"]
+mod rate;
+mod rates;
 
 use std::sync::Arc as Shared;
 
 use bell::{Bell, Rang};
+// What the rate names of its crate.
+use entente::{limits, time};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use clap::Parser;
 
 use super::forwarder::Forwarder;
+use super::hint;
 use super::stream::frame_bytes;
 use super::udp::Port;
 use crate::options::{self, Options, Scenario};

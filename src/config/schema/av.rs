@@ -136,23 +136,21 @@ section! {
             example: "\"pool.toml\"",
             see: ["edge.node", "edge.pool_members", "av.relayed_public"],
         }
-        /// Allocations at once, about 2 KB each. Divided among `av.threads`, rounded up.
+        /// Allocations at once, about 2 KB each.
         allocations: usize = integer(1, 1_000_000), default("50000"), Live {
             beyond: "exceeded: 508",
             example: "20000",
             see: ["av.allocations_per_user"],
         }
-        /// Allocations of one user at once; a call with video makes about eight. Each of
-        /// `av.threads` counts for itself, and all that comes from one address is with one thread:
-        /// with 4 threads and 32 a user has 32 from one address, and 128 from four at the most.
+        /// Allocations of one user at once, from whatever addresses; a call with video makes about
+        /// eight.
         allocations_per_user: u32 = integer(1, 100_000), default("32"), Live {
             beyond: "exceeded: 486",
             example: "64",
             see: ["av.allocations"],
         }
         /// Allocations at once of all users of one partner, told by the domain in their names
-        /// (`expiry:user@domain`). Divided among `av.threads`, rounded up: with 4 threads and 10000
-        /// a partner whose users all come from one address, and so by one thread, has 2500.
+        /// (`expiry:user@domain`).
         allocations_per_partner: u32 = integer(1, 1_000_000), default("10000"), Live {
             beyond: "exceeded: 486; names without a domain, and tokens made before they carried \
                 one, count for their user alone",
@@ -160,16 +158,14 @@ section! {
             see: ["av.allocations_per_user"],
         }
         /// Allocations at once of clients in one /24, or one /48 of IPv6: a company behind one
-        /// address is one source. Each of `av.threads` counts for itself, so this is what one
-        /// address has, or one /64 of IPv6; with 4 threads and 2000 a whole network has 8000 at the
-        /// most.
+        /// address is one source.
         allocations_per_source: u32 = integer(1, 1_000_000), default("2000"), Live {
             beyond: "exceeded: 486",
             example: "500",
             see: ["av.allocations_per_user"],
         }
         /// Allocations at once whose data goes to peers over TCP (RFC 6062), each asked for over
-        /// TCP or TLS; at most 2048 connections of 16 each. Divided among `av.threads`, rounded up.
+        /// TCP or TLS; at most 2048 connections of 16 each.
         tcp_allocations: usize = integer(0, 100_000), default("1000"), Live {
             beyond: "exceeded: 508; 0: 442",
             example: "0",
@@ -190,8 +186,7 @@ section! {
             see: ["av.allocations"],
         }
         /// Kilobits a second of all allocations of one user, both ways together
-        /// (MaxBandwidthPerUserKb). Each of `av.threads` counts for itself, as of his allocations:
-        /// with 4 threads and 10000 a user has 40000 at the most, from four addresses.
+        /// (MaxBandwidthPerUserKb), whichever of `av.threads` they are with.
         user_kbit_s: u32 = integer(64, 10_000_000), default("10000"), Live {
             beyond: "exceeded: datagrams above it are dropped and counted, TCP waits; a user with \
                 allocations keeps the rate he began with",
@@ -240,9 +235,8 @@ section! {
             see: ["edge.coalesce_us"],
         }
         /// How many threads relay, each with a core, a ring and a part of the ports of its own. All
-        /// that comes from one address, or one /64 of IPv6, is served by one thread. What is
-        /// reckoned for the whole edge is divided among them, what is for a user or a source each
-        /// counts for itself; the keys say which.
+        /// that comes from one address, or one /64 of IPv6, is served by one thread. Quotas and the
+        /// rates of users hold for all of them together.
         threads: usize = integer(1, 64), default("1"), Restart {
             beyond: "more than there are relayed ports: refused",
             example: "4",

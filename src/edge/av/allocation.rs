@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::accounts::{Accounts, Holder};
+use super::accounts::Share;
 use super::bucket::Bucket;
 use super::counters::Load;
 use super::peer::{Peer, PeerIp};
@@ -47,13 +47,8 @@ pub(super) struct Allocation {
     /// A hash of the whole username, which is whose the allocation is: what is said about it has
     /// to be proven with its key besides.
     pub(super) owner: u64,
-    /// What quotas count by: a hash of the user's part of it.
-    pub(super) user: u64,
-    pub(super) partner: Option<u64>,
-    /// Place of the user's account.
-    pub(super) account: u32,
-    /// What it reaches peers by.
-    pub(super) carrier: Carrier,
+    /// What quotas count, and what it reaches peers by.
+    pub(super) share: Share,
     /// What it is for, where the client has said it.
     pub(super) medium: Option<Medium>,
     /// One, or one for each family.
@@ -104,7 +99,7 @@ impl Allocation {
         client: Client,
         spoken: Spoken,
         owner: u64,
-        holder: &Holder,
+        share: Share,
         ports: SmallVec<[RelayPort; 2]>,
         bandwidth: Bucket,
     ) -> Self {
@@ -112,10 +107,7 @@ impl Allocation {
             client,
             spoken,
             owner,
-            user: holder.user,
-            partner: holder.partner,
-            account: 0,
-            carrier: Carrier::Udp,
+            share,
             medium: None,
             ports,
             until: Monotonic::default(),
@@ -127,9 +119,9 @@ impl Allocation {
         }
     }
 
-    /// Returns whom it counts for.
-    pub(super) const fn holder(&self) -> Holder {
-        Holder { user: self.user, partner: self.partner, source: self.client.remote.ip() }
+    /// Returns what it reaches peers by.
+    pub(super) const fn carrier(&self) -> Carrier {
+        self.share.carrier()
     }
 
     /// Permits `ip`, or prolongs its permission.
@@ -153,22 +145,35 @@ impl Allocation {
     /// Takes what is carried from its rate and from its user's, and counts it, there and in
     /// `counted`; nothing of that, and `false`, where either rate has not enough. Hot: once per
     /// datagram or train.
-    pub(super) fn charge(
-        &mut self,
-        accounts: &mut Accounts,
-        counted: &mut Traffic,
-        now: Monotonic,
-        load: Load,
-    ) -> bool {
-        let Some(of_user) = accounts.bandwidth(self.account) else { return false };
-        let enough = self.bandwidth.holds(now, load.bytes) && of_user.holds(now, load.bytes);
+    pub(super) fn charge(&mut self, counted: &mut Traffic, now: Monotonic, load: Load) -> bool {
+        // What the user's rate has given is not given back: the other one is looked at before.
+        let enough = self.bandwidth.holds(now, load.bytes)
+            && self.share.rate().take(now, load.bytes).is_some();
         if enough {
             self.bandwidth.spend(load.bytes);
-            of_user.spend(load.bytes);
-            self.traffic.count(load);
-            counted.count(load);
+            self.count(counted, load);
         }
         enough
+    }
+
+    /// Takes what was carried from both rates, there or not, and counts it. What its own has not
+    /// got is forgotten; what the user's has not got is owed, since several threads may have
+    /// carried what was there once.
+    pub(super) fn charge_carried(&mut self, counted: &mut Traffic, now: Monotonic, load: Load) {
+        let there = self.bandwidth.left(now);
+        self.bandwidth.spend(there.min(load.bytes));
+        self.share.rate().owe(now, load.bytes);
+        self.count(counted, load);
+    }
+
+    /// Returns how many bytes both rates leave.
+    pub(super) fn rates_leave(&mut self, now: Monotonic) -> u64 {
+        self.bandwidth.left(now).min(self.share.rate().left(now))
+    }
+
+    pub(super) const fn count(&mut self, counted: &mut Traffic, load: Load) {
+        self.traffic.count(load);
+        counted.count(load);
     }
 
     /// Returns how many further addresses may be permitted at `now`.

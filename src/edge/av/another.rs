@@ -32,7 +32,7 @@ impl Relay {
         }
         if self.holding == Holding::Shared {
             let pool = &mut self.pools[usize::from(taken.address)];
-            let user = pending.allocation.user;
+            let user = pending.allocation.share.user();
             let weight = |port| self.claims.weight(user, RelayPort { port, ..taken });
             let port = pool.take_door(now.monotonic, Some(taken.port), weight);
             let Some(port) = port else { return Another::None };
@@ -53,7 +53,7 @@ impl Relay {
         pool.give(taken.port);
         *held = RelayPort { port, ..taken };
         if let Some(token) = pending.given.reserved {
-            let user = pending.allocation.user;
+            let user = pending.allocation.share.user();
             if let Some(kept) = self.reservations.release(&token) {
                 pool.give(kept.port);
             }

@@ -49,7 +49,7 @@ impl Relay {
         let port = allocation.port_towards(&self.families, peer.ip());
         let port = port.ok_or(Dropped::NoPermission)?;
         let load = Load::datagram(Direction::ToPeer, payload);
-        if !allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load) {
+        if !allocation.charge(&mut self.counters.traffic, now, load) {
             return Err(Dropped::Bandwidth);
         }
         let medium = medium::of(allocation.medium, &allocation.traffic, payload);
@@ -91,7 +91,7 @@ impl Relay {
         }
         let length = u16::try_from(payload.len()).map_err(|_| Dropped::Malformed)?;
         let load = Load::datagram(Direction::ToClient, payload);
-        if !allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load) {
+        if !allocation.charge(&mut self.counters.traffic, now, load) {
             return Err(Dropped::Bandwidth);
         }
         let client = allocation.client;
@@ -112,12 +112,6 @@ impl Relay {
             }
         };
         Ok(Step::ToClient { client, around, payload, medium })
-    }
-
-    /// Returns how many bytes the rates of an allocation and of its user leave.
-    pub(super) fn rates_leave(&mut self, now: Monotonic, index: u32) -> u64 {
-        let Some(allocation) = self.table.get_mut(index) else { return 0 };
-        allocation.bandwidth.left(now).min(self.accounts.left(now, allocation.account))
     }
 
     /// Permits `ip` for `index`, once the rule has.

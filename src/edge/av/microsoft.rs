@@ -147,7 +147,7 @@ impl Relay {
         let good = |key: &Key| message.integrity(key) == Proof::Good;
         let key = claimed.keys.into_iter().find(good).ok_or(missing(error::UNAUTHORIZED))?;
         let own = self.table.of_client(&arrival.client).and_then(|index| self.table.get(index));
-        if own.is_some_and(|own| own.user != claimed.user) {
+        if own.is_some_and(|own| own.share.user() != claimed.user) {
             return Err(Refused::Proven(error::WRONG_USERNAME, key));
         }
         Ok((key, claimed.user, claimed.partner))
@@ -173,17 +173,18 @@ impl Relay {
             return Err(Refused::Proven(error::NO_BINDING, key));
         }
         let holder = Holder { user, partner, source: arrival.client.remote.ip() };
-        if let Err((number, server)) = self.may_allocate(arrival, &holder) {
+        let share = match self.may_allocate(arrival, &holder) {
+            Ok(share) => share,
             // One that came by the pool's address has been told where to go already.
-            match server {
+            Err((number, server)) => match server {
                 Some(server) if number == error::TRY_ALTERNATE => {
                     self.counters.errors.count(number);
                     write_alternate(&mut out.answer, message.transaction(), server, &key);
                     return Ok(Step::Answer);
                 }
                 _ => return Err(Refused::Proven(number, key)),
-            }
-        }
+            },
+        };
         let version = number(AttributeType::MS_VERSION).unwrap_or(0);
         let ports = match self.ms_ports(message, version) {
             Ok(ports) => ports,
@@ -195,7 +196,7 @@ impl Relay {
         let spoken = Spoken::Ms { key, connection, active: None };
         let bandwidth = self.bandwidth(now.monotonic);
         let mut allocation =
-            Allocation::new(arrival.client, spoken, owner, &holder, ports, bandwidth);
+            Allocation::new(arrival.client, spoken, owner, share, ports, bandwidth);
         let quality = message.attribute(AttributeType::MS_SERVICE_QUALITY);
         allocation.medium = quality.and_then(|of| medium::of_service_quality(of.value));
         let lifetime_s = lifetime_s.clamp(limits::TURN_LIFETIME_S, limits::TURN_LIFETIME_S_MAX);

@@ -6,7 +6,8 @@
 //!  peer ──── relayed port ──> from_peer ─> permission ──> channel or indication ──> client
 //! ```
 //!
-//! One [`Relay`] belongs to one thread, with its own clients and its own ports. What is relayed is
+//! One [`Relay`] belongs to one thread, with its own clients and its own ports; what quotas count
+//! it shares with the others of the edge ([`Accounts`]). What is relayed is
 //! a return value that borrows the datagram ([`Step`]); an answer is written into [`Output`]. A
 //! peer that is a relayed address of this very relay is reached without the kernel, under both
 //! permissions.
@@ -32,6 +33,7 @@ mod numbers;
 mod peer;
 mod pool;
 mod ports;
+mod rate;
 mod request;
 mod setup;
 mod step;
@@ -39,7 +41,6 @@ mod table;
 mod train;
 mod wheel;
 
-use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -51,6 +52,7 @@ use crate::policy::AddressRefusal;
 use crate::stun::{Family, Protocol, SecurityFeatures, TransactionId, ms};
 use crate::time::{Monotonic, Now};
 
+pub use accounts::Accounts;
 pub use another::Another;
 pub use connections::ConnectionId;
 pub use counters::{Admission, Classes, Contended, Counters, NotAccepted, Traffic};
@@ -66,7 +68,6 @@ pub use setup::{Listener, Peers, Quotas, Setup};
 pub use step::{Around, Arrival, Carrier, Client, Dropped, Output, Step, Transport};
 pub use train::{Carried, Toward, Train};
 
-use accounts::Accounts;
 use allocation::{Allocation, Spoken};
 use bucket::Bucket;
 use claims::Claims;
@@ -104,9 +105,13 @@ pub struct Relay {
     /// The allocation whose ports the shell is opening.
     pending: Option<Pending>,
     admission: Admission,
-    name_key: RandomState,
     rng: u64,
     counters: Counters,
+}
+
+/// Where [`rate`] takes its atomics from; `tests/loom` has another.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
 /// An allocation that waits for its sockets.
@@ -173,7 +178,6 @@ impl Relay {
             nonces: Nonces::new(&setup.nonce_keys, features),
             pending: None,
             admission: Admission::Open,
-            name_key: RandomState::default(),
             rng: setup.seed | 1,
             counters: Counters::default(),
             setup,
@@ -305,9 +309,15 @@ impl Relay {
         self.setup.quotas = quotas;
     }
 
-    /// Names the ports of the relays of other threads: what is for these is theirs to judge.
-    pub fn beside(&mut self, siblings: Vec<Ports>) {
+    /// Names the ports of the relays of other threads: what is for these is theirs to judge. All of
+    /// them count users, partners, sources and what there is in all by the same `accounts`.
+    ///
+    /// # Panics
+    /// If there are allocations: they would count apart.
+    pub fn beside(&mut self, siblings: Vec<Ports>, accounts: Accounts) {
+        assert_eq!(self.allocations(), 0, "nothing has been counted before");
         self.siblings = siblings;
+        self.accounts = accounts;
     }
 
     /// Returns what was counted.
@@ -334,9 +344,10 @@ impl Relay {
     pub fn sample(&self) -> Sample {
         let allocations = self.allocations();
         let Traffic { bytes_to_peers, bytes_to_client, .. } = self.counters.traffic;
+        let most = self.setup.quotas.allocations;
         Sample {
             allocations,
-            allocations_left: self.setup.quotas.allocations.saturating_sub(allocations),
+            allocations_left: most.saturating_sub(self.accounts.allocations()),
             ports_left: self.free_ports(),
             bytes: bytes_to_peers + bytes_to_client,
         }
@@ -359,7 +370,7 @@ impl Relay {
         self.admission
     }
 
-    /// Returns how many users have allocations.
+    /// Returns how many users have allocations, with this relay or those beside it.
     #[must_use]
     pub fn users(&self) -> usize {
         self.accounts.users()
@@ -417,12 +428,12 @@ impl Relay {
         self.tickets.forget(index);
         self.domains.remove(&index);
         self.microsoft -= usize::from(matches!(allocation.spoken, Spoken::Ms { .. }));
-        self.accounts.leave(allocation.account, &allocation.holder());
         for port in &allocation.ports {
             self.pools[usize::from(port.address)].give(port.port);
         }
-        let closing = |port: &RelayPort| (allocation.carrier, *port);
-        match (allocation.carrier, self.holding) {
+        let carrier = allocation.carrier();
+        let closing = |port: &RelayPort| (carrier, *port);
+        match (carrier, self.holding) {
             (Carrier::Udp, Holding::Alone) => {
                 out.closes.extend(allocation.ports.iter().map(closing));
             }
@@ -434,7 +445,8 @@ impl Relay {
                 out.closes.extend(ended.ports.iter().map(closing));
                 if holding == Holding::Shared {
                     self.claims.end_of(index);
-                    let leave = |port: &RelayPort| self.claims.leave(allocation.user, *port);
+                    let user = allocation.share.user();
+                    let leave = |port: &RelayPort| self.claims.leave(user, *port);
                     allocation.ports.iter().for_each(leave);
                 }
             }
@@ -457,7 +469,7 @@ impl Relay {
 
     /// Returns what stands for a name, or a part of one, where it is compared or counted by.
     fn name_hash(&self, name: &[u8]) -> u64 {
-        self.name_key.hash_one(name)
+        self.accounts.name_hash(name)
     }
 
     fn bandwidth(&self, now: Monotonic) -> Bucket {

@@ -200,7 +200,7 @@ impl Relay {
         if let Some(own @ Allocation { spoken: Spoken::Rfc { key, .. }, .. }) = own {
             // Whoever made the allocation is who may speak of it (RFC 8656 section 5).
             if own.owner == owner && message.integrity(key) == Proof::Good {
-                let Allocation { user, partner, .. } = *own;
+                let (user, partner) = (own.share.user(), own.share.partner());
                 return Ok(Proven { message, key: *key, hash, owner, user, partner });
             }
         }

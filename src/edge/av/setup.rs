@@ -131,7 +131,7 @@ impl Peers {
     }
 }
 
-/// How much of everything there may be.
+/// How much of everything there may be, with all threads of the edge together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// Allocations in all.
@@ -148,20 +148,6 @@ pub struct Quotas {
     pub allocation_kbit_s: u32,
     /// Kilobits a second of all allocations of one user, both ways together.
     pub user_kbit_s: u32,
-}
-
-impl Quotas {
-    /// Returns what each of some threads may have of it. Users and sources are counted by each
-    /// thread alone: all that comes from one address is with one thread.
-    #[must_use]
-    pub const fn of_one_of(self, threads: usize) -> Self {
-        Self {
-            allocations: self.allocations.div_ceil(threads),
-            allocations_per_partner: self.allocations_per_partner.div_ceil(threads as u32),
-            tcp_allocations: self.tcp_allocations.div_ceil(threads),
-            ..self
-        }
-    }
 }
 
 impl Default for Quotas {

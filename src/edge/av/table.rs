@@ -79,7 +79,7 @@ impl Table {
         let client = allocation.client;
         assert!(self.of_client(&client).is_none(), "a client has one allocation");
         let ports = allocation.ports.clone();
-        let of_datagrams = allocation.carrier == Carrier::Udp;
+        let of_datagrams = allocation.carrier() == Carrier::Udp;
         let index = self.allocations.insert(allocation) as u32;
         self.by_client.insert(&client, index);
         if how == Holding::Alone && of_datagrams {

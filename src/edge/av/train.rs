@@ -103,35 +103,25 @@ impl Relay {
             allocation.peer(now, channel).filter(|peer| allocation.permits(now, peer.ip()))?;
         let port = allocation.port_towards(&self.families, peer.ip())?;
         let load = train.load(Direction::ToPeer, CHANNEL_HEADER_BYTES);
-        // Nothing may be taken from the first where the second does not take it.
-        if self.rates_leave(now, index) < load.bytes {
-            return None;
-        }
         let within = self.setup.relayed.iter().position(|relayed| relayed.public == peer.ip());
         let to = match within {
-            None => Toward::Peer { port, peer },
+            None => {
+                let allocation = self.table.get_mut(index)?;
+                let paid = allocation.charge(&mut self.counters.traffic, now, load);
+                paid.then_some(Toward::Peer { port, peer })?
+            }
             Some(place) => {
                 let theirs = RelayPort { address: place as u8, port: peer.port() };
                 let public = self.setup.relayed[usize::from(port.address)].public;
                 let from = SocketAddr::new(public, port.port);
-                // One user at both ends pays twice, and a client that is its own peer all the more.
-                let account = self.table.get(index)?.account;
                 let other = self.table.of_peer(theirs, from, self.holding)?;
-                let twice = 2 * load.bytes;
-                let short = self.table.get(other)?.account == account
-                    && self.accounts.left(now, account) < twice;
-                if short || (other == index && self.rates_leave(now, index) < twice) {
-                    return None;
-                }
-                let theirs_of_it = Load { direction: Direction::ToClient, ..load };
-                let to = self.toward_client(now, theirs, from, theirs_of_it)?;
+                let to = toward_client(self.table.get(other)?, now, from)?;
+                self.charge_both(now, [index, other], load)?;
                 self.counters.within += load.datagrams;
                 to
             }
         };
-        let allocation = self.table.get_mut(index)?;
-        let paid = allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load);
-        assert!(paid, "looked at above");
+        let allocation = self.table.get(index)?;
         let payload = train.bytes.get(CHANNEL_HEADER_BYTES..).unwrap_or_default();
         let medium = medium::of(allocation.medium, &allocation.traffic, payload);
         Some(Carried { skip: CHANNEL_HEADER_BYTES as u8, to, medium })
@@ -147,32 +137,50 @@ impl Relay {
         train: Train<'_>,
     ) -> Option<Carried> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let to =
-            self.toward_client(now.monotonic, port, peer, train.load(Direction::ToClient, 0))?;
+        let now = now.monotonic;
         let index = self.table.of_peer(port, peer, self.holding)?;
-        let allocation = self.table.get(index)?;
+        let allocation = self.table.get_mut(index)?;
+        let to = toward_client(allocation, now, peer)?;
+        let load = train.load(Direction::ToClient, 0);
+        if !allocation.charge(&mut self.counters.traffic, now, load) {
+            return None;
+        }
         let medium = medium::of(allocation.medium, &allocation.traffic, train.bytes);
         Some(Carried { skip: 0, to, medium })
     }
 
-    /// Finds the client that a train is for, and charges it.
-    fn toward_client(
-        &mut self,
-        now: Monotonic,
-        port: RelayPort,
-        peer: SocketAddr,
-        load: Load,
-    ) -> Option<Toward> {
-        let index = self.table.of_peer(port, peer, self.holding)?;
-        let allocation = self.table.get_mut(index)?;
-        let client = allocation.client;
-        if client.transport != Transport::Udp || !allocation.permits(now, peer.ip()) {
+    /// Charges a client that sends within the relay and the one that it sends to, or neither of
+    /// them. One user at both ends pays twice, and a client that is its own peer all the more.
+    fn charge_both(&mut self, now: Monotonic, [from, to]: [u32; 2], load: Load) -> Option<()> {
+        let each = if from == to { 2 * load.bytes } else { load.bytes };
+        for index in [from, to] {
+            let enough = self.table.get_mut(index)?.bandwidth.holds(now, each);
+            enough.then_some(())?;
+        }
+        let taken = self.table.get(from)?.share.rate().take(now, load.bytes)?;
+        if self.table.get(to)?.share.rate().take(now, load.bytes).is_none() {
+            self.table.get(from)?.share.rate().give_back(taken);
             return None;
         }
-        let channel = bare_or_channel(allocation, now, peer)?;
-        let paid = allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, load);
-        paid.then_some(Toward::Client { client, channel })
+        let theirs = Load { direction: Direction::ToClient, ..load };
+        for (index, load) in [(from, load), (to, theirs)] {
+            let allocation = self.table.get_mut(index)?;
+            allocation.bandwidth.spend(load.bytes);
+            allocation.count(&mut self.counters.traffic, load);
+        }
+        Some(())
     }
+}
+
+/// Returns how a client is reached with what comes from `peer`; `None` where it has to be looked at
+/// datagram by datagram.
+fn toward_client(allocation: &Allocation, now: Monotonic, peer: SocketAddr) -> Option<Toward> {
+    let client = allocation.client;
+    if client.transport != Transport::Udp || !allocation.permits(now, peer.ip()) {
+        return None;
+    }
+    let channel = bare_or_channel(allocation, now, peer)?;
+    Some(Toward::Client { client, channel })
 }
 
 /// Returns what goes before data of `peer`: a channel's header or nothing; `None` where it has to

@@ -6,6 +6,7 @@ mod hops;
 mod hostile;
 mod media;
 mod operating;
+mod quotas;
 mod shared_tcp;
 mod streams;
 mod tcp;

@@ -43,9 +43,13 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn with(poller: Choice) -> Self {
         let ports = Ports::Range { first: 50_000, count: 200 };
-        // No test but the one of the rate is to meet it.
-        let quotas =
-            Quotas { allocation_kbit_s: 1_000_000, user_kbit_s: 1_000_000, ..Quotas::default() };
+        // All clients are one user's, and no test but those of quotas and rates is to meet them.
+        let quotas = Quotas {
+            allocations_per_user: 200,
+            allocation_kbit_s: 1_000_000,
+            user_kbit_s: 1_000_000,
+            ..Quotas::default()
+        };
         let trains = Trains::Auto;
         Self { poller, ports, quotas, vip: None, tls: None, trains, threads: 1, company_us: 0 }
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::refresh::lifetime;
 use super::{Proven, Refused};
-use crate::edge::av::accounts::Holder;
+use crate::edge::av::accounts::{Beyond, Holder, Share};
 use crate::edge::av::allocation::{Allocation, Spoken};
 use crate::edge::av::mobility::new_ticket;
 use crate::edge::av::ports::{RelayPort, Reservation, Wanted};
@@ -41,8 +41,12 @@ impl Relay {
         }
         let source = arrival.client.remote.ip();
         let holder = Holder { user: proven.user, partner: proven.partner, source };
-        self.admitted(arrival, &holder)?;
+        // What is counted from here on counts no more where something else is missing.
+        let mut share = self.admitted(arrival, &holder)?;
         let carrier = self.carrier(arrival, message)?;
+        if carrier == Carrier::Tcp {
+            share.carry_tcp(&self.setup.quotas).map_err(|_| 508_u16)?;
+        }
         // RFC 8016 section 3.1.2. TCP connections stay where they are.
         let asked = message.attribute(AttributeType::MOBILITY_TICKET);
         match asked {
@@ -57,9 +61,7 @@ impl Relay {
             Spoken::Rfc { key: proven.key, born: message.transaction(), hash: proven.hash };
         let bandwidth = self.bandwidth(now.monotonic);
         let client = arrival.client;
-        let mut allocation =
-            Allocation::new(client, spoken, proven.owner, &holder, ports, bandwidth);
-        allocation.carrier = carrier;
+        let allocation = Allocation::new(client, spoken, proven.owner, share, ports, bandwidth);
         let username = message.attribute(AttributeType::USERNAME).map_or(&[][..], |it| it.value);
         let pending = Pending {
             allocation,
@@ -79,14 +81,11 @@ impl Relay {
             Some([TCP, _, _, _]) => {
                 let not_with_tcp = [AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
                 let has = |kind: &AttributeType| message.attribute(*kind).is_some();
-                let most = self.setup.quotas.tcp_allocations;
-                if most == 0 {
+                if self.setup.quotas.tcp_allocations == 0 {
                     Err(442)
                 } else if arrival.client.transport == Transport::Udp || not_with_tcp.iter().any(has)
                 {
                     Err(400)
-                } else if self.connections.allocations() >= most {
-                    Err(508)
                 } else {
                     Ok(Carrier::Tcp)
                 }
@@ -116,12 +115,12 @@ impl Relay {
         Ok(Step::Answer)
     }
 
-    /// Judges whether a client may have one allocation more, here.
+    /// Counts one allocation more for a client, if it may have it, here.
     pub(in crate::edge::av) fn may_allocate(
         &self,
         arrival: &Arrival<'_>,
         holder: &Holder,
-    ) -> Result<(), (u16, Option<SocketAddr>)> {
+    ) -> Result<Share, (u16, Option<SocketAddr>)> {
         let listener = self.setup.listeners.get(usize::from(arrival.client.listener));
         if let Admission::Draining { alternate } = self.admission {
             // To one of its own family (RFC 8489 section 10), or to its next server.
@@ -138,16 +137,13 @@ impl Relay {
         if self.is_relays(arrival.client.remote) {
             return Err((403, None));
         }
-        if !self.accounts.has_room(&self.setup.quotas, holder) {
-            return Err((486, None));
-        }
-        if self.table.len() >= self.setup.quotas.allocations {
-            return Err((508, None));
-        }
-        Ok(())
+        self.accounts.enter(&self.setup.quotas, holder).map_err(|beyond| match beyond {
+            Beyond::OfOne => (486, None),
+            Beyond::InAll => (508, None),
+        })
     }
 
-    fn admitted(&self, arrival: &Arrival<'_>, holder: &Holder) -> Result<(), Refused> {
+    fn admitted(&self, arrival: &Arrival<'_>, holder: &Holder) -> Result<Share, Refused> {
         self.may_allocate(arrival, holder).map_err(|refused| match refused {
             (300, Some(server)) => Refused::Alternate(server),
             (number, _) => number.into(),

@@ -25,7 +25,7 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let message = proven.message;
         let index = self.table.of_client(&arrival.client).ok_or(437_u16)?;
-        if self.table.get(index).is_none_or(|allocation| allocation.carrier != Carrier::Tcp) {
+        if self.table.get(index).is_none_or(|allocation| allocation.carrier() != Carrier::Tcp) {
             return Err(403.into());
         }
         let peer = peer_address(message).ok_or(400_u16)?;
@@ -171,7 +171,7 @@ impl Relay {
         let connection = self.connections.get(id).copied();
         let waits = |one: &Connection| one.stage == Stage::Waiting;
         let owner = connection.filter(waits).ok_or(400_u16)?.owner;
-        if self.table.get(owner).is_none_or(|allocation| allocation.user != proven.user) {
+        if self.table.get(owner).is_none_or(|allocation| allocation.share.user() != proven.user) {
             return Err(441.into());
         }
         self.connections.bind(id);
@@ -214,11 +214,13 @@ impl Relay {
     /// Returns how many bytes a connection may carry at once; 0 where its rate is used up.
     pub fn connection_room(&mut self, now: Monotonic, connection: ConnectionId) -> usize {
         let Some(owner) = self.connections.get(connection).map(|one| one.owner) else { return 0 };
-        usize::try_from(self.rates_leave(now, owner)).unwrap_or(usize::MAX)
+        let left = self.table.get_mut(owner).map_or(0, |allocation| allocation.rates_leave(now));
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
     /// Counts what a connection has carried. Where that is more than there was room for, as when
-    /// the end of a TLS record brings all of it, the whole of the rate is used up.
+    /// the end of a TLS record brings all of it, or another thread has carried as much for the same
+    /// user, the whole of the rate is used up, and the user's owes the rest.
     pub fn connection_carried(
         &mut self,
         now: Monotonic,
@@ -227,13 +229,9 @@ impl Relay {
         bytes: usize,
     ) {
         let Some(owner) = self.connections.get(connection).map(|one| one.owner) else { return };
-        let left = self.rates_leave(now, owner);
         let Some(allocation) = self.table.get_mut(owner) else { return };
-        let paid = Load { direction, datagrams: 0, bytes: left.min(bytes as u64) };
-        allocation.charge(&mut self.accounts, &mut self.counters.traffic, now, paid);
-        let beyond = Load { bytes: bytes as u64 - paid.bytes, ..paid };
-        allocation.traffic.count(beyond);
-        self.counters.traffic.count(beyond);
+        let load = Load { direction, datagrams: 0, bytes: bytes as u64 };
+        allocation.charge_carried(&mut self.counters.traffic, now, load);
     }
 
     /// Returns how many TCP connections with peers there are.

@@ -17,8 +17,7 @@ impl Relay {
         pending: Pending,
         out: &mut Output,
     ) -> Step<'a> {
-        let Allocation { carrier, ports, .. } = &pending.allocation;
-        let carrier = *carrier;
+        let (carrier, ports) = (pending.allocation.carrier(), &pending.allocation.ports);
         out.opens.clear();
         match (self.holding, carrier) {
             (Holding::Alone, _) => out.opens.extend_from_slice(ports),
@@ -67,11 +66,9 @@ impl Relay {
                 self.write_ms_allocated(&allocation, transaction, sequence, lifetime_s, out);
             }
         }
-        let quotas = &self.setup.quotas;
-        allocation.account = self.accounts.enter(now.monotonic, quotas, &allocation.holder());
-        let of_tcp = match allocation.carrier {
+        let of_tcp = match allocation.carrier() {
             Carrier::Udp => None,
-            Carrier::Tcp => Some((allocation.ports.clone(), allocation.user)),
+            Carrier::Tcp => Some((allocation.ports.clone(), allocation.share.user())),
         };
         let index = self.table.insert(allocation, self.holding);
         if let Some((ports, user)) = of_tcp {

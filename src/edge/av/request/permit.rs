@@ -59,10 +59,10 @@ impl Relay {
     /// one is another's, none.
     fn claim(&mut self, now: Monotonic, index: u32, peers: &[IpAddr]) -> Result<(), u16> {
         let Some(allocation) = self.table.get(index) else { return Err(437) };
-        if (self.holding, allocation.carrier) != (Holding::Shared, Carrier::Tcp) {
+        if (self.holding, allocation.carrier()) != (Holding::Shared, Carrier::Tcp) {
             return Ok(());
         }
-        let user = allocation.user;
+        let user = allocation.share.user();
         let port = |peer: &IpAddr| allocation.port_towards(&self.families, *peer);
         let at = |peer: &IpAddr| port(peer).map(|port| (port, PeerIp::from(*peer)));
         let all: SmallVec<[(RelayPort, PeerIp); 8]> = peers.iter().filter_map(at).collect();
@@ -94,7 +94,7 @@ impl Relay {
     ) -> Result<Step<'a>, Refused> {
         let message = proven.message;
         let index = self.table.of_client(&arrival.client).ok_or(437_u16)?;
-        if self.table.get(index).is_some_and(|of| of.carrier == Carrier::Tcp) {
+        if self.table.get(index).is_some_and(|of| of.carrier() == Carrier::Tcp) {
             // RFC 6062 section 3: its data has connections, and nothing else.
             return Err(403.into());
         }
@@ -138,7 +138,7 @@ impl Relay {
         let data = message.attribute(AttributeType::DATA).ok_or(Dropped::Malformed)?;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let allocation = self.table.get(index).ok_or(Dropped::NoAllocation)?;
-        if !allocation.permits(now, peer.ip()) || allocation.carrier == Carrier::Tcp {
+        if !allocation.permits(now, peer.ip()) || allocation.carrier() == Carrier::Tcp {
             return Err(Dropped::NoPermission);
         }
         if !self.setup.peers.reaches(peer) {

@@ -80,15 +80,17 @@ impl Relay {
         if elsewhere || self.is_relays(arrival.client.remote) {
             return Err(403.into());
         }
-        let from = allocation.client.remote.ip();
-        self.accounts.moved(from, arrival.client.remote.ip());
+        if let Some(allocation) = self.table.get_mut(index) {
+            allocation.share.moved(arrival.client.remote.ip());
+        }
         self.table.moved(index, arrival.client);
         Ok(index)
     }
 
     /// Tells whether an allocation has an address of each family, for datagrams.
     fn is_dual(&self, index: u32) -> bool {
-        let dual = self.table.get(index).map(|of| of.ports.len() > 1 && of.carrier == Carrier::Udp);
+        let dual =
+            self.table.get(index).map(|of| of.ports.len() > 1 && of.carrier() == Carrier::Udp);
         dual.unwrap_or_default()
     }
 

@@ -7,6 +7,8 @@ mod mobility;
 mod peers;
 mod pool;
 mod quotas;
+mod quotas_of_threads;
+mod rate;
 mod requests;
 mod shared;
 mod shared_tcp;

@@ -9,7 +9,7 @@ fn data_for_a_port_of_another_thread_are_handed_to_it_under_both_permissions() {
     let mut setup = setup();
     setup.ports = Ports::Range { first: 60_000, count: 10 };
     other.relay = Relay::new(setup, other.now);
-    one.relay.beside(vec![Ports::Range { first: 60_000, count: 10 }]);
+    one.relay.beside(vec![Ports::Range { first: 60_000, count: 10 }], Accounts::default());
     let (client, remote) = (one.client(1), other.client(2));
     let (port, theirs) = (one.allocate(client), other.allocate(remote));
     let at = |port: RelayPort| SocketAddr::new(RELAYED.parse().unwrap(), port.port);
@@ -30,12 +30,4 @@ fn data_for_a_port_of_another_thread_are_handed_to_it_under_both_permissions() {
     assert_eq!(one.bind(client, 0x4001, "192.0.2.20:61000".parse().unwrap()).error, None);
     let came = one.send(client, &channel(0x4001, b"x"));
     assert_eq!(came, Came::Dropped(Dropped::NoPermission));
-}
-
-#[test]
-fn what_quotas_say_of_all_is_divided_and_what_they_say_of_one_is_not() {
-    let quotas = Quotas { allocations: 11, allocations_per_user: 5, ..Quotas::default() };
-    let each = quotas.of_one_of(2);
-    assert_eq!((each.allocations, each.allocations_per_user), (6, 5));
-    assert_eq!(quotas.of_one_of(1), quotas);
 }

@@ -123,7 +123,8 @@ fn list(told: &Value) -> String {
         let of = one["domain"].as_str().map_or(String::new(), |domain| format!(" of {domain}"));
         let _ = writeln!(
             text,
-            "{} {}{of} at {} relayed {}: {} datagrams ({} bytes) to peers, {} ({}) back, ends in {} s",
+            "{} {}{of} at {} relayed {}: {} datagrams ({} bytes) to peers, {} ({}) back, ends in \
+             {} s",
             one["transport"].as_str().unwrap_or("?"),
             one["client"].as_str().unwrap_or("?"),
             one["at"].as_str().unwrap_or("?"),

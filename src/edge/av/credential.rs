@@ -221,8 +221,8 @@ impl Credentials {
         self.judge(username).map(|(place, _, ends)| (place, ends))
     }
 
-    /// Returns the domain in a username that was proven, where it can be told: of a time-limited one
-    /// what is behind its `@`, of a token's, as text or bytes, one of those that its key knows.
+    /// Returns the domain in a username that was proven, where it can be told: of a time-limited
+    /// one what is behind its `@`, of a token's, as text or bytes, one of those that its key knows.
     #[must_use]
     pub fn domain(&self, username: &[u8]) -> Option<Arc<str>> {
         let text = Token::from_text(username);

@@ -116,8 +116,8 @@ impl Model {
         self.ports.len() - of(V4).max(of(V6))
     }
 
-    /// An Allocate for the addresses at `places`, of which the first must be there. Returns the
-    /// error, or which addresses are given.
+    /// An Allocate for the addresses at `places`, of which one at least must be there (RFC 8656
+    /// section 7.2, step 9). Returns the error, or which addresses are given.
     pub(crate) fn may_allocate(
         &self,
         client: &Client,
@@ -131,10 +131,12 @@ impl Model {
         if self.all.iter().filter(|one| one.user == user).count() >= self.allocations_per_user {
             return Err(486);
         }
-        if self.all.len() >= self.allocations_max || !self.free(places[0], parity) {
+        let given: Vec<usize> =
+            places.iter().copied().filter(|place| self.free(*place, parity)).collect();
+        if self.all.len() >= self.allocations_max || given.is_empty() {
             return Err(508);
         }
-        Ok(places.iter().copied().filter(|place| self.free(*place, parity)).collect())
+        Ok(given)
     }
 
     pub(crate) fn allocated(

@@ -81,13 +81,10 @@ fn s7_2_a_second_allocate_is_437_and_the_same_one_again_gets_the_same_answer() {
 fn s7_2_an_answer_that_was_lost_tells_the_token_once_more() {
     let mut world = World::new();
     let client = World::client(1);
-    let (nonce, id) = (world.nonce(client), world.id());
-    let mut wire = Vec::new();
-    let kind = Type { method: Method::ALLOCATE, class: Class::Request };
-    let mut request = Builder::new(&mut wire, kind, id);
-    udp(&mut request);
-    request.attribute(AttributeType::EVEN_PORT, &[0x80]);
-    prove(&mut request, &nonce);
+    let wire = world.request(client, Method::ALLOCATE, |request| {
+        udp(request);
+        request.attribute(AttributeType::EVEN_PORT, &[0x80]);
+    });
     let mut token = || {
         let Came::Answer(answer) = world.send(client, &wire) else { panic!("no answer") };
         let message = Message::read(&answer).expect("a message");

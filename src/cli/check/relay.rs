@@ -102,9 +102,7 @@ impl Checker<'_> {
             );
         }
     }
-}
 
-impl Checker<'_> {
     /// Looks whether the relay's threads have the cores they are to run on.
     fn relay_cores(&mut self) {
         let av = &self.config.av;

@@ -94,7 +94,7 @@ impl Claims {
 
     /// Returns whose a connection from `ip` to `port` is.
     pub(super) fn owner(&self, now: Monotonic, port: RelayPort, ip: PeerIp) -> Option<u32> {
-        let claim = self.by_address.get(&(port, ip)).and_then(|at| self.all.get(*at as usize))?;
+        let claim = self.at((port, ip))?;
         claim.owner.filter(|_| claim.until > now)
     }
 
@@ -106,12 +106,16 @@ impl Claims {
         ip: PeerIp,
         owner: u32,
     ) -> Result<(), Unclaimed> {
-        let claim = self.by_address.get(&(port, ip)).and_then(|at| self.all.get(*at as usize));
-        match claim {
-            Some(claim) if claim.owner == Some(owner) || claim.is_over(now) => Ok(()),
-            Some(_) => Err(Unclaimed::ByAnother),
-            None => Ok(()),
+        match self.at((port, ip)) {
+            Some(claim) if claim.owner != Some(owner) && !claim.is_over(now) => {
+                Err(Unclaimed::ByAnother)
+            }
+            _ => Ok(()),
         }
+    }
+
+    fn at(&self, at: (RelayPort, PeerIp)) -> Option<&Claim> {
+        self.by_address.get(&at).and_then(|place| self.all.get(*place as usize))
     }
 
     /// Makes `ip` at `port` allocation `owner`'s, of `user`, for as long as a permission holds.
@@ -125,38 +129,41 @@ impl Claims {
         self.judge(now, port, ip, owner)?;
         let at = (port, ip);
         let until = now.plus_ms(limits::TURN_PERMISSION_MS);
-        let known = self.by_address.get(&at).copied();
-        let own = known.filter(|place| {
-            self.all.get(*place as usize).is_some_and(|claim| claim.owner == Some(owner))
-        });
-        let place = match (own, known) {
-            (Some(place), _) => {
-                if let Some(claim) = self.all.get_mut(place as usize) {
-                    claim.until = until;
-                }
-                place
-            }
-            (None, before) => {
+        let place = match self.by_address.get(&at).copied() {
+            Some(place) if self.prolonged(place, owner, until) => place,
+            before => {
                 if let Some(before) = before {
                     self.forget(before);
                 }
-                let of_user = self.of_user.get(&user).map_or(&[][..], |ports| ports);
-                let of_user: u32 = of_user.iter().map(|(_, count)| count).sum();
-                if of_user as usize >= limits::TURN_CLAIMS_PER_USER_MAX
-                    || self.all.len() >= limits::TURN_CLAIMS_MAX
-                {
-                    return Err(Unclaimed::Full);
-                }
-                let owner_is = Some(owner);
-                let place = self.all.insert(Claim { at, owner: owner_is, user, until }) as u32;
-                self.by_address.insert(at, place);
-                self.of_owner.entry(owner).or_default().push(place);
-                self.enter(user, port);
-                place
+                self.add(Claim { at, owner: Some(owner), user, until }, owner)?
             }
         };
         self.wheel.start(place, until.plus_ms(limits::TURN_CLAIM_AFTER_MS));
         Ok(())
+    }
+
+    /// Lets a claim hold until then, if it is `owner`'s; tells whether it is.
+    fn prolonged(&mut self, place: u32, owner: u32, until: Monotonic) -> bool {
+        let of_owner = |claim: &&mut Claim| claim.owner == Some(owner);
+        let claim = self.all.get_mut(place as usize).filter(of_owner);
+        claim.map(|claim| claim.until = until).is_some()
+    }
+
+    /// Keeps a claim of `owner`, if there is room; returns its place.
+    fn add(&mut self, claim: Claim, owner: u32) -> Result<u32, Unclaimed> {
+        let Claim { at, user, .. } = claim;
+        let of_user = self.of_user.get(&user).map_or(&[][..], |ports| ports);
+        let of_user: u32 = of_user.iter().map(|(_, count)| count).sum();
+        if of_user as usize >= limits::TURN_CLAIMS_PER_USER_MAX
+            || self.all.len() >= limits::TURN_CLAIMS_MAX
+        {
+            return Err(Unclaimed::Full);
+        }
+        let place = self.all.insert(claim) as u32;
+        self.by_address.insert(at, place);
+        self.of_owner.entry(owner).or_default().push(place);
+        self.enter(user, at.0);
+        Ok(place)
     }
 
     /// An allocation has ended. When that was is found out by [`Self::expire`], which is to be

@@ -20,8 +20,6 @@ from lab.world import (ADDRESS, BALANCER, EDGE, EDGE_EXTERNAL, EDGE_INTERNAL, IN
 SECRET = "a-secret-shared-with-an-issuer"
 PEER_PORT = 3480
 CREDENTIALS_PORT = 5062
-# What comes by the pool's address arrives here.
-POOL_PORT = 3479
 # Packets of one client, and clients at once.
 PACKETS, CLIENTS = 40, 3
 # Bytes of one that no way here carries whole.
@@ -46,13 +44,7 @@ credentials_secrets = "{media}"
 external_fqdn = "av.contoso.example"
 poller = "{world.poller}"
 {more}
-[[av_listener]]
-address = "{external}:3478"
-[[av_listener]]
-address = "{external}:{POOL_PORT}"
-node = "{external}:3478"
-vip = "{BALANCER}:3478"
-[[av_listener]]
+{lab_relay.listeners(external)}[[av_listener]]
 address = "{external}:443"
 transport = "tcp"
 identity = "external"
@@ -241,21 +233,7 @@ def shared(world):
 def pool(world):
     """Two edges, one address; whoever comes by it is sent to the one he has met."""
     start(world, 2)
-    world.run("balancer", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
-    rules = world.file("balancer.nft", f"""
-table ip balancer {{
-  chain in {{
-    type nat hook prerouting priority dstnat;
-    udp dport 3478 dnat to numgen inc mod 2 map {{ 0 : {EDGE_EXTERNAL}, 1 : {SECOND_EXTERNAL} }} \
-:{POOL_PORT}
-  }}
-  chain out {{
-    type nat hook postrouting priority srcnat;
-    udp dport {POOL_PORT} masquerade
-  }}
-}}
-""")
-    world.run("balancer", ["nft", "-f", rules])
+    lab_relay.balance(world, EDGE_EXTERNAL, SECOND_EXTERNAL)
 
     def made():
         name, labels = "entente_relay_allocations_made_total", '{dialect="rfc"}'

@@ -8,9 +8,43 @@ import re
 import time
 
 from lab import edge
-from lab.world import EDGE
+from lab.world import BALANCER, EDGE
 
 SECRET = "a-secret-shared-with-an-issuer"
+# What comes by the pool's address arrives here, and is told to come to 3478.
+POOL_PORT = 3479
+
+
+def listeners(external):
+    """Where clients come in by the node's address, and by that of the balancer before the pool."""
+    return f"""[[av_listener]]
+address = "{external}:3478"
+[[av_listener]]
+address = "{external}:{POOL_PORT}"
+node = "{external}:3478"
+vip = "{BALANCER}:3478"
+"""
+
+
+def balance(world, *addresses):
+    """Has the balancer send each new flow that comes by the pool's address to one of these, in
+    turn."""
+    each = ", ".join(f"{place} : {address}" for place, address in enumerate(addresses))
+    world.run("balancer", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+    world.run("balancer", ["nft", "-f", world.file("balancer.nft", f"""
+table ip balancer
+delete table ip balancer
+table ip balancer {{
+  chain in {{
+    type nat hook prerouting priority dstnat;
+    udp dport 3478 dnat to numgen inc mod {len(addresses)} map {{ {each} }} :{POOL_PORT}
+  }}
+  chain out {{
+    type nat hook postrouting priority srcnat;
+    udp dport {POOL_PORT} masquerade
+  }}
+}}
+""")])
 
 
 def sections(world, external, internal, streams_at=443, more=""):

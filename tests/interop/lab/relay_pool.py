@@ -15,8 +15,6 @@ EXTERNAL = {1: EDGE_EXTERNAL, 2: "198.51.100.12"}
 RELAYED = {1: "10.77.1.1", 2: "10.77.1.2", 3: "10.77.1.3"}
 FIRST_PORT, PORTS = {1: 50000, 2: 51000, 3: 52000}, 500
 HOSTS = {SECOND: ("ext0", EXTERNAL[2])}
-# What comes by the pool's address arrives here, and is sent on to 3478.
-POOL_PORT = 3479
 SECOND_INTERNAL = "203.0.113.12"
 
 
@@ -61,13 +59,7 @@ pool = "pool.toml"
 secrets = "{turn}"
 poller = "{world.poller}"
 {more}
-[[av_listener]]
-address = "{external}:3478"
-[[av_listener]]
-address = "{external}:{POOL_PORT}"
-node = "{external}:3478"
-vip = "{BALANCER}:3478"
-
+{relay.listeners(external)}
 [plan]
 topology = "pool_hlb"
 {nodes}""")
@@ -84,7 +76,6 @@ def build(world):
     edge.EXTERNAL[2], edge.INTERNAL[2], edge.WHERE[2] = EXTERNAL[2], SECOND_INTERNAL, SECOND
     ip(f"addr add {RELAYED[1]}/24 dev ext0")
     ip(f"addr add {RELAYED[2]}/24 dev eth0", f"addr add {SECOND_INTERNAL}/32 dev lo", where=SECOND)
-    world.run("balancer", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
     # The peer answers both.
     ip("route add 10.77.1.0/24 dev eth0", where="partner")
 
@@ -111,18 +102,4 @@ def order(world, number, *what):
 
 def balance(world, *numbers):
     """Has the balancer send each new flow to one of these edges, in turn."""
-    each = ", ".join(f"{place} : {EXTERNAL[number]}" for place, number in enumerate(numbers))
-    world.run("balancer", ["nft", "-f", world.file("balancer.nft", f"""
-table ip balancer
-delete table ip balancer
-table ip balancer {{
-  chain in {{
-    type nat hook prerouting priority dstnat;
-    udp dport 3478 dnat to numgen inc mod {len(numbers)} map {{ {each} }} :{POOL_PORT}
-  }}
-  chain out {{
-    type nat hook postrouting priority srcnat;
-    udp dport {POOL_PORT} masquerade
-  }}
-}}
-""")])
+    relay.balance(world, *(EXTERNAL[number] for number in numbers))

@@ -4,7 +4,8 @@ use super::super::*;
 use super::world::*;
 use crate::stun::Method;
 
-fn world(ports: &[u16]) -> World {
+/// A relay whose clients share these ports.
+pub(super) fn world(ports: &[u16]) -> World {
     let mut shared = setup();
     shared.ports = Ports::Shared(ports.to_vec());
     shared.quotas.allocations_per_user = 1_000;

@@ -5,19 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::super::*;
+use super::shared::world;
 use super::tcp::{connect, error, stream, tcp, told};
 use super::world::*;
 use crate::stun::{AttributeType, Method};
 
 const PORT: RelayPort = RelayPort { address: 0, port: 3_480 };
-
-fn world(ports: &[u16]) -> World {
-    let mut shared = setup();
-    shared.ports = Ports::Shared(ports.to_vec());
-    shared.quotas.allocations_per_user = 1_000;
-    shared.quotas.allocations = 1_000;
-    World::of(shared)
-}
 
 fn allocate(world: &mut World, number: u16) -> (Client, RelayPort) {
     let client = stream(world, number);

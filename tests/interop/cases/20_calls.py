@@ -48,9 +48,9 @@ class Line:
     def between_edges(cls, world):
         """One that the other organisation's edge is moved behind, with everything at its address."""
         line = cls(world, "shuttle-between", "", "near", "", "beyond")
-        ip("link add ext1 type bridge", "link set ext1 up", "link set near master ext0 up",
-           "link set beyond master ext1 up", "link set p-partner nomaster",
-           "link set p-partner master ext1")
+        ip("link add ext1 address 02:00:00:00:00:e1 type bridge", "link set ext1 up",
+           "link set near master ext0 up", "link set beyond master ext1 up",
+           "link set p-partner nomaster", "link set p-partner master ext1")
         return line
 
     def set(self, **how):

@@ -188,9 +188,12 @@ class World:
     @staticmethod
     def _wire(hosts):
         lines = ["link set lo up"]
-        for switch, addresses in (("ext0", [EDGE_EXTERNAL, SECOND_EXTERNAL]),
-                                  ("int0", [EDGE_INTERNAL, SECOND_INTERNAL])):
-            lines += [f"link add {switch} type bridge",
+        # A switch that got no address of its own would have the lowest of its ports', and another
+        # one whenever a case moves a port: neighbours would go on sending to the one it had.
+        for switch, own, addresses in (
+                ("ext0", "02:00:00:00:00:e0", [EDGE_EXTERNAL, SECOND_EXTERNAL]),
+                ("int0", "02:00:00:00:00:10", [EDGE_INTERNAL, SECOND_INTERNAL])):
+            lines += [f"link add {switch} address {own} type bridge",
                       *[f"addr add {address}/24 dev {switch}" for address in addresses],
                       f"link set {switch} up"]
         for name, (switch, _) in hosts.items():

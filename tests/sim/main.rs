@@ -153,8 +153,11 @@ fn allocations(seeds: std::ops::Range<u64>, hours: u64, steps: u64) {
             Err(_) => panic!("seed {seed} failed: SEED={seed} shows it alone"),
         }
     }
-    let relay::Told { granted, refused, relayed, dropped, ended } = told;
+    let relay::Told { granted, refused, relayed, dropped, ended, .. } = told;
     assert!(granted > 0 && refused > 0 && relayed > 0 && dropped > 0 && ended > 0, "{told:?}");
+    let relay::Told { reached, let_in, turned_away, claimed, .. } = told;
+    assert!(reached > 0 && let_in > 0 && turned_away > 0 && claimed > 0, "{told:?}");
+    println!("{told:?}");
 }
 
 #[test]

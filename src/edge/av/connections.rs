@@ -29,6 +29,8 @@ pub(super) struct Connection {
     /// The peer as the client names it.
     pub(super) peer: SocketAddr,
     pub(super) stage: Stage,
+    /// When it ends, unless it is claimed.
+    until: Monotonic,
     id: ConnectionId,
 }
 
@@ -178,11 +180,12 @@ impl Connections {
         while self.by_id.contains_key(&id) {
             id.0 = id.0.wrapping_add(1);
         }
-        let place = self.all.insert(Connection { owner, port, peer, stage, id }) as u32;
+        let until = now.plus_ms(limits::TURN_CONNECTION_PENDING_MS);
+        let place = self.all.insert(Connection { owner, port, peer, stage, until, id }) as u32;
         self.by_id.insert(id, place);
         self.by_pair.insert((port, peer), id);
         self.of_owner.entry(owner).or_default().push(id);
-        self.wheel.start(place, now.plus_ms(limits::TURN_CONNECTION_PENDING_MS));
+        self.wheel.start(place, until);
         Ok(id)
     }
 
@@ -193,7 +196,8 @@ impl Connections {
         let connection = self.all.get_mut(place as usize)?;
         let Stage::Connecting(asked) = connection.stage else { return None };
         connection.stage = Stage::Waiting;
-        self.wheel.start(place, now.plus_ms(limits::TURN_CONNECTION_PENDING_MS));
+        connection.until = now.plus_ms(limits::TURN_CONNECTION_PENDING_MS);
+        self.wheel.start(place, connection.until);
         Some(asked)
     }
 
@@ -220,9 +224,16 @@ impl Connections {
 
     /// Takes one out that nobody has claimed in time.
     pub(super) fn pop_due(&mut self, now: Monotonic) -> Option<(ConnectionId, Connection)> {
-        let place = self.wheel.pop_due(now)?;
-        let id = self.all.get(place as usize)?.id;
-        self.remove(id).map(|connection| (id, connection))
+        // Bound: a timer that is started again is due later than it was.
+        loop {
+            let place = self.wheel.pop_due(now)?;
+            let Connection { until, id, .. } = *self.all.get(place as usize)?;
+            if until <= now {
+                return self.remove(id).map(|connection| (id, connection));
+            }
+            // A timer that was started late runs out early.
+            self.wheel.start(place, until);
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Monotonic> {

@@ -1,10 +1,13 @@
 //! The naive relay: a list of allocations, each with lists of what it may, searched from front to
-//! back. It knows RFC 8656 and nothing of wheels, tables or slots.
+//! back. It knows RFC 8656 and nothing of wheels, tables or slots; what it knows of RFC 6062 is in
+//! [`super::connections`].
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use entente::edge::av::{Client, RelayPort};
+use entente::edge::av::{Carrier, Client, RelayPort, Transport};
+
+use super::connections::Connections;
 
 const PERMISSION_MS: u64 = 5 * 60_000;
 const CHANNEL_MS: u64 = 10 * 60_000;
@@ -13,10 +16,15 @@ const CHANNEL_RESTS_MS: u64 = 5 * 60_000;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Allocation {
+    /// Tells it from every other one that there has ever been.
+    pub(crate) made: u64,
     pub(crate) client: Client,
     pub(crate) user: usize,
+    pub(crate) carrier: Carrier,
     pub(crate) ports: Vec<RelayPort>,
     pub(crate) until_ms: u64,
+    /// What its connections have carried.
+    pub(crate) bytes: u64,
     permissions: Vec<(IpAddr, u64)>,
     channels: Vec<(u16, SocketAddr, u64)>,
 }
@@ -38,6 +46,18 @@ pub(crate) struct Model {
     pub(crate) all: Vec<Allocation>,
     /// Whose a peer is on a shared port.
     owners: Vec<(RelayPort, SocketAddr, Client)>,
+    made: u64,
+    pub(crate) tcp: Connections,
+}
+
+/// What an Allocate asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks<'a> {
+    pub(crate) user: usize,
+    /// Which addresses, by their places.
+    pub(crate) places: &'a [usize],
+    pub(crate) even: bool,
+    pub(crate) carrier: Carrier,
 }
 
 /// What becomes of a datagram.
@@ -71,6 +91,8 @@ impl Model {
             allocations_per_user,
             all: Vec::new(),
             owners: Vec::new(),
+            made: 0,
+            tcp: Connections::default(),
         }
     }
 
@@ -79,20 +101,39 @@ impl Model {
         let over: Vec<Client> =
             self.all.iter().filter(|one| one.until_ms <= now_ms).map(|one| one.client).collect();
         for client in over {
-            self.end(&client);
+            self.end(&client, now_ms);
         }
+        self.give_up(now_ms);
     }
 
-    pub(crate) fn end(&mut self, client: &Client) {
+    /// Returns when the next thing ends by itself.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        let allocations = self.all.iter().map(|one| one.until_ms);
+        allocations.chain(self.tcp.ends_ms()).min()
+    }
+
+    pub(crate) fn end(&mut self, client: &Client, now_ms: u64) {
+        if let Some(made) = self.of(client).map(|one| one.made) {
+            self.tcp.allocation_ends(made, now_ms);
+        }
         self.all.retain(|one| one.client != *client);
         self.owners.retain(|(_, _, owner)| owner != client);
+    }
+
+    /// Returns the allocation with a number.
+    pub(super) fn numbered(&self, made: u64) -> Option<&Allocation> {
+        self.all.iter().find(|one| one.made == made)
+    }
+
+    pub(crate) fn client_of(&self, made: u64) -> Option<Client> {
+        self.numbered(made).map(|one| one.client)
     }
 
     pub(crate) fn of(&self, client: &Client) -> Option<&Allocation> {
         self.all.iter().find(|one| one.client == *client)
     }
 
-    fn of_mut(&mut self, client: &Client) -> Option<&mut Allocation> {
+    pub(super) fn of_mut(&mut self, client: &Client) -> Option<&mut Allocation> {
         self.all.iter_mut().find(|one| one.client == *client)
     }
 
@@ -118,22 +159,25 @@ impl Model {
 
     /// An Allocate for the addresses at `places`, of which one at least must be there (RFC 8656
     /// section 7.2, step 9). Returns the error, or which addresses are given.
-    pub(crate) fn may_allocate(
-        &self,
-        client: &Client,
-        user: usize,
-        places: &[usize],
-        parity: Option<u16>,
-    ) -> Result<Vec<usize>, u16> {
+    pub(crate) fn may_allocate(&self, client: &Client, asks: Asks<'_>) -> Result<Vec<usize>, u16> {
         if self.of(client).is_some() {
             return Err(437);
         }
-        if self.all.iter().filter(|one| one.user == user).count() >= self.allocations_per_user {
+        let of_user = self.all.iter().filter(|one| one.user == asks.user);
+        if of_user.count() >= self.allocations_per_user {
             return Err(486);
         }
+        if self.all.len() >= self.allocations_max {
+            return Err(508);
+        }
+        // RFC 6062 section 5.1: it is asked for over TCP, and no parity goes with it.
+        if asks.carrier == Carrier::Tcp && (client.transport == Transport::Udp || asks.even) {
+            return Err(400);
+        }
+        let parity = asks.even.then_some(0);
         let given: Vec<usize> =
-            places.iter().copied().filter(|place| self.free(*place, parity)).collect();
-        if self.all.len() >= self.allocations_max || given.is_empty() {
+            asks.places.iter().copied().filter(|place| self.free(*place, parity)).collect();
+        if given.is_empty() {
             return Err(508);
         }
         Ok(given)
@@ -141,7 +185,7 @@ impl Model {
 
     pub(crate) fn allocated(
         &mut self,
-        (client, user): (Client, usize),
+        (client, user, carrier): (Client, usize, Carrier),
         ports: Vec<RelayPort>,
         until_ms: u64,
     ) {
@@ -151,15 +195,30 @@ impl Model {
                 assert!(!taken.contains(&(usize::from(port.address), port.port)), "given twice");
             }
         }
-        let (permissions, channels) = (Vec::new(), Vec::new());
-        self.all.push(Allocation { client, user, ports, until_ms, permissions, channels });
+        self.made += 1;
+        self.all.push(Allocation {
+            made: self.made,
+            client,
+            user,
+            carrier,
+            ports,
+            until_ms,
+            bytes: 0,
+            permissions: Vec::new(),
+            channels: Vec::new(),
+        });
     }
 
-    pub(crate) fn refresh(&mut self, client: &Client, until_ms: Option<u64>) -> Result<(), u16> {
+    pub(crate) fn refresh(
+        &mut self,
+        client: &Client,
+        until_ms: Option<u64>,
+        now_ms: u64,
+    ) -> Result<(), u16> {
         let allocation = self.of_mut(client).ok_or(437_u16)?;
         match until_ms {
             Some(until_ms) => allocation.until_ms = until_ms,
-            None => self.end(client),
+            None => self.end(client, now_ms),
         }
         Ok(())
     }
@@ -174,6 +233,8 @@ impl Model {
         for peer in peers {
             reachable(allocation, peer.ip())?;
         }
+        self.claim(client, peers, now_ms)?;
+        let allocation = self.of_mut(client).ok_or(437_u16)?;
         for peer in peers {
             permit(allocation, peer.ip(), now_ms);
         }
@@ -188,6 +249,9 @@ impl Model {
         now_ms: u64,
     ) -> Result<(), u16> {
         let allocation = self.of(client).ok_or(437_u16)?;
+        if allocation.carrier == Carrier::Tcp {
+            return Err(403);
+        }
         reachable(allocation, peer.ip())?;
         if !self.own(client, peer) {
             return Err(403);
@@ -218,14 +282,16 @@ impl Model {
         }
     }
 
-    fn port_towards(&self, client: &Client, ip: IpAddr) -> Option<RelayPort> {
+    pub(super) fn port_towards(&self, client: &Client, ip: IpAddr) -> Option<RelayPort> {
         let ports = &self.of(client)?.ports;
         ports.iter().copied().find(|port| port.address == place_of(ip))
     }
 
     /// A Send indication.
     pub(crate) fn send(&mut self, client: &Client, peer: SocketAddr, now_ms: u64) -> Goes {
-        let permitted = self.of(client).is_some_and(|one| permits(one, peer.ip(), now_ms));
+        let permitted = self
+            .of(client)
+            .is_some_and(|one| one.carrier == Carrier::Udp && permits(one, peer.ip(), now_ms));
         if !permitted || !self.own(client, peer) {
             return Goes::Nowhere;
         }
@@ -257,7 +323,7 @@ impl Model {
             }
         };
         match allocation {
-            Some(one) if permits(one, peer.ip(), now_ms) => {
+            Some(one) if one.carrier == Carrier::Udp && permits(one, peer.ip(), now_ms) => {
                 let mut bound = one.channels.iter().filter(|(.., until)| *until > now_ms);
                 let channel =
                     bound.find(|(_, whose, _)| *whose == peer).map(|(number, ..)| *number);
@@ -269,12 +335,12 @@ impl Model {
 }
 
 /// RFC 8656 section 10.2: an address of a family that the allocation has none of is 443.
-fn reachable(allocation: &Allocation, ip: IpAddr) -> Result<(), u16> {
+pub(super) fn reachable(allocation: &Allocation, ip: IpAddr) -> Result<(), u16> {
     let has = allocation.ports.iter().any(|port| port.address == place_of(ip));
     if has { Ok(()) } else { Err(443) }
 }
 
-fn permits(allocation: &Allocation, ip: IpAddr, now_ms: u64) -> bool {
+pub(super) fn permits(allocation: &Allocation, ip: IpAddr, now_ms: u64) -> bool {
     allocation.permissions.iter().any(|(known, until)| *known == ip && *until > now_ms)
 }
 

@@ -165,6 +165,33 @@ fn s5_3_a_peer_comes_in_where_it_is_permitted() {
     assert_eq!(std::mem::take(&mut world.out.ends), [id], "nobody has claimed it");
 }
 
+/// Symptom: a peer that connected was closed as soon as it had come in. Cause: a timer that is
+/// started while others are overdue runs out early, and nobody looked at the time. Scenario: the
+/// machine stands still for longer than a connection waits, and one comes before it is looked who
+/// has waited too long.
+#[test]
+fn s5_3_a_connection_waits_as_long_after_the_machine_stood_still() {
+    let (mut world, client, port) = allocated();
+    let accept = |world: &mut World, port_of_peer| {
+        let peer = SocketAddr::new(address(PEER).ip(), port_of_peer);
+        world.relay.accepted(world.now.monotonic, port, peer, &mut world.out).expect("let in")
+    };
+    world.permit(client, address(PEER));
+    let before = accept(&mut world, 5_000);
+    world.now = world.now.plus_ms(3 * limits::TURN_CONNECTION_PENDING_MS);
+    let after = accept(&mut world, 5_001);
+    let Came::Connect(asked, ..) = connect(&mut world, client, address("93.184.216.35:443")) else {
+        panic!()
+    };
+    world.pass(0);
+    assert_eq!(std::mem::take(&mut world.out.ends), [before]);
+    world.pass(limits::TURN_CONNECTION_PENDING_MS - 1_000);
+    assert_eq!(world.out.ends, []);
+    world.pass(1_000);
+    let ended = std::mem::take(&mut world.out.ends);
+    assert!(ended.len() == 2 && ended.contains(&after) && ended.contains(&asked), "{ended:?}");
+}
+
 #[test]
 fn s5_4_a_connection_is_claimed_once_by_its_user_on_a_stream_of_its_own() {
     let (mut world, client, port) = allocated();

@@ -62,7 +62,7 @@ impl Bench {
             seed: 7,
         };
         let mut bench = Self {
-            relay: Relay::new(setup, now),
+            relay: Relay::new(setup),
             out: Output::default(),
             now,
             key: Key::long_term_md5(USER.as_bytes(), REALM.as_bytes(), password.as_bytes()),

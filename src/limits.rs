@@ -294,8 +294,8 @@ pub const TURN_TICKET_BEFORE_MS: u64 = 30_000;
 pub const TURN_CONNECTION_PENDING_MS: u64 = 30_000;
 /// TCP connections with peers of one allocation; a client has one or two.
 pub const TURN_CONNECTIONS_PER_ALLOCATION_MAX: usize = 16;
-/// TCP connections with peers of one relay thread: two descriptors, 300 bytes and at most 256 KiB
-/// of data on its way each.
+/// TCP connections with peers of all relay threads together: two descriptors, 300 bytes and at most
+/// 256 KiB of data on its way each.
 pub const TURN_CONNECTIONS_MAX: usize = 2_048;
 /// How long after its permission an address at a shared port of TCP is out of the reach of other
 /// allocations, in milliseconds: what the kernel was opening for the one that had it has ended by
@@ -323,9 +323,9 @@ pub const TURN_REALM_BYTES_MAX: usize = 36;
 pub const TURN_UNAUTHENTICATED_BYTES_MAX: usize = 128;
 /// The same in the Microsoft dialect, whose answer names another server as well.
 pub const MS_TURN_UNAUTHENTICATED_BYTES_MAX: usize = 160;
-/// Unauthenticated answers a second of one relay thread to one source (a /24, a /48), and at once.
+/// Unauthenticated answers a second of all relay threads to one source (a /24, a /48), and at once.
 pub const TURN_UNAUTHENTICATED_PER_SOURCE: u32 = 50;
-/// Unauthenticated answers a second of one relay thread in all, and at once.
+/// Unauthenticated answers a second of all relay threads to everybody, and at once.
 pub const TURN_UNAUTHENTICATED_IN_ALL: u32 = 5_000;
 /// Cells that sources are counted in; 24 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
@@ -385,7 +385,7 @@ pub const RELAY_STREAM_OUT_BYTES_MAX: usize = 128 * 1024;
 /// Those of them that data leaves free, for answers: who is sent more than he reads is told what he
 /// asks all the same. Some fifty answers.
 pub const RELAY_STREAM_ANSWERS_BYTES: usize = 8 * 1024;
-/// Streams of one relay thread, a descriptor and about 1 KB each (12 KB with TLS).
+/// Streams of all relay threads together, a descriptor and about 1 KB each (12 KB with TLS).
 pub const RELAY_STREAMS_MAX: usize = 8_192;
 /// Streams that the kernel accepts ahead of us; two turns' worth of a storm.
 pub const RELAY_STREAM_BACKLOG: i32 = 1_024;
@@ -397,7 +397,7 @@ pub const RELAY_PAUSE_MS: u64 = 10;
 /// Streams without an allocation at once: strangers hold no more than these.
 pub const RELAY_STREAMS_UNPROVEN_MAX: usize = 1_024;
 /// Those of one source network.
-pub const RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX: u16 = 128;
+pub const RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX: usize = 128;
 /// How long a stream may be without an allocation: a handshake and two requests over a bad link.
 pub const RELAY_STREAM_UNPROVEN_MS: u64 = 30_000;
 /// Streams looked at in one turn for whether their time is over.

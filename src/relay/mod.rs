@@ -21,6 +21,7 @@
 //! copies.
 
 mod board;
+mod crowd;
 mod frames;
 mod handle;
 mod hops;

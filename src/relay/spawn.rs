@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The kernel gives all that one source address sends to one thread; each has a part of the relayed
-//! ports, and what comes there is its own. Threads share boxes, and the accounts that quotas and
-//! rates of users count by.
+//! ports, and what comes there is its own. Threads share boxes, and what quotas, rates
+//! of users and limits of strangers count by.
 
 use std::fmt;
 use std::io;
@@ -19,6 +19,7 @@ use std::sync::atomic::AtomicBool;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::board::Board;
+use super::crowd::Crowd;
 use super::handle::{Handle, Thread};
 use super::ring::trains::Trains as Known;
 use super::serve::Served;
@@ -27,7 +28,7 @@ use super::siblings::{Mail, Rung, Sibling, Siblings};
 use super::sockets::{self, How, Share, Sockets};
 use super::streams::{Door, Streams};
 use super::worker::Begin;
-use crate::edge::av::{self, Accounts, Ports, Relay, RelayPort, Transport};
+use crate::edge::av::{self, Ports, Relay, RelayPort, Together, Transport};
 use crate::limits;
 use crate::poll::Waker;
 use crate::time::Clock;
@@ -75,6 +76,12 @@ struct Reached {
     waker: Arc<Waker>,
 }
 
+/// What all threads count by.
+struct Shared {
+    together: Together,
+    crowd: Crowd,
+}
+
 /// Starts relay threads; returns once their addresses are bound and they serve.
 ///
 /// # Errors
@@ -97,7 +104,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         Trains::Never => Known::NEVER,
     };
     let how = How { dscp: settings.marks.other, trains };
-    let accounts = Accounts::of_threads(parts.len());
+    let shared = Shared { together: Together::of_threads(parts.len()), crowd: Crowd::new() };
     // Everything is bound before anything is served: the sockets among which the kernel chooses
     // stay the same.
     let mut made = Vec::with_capacity(parts.len());
@@ -107,7 +114,7 @@ pub fn spawn(setup: Setup, clock: Clock) -> Result<Handle, StartError> {
         core.seed = core.seed.wrapping_add(number as u64);
         let siblings = siblings(number, &parts, &reached);
         let share = Share { number, threads: parts.len() };
-        made.push(bind(core, &mut listen, how, share, siblings, &accounts, &clock)?);
+        made.push(bind(core, &mut listen, how, share, siblings, &shared)?);
     }
     let listeners = listen.iter().map(|listen| listen.address).collect();
     let drains = AtomicBool::new(false);
@@ -141,8 +148,7 @@ fn bind(
     how: How,
     share: Share,
     siblings: Siblings,
-    accounts: &Accounts,
-    clock: &Clock,
+    shared: &Shared,
 ) -> Result<Served, StartError> {
     let mut sockets = Sockets::new(core.relayed.clone(), how);
     let mut numbers = Vec::with_capacity(listen.len());
@@ -184,10 +190,11 @@ fn bind(
         }
     }
     let relayed = core.relayed.clone();
-    let mut relay = Relay::new(core, clock.now());
+    let mut relay = Relay::new(core);
     let ports = siblings.others.iter().map(|other| other.ports.clone());
-    relay.beside(ports.collect(), accounts.clone());
-    Ok(Served::new(relay, sockets, Streams::new(doors, relayed), numbers, siblings))
+    relay.beside(ports.collect(), shared.together.clone());
+    let streams = Streams::new(doors, relayed, shared.crowd.clone());
+    Ok(Served::new(relay, sockets, streams, numbers, siblings))
 }
 
 /// Starts one thread.

@@ -4,9 +4,8 @@
 //! thread, and a frame handed to another costs a wake-up (some 20 us) where serving it here costs
 //! one or two. Their share of a turn is bounded as that of a socket is, handshakes above all.
 
-use std::hash::BuildHasher as _;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 
@@ -14,9 +13,10 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
 
+use super::crowd::{Crowd, Member};
 use super::peers::{self, Peers};
 use super::stream::{Broken, Stream};
-use crate::edge::av::{Client, RelayedAddress, Transport, network};
+use crate::edge::av::{Client, RelayedAddress, Transport};
 use crate::limits;
 use crate::poll::{Interest, Token};
 use crate::time::Monotonic;
@@ -43,8 +43,7 @@ pub(super) struct Line {
     door: u16,
     generation: u32,
     since: Monotonic,
-    /// Whether it counts as one without an allocation.
-    unproven: bool,
+    member: Member,
     dirty: bool,
     /// The peer's stream that it is one with.
     bound: Option<u32>,
@@ -66,13 +65,11 @@ pub(super) struct Streams {
     pub(super) peers: Peers,
     lines: Slab<Line>,
     by_client: HashMap<Client, u32, RandomState>,
-    /// Streams without an allocation, in all and by a hash of their network.
-    unproven: usize,
-    unproven_from: Box<[u16]>,
+    /// How many there are with any thread.
+    crowd: Crowd,
     dirty: Vec<u32>,
     generation: u32,
     swept: usize,
-    key: RandomState,
 }
 
 /// What a token stands for.
@@ -90,18 +87,16 @@ const GENERATION_MAX: u32 = 0x1fff_ffff;
 
 impl Streams {
     /// `relayed`: the addresses that peers are connected with from.
-    pub(super) fn new(doors: Vec<Door>, relayed: Vec<RelayedAddress>) -> Self {
+    pub(super) fn new(doors: Vec<Door>, relayed: Vec<RelayedAddress>, crowd: Crowd) -> Self {
         Self {
             doors,
             peers: Peers::new(relayed),
             lines: Slab::new(),
             by_client: HashMap::default(),
-            unproven: 0,
-            unproven_from: vec![0; limits::TURN_SOURCES].into(),
+            crowd,
             dirty: Vec::new(),
             generation: 0,
             swept: 0,
-            key: RandomState::default(),
         }
     }
 
@@ -166,14 +161,10 @@ impl Streams {
         let (socket, remote) = listener.accept()?;
         let client = Client { listener: *number, transport: Transport::Stream, remote };
         let addressed = *addressed;
-        let place = self.network(remote.ip());
-        let too_many = self.lines.len() >= limits::RELAY_STREAMS_MAX
-            || self.unproven >= limits::RELAY_STREAMS_UNPROVEN_MAX
-            || self.unproven_from[place] >= limits::RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX
-            || self.by_client.contains_key(&client);
-        if too_many {
+        if self.by_client.contains_key(&client) {
             return Ok(None);
         }
+        let Some(member) = self.crowd.join(remote.ip()) else { return Ok(None) };
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         self.generation = self.generation.wrapping_add(1) & GENERATION_MAX;
@@ -186,13 +177,11 @@ impl Streams {
             door: door as u16,
             generation: self.generation,
             since: now,
-            unproven: true,
+            member,
             dirty: false,
             bound: None,
             ended: false,
         };
-        self.unproven += 1;
-        self.unproven_from[place] += 1;
         let number = self.lines.insert(line) as u32;
         self.by_client.insert(client, number);
         Ok(Some(number))
@@ -236,12 +225,8 @@ impl Streams {
 
     /// Notes that the client of a stream has an allocation.
     pub(super) fn proven(&mut self, number: u32) {
-        let Some(line) = self.lines.get_mut(number as usize) else { return };
-        if std::mem::take(&mut line.unproven) {
-            let remote = line.client.remote.ip();
-            self.unproven -= 1;
-            let place = self.network(remote);
-            self.unproven_from[place] -= 1;
+        if let Some(line) = self.lines.get_mut(number as usize) {
+            line.member.proven();
         }
     }
 
@@ -280,7 +265,6 @@ impl Streams {
 
     /// Closes a stream that no poller knows any more; returns whose it was.
     pub(super) fn close(&mut self, number: u32) -> Option<Client> {
-        self.proven(number);
         let line = self.lines.try_remove(number as usize)?;
         self.by_client.remove(&line.client);
         Some(line.client)
@@ -368,11 +352,6 @@ impl Streams {
         let _ = line.write();
         Half::Neither
     }
-
-    /// Returns the cell that a network's streams are counted in.
-    fn network(&self, ip: IpAddr) -> usize {
-        self.key.hash_one(network(ip)) as usize % self.unproven_from.len()
-    }
 }
 
 impl Line {
@@ -405,7 +384,7 @@ mod tests {
         let listener = sockets::bind_door("127.0.0.1:0".parse().unwrap(), alone).unwrap();
         let addressed = listener.local_addr().unwrap();
         let door = Door { listener, number: 0, addressed, server: None };
-        let mut streams = Streams::new(vec![door], Vec::new());
+        let mut streams = Streams::new(vec![door], Vec::new(), Crowd::new());
         let mut client = TcpStream::connect(addressed).unwrap();
         let start = Monotonic(1_000_000_000);
         let number = streams.accept(0, start).unwrap().expect("let in");

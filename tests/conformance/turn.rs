@@ -77,7 +77,7 @@ impl World {
         };
         change(&mut setup);
         let now = Now { monotonic: Monotonic(1_000_000_000), unix_s: 1_700_000_000 };
-        Self { relay: Relay::new(setup, now), out: Output::default(), now, ids: 0 }
+        Self { relay: Relay::new(setup), out: Output::default(), now, ids: 0 }
     }
 
     pub(crate) fn client(number: u8) -> Client {

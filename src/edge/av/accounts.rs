@@ -23,6 +23,7 @@ use hashbrown::{HashMap, HashTable};
 
 use super::gate::network;
 use super::rate::{Rate, Takers};
+use super::together::one_more;
 use super::{Carrier, Quotas};
 use crate::limits;
 
@@ -38,9 +39,9 @@ pub(super) struct Holder {
 }
 
 /// All users, partners and sources with allocations. What is cloned counts with what it was cloned
-/// from: relays of one edge have one of these together.
-#[derive(Clone, Debug, Default)]
-pub struct Accounts(Arc<Tables>);
+/// from.
+#[derive(Clone, Debug)]
+pub(super) struct Accounts(Arc<Tables>);
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -95,10 +96,8 @@ pub(super) enum Beyond {
 }
 
 impl Accounts {
-    /// Returns those of an edge with so many threads, or of a relay alone.
-    #[must_use]
-    pub fn of_threads(threads: usize) -> Self {
-        let takers = if threads > 1 { Takers::Several } else { Takers::One };
+    /// Returns those of an edge whose threads take from a user's rate so.
+    pub(super) fn of(takers: Takers) -> Self {
         Self(Arc::new(Tables { takers, ..Tables::default() }))
     }
 
@@ -128,7 +127,9 @@ impl Accounts {
         {
             return Err(Beyond::OfOne);
         }
-        one_more(&tables.allocations, quotas.allocations)?;
+        if !one_more(&tables.allocations, quotas.allocations) {
+            return Err(Beyond::InAll);
+        }
         let entered = entry.or_insert_with(|| {
             tables.users.fetch_add(1, Ordering::Relaxed);
             Arc::new(Account {
@@ -200,7 +201,9 @@ impl Share {
     /// [`Beyond`]; it stays what it was then.
     pub(super) fn carry_tcp(&mut self, quotas: &Quotas) -> Result<(), Beyond> {
         assert_eq!(self.carrier, Carrier::Udp, "it is asked for once");
-        one_more(&self.account.tables.of_tcp, quotas.tcp_allocations)?;
+        if !one_more(&self.account.tables.of_tcp, quotas.tcp_allocations) {
+            return Err(Beyond::InAll);
+        }
         self.carrier = Carrier::Tcp;
         Ok(())
     }
@@ -255,13 +258,6 @@ impl<T: Default> Default for Striped<T> {
     fn default() -> Self {
         Self((0..limits::TURN_ACCOUNT_STRIPES).map(|_| Mutex::default()).collect())
     }
-}
-
-/// Counts one more, if there are fewer than `most`.
-fn one_more(count: &AtomicUsize, most: usize) -> Result<(), Beyond> {
-    let more = |count: usize| (count < most).then_some(count + 1);
-    let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-    counted.map(drop).map_err(|_| Beyond::InAll)
 }
 
 fn release(of: &mut Counts, key: u64) {

@@ -59,27 +59,26 @@ impl Bucket {
         assert!(units * SECOND_NS <= self.held, "looked at before");
         self.held -= units * SECOND_NS;
     }
-
-    /// Takes `units`, if they are there.
-    pub(super) fn take(&mut self, now: Monotonic, units: u64) -> bool {
-        let there = self.holds(now, units);
-        if there {
-            self.spend(units);
-        }
-        there
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn take(bucket: &mut Bucket, now: Monotonic, units: u64) -> bool {
+        let there = bucket.holds(now, units);
+        if there {
+            bucket.spend(units);
+        }
+        there
+    }
+
     #[test]
     fn no_more_comes_out_than_flowed_in() {
         let mut bucket = Bucket::new(1_000, 100, Monotonic(0));
         let mut taken = 0;
         for ms in 0..10_000 {
-            if bucket.take(Monotonic(ms * 1_000_000), 10) {
+            if take(&mut bucket, Monotonic(ms * 1_000_000), 10) {
                 taken += 10;
             }
         }
@@ -91,10 +90,10 @@ mod tests {
         let mut bucket = Bucket::of_kbit_s(u32::MAX, Monotonic(0));
         for now in [1 << 40, u64::MAX] {
             let now = Monotonic(now);
-            assert!(!bucket.take(now, u64::MAX));
+            assert!(!take(&mut bucket, now, u64::MAX));
             let depth = bucket.left(now);
             assert_eq!(depth, u64::from(u32::MAX / 2));
-            assert!(bucket.take(now, depth));
+            assert!(take(&mut bucket, now, depth));
             assert_eq!(bucket.left(now), 0);
         }
     }

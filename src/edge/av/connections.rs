@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::allocation::ProofHash;
 use super::ports::RelayPort;
 use super::table::Holding;
+use super::together::{Counted, Total};
 use super::wheel::Wheel;
 use crate::limits;
 use crate::stun::TransactionId;
@@ -20,7 +21,7 @@ use crate::time::Monotonic;
 pub struct ConnectionId(pub u32);
 
 /// A TCP connection with a peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Connection {
     /// The allocation it belongs to.
     pub(super) owner: u32,
@@ -32,6 +33,7 @@ pub(super) struct Connection {
     /// When it ends, unless it is claimed.
     until: Monotonic,
     id: ConnectionId,
+    _counted: Counted,
 }
 
 /// How far a connection is.
@@ -67,6 +69,8 @@ pub(super) enum Unconnected {
 #[derive(Debug)]
 pub(super) struct Connections {
     all: Slab<Connection>,
+    /// How many there are with any thread.
+    total: Total,
     by_id: HashMap<ConnectionId, u32, RandomState>,
     /// The one of each port and peer: they tell a connection from any other, for the kernel too.
     by_pair: HashMap<(RelayPort, SocketAddr), ConnectionId, RandomState>,
@@ -96,9 +100,11 @@ pub(super) struct Ended {
 }
 
 impl Connections {
-    pub(super) fn new() -> Self {
+    /// Returns none, of those that count in `total`.
+    pub(super) fn new(total: Total) -> Self {
         Self {
             all: Slab::new(),
+            total,
             by_id: HashMap::default(),
             by_pair: HashMap::default(),
             of_owner: HashMap::default(),
@@ -170,18 +176,19 @@ impl Connections {
             let of_own = own.contains(there);
             return Err(if of_own { Unconnected::There } else { Unconnected::ByAnother });
         }
-        if own.len() == limits::TURN_CONNECTIONS_PER_ALLOCATION_MAX
-            || self.all.len() == limits::TURN_CONNECTIONS_MAX
-        {
+        if own.len() == limits::TURN_CONNECTIONS_PER_ALLOCATION_MAX {
             return Err(Unconnected::Full);
         }
+        let counted = self.total.one_more(limits::TURN_CONNECTIONS_MAX);
+        let counted = counted.ok_or(Unconnected::Full)?;
         // Bound: no more numbers are taken than there are connections.
         let mut id = ConnectionId(id);
         while self.by_id.contains_key(&id) {
             id.0 = id.0.wrapping_add(1);
         }
         let until = now.plus_ms(limits::TURN_CONNECTION_PENDING_MS);
-        let place = self.all.insert(Connection { owner, port, peer, stage, until, id }) as u32;
+        let connection = Connection { owner, port, peer, stage, until, id, _counted: counted };
+        let place = self.all.insert(connection) as u32;
         self.by_id.insert(id, place);
         self.by_pair.insert((port, peer), id);
         self.of_owner.entry(owner).or_default().push(id);

@@ -1,41 +1,53 @@
 //! How much is answered to those who have proven nothing.
 //!
 //! The source of a datagram is anybody's word. An answer goes to whoever owns that address, so
-//! there are few of them, for each source and in all, and they are small.
+//! there are few of them, for each source and in all, and they are small. A source is a network,
+//! whose addresses may be with any thread: all of them take from one set of rates.
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use super::bucket::Bucket;
+use super::rate::{Rate, Takers};
 use crate::limits;
 use crate::time::Monotonic;
 
-/// The rates of unauthenticated answers.
+/// A second's answers.
+type Answers = Rate<1_000_000_000>;
+
+/// The rates of unauthenticated answers. What is cloned takes from what it was cloned from.
+#[derive(Clone, Debug)]
+pub(super) struct Gate(Arc<Rates>);
+
 #[derive(Debug)]
-pub(super) struct Gate {
-    all: Bucket,
+struct Rates {
+    all: Answers,
     /// A keyed hash of the source's network chooses one; nothing grows and nothing is evicted.
-    sources: Box<[Bucket]>,
+    sources: Box<[Answers]>,
     key: RandomState,
 }
 
 impl Gate {
-    pub(super) fn new(now: Monotonic) -> Self {
-        let of_source = limits::TURN_UNAUTHENTICATED_PER_SOURCE;
-        let in_all = limits::TURN_UNAUTHENTICATED_IN_ALL;
-        Self {
-            all: Bucket::new(in_all, in_all, now),
-            sources: vec![Bucket::new(of_source, of_source, now); limits::TURN_SOURCES].into(),
+    pub(super) fn new(takers: Takers) -> Self {
+        let of_source = || {
+            let each_second = limits::TURN_UNAUTHENTICATED_PER_SOURCE;
+            Answers::of_each_second(each_second, takers)
+        };
+        Self(Arc::new(Rates {
+            all: Answers::of_each_second(limits::TURN_UNAUTHENTICATED_IN_ALL, takers),
+            sources: (0..limits::TURN_SOURCES).map(|_| of_source()).collect(),
             key: RandomState::default(),
-        }
+        }))
     }
 
-    /// Tells whether `source` may be answered once more.
-    pub(super) fn opens(&mut self, now: Monotonic, source: IpAddr) -> bool {
-        let place = self.key.hash_one(network(source)) as usize % self.sources.len();
-        self.sources[place].take(now, 1) && self.all.take(now, 1)
+    /// Tells whether `source` may be answered once more. What is withheld costs two reads: nothing
+    /// is written where a flood would be.
+    pub(super) fn opens(&self, now: Monotonic, source: IpAddr) -> bool {
+        let Rates { all, sources, key } = &*self.0;
+        let place = key.hash_one(network(source)) as usize % sources.len();
+        sources[place].take(now, 1).is_some() && all.take(now, 1).is_some()
     }
 }
 
@@ -54,13 +66,13 @@ mod tests {
 
     #[test]
     fn one_source_does_not_use_up_what_others_may_have() {
-        let mut gate = Gate::new(Monotonic(0));
-        let answered = |gate: &mut Gate, source: [u8; 4]| {
+        let gate = Gate::new(Takers::One);
+        let answered = |source: [u8; 4]| {
             (0..10_000).filter(|_| gate.opens(Monotonic(0), IpAddr::from(source))).count() as u32
         };
-        assert_eq!(answered(&mut gate, [192, 0, 2, 1]), limits::TURN_UNAUTHENTICATED_PER_SOURCE);
-        assert_eq!(answered(&mut gate, [192, 0, 2, 200]), 0, "of the same network");
-        assert!(answered(&mut gate, [198, 51, 100, 1]) > 0);
+        assert_eq!(answered([192, 0, 2, 1]), limits::TURN_UNAUTHENTICATED_PER_SOURCE);
+        assert_eq!(answered([192, 0, 2, 200]), 0, "of the same network");
+        assert!(answered([198, 51, 100, 1]) > 0);
         let spoofed = (0..100_000_u32)
             .filter(|n| gate.opens(Monotonic(0), IpAddr::from((n * 256).to_be_bytes())))
             .count() as u32;

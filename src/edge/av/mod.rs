@@ -6,8 +6,8 @@
 //!  peer ──── relayed port ──> from_peer ─> permission ──> channel or indication ──> client
 //! ```
 //!
-//! One [`Relay`] belongs to one thread, with its own clients and its own ports; what quotas count
-//! it shares with the others of the edge ([`Accounts`]). What is relayed is
+//! One [`Relay`] belongs to one thread, with its own clients and its own ports; what quotas and
+//! limits count it shares with the others of the edge ([`Together`]). What is relayed is
 //! a return value that borrows the datagram ([`Step`]); an answer is written into [`Output`]. A
 //! peer that is a relayed address of this very relay is reached without the kernel, under both
 //! permissions.
@@ -38,6 +38,7 @@ mod request;
 mod setup;
 mod step;
 mod table;
+mod together;
 mod train;
 mod wheel;
 
@@ -52,7 +53,6 @@ use crate::policy::AddressRefusal;
 use crate::stun::{Family, Protocol, SecurityFeatures, TransactionId, ms};
 use crate::time::{Monotonic, Now};
 
-pub use accounts::Accounts;
 pub use another::Another;
 pub use connections::ConnectionId;
 pub use counters::{Admission, Classes, Contended, Counters, NotAccepted, Traffic};
@@ -66,8 +66,10 @@ pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::{Connected, Direction, Opened};
 pub use setup::{Listener, Peers, Quotas, Setup};
 pub use step::{Around, Arrival, Carrier, Client, Dropped, Output, Step, Transport};
+pub use together::{Counted, Together, Total, one_more};
 pub use train::{Carried, Toward, Train};
 
+use accounts::Accounts;
 use allocation::{Allocation, Spoken};
 use bucket::Bucket;
 use claims::Claims;
@@ -150,13 +152,14 @@ impl Relay {
     /// If `setup` names no relayed address, two of one family, no key, or too long a realm: the
     /// configuration is checked before.
     #[must_use]
-    pub fn new(setup: Setup, now: Now) -> Self {
+    pub fn new(setup: Setup) -> Self {
         assert!(setup.realm.len() <= limits::TURN_REALM_BYTES_MAX, "a realm fits its answer");
         let families: Vec<Family> =
             setup.relayed.iter().map(|relayed| Family::of_address(relayed.public)).collect();
         assert!(!families.is_empty(), "there is an address to relay by");
         assert!(families.len() == 1 || families[0] != families[1], "one address of each family");
         let features = SecurityFeatures::NONE.with_password_algorithms();
+        let Together { accounts, gate, connections } = Together::of_threads(1);
         Self {
             families,
             pools: setup.relayed.iter().map(|_| Pool::new(&setup.ports)).collect(),
@@ -166,15 +169,15 @@ impl Relay {
                 Ports::Shared(_) => Holding::Shared,
             },
             table: Table::default(),
-            accounts: Accounts::default(),
+            accounts,
             reservations: Reservations::default(),
-            connections: Connections::new(),
+            connections: Connections::new(connections),
             claims: Claims::new(),
             tickets: Tickets::default(),
             domains: HashMap::default(),
             microsoft: 0,
             wheel: Wheel::new(limits::TURN_LIFETIME_S_MAX),
-            gate: Gate::new(now.monotonic),
+            gate,
             nonces: Nonces::new(&setup.nonce_keys, features),
             pending: None,
             admission: Admission::Open,
@@ -310,14 +313,17 @@ impl Relay {
     }
 
     /// Names the ports of the relays of other threads: what is for these is theirs to judge. All of
-    /// them count users, partners, sources and what there is in all by the same `accounts`.
+    /// them count users, partners, sources, strangers and what there is in all `together`.
     ///
     /// # Panics
     /// If there are allocations: they would count apart.
-    pub fn beside(&mut self, siblings: Vec<Ports>, accounts: Accounts) {
+    pub fn beside(&mut self, siblings: Vec<Ports>, together: Together) {
         assert_eq!(self.allocations(), 0, "nothing has been counted before");
+        let Together { accounts, gate, connections } = together;
         self.siblings = siblings;
         self.accounts = accounts;
+        self.gate = gate;
+        self.connections = Connections::new(connections);
     }
 
     /// Returns what was counted.

@@ -19,20 +19,23 @@ use super::sync::{AtomicU64, Ordering};
 use crate::limits;
 use crate::time::Monotonic;
 
-/// How long the whole takes to fill: what a video's first frame brings at once may pass.
-const SPAN_NS: u64 = 500_000_000;
+/// How long the whole of a user's rate takes to fill: what a video's first frame brings at once may
+/// pass.
+const USER_SPAN_NS: u64 = 500_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 /// The most that is owed for one piece that was carried.
 const OWED_NS_MAX: u64 = 10_000_000_000;
 /// Bits of a part of a nanosecond. Of the fastest rate a byte takes 0.23 ns.
 const PART_BITS: u32 = 28;
 
-/// Bytes that flow in at a rate and are taken out, by any thread.
+/// Bytes, or answers, that flow in at a rate and are taken out, by any thread. It holds what flows
+/// in within `SPAN_NS`.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct Rate<const SPAN_NS: u64 = USER_SPAN_NS> {
     /// When it is full, in nanoseconds of the process.
     full_at: AtomicU64,
-    /// How long a byte takes to flow in, in parts of a nanosecond, rounded up.
-    byte: u64,
+    /// How long one takes to flow in, in parts of a nanosecond, rounded up.
+    one: u64,
     takers: Takers,
 }
 
@@ -57,23 +60,31 @@ impl Rate {
     /// Makes a full one of bytes that flow at so many kilobits a second; more than 34 million are
     /// as good as these. It holds half a second's.
     pub(super) fn of_kbit_s(kbit_s: u32, takers: Takers) -> Self {
-        let bytes_s = u64::from(kbit_s.saturating_mul(1_000 / 8));
-        let second = (2 * SPAN_NS) << PART_BITS;
+        Self::of_each_second(kbit_s.saturating_mul(1_000 / 8), takers)
+    }
+}
+
+impl<const SPAN_NS: u64> Rate<SPAN_NS> {
+    /// Makes a full one of which so many flow in each second.
+    pub(super) fn of_each_second(count: u32, takers: Takers) -> Self {
         // Of none nothing ever comes.
-        let byte = if bytes_s == 0 { u64::MAX } else { second.div_ceil(bytes_s) };
-        Self { full_at: AtomicU64::new(0), byte, takers }
+        let one = match count {
+            0 => u64::MAX,
+            count => (SECOND_NS << PART_BITS).div_ceil(u64::from(count)),
+        };
+        Self { full_at: AtomicU64::new(0), one, takers }
     }
 
     /// Returns how many nanoseconds `bytes` take to flow in, rounded up.
     const fn cost(&self, bytes: u64) -> u64 {
-        let parts = bytes.saturating_mul(self.byte);
+        let parts = bytes.saturating_mul(self.one);
         parts.saturating_add((1 << PART_BITS) - 1) >> PART_BITS
     }
 
     /// Returns how many bytes could be taken.
     pub(super) fn left(&self, now: Monotonic) -> u64 {
         let taken = self.full_at.load(Ordering::Relaxed).saturating_sub(now.0);
-        (SPAN_NS.saturating_sub(taken) << PART_BITS) / self.byte
+        (SPAN_NS.saturating_sub(taken) << PART_BITS) / self.one
     }
 
     /// Takes `bytes`, if they are there. Hot: once per datagram or train; no lock.

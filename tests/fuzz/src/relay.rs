@@ -79,7 +79,7 @@ impl World {
         };
         let password = Secret::new(b"secret").password(USER.as_bytes());
         Self {
-            relay: Relay::new(setup, Now::default()),
+            relay: Relay::new(setup),
             out: Output::default(),
             now_ms: 1_000,
             open: BTreeSet::new(),

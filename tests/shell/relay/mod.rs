@@ -8,6 +8,7 @@ mod media;
 mod operating;
 mod quotas;
 mod shared_tcp;
+mod strangers;
 mod streams;
 mod tcp;
 mod threads;

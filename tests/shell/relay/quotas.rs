@@ -1,14 +1,16 @@
 //! Quotas and rates hold for all threads together: over the kernel, and with threads that race.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Barrier;
 
 use entente::edge::av::{
-    self, Accounts, Arrival, Dropped, Opened, Output, Ports, Quotas, Relay, RelayedAddress, Setup,
-    Step, Transport,
+    self, Arrival, Dropped, Opened, Output, Ports, Quotas, Relay, RelayedAddress, Setup, Step,
+    Together, Transport,
 };
+use entente::limits;
 use entente::poll::Choice;
+use entente::stun::{Builder, Class, Method, TransactionId, Type};
 use entente::time::{Clock, Monotonic, Now};
 
 use super::streams::plain;
@@ -18,15 +20,21 @@ use super::turn::{
 use crate::world::eventually;
 
 /// Sources so many that both threads have some for sure.
-const SOURCES: u8 = 40;
+pub(super) const SOURCES: u8 = 40;
 
-fn edge(poller: Choice, quotas: Quotas) -> Edge {
+pub(super) fn edge(poller: Choice, quotas: Quotas) -> Edge {
     let ports = Ports::Range { first: 50_000, count: 200 };
     Edge::start(Wanted { ports, quotas, threads: 2, ..Wanted::with(poller) })
 }
 
-fn client(edge: &Edge, number: u8) -> Client<Datagrams> {
+/// A client of the one network.
+pub(super) fn client(edge: &Edge, number: u8) -> Client<Datagrams> {
     Client::by(Datagrams::between(socket(&format!("127.0.4.{number}:0")), edge.server))
+}
+
+/// A client in a network of its own, which is challenged no more often than it may be.
+fn apart(edge: &Edge, number: u8) -> Client<Datagrams> {
+    Client::by(Datagrams::between(socket(&format!("127.4.{number}.1:0")), edge.server))
 }
 
 fn thread_of(port: SocketAddr) -> usize {
@@ -34,10 +42,10 @@ fn thread_of(port: SocketAddr) -> usize {
 }
 
 /// Returns an allocated client of each thread, with no other allocation left.
-fn one_of_each_thread(edge: &Edge) -> [Client<Datagrams>; 2] {
+pub(super) fn one_of_each_thread(edge: &Edge) -> [Client<Datagrams>; 2] {
     let mut found = [None, None];
     for number in 1..=SOURCES {
-        let mut client = client(edge, number);
+        let mut client = apart(edge, number);
         let place = &mut found[thread_of(client.allocate())];
         match place {
             None => *place = Some(client),
@@ -60,7 +68,7 @@ fn a_user_has_one_quota_whichever_threads_his_clients_are_with() {
         let mut stream = plain(&edge);
         stream.allocate();
         for number in 1..=SOURCES {
-            assert_eq!(client(&edge, number).allocation().error, Some(486), "{number}");
+            assert_eq!(apart(&edge, number).allocation().error, Some(486), "{number}");
         }
         assert_eq!(plain(&edge).allocation().error, Some(486));
         eventually("he is one user", || {
@@ -165,7 +173,7 @@ impl Wire for &Core {
 }
 
 /// Returns the core of thread `number`, and a client of it.
-fn core(number: u8, quotas: Quotas, accounts: &Accounts) -> Core {
+fn core(number: u8, quotas: Quotas, together: &Together) -> Core {
     let relayed = [127, 0, 0, 9].into();
     let node = SocketAddr::from(([127, 0, 0, 1], 3_478));
     let setup = Setup {
@@ -179,22 +187,22 @@ fn core(number: u8, quotas: Quotas, accounts: &Accounts) -> Core {
         quotas,
         seed: u64::from(number),
     };
-    let mut relay = Relay::new(setup, NOW);
-    relay.beside(Vec::new(), accounts.clone());
+    let mut relay = Relay::new(setup);
+    relay.beside(Vec::new(), together.clone());
     let remote = SocketAddr::from(([127, 0, number, 1], 1));
     let client = av::Client { listener: 0, transport: Transport::Udp, remote };
     Core { of: RefCell::new((relay, Output::default())), client }
 }
 
 /// Runs four threads with a core each, of which each begins when all are there.
-fn race<T: Send>(quotas: Quotas, accounts: &Accounts, of: impl Fn(Core) -> T + Sync) -> Vec<T> {
+fn race<T: Send>(quotas: Quotas, together: &Together, of: impl Fn(Core) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(4);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|number| {
                 let (barrier, of) = (&barrier, &of);
                 scope.spawn(move || {
-                    let core = core(number, quotas, accounts);
+                    let core = core(number, quotas, together);
                     barrier.wait();
                     of(core)
                 })
@@ -206,13 +214,15 @@ fn race<T: Send>(quotas: Quotas, accounts: &Accounts, of: impl Fn(Core) -> T + S
 
 #[test]
 fn of_threads_that_race_for_a_quota_as_many_are_granted_as_it_has() {
-    let accounts = Accounts::of_threads(4);
+    let together = Together::of_threads(4);
     let quotas = Quotas { allocations_per_user: 50, ..Quotas::default() };
-    for _ in 0..3 {
-        let granted = race(quotas, &accounts, |mut core| {
+    for round in 10..13 {
+        let granted = race(quotas, &together, |mut core| {
             let mut granted = 0;
-            for port in 1..=40 {
-                core.client.remote.set_port(port);
+            let IpAddr::V4(own) = core.client.remote.ip() else { panic!("IPv4") };
+            for network in 1..=40 {
+                // In networks of their own, which are challenged as often as they ask.
+                core.client.remote.set_ip([round, own.octets()[2], network, 1].into());
                 let answer = Client::by(&core).allocation();
                 assert!(matches!(answer.error, None | Some(486)));
                 granted += usize::from(answer.error.is_none());
@@ -225,19 +235,43 @@ fn of_threads_that_race_for_a_quota_as_many_are_granted_as_it_has() {
         assert_eq!(users(last), (1, quotas.allocations - 50));
     }
     // Nothing is kept of what the relays had that are gone.
-    let core = core(0, quotas, &accounts);
+    let core = core(0, quotas, &together);
     let relay = core.of.into_inner().0;
     assert_eq!((relay.users(), relay.sample().allocations_left), (0, quotas.allocations));
+}
+
+/// The clock stands here as well.
+#[test]
+fn of_threads_that_race_for_answers_to_strangers_as_many_are_given_as_there_are() {
+    let of_source = limits::TURN_UNAUTHENTICATED_PER_SOURCE as usize;
+    let in_all = limits::TURN_UNAUTHENTICATED_IN_ALL as usize;
+    // Of one network, and of so many that what is for everybody is used up.
+    for (networks, expected) in [(1, of_source), (300, in_all)] {
+        let together = Together::of_threads(4);
+        let answered = race(Quotas::default(), &together, |mut core| {
+            let asks = (0..networks).flat_map(|network| vec![network; of_source]);
+            let answered = asks.filter(|network| {
+                core.client.remote.set_ip([10, (network >> 8) as u8, *network as u8, 1].into());
+                let mut wire = Vec::new();
+                let kind = Type { method: Method::BINDING, class: Class::Request };
+                Builder::new(&mut wire, kind, TransactionId([7; 12]));
+                (&core).say(&wire);
+                !(&core).hear().is_empty()
+            });
+            answered.count()
+        });
+        assert_eq!(answered.iter().sum::<usize>(), expected, "{networks} networks");
+    }
 }
 
 /// The clock stands: what is there at first is all there is.
 #[test]
 fn of_threads_that_race_for_a_rate_as_much_passes_as_there_is() {
-    let accounts = Accounts::of_threads(4);
+    let together = Together::of_threads(4);
     // 500,000 bytes at once.
     let quotas = Quotas { user_kbit_s: 8_000, allocation_kbit_s: 1_000_000, ..Quotas::default() };
     let to: SocketAddr = SocketAddr::from(([127, 0, 0, 3], 5_000));
-    let passed = race(quotas, &accounts, |core| {
+    let passed = race(quotas, &together, |core| {
         let mut client = Client::by(&core);
         client.allocate();
         assert_eq!(client.bind(0x4000, to), None);

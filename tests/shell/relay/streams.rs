@@ -309,7 +309,7 @@ fn what_is_no_message_ends_its_stream_and_no_other() {
 #[test]
 fn strangers_of_one_network_hold_no_more_streams_than_theirs() {
     each_poller(|edge| {
-        let most = usize::from(limits::RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX);
+        let most = limits::RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX;
         let idle: Vec<_> = (0..most).map(|_| connect(edge.door)).collect();
         eventually("all are there", || edge.handle.observed().streams == most);
         let mut late = connect(edge.door);

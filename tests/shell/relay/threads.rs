@@ -19,9 +19,9 @@ fn edge(poller: entente::poll::Choice) -> Edge {
     Edge::start(Wanted { ports, threads: 2, ..Wanted::with(poller) })
 }
 
-/// A client at an address of its own.
+/// A client in a network of its own, which is challenged no more often than it may be.
 fn client(edge: &Edge, number: u8) -> Client<Datagrams> {
-    Client::by(Datagrams::between(socket(&format!("127.0.4.{number}:0")), edge.server))
+    Client::by(Datagrams::between(socket(&format!("127.4.{number}.1:0")), edge.server))
 }
 
 /// Which thread a relayed port is of.

@@ -122,7 +122,7 @@ impl World {
         let keys = (0..CLIENTS / CLIENTS_PER_USER).map(|user| key(&username(user))).collect();
         let per_user = ALLOCATIONS_PER_USER as usize;
         let mut world = Self {
-            relay: Relay::new(setup, Now::default()),
+            relay: Relay::new(setup),
             model: Model::new(holding, some, ALLOCATIONS, per_user),
             chance,
             now_ms: 1_000,

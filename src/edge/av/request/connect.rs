@@ -168,8 +168,8 @@ impl Relay {
         let of_stream = arrival.client.transport == Transport::Stream
             && self.table.of_client(&arrival.client).is_none();
         let id = connection_id(proven.message).filter(|_| of_stream).ok_or(400_u16)?;
-        let connection = self.connections.get(id).copied();
-        let waits = |one: &Connection| one.stage == Stage::Waiting;
+        let connection = self.connections.get(id);
+        let waits = |one: &&Connection| one.stage == Stage::Waiting;
         let owner = connection.filter(waits).ok_or(400_u16)?.owner;
         if self.table.get(owner).is_none_or(|allocation| allocation.share.user() != proven.user) {
             return Err(441.into());

@@ -8,11 +8,11 @@ use crate::stun::{AttributeType, Builder, Method};
 
 /// Two relays beside each other.
 fn both(quotas: Quotas) -> [World; 2] {
-    let accounts = Accounts::of_threads(2);
+    let together = Together::of_threads(2);
     [50_000, 60_000].map(|first| {
         let mut world =
             World::of(Setup { quotas, ports: Ports::Range { first, count: 40 }, ..setup() });
-        world.relay.beside(Vec::new(), accounts.clone());
+        world.relay.beside(Vec::new(), together.clone());
         world
     })
 }
@@ -126,7 +126,10 @@ proptest! {
                 world.pass(ms);
             }
             let world = &mut worlds[thread];
-            let passes = naive.take(world.now.monotonic, bytes as u64);
+            let passes = naive.holds(world.now.monotonic, bytes as u64);
+            if passes {
+                naive.spend(bytes as u64);
+            }
             let came = world.send(clients[thread], &channel(0x4000, &vec![0; bytes]));
             prop_assert_eq!(matches!(came, Came::ToPeer(..)), passes);
         }

@@ -8,8 +8,8 @@ fn data_for_a_port_of_another_thread_are_handed_to_it_under_both_permissions() {
     let (mut one, mut other) = (World::new(), World::new());
     let mut setup = setup();
     setup.ports = Ports::Range { first: 60_000, count: 10 };
-    other.relay = Relay::new(setup, other.now);
-    one.relay.beside(vec![Ports::Range { first: 60_000, count: 10 }], Accounts::default());
+    other.relay = Relay::new(setup);
+    one.relay.beside(vec![Ports::Range { first: 60_000, count: 10 }], Together::of_threads(2));
     let (client, remote) = (one.client(1), other.client(2));
     let (port, theirs) = (one.allocate(client), other.allocate(remote));
     let at = |port: RelayPort| SocketAddr::new(RELAYED.parse().unwrap(), port.port);

@@ -82,7 +82,7 @@ impl World {
     pub(super) fn of(setup: Setup) -> Self {
         let now = Now { monotonic: Monotonic(1_000_000_000), unix_s: 1_700_000_000 };
         Self {
-            relay: Relay::new(setup, now),
+            relay: Relay::new(setup),
             now,
             out: Output::default(),
             open: std::collections::BTreeSet::new(),

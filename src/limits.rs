@@ -327,6 +327,9 @@ pub const MS_TURN_UNAUTHENTICATED_BYTES_MAX: usize = 160;
 pub const TURN_UNAUTHENTICATED_PER_SOURCE: u32 = 50;
 /// Unauthenticated answers a second of all relay threads to everybody, and at once.
 pub const TURN_UNAUTHENTICATED_IN_ALL: u32 = 5_000;
+/// How far lines of the log are apart that say how many strangers were not answered, in
+/// milliseconds; the flood is over when nobody was for so long.
+pub const STRANGERS_TOLD_MS: u64 = 60_000;
 /// Cells that sources are counted in; 24 bytes each. Two sources that share one share its rate.
 pub const TURN_SOURCES: usize = 4_096;
 /// Tables of accounts, of each kind, with a lock each: threads that begin allocations meet at one

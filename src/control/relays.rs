@@ -12,17 +12,20 @@ use super::board::Board;
 use super::start::Running;
 use crate::admin::{Outcome, RelayOrder, Reply};
 use crate::config::Config;
-use crate::edge::av::{Admission, Client, Transport};
+use crate::edge::av::{Admission, Client, Dropped, Transport};
 use crate::relay::{self, Handle, Listed, Observed};
-use crate::time::Clock;
+use crate::time::{Clock, Monotonic};
 use crate::tls;
 
 mod setup;
+mod strangers;
 mod told;
 
 pub(super) use setup::{descriptors, media_credentials, tls_plan};
 use setup::{quotas, setup, tls_servers};
 pub use setup::{relay_credentials, relay_peers};
+use strangers::Line;
+pub(super) use strangers::Strangers;
 
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
@@ -164,6 +167,32 @@ impl Relays {
     /// Returns how the relay was at most a second ago.
     pub(super) fn observed(&self) -> Option<Observed> {
         self.handle().map(|handle| handle.observed())
+    }
+
+    /// Tells of strangers that are not answered, if there is something to tell: neither the log nor
+    /// whoever reads it has anything of a line for each.
+    pub(super) fn tell_of_strangers(&self, strangers: &mut Strangers, now: Monotonic) {
+        let Some(observed) = self.observed() else { return };
+        let withheld = observed.core.dropped[Dropped::AnswerRate as usize];
+        match strangers.look(now, withheld) {
+            Some(Line::Goes { unanswered }) => {
+                let mostly = observed.withheld.mostly();
+                let network = mostly.map(|(network, _)| tracing::field::display(network));
+                let of_network_in_a_second = mostly.map(|(_, at_least)| at_least);
+                tracing::warn!(
+                    unanswered,
+                    network,
+                    of_network_in_a_second,
+                    "strangers ask the A/V Edge more than it answers them: requests were dropped"
+                );
+            }
+            Some(Line::Over { unanswered, lasted_s }) => tracing::info!(
+                unanswered,
+                lasted_s,
+                "strangers ask the A/V Edge no more than it answers them"
+            ),
+            None => {}
+        }
     }
 
     /// Ends the allocation of the client at `remote`, by whatever listener it came; `None` where

@@ -18,6 +18,7 @@ use super::board::{Board, Stage};
 use super::crl;
 use super::keys::Keys;
 use super::listeners::listen;
+use super::relays::Strangers;
 use super::roles::Roles;
 use super::spawn::{Spawning, Ties};
 use super::{convert, decisions, log, notes, scores};
@@ -445,10 +446,12 @@ async fn watch(board: &Board) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut count = 0_u64;
+    let mut strangers = Strangers::default();
     loop {
         ticks.tick().await;
         count += 1;
         board.watch();
+        board.relays.tell_of_strangers(&mut strangers, board.clock.now().monotonic);
         if count.is_multiple_of(WAKE_EVERY_TICKS) {
             board.fabric.wake_all();
         }

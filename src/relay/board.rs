@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::handle::sum;
-use crate::edge::av::{Classes, Counters, Outlook};
+use crate::edge::av::{Classes, Counters, Outlook, Withheld};
 use crate::edge::counted::summed;
 
 /// What the shell counts.
@@ -72,6 +72,8 @@ pub struct Observed {
     pub draining: bool,
     /// What runs out.
     pub outlook: Outlook,
+    /// What strangers were not answered in the last second.
+    pub withheld: Withheld,
 }
 
 impl Observed {
@@ -107,6 +109,7 @@ impl Observed {
             users: self.users.max(other.users),
             draining: self.draining && other.draining,
             outlook: self.outlook.with(&other.outlook),
+            withheld: self.withheld.with(&other.withheld),
         }
     }
 }

@@ -239,6 +239,7 @@ impl<P: Plane> Worker<P> {
             users: self.served.relay.users(),
             draining: self.served.relay.admission() != Admission::Open,
             outlook: self.forecast.outlook(self.settings.link_kbit_s),
+            withheld: self.served.relay.take_withheld(),
         });
     }
 }

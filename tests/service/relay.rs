@@ -53,6 +53,27 @@ fn a_relay_alone_starts_answers_reloads_and_ends() {
     assert_eq!(exit_code(edge), Some(0));
 }
 
+/// Symptom: a flood of strangers was seen in the metrics alone.
+#[test]
+fn a_flood_of_strangers_is_told_with_the_network_that_it_comes_from() {
+    let world = World::new();
+    let relay = Relay::configured(&world, "");
+    let edge = world.run(|_| {});
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(relay.udp).unwrap();
+    for _ in 0..1_000 {
+        client.send(&ALLOCATE).unwrap();
+    }
+    assert!(world.logs("strangers ask the A/V Edge more than it answers"), "{}", world.logged());
+    let logged = world.logged();
+    let line = logged.lines().find(|line| line.contains("strangers ask")).unwrap();
+    for told in ["\"level\":\"WARN\"", "\"unanswered\":", "\"network\":\"127.0.0.0/24\""] {
+        assert!(line.contains(told), "{line}");
+    }
+    signal(&edge, "TERM");
+    assert_eq!(exit_code(edge), Some(0));
+}
+
 const SECRET: &str = "a-secret-of-this-test";
 const USER: &[u8] = b"9999999999:alice";
 pub(super) const REALM: &[u8] = b"contoso.example";

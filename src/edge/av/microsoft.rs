@@ -91,10 +91,7 @@ impl Relay {
         number: u16,
         out: &mut Output,
     ) -> Result<Step<'a>, Dropped> {
-        let client = arrival.client.remote.ip();
-        if !self.gate.opens(now.monotonic, client) {
-            return Err(Dropped::AnswerRate);
-        }
+        self.answers(now.monotonic, arrival.client.remote.ip())?;
         let tried = match message.attribute(AttributeType::MESSAGE_INTEGRITY) {
             Some(_) => Tried::Yes,
             None => Tried::No,

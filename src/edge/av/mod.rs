@@ -59,7 +59,7 @@ pub use counters::{Admission, Classes, Contended, Counters, NotAccepted, Traffic
 pub use credential::{Credentials, MrasKey, Secret, Token, time_limited_until};
 pub use errors::Errors;
 pub use forecast::{Forecast, Outlook, Sample};
-pub use gate::network;
+pub use gate::{Withheld, network};
 pub use medium::Medium;
 pub use pool::PoolRelay;
 pub use ports::{Ports, RelayPort, RelayedAddress};
@@ -103,6 +103,8 @@ pub struct Relay {
     microsoft: usize,
     wheel: Wheel,
     gate: Gate,
+    /// Of late, for the log.
+    withheld: Withheld,
     nonces: Nonces,
     /// The allocation whose ports the shell is opening.
     pending: Option<Pending>,
@@ -178,6 +180,7 @@ impl Relay {
             microsoft: 0,
             wheel: Wheel::new(limits::TURN_LIFETIME_S_MAX),
             gate,
+            withheld: Withheld::default(),
             nonces: Nonces::new(&setup.nonce_keys, features),
             pending: None,
             admission: Admission::Open,

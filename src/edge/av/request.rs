@@ -116,9 +116,7 @@ impl Relay {
         message: Message<'_>,
         out: &mut Output,
     ) -> Result<Step<'a>, Dropped> {
-        if !self.gate.opens(now.monotonic, arrival.client.remote.ip()) {
-            return Err(Dropped::AnswerRate);
-        }
+        self.answers(now.monotonic, arrival.client.remote.ip())?;
         let unknown: SmallVec<[AttributeType; 8]> = message.unknown(KNOWN).take(8).collect();
         let class = if unknown.is_empty() { Class::Success } else { Class::Error };
         out.answer.clear();
@@ -240,10 +238,7 @@ impl Relay {
         number: u16,
         out: &mut Output,
     ) -> Result<Step<'a>, Dropped> {
-        let client = arrival.client.remote.ip();
-        if !self.gate.opens(now.monotonic, client) {
-            return Err(Dropped::AnswerRate);
-        }
+        self.answers(now.monotonic, arrival.client.remote.ip())?;
         let proof = [AttributeType::MESSAGE_INTEGRITY, AttributeType::MESSAGE_INTEGRITY_SHA256];
         let tried = proof.iter().any(|proof| message.attribute(*proof).is_some());
         let tried = if tried { Tried::Yes } else { Tried::No };

@@ -127,7 +127,8 @@ catalogue! {
     /// Datagrams that the relay received or sent in trains: several of one flow in one call of the
     /// kernel (UDP GRO and GSO).
     RELAY_IN_TRAINS: Counter, "entente_relay_datagrams_in_trains_total", ["way"];
-    /// Datagrams that went from client to client without the kernel between.
+    /// Datagrams that were given from client to client without the kernel between; what the second
+    /// one did not permit is among those dropped.
     RELAY_WITHIN: Counter, "entente_relay_within_total", [];
     /// Datagrams that the relay dropped, by reason; `hop_limit` are those that had no hop left to
     /// go on with, as what goes round between relays has in the end.

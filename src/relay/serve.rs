@@ -141,7 +141,10 @@ impl Served {
                 let arrival = Arrival { client, addressed, datagram };
                 self.relay.from_client(now, arrival, &mut self.out)
             }
-            Use::Port(port) => self.relay.from_peer(now, port, from, datagram, &mut self.out),
+            Use::Port(port) => match by {
+                By::Socket(_) => self.relay.from_peer(now, port, from, datagram, &mut self.out),
+                By::Mail(_) => self.relay.from_sibling(now, port, from, datagram, &mut self.out),
+            },
         };
         let place = |payload: &[u8]| {
             let start = payload.as_ptr().addr() - datagram.as_ptr().addr();

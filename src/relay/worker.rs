@@ -189,6 +189,8 @@ impl<P: Plane> Worker<P> {
             Order::Adopt(adopted) => {
                 let (credentials, peers, quotas) = *adopted;
                 self.served.relay.adopt(credentials, peers, quotas);
+                // What runs out when is another matter with other quotas.
+                self.publish(now.monotonic);
             }
             Order::AdoptTls(of_listeners) => {
                 for door in &mut self.served.streams.doors {

@@ -52,7 +52,7 @@ impl Traffic {
 pub struct Counters {
     /// Everything that was relayed.
     pub traffic: Traffic,
-    /// Of it, what went from client to client within the relay.
+    /// What clients were given by clients within the relay, or with the one beside it.
     pub within: u64,
     /// What went nowhere, in the order of [`Dropped::ALL`].
     pub dropped: [u64; Dropped::ALL.len()],

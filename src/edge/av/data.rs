@@ -68,12 +68,16 @@ impl Relay {
         let Some(place) = place else { return step };
         let theirs = RelayPort { address: place as u8, port: peer.port() };
         let from = SocketAddr::new(self.setup.relayed[usize::from(port.address)].public, port.port);
-        self.counters.within += 1;
         if self.siblings.iter().any(|ports| ports.holds(peer.port())) {
             return Step::ToSibling { port: theirs, from, payload };
         }
-        self.send_to_client(now, theirs, from, payload, out)
-            .unwrap_or_else(|dropped| self.dropped(dropped))
+        match self.send_to_client(now, theirs, from, payload, out) {
+            Ok(step) => {
+                self.counters.within += 1;
+                step
+            }
+            Err(dropped) => self.dropped(dropped),
+        }
     }
 
     pub(super) fn send_to_client<'a>(

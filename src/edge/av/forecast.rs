@@ -13,7 +13,9 @@ use crate::time::Monotonic;
 pub struct Sample {
     /// Allocations that there are.
     pub allocations: usize,
-    /// How many more there may be.
+    /// The same with those of the relays of other threads, which may be as many in all.
+    pub allocations_in_all: usize,
+    /// How many more there may be, by the quotas in force.
     pub allocations_left: usize,
     /// Ports that are free; `None` where they are shared.
     pub ports_left: Option<usize>,
@@ -24,9 +26,10 @@ pub struct Sample {
 /// What comes, if it goes on so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
-    /// Seconds until no port is free; `None`: they do not become fewer.
+    /// Seconds until no port is free, 0 where none is; `None`: they do not become fewer.
     pub ports_run_out_s: Option<u64>,
-    /// Seconds until there may be no more allocations; `None`: they do not become more.
+    /// Seconds until there may be no more allocations, 0 where there may be none; `None`: they do
+    /// not become more.
     pub allocations_run_out_s: Option<u64>,
     /// Seconds until the link is full; `None`: traffic does not grow, or nobody said how much the
     /// link carries.
@@ -112,8 +115,9 @@ impl Forecast {
         if over_ms < limits::FORECAST_STEP_MS {
             return base;
         }
-        let shrinks = |old: usize, new: usize| {
-            until_gone(new as u64, old.saturating_sub(new) as u64, over_ms)
+        let run_out = |left: usize, gone: usize| match left {
+            0 => Some(0),
+            left => until_gone(left as u64, gone as u64, over_ms),
         };
         // The first sample has no rate of its own.
         let bandwidth_run_out_s = match (self.samples.get(1), self.samples.back(), link_kbit_s) {
@@ -125,9 +129,11 @@ impl Forecast {
             _ => None,
         };
         let ports = old.ports_left.zip(new.ports_left);
+        // Not how many fewer there may be: that changes with the quotas, and allocations do not.
+        let begun = new.allocations_in_all.saturating_sub(old.allocations_in_all);
         Outlook {
-            ports_run_out_s: ports.and_then(|(old, new)| shrinks(old, new)),
-            allocations_run_out_s: shrinks(old.allocations_left, new.allocations_left),
+            ports_run_out_s: ports.and_then(|(old, new)| run_out(new, old.saturating_sub(new))),
+            allocations_run_out_s: run_out(new.allocations_left, begun),
             bandwidth_run_out_s,
             ..base
         }
@@ -152,8 +158,14 @@ mod tests {
     }
 
     fn sample(allocations: usize, bytes: u64) -> Sample {
-        let (allocations_left, ports_left) = (20_000 - allocations, Some(10_000 - allocations));
-        Sample { allocations, allocations_left, ports_left, bytes }
+        of_most(20_000, allocations, bytes)
+    }
+
+    fn of_most(most: usize, allocations: usize, bytes: u64) -> Sample {
+        let ports_left = Some(10_000 - allocations);
+        let allocations_left = most.saturating_sub(allocations);
+        let allocations_in_all = allocations;
+        Sample { allocations, allocations_in_all, allocations_left, ports_left, bytes }
     }
 
     #[test]
@@ -185,6 +197,32 @@ mod tests {
         assert_eq!(outlook.ports_run_out_s, None);
         assert_eq!(outlook.drained_s(100), Some(400 / 5));
         assert_eq!(outlook.drained_s(500), Some(0));
+    }
+
+    /// Symptom: after a reload with a lower quota all seemed to run out within minutes, and with a
+    /// higher one never to. Cause: how many allocations may come was compared with how many might
+    /// before it. Scenario: steady growth, and a reload in the middle.
+    #[test]
+    fn another_quota_is_followed_at_once() {
+        for (most, left_s) in [(3_000, 199), (40_000, 3_899), (1_010, 0), (500, 0)] {
+            let mut forecast = Forecast::default();
+            for at in 0..=100 {
+                forecast.take(second(at), of_most(20_000, at as usize * 10, 0));
+            }
+            assert_eq!(forecast.outlook(None).allocations_run_out_s, Some(1_900));
+            forecast.take(second(101), of_most(most, 1_010, 0));
+            assert_eq!(forecast.outlook(None).allocations_run_out_s, Some(left_s), "{most}");
+        }
+    }
+
+    #[test]
+    fn what_has_run_out_is_told_though_it_shrinks_no_more() {
+        let mut forecast = Forecast::default();
+        for at in 0..2_000 {
+            forecast.take(second(at), of_most(700, 700, 0));
+        }
+        let outlook = forecast.outlook(None);
+        assert_eq!((outlook.allocations_run_out_s, outlook.ports_run_out_s), (Some(0), None));
     }
 
     #[test]

@@ -238,6 +238,21 @@ impl Relay {
             .unwrap_or_else(|dropped| self.dropped(dropped))
     }
 
+    /// Serves what a client of another thread has sent from its relayed address, `peer`, to a
+    /// relayed port of this one ([`Step::ToSibling`]).
+    pub fn from_sibling<'a>(
+        &mut self,
+        now: Now,
+        port: RelayPort,
+        peer: SocketAddr,
+        payload: &'a [u8],
+        out: &mut Output,
+    ) -> Step<'a> {
+        let step = self.from_peer(now, port, peer, payload, out);
+        self.counters.within += u64::from(matches!(step, Step::ToClient { .. }));
+        step
+    }
+
     /// Ends what has run out, and asks for its ports to be closed. Bounded by
     /// [`limits::EXPIRIES_PER_TURN_MAX`].
     pub fn expire(&mut self, now: Now, out: &mut Output) {
@@ -353,10 +368,11 @@ impl Relay {
     pub fn sample(&self) -> Sample {
         let allocations = self.allocations();
         let Traffic { bytes_to_peers, bytes_to_client, .. } = self.counters.traffic;
-        let most = self.setup.quotas.allocations;
+        let allocations_in_all = self.accounts.allocations();
         Sample {
             allocations,
-            allocations_left: most.saturating_sub(self.accounts.allocations()),
+            allocations_in_all,
+            allocations_left: self.setup.quotas.allocations.saturating_sub(allocations_in_all),
             ports_left: self.free_ports(),
             bytes: bytes_to_peers + bytes_to_client,
         }

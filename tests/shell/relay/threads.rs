@@ -194,8 +194,9 @@ fn clients_of_different_threads_reach_each_other_within_the_process() {
             other.send_indication(of_one, &[n; 34]);
             assert_eq!(one.hear_channel(), (0x4000, vec![n; 34]));
         }
-        eventually("what was handed over is counted", || {
-            edge.handle.observed().shell.mailed == 201
+        eventually("what was handed over is counted, and what was given", || {
+            let observed = edge.handle.observed();
+            (observed.shell.mailed, observed.core.within) == (201, 200)
         });
         // A port of this relay that nobody has is nobody's.
         let taken: Vec<u16> = clients.iter().map(|(_, at)| at.port()).collect();
@@ -207,6 +208,7 @@ fn clients_of_different_threads_reach_each_other_within_the_process() {
         eventually("the other thread has refused it", || {
             edge.handle.observed().core.dropped.iter().sum::<u64>() == 2
         });
+        assert_eq!(edge.handle.observed().core.within, 200);
         drop(nobody);
         edge.handle.end();
     }

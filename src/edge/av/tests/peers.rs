@@ -158,16 +158,19 @@ fn two_clients_of_one_relay_reach_each_other_within_it_under_both_permissions() 
     world.bind(alice, 0x4001, at(of_bob));
     let lonely = world.send(alice, &channel(0x4001, b"ring"));
     assert_eq!(lonely, Came::Dropped(Dropped::NoPermission), "bob has not permitted alice");
+    assert_eq!(world.relay.counters().within, 0, "he was given nothing");
     world.bind(bob, 0x4002, at(of_alice));
     let rung = world.send(alice, &channel(0x4001, b"ring"));
     assert_eq!(rung, Came::ToClient(bob, channel(0x4002, b"ring")));
     let answered = world.send(bob, &channel(0x4002, b"yes"));
     assert_eq!(answered, Came::ToClient(alice, channel(0x4001, b"yes")));
-    assert_eq!(world.relay.counters().within, 3);
+    assert_eq!(world.relay.counters().within, 2);
     world.relay.kill(&bob, &mut world.out);
     world.out.closes.clear();
     let gone = world.send(alice, &channel(0x4001, b"ring"));
     assert_eq!(gone, Came::Dropped(Dropped::NoPermission));
+    let counters = world.relay.counters();
+    assert_eq!((counters.within, counters.dropped[Dropped::NoPermission as usize]), (2, 2));
 }
 
 #[test]

@@ -2,22 +2,25 @@
 //!
 //! An input is a script of steps, each a letter, a byte that says who, a length and so many bytes:
 //! `D` a datagram of a client, `R` the attributes of a request that is then proven, of the method
-//! in the first byte, `M` the same in the Microsoft dialect, `P` a datagram of a peer, `C` a peer
-//! connects, `T` time, `G` a client is gone.
+//! in the first byte, `M` the same in the Microsoft dialect, `P` a datagram of a peer, `T` time, `S`
+//! time while the relay stands still, `G` a client is gone. Of connections with peers: `C` a peer
+//! connects, `A` one that a client asked for is open, or not, `B` one is claimed, `E` one ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use entente::edge::av::{
-    Arrival, Client, Connected, Credentials, Listener, MrasKey, Opened, Output, Peers, Ports,
-    Quotas, Relay, RelayPort, RelayedAddress, Secret, Setup, Step, Token, Transport,
+    Arrival, Carrier, Client, Connected, ConnectionId, Credentials, Listener, MrasKey, Opened,
+    Output, Peers, Ports, Quotas, Relay, RelayPort, RelayedAddress, Secret, Setup, Step, Token,
+    Transport,
 };
 use entente::limits;
 use entente::stun::{AttributeType, Builder, Class, Key, Message, Method, TransactionId, Type, ms};
 use entente::time::{Monotonic, Now};
 
 const REALM: &str = "contoso.example";
-const USER: &str = "9999999999:alice";
+const USERS: [&str; 2] = ["9999999999:alice", "9999999999:mallory"];
+const SHARED: [u16; 2] = [3_480, 3_481];
 /// More than any script of a corpus has.
 const STEPS_MAX: usize = 200;
 const ALLOCATIONS: usize = 6;
@@ -26,14 +29,33 @@ struct World {
     relay: Relay,
     out: Output,
     now_ms: u64,
+    shared: bool,
     open: BTreeSet<RelayPort>,
-    key: Key,
+    doors: BTreeSet<RelayPort>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    keys: [Key; 2],
     token: Token,
     ids: u8,
 }
 
+/// A connection with a peer, as a shell knows it.
+#[derive(Clone, Copy)]
+struct Connection {
+    port: RelayPort,
+    peer: SocketAddr,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    Waiting,
+    Bound,
+}
+
 /// Whatever is sent, nothing panics, ports are opened and closed once, no more is given than may
-/// be, and nothing is left when its time is over.
+/// be, a port and a peer are one connection, which whoever has the port is told of and whose user
+/// claims it, and nothing is left when its time is over.
 pub fn relay(input: &[u8]) {
     let (shared, mut rest) = match input.split_first() {
         Some((first, rest)) => (first % 2 == 1, rest),
@@ -47,10 +69,12 @@ pub fn relay(input: &[u8]) {
         world.step(*step, *who, bytes);
         assert!(world.relay.allocations() <= ALLOCATIONS);
         assert_eq!(world.relay.list().count(), world.relay.allocations());
+        assert_eq!(world.relay.connections(), world.connections.len());
     }
     world.pass(u64::from(limits::TURN_LIFETIME_S_MAX) * 1_000 + limits::TURN_RESERVATION_MS + 1);
     assert_eq!((world.relay.allocations(), world.open.len()), (0, 0), "something is left");
-    assert_eq!(world.relay.connections(), 0);
+    assert_eq!((world.connections.len(), world.doors.len()), (0, 0), "something is left");
+    world.pass(limits::TURN_CLAIM_AFTER_MS);
     assert_eq!(world.relay.next_deadline(), None);
 }
 
@@ -64,7 +88,7 @@ impl World {
             realm: REALM.to_owned(),
             relayed: vec![relayed("192.0.2.20"), relayed("2001:db8::20")],
             ports: match shared {
-                true => Ports::Shared(vec![3_480, 3_481]),
+                true => Ports::Shared(SHARED.to_vec()),
                 false => Ports::Range { first: 50_000, count: 5 },
             },
             listeners: vec![Listener { node: node(), vip: Some(vip()) }],
@@ -77,13 +101,19 @@ impl World {
             quotas: Quotas { allocations: ALLOCATIONS, ..Quotas::default() },
             seed: 7,
         };
-        let password = Secret::new(b"secret").password(USER.as_bytes());
+        let key = |user: &str| {
+            let password = Secret::new(b"secret").password(user.as_bytes());
+            Key::long_term_md5(user.as_bytes(), REALM.as_bytes(), password.as_bytes())
+        };
         Self {
             relay: Relay::new(setup),
             out: Output::default(),
             now_ms: 1_000,
+            shared,
             open: BTreeSet::new(),
-            key: Key::long_term_md5(USER.as_bytes(), REALM.as_bytes(), password.as_bytes()),
+            doors: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            keys: USERS.map(key),
             token: MrasKey::new(b"secret").issue("sip:alice@contoso.example", 4_000_000_000),
             ids: 0,
         }
@@ -103,28 +133,36 @@ impl World {
                 let addressed = if who & 0x80 == 0 { node() } else { vip() };
                 self.arrive(client, addressed, bytes);
             }
-            b'R' => self.request(client, bytes),
+            b'R' => self.request(client, 0, bytes),
             b'M' => self.ms_request(client, bytes),
             b'P' => {
-                let address = u8::from(who & 1 == 1);
-                let port = RelayPort { address, port: 50_000 + u16::from(who >> 1 & 7) };
-                let now = self.now();
+                let (now, port) = (self.now(), self.port(who));
                 let step = self.relay.from_peer(now, port, peer(who), bytes, &mut self.out);
                 assert!(matches!(step, Step::Drop(_) | Step::ToClient { .. }));
             }
-            b'C' => {
-                let port = RelayPort { address: who & 1, port: 50_000 + u16::from(who >> 1 & 7) };
-                let now = self.now().monotonic;
-                let accepted = self.relay.accepted(now, port, peer(who), &mut self.out);
-                if let (Some(connection), true) = (accepted, bytes.is_empty()) {
-                    self.relay.connection_gone(connection);
+            b'C' => self.peer_connects(self.port(who), tcp_peer(who, bytes)),
+            b'A' => {
+                let how = if who & 1 == 0 { Connected::Open } else { Connected::Failed };
+                if let Some(id) = self.connection(Stage::Asked, bytes) {
+                    self.outcome(id, how);
                 }
-                self.close();
             }
-            b'T' => {
+            b'B' => self.claim(client, who, bytes),
+            b'E' => {
+                for stage in [Stage::Waiting, Stage::Bound] {
+                    if let Some(id) = self.connection(stage, bytes) {
+                        self.relay.connection_gone(id);
+                        self.connections.remove(&id);
+                    }
+                }
+            }
+            b'T' | b'S' => {
                 let ms =
                     bytes.iter().fold(0_u64, |all, byte| (all << 8 | u64::from(*byte)) & 0xff_ffff);
-                self.pass(ms);
+                self.now_ms += ms;
+                if step == b'T' {
+                    self.expire();
+                }
             }
             b'G' if client.transport == Transport::Stream => {
                 self.relay.client_gone(&client, &mut self.out);
@@ -148,9 +186,13 @@ impl World {
         let arrival = Arrival { client, addressed, datagram };
         let step = self.relay.from_client(now, arrival, &mut self.out);
         let answer = match step {
-            Step::Open(_) => {
+            Step::Open(carrier) => {
+                let open = match carrier {
+                    Carrier::Udp => &mut self.open,
+                    Carrier::Tcp => &mut self.doors,
+                };
                 for port in &self.out.opens {
-                    assert!(self.open.insert(*port), "a port is opened once");
+                    assert!(open.insert(*port), "a port is opened once");
                 }
                 self.relay.opened(now, Opened::All, &mut self.out);
                 Some(self.out.answer.clone())
@@ -169,21 +211,89 @@ impl World {
                 super::assert_inside(datagram, payload);
                 None
             }
-            Step::Connect { connection, peer, .. } => {
+            Step::Connect { connection, port, peer } => {
                 assert!(self.relay.judge_peer(client.listener, peer.ip()).is_ok());
-                let how = if datagram.len().is_multiple_of(8) {
-                    Connected::Failed
-                } else {
-                    Connected::Open
-                };
-                self.relay.connected(now, connection, how, &mut self.out);
+                assert!(self.doors.contains(&port), "who connects has a port that listens");
+                self.begins(connection, Connection { port, peer, stage: Stage::Asked });
+                match datagram.len() % 3 {
+                    0 => self.outcome(connection, Connected::Failed),
+                    1 => self.outcome(connection, Connected::Open),
+                    _ => {}
+                }
+                None
+            }
+            Step::Bind { connection } => {
+                let bound = self.connections.get_mut(&connection).expect("there is one");
+                assert!(bound.stage == Stage::Waiting, "a connection is claimed once");
+                bound.stage = Stage::Bound;
                 None
             }
             Step::ToSibling { .. } => panic!("there is one thread"),
-            Step::Bind { .. } | Step::Drop(_) => None,
+            Step::Drop(_) => None,
         };
         self.close();
         answer
+    }
+
+    /// Returns a relayed port, somebody's or nobody's.
+    fn port(&self, who: u8) -> RelayPort {
+        let place = who >> 1 & 7;
+        let port = match self.shared {
+            true => SHARED[usize::from(place) % SHARED.len()],
+            false => 50_000 + u16::from(place),
+        };
+        RelayPort { address: who & 1, port }
+    }
+
+    /// Returns one of the connections at a stage.
+    fn connection(&self, stage: Stage, which: &[u8]) -> Option<ConnectionId> {
+        let at: Vec<_> = self.connections.iter().filter(|(_, one)| one.stage == stage).collect();
+        let which = usize::from(which.first().copied().unwrap_or_default());
+        at.get(which % at.len().max(1)).map(|(id, _)| **id)
+    }
+
+    fn begins(&mut self, id: ConnectionId, connection: Connection) {
+        let Connection { port, peer, .. } = connection;
+        let twice = self.connections.values().any(|one| (one.port, one.peer) == (port, peer));
+        assert!(!twice, "a port and a peer are one connection");
+        assert!(self.connections.insert(id, connection).is_none(), "a number names one");
+    }
+
+    fn outcome(&mut self, id: ConnectionId, how: Connected) {
+        match (how, self.connections.get_mut(&id)) {
+            (Connected::Open, Some(one)) => one.stage = Stage::Waiting,
+            _ => drop(self.connections.remove(&id)),
+        }
+        self.relay.connected(self.now(), id, how, &mut self.out);
+        assert_eq!(self.out.messages.len(), 1, "who asked is told");
+        self.close();
+    }
+
+    fn peer_connects(&mut self, port: RelayPort, peer: SocketAddr) {
+        let now = self.now().monotonic;
+        let Some(id) = self.relay.accepted(now, port, peer, &mut self.out) else { return };
+        self.begins(id, Connection { port, peer, stage: Stage::Waiting });
+        let [(client, _)] = &self.out.messages[..] else { panic!("one is told") };
+        let at = |of: (Client, &[RelayPort])| of.0 == *client && of.1.contains(&port);
+        assert!(self.relay.list().any(|(client, ports, ..)| at((client, ports))), "whose it is");
+        self.close();
+    }
+
+    /// A stream, mostly a fresh one of the user's, claims a connection.
+    fn claim(&mut self, client: Client, who: u8, bytes: &[u8]) {
+        let user = usize::from(who & 0x20 != 0);
+        let remote = SocketAddr::new(client.remote.ip(), 5_000 + u16::from(self.ids));
+        let by = if who & 0x10 == 0 { Client { remote, ..client } } else { client };
+        let Some(ConnectionId(id)) = self.connection(Stage::Waiting, bytes) else { return };
+        let bound = |world: &Self| {
+            world.connections.values().filter(|one| one.stage == Stage::Bound).count()
+        };
+        let before = bound(self);
+        let mut request = vec![CONNECTION_BIND, 0, 0x2a, 4];
+        request.extend_from_slice(&id.to_be_bytes());
+        self.request(by, user, &request);
+        assert!(user == 0 || bound(self) == before, "it is another user's");
+        assert!(by.transport == Transport::Stream || bound(self) == before, "by datagrams");
     }
 
     fn id<const N: usize>(&mut self) -> [u8; N] {
@@ -192,7 +302,7 @@ impl World {
     }
 
     /// Asks for a nonce and sends a request that is proven: attributes are type, length, value.
-    fn request(&mut self, client: Client, bytes: &[u8]) {
+    fn request(&mut self, client: Client, user: usize, bytes: &[u8]) {
         let Some((method, mut rest)) = bytes.split_first() else { return };
         let method = Method::new(u16::from(*method));
         let kind = Type { method, class: Class::Request };
@@ -209,10 +319,10 @@ impl World {
             rest = after;
             request.attribute(AttributeType(u16::from_be_bytes([*t0, *t1])), value);
         }
-        request.attribute(AttributeType::USERNAME, USER.as_bytes());
+        request.attribute(AttributeType::USERNAME, USERS[user].as_bytes());
         request.attribute(AttributeType::REALM, REALM.as_bytes());
         request.attribute(AttributeType::NONCE, &nonce);
-        request.integrity_sha1(&self.key).fingerprint();
+        request.integrity_sha1(&self.keys[user]).fingerprint();
         if let Some(answer) = self.arrive(client, node(), &wire) {
             Message::read(&answer).expect("an answer is a message");
         }
@@ -253,6 +363,10 @@ impl World {
 
     fn pass(&mut self, ms: u64) {
         self.now_ms += ms;
+        self.expire();
+    }
+
+    fn expire(&mut self) {
         // Bound: a deadline moves on with every call.
         while self.relay.next_deadline().is_some_and(|due| due <= self.now().monotonic) {
             self.relay.expire(self.now(), &mut self.out);
@@ -261,16 +375,25 @@ impl World {
     }
 
     fn close(&mut self) {
-        for (_, port) in self.out.closes.drain(..) {
-            assert!(self.open.remove(&port), "a port is closed once");
+        for (carrier, port) in self.out.closes.drain(..) {
+            let open = match carrier {
+                Carrier::Udp => &mut self.open,
+                Carrier::Tcp => &mut self.doors,
+            };
+            assert!(open.remove(&port), "a port is closed once");
         }
-        self.out.ends.clear();
+        for id in self.out.ends.drain(..) {
+            assert!(self.connections.remove(&id).is_some(), "a connection ends once");
+        }
         for (client, message) in self.out.messages.drain(..) {
             assert_eq!(client.transport, Transport::Stream, "TCP is asked for on streams");
             Message::read(&message).expect("what is said is a message");
         }
     }
 }
+
+/// The method of ConnectionBind.
+const CONNECTION_BIND: u8 = 0x0b;
 
 fn node() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 10], 3_478))
@@ -290,5 +413,14 @@ fn peer(who: u8) -> SocketAddr {
     match who & 1 {
         0 => SocketAddr::from(([93, 184, 216, 34 + (who >> 4 & 1)], 5_000)),
         _ => "[2600:1900::1]:5000".parse().expect("an address"),
+    }
+}
+
+/// Who connects: one of several at that address, or another client's relayed port.
+fn tcp_peer(who: u8, bytes: &[u8]) -> SocketAddr {
+    let port = bytes.first().copied().unwrap_or_default();
+    match port & 0x80 {
+        0 => SocketAddr::new(peer(who).ip(), 5_000 + u16::from(port & 3)),
+        _ => SocketAddr::from(([192, 0, 2, 20], SHARED[usize::from(port & 1)])),
     }
 }

@@ -59,7 +59,8 @@ section! {
         /// TCP (RFC 6062) one listens while an allocation has it: it owns the peers it is connected
         /// with, and the addresses whose connections it takes, until 64 s after its permission.
         shared_ports: Vec<u16> = list(integer(1, 65_535), 64), default("[]"), Restart {
-            beyond: "empty: the range; a peer that another allocation owns on the same port: 403",
+            beyond: "empty: the range; a peer that another allocation owns on the same port, and \
+                     TCP from one to itself: 403",
             example: "[3480, 3482, 3484, 3486]",
             see: ["av.ports_first"],
         }

@@ -8,6 +8,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::allocation::ProofHash;
+use super::doors::Doors;
 use super::ports::RelayPort;
 use super::table::Holding;
 use super::together::{Counted, Total};
@@ -69,6 +70,8 @@ pub(super) enum Unconnected {
 #[derive(Debug)]
 pub(super) struct Connections {
     all: Slab<Connection>,
+    /// Ports that listen, with any thread.
+    doors: Doors,
     /// How many there are with any thread.
     total: Total,
     by_id: HashMap<ConnectionId, u32, RandomState>,
@@ -100,10 +103,11 @@ pub(super) struct Ended {
 }
 
 impl Connections {
-    /// Returns none, of those that count in `total`.
-    pub(super) fn new(total: Total) -> Self {
+    /// Returns none, of those that count in `total` and at ports that are told in `doors`.
+    pub(super) fn new(total: Total, doors: Doors) -> Self {
         Self {
             all: Slab::new(),
+            doors,
             total,
             by_id: HashMap::default(),
             by_pair: HashMap::default(),
@@ -130,12 +134,13 @@ impl Connections {
                 (_, Some(_)) => panic!("a port of its own has one allocation"),
             };
             self.listening.insert(*port, with);
+            self.doors.open(*port);
         }
     }
 
-    /// Tells whether peers may connect to `port`.
+    /// Tells whether peers may connect to `port`, which this thread or another one has.
     pub(super) fn is_open(&self, port: RelayPort) -> bool {
-        self.listening.contains_key(&port)
+        self.doors.is_open(port)
     }
 
     /// Returns how many allocations peers may connect to.
@@ -145,7 +150,7 @@ impl Connections {
 
     /// Returns those of `ports` that nobody may connect to yet.
     pub(super) fn unopened(&self, ports: &[RelayPort]) -> SmallVec<[RelayPort; 2]> {
-        ports.iter().copied().filter(|port| !self.is_open(*port)).collect()
+        ports.iter().copied().filter(|port| !self.listening.contains_key(port)).collect()
     }
 
     /// Returns whose a connection to `port` is, whoever comes; nobody's where it is shared.
@@ -255,6 +260,7 @@ impl Connections {
                 Some(Listening::Shared(count)) if *count > 1 => *count -= 1,
                 Some(_) => {
                     self.listening.remove(port);
+                    self.doors.close(*port);
                     ended.ports.push(*port);
                 }
                 None => {}

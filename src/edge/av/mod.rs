@@ -22,6 +22,7 @@ mod connections;
 mod counters;
 mod credential;
 mod data;
+mod doors;
 mod errors;
 mod forecast;
 mod gate;
@@ -161,7 +162,7 @@ impl Relay {
         assert!(!families.is_empty(), "there is an address to relay by");
         assert!(families.len() == 1 || families[0] != families[1], "one address of each family");
         let features = SecurityFeatures::NONE.with_password_algorithms();
-        let Together { accounts, gate, connections } = Together::of_threads(1);
+        let Together { accounts, gate, connections, doors } = Together::of_threads(1);
         Self {
             families,
             pools: setup.relayed.iter().map(|_| Pool::new(&setup.ports)).collect(),
@@ -173,7 +174,7 @@ impl Relay {
             table: Table::default(),
             accounts,
             reservations: Reservations::default(),
-            connections: Connections::new(connections),
+            connections: Connections::new(connections, doors),
             claims: Claims::new(),
             tickets: Tickets::default(),
             domains: HashMap::default(),
@@ -337,11 +338,11 @@ impl Relay {
     /// If there are allocations: they would count apart.
     pub fn beside(&mut self, siblings: Vec<Ports>, together: Together) {
         assert_eq!(self.allocations(), 0, "nothing has been counted before");
-        let Together { accounts, gate, connections } = together;
+        let Together { accounts, gate, connections, doors } = together;
         self.siblings = siblings;
         self.accounts = accounts;
         self.gate = gate;
-        self.connections = Connections::new(connections);
+        self.connections = Connections::new(connections, doors);
     }
 
     /// Returns what was counted.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::accounts::Accounts;
+use super::doors::Doors;
 use super::gate::Gate;
 use super::rate::Takers;
 
@@ -15,6 +16,8 @@ pub struct Together {
     pub(super) gate: Gate,
     /// TCP connections with peers.
     pub(super) connections: Total,
+    /// Relayed ports that take them.
+    pub(super) doors: Doors,
 }
 
 impl Together {
@@ -26,6 +29,7 @@ impl Together {
             accounts: Accounts::of(takers),
             gate: Gate::new(takers),
             connections: Total::default(),
+            doors: Doors::new(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The relay as a whole: what clients and peers may send it, in any order.
 //!
-//! An input is a script of steps, each a letter, a byte that says who, a length and so many bytes:
-//! `D` a datagram of a client, `R` the attributes of a request that is then proven, of the method
-//! in the first byte, `M` the same in the Microsoft dialect, `P` a datagram of a peer, `T` time, `S`
-//! time while the relay stands still, `G` a client is gone. Of connections with peers: `C` a peer
-//! connects, `A` one that a client asked for is open, or not, `B` one is claimed, `E` one ends.
+//! An input is a script of steps, each a letter, a byte that says who, a length and so many
+//! bytes: `D` a datagram of a client, `R` the attributes of a request that is then proven, of
+//! the method in the first byte, `M` the same in the Microsoft dialect, `P` a datagram of a
+//! peer, `T` time, `S` time while the relay stands still, `G` a client is gone. Of connections
+//! with peers: `C` a peer connects, `A` one that a client asked for is open, or not, `B` one is
+//! claimed, `E` one ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

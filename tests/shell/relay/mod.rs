@@ -11,6 +11,7 @@ mod shared_tcp;
 mod strangers;
 mod streams;
 mod tcp;
+mod tcp_threads;
 mod threads;
 mod trains;
 mod turn;

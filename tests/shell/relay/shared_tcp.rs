@@ -23,7 +23,7 @@ fn each(ports: &[u16], test: impl Fn(Edge)) {
 }
 
 /// Connects from an address of its own on loopback.
-fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
+pub(super) fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
     let kind = socket2::Type::STREAM;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).unwrap();
     socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
@@ -35,7 +35,7 @@ fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
 }
 
 /// A client at an address of its own.
-fn client_at(edge: &Edge, last: u8) -> Client<Framed> {
+pub(super) fn client_at(edge: &Edge, last: u8) -> Client<Framed> {
     Client::by(Framed::new(connect_from([127, 0, 4, last], edge.door)))
 }
 
@@ -44,7 +44,7 @@ fn permit(client: &mut Client<Framed>, ip: [u8; 4]) -> Option<u16> {
 }
 
 /// Hears of a connection; returns its number and whose it is.
-fn attempt(client: &Client<Framed>) -> (u32, SocketAddr) {
+pub(super) fn attempt(client: &Client<Framed>) -> (u32, SocketAddr) {
     let wire = client.hear();
     let message = Message::read(&wire).unwrap();
     let kind = Type { method: Method::CONNECTION_ATTEMPT, class: Class::Indication };

@@ -57,6 +57,7 @@ impl Relay {
         if let Some(place) = relayed.iter().position(|relayed| relayed.public == peer.ip()) {
             // What listens at a relayed address besides relayed ports is none of a peer's.
             let port = RelayPort { address: place as u8, port: peer.port() };
+            // One of another thread is reached by the kernel as well, which has it accepted there.
             let there = self.connections.is_open(port);
             return there.then(|| SocketAddr::new(relayed[place].bound, peer.port()));
         }

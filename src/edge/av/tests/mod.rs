@@ -14,5 +14,6 @@ mod shared;
 mod shared_tcp;
 mod siblings;
 mod tcp;
+mod tcp_threads;
 mod trains;
 mod world;

@@ -214,6 +214,14 @@ impl Config {
         pool::runs(shared.into_iter().map(|port| port..=port))
     }
 
+    /// Tells whether clients of the A/V Edge may be given ports of TCP (RFC 6062), which they ask
+    /// for by streams.
+    #[must_use]
+    pub fn relays_tcp(&self) -> bool {
+        let streams = |listener: &AvListener| listener.transport == Transport::Stream;
+        self.av.tcp_allocations > 0 && self.av_listeners.iter().any(streams)
+    }
+
     /// Returns the addresses that clients of the A/V Edge are given, as the Internet sees them.
     #[must_use]
     pub fn relayed_public(&self) -> &[IpAddr] {

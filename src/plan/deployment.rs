@@ -217,6 +217,8 @@ pub struct Av {
     pub internal: Doors,
     /// Ports that clients are given, in ranges, lowest first.
     pub relayed: Vec<RangeInclusive<u16>>,
+    /// Whether such ports are given for TCP as well (RFC 6062).
+    pub relays_tcp: bool,
     /// Where servers inside fetch credentials; `None`: nowhere.
     pub credentials: Option<u16>,
     /// The name that users inside are told.
@@ -241,6 +243,7 @@ impl Default for Av {
             external: doors.clone(),
             internal: doors,
             relayed: vec![50_000..=59_999],
+            relays_tcp: false,
             credentials: Some(5062),
             internal_fqdn: None,
         }

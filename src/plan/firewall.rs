@@ -52,8 +52,11 @@ fn needed(d: &Deployment, need: Need) -> bool {
         Need::GatewayHop => !d.xmpp.gateways.is_empty(),
         Need::Partners => av && !d.versions.is_empty(),
         Need::Stun => av && (d.meets(BY_STUN) || d.pool()),
-        Need::Ocs2007 => av && d.meets(&[Version::Ocs2007]),
         Need::Relayed => av && (d.serves(Role::Av) || d.meets(&[Version::Ocs2007])),
+        Need::RelayedTcpOut if d.serves(Role::Av) => d.av.relays_tcp,
+        Need::RelayedTcpIn if d.serves(Role::Av) => d.av.relays_tcp,
+        Need::RelayedTcpOut => needed(d, Need::Partners),
+        Need::RelayedTcpIn => needed(d, Need::Relayed),
     }
 }
 
@@ -144,13 +147,22 @@ impl Spec {
 
     fn reason(&self, d: &Deployment, at: At) -> String {
         let mut why = self.why.to_owned();
-        if self.ports == Ports::Relayed && self.transport == Transport::Udp && d.serves(self.role) {
+        if self.ports == Ports::Relayed && d.serves(self.role) {
             // The relay here speaks to peers from the relayed port alone, whatever they run.
-            why = match self.direction {
-                Direction::Out => "what clients send to their peers leaves from these ports",
-                Direction::In => {
-                    "peers send to these ports; a firewall that knows flows may let \
-                                  in what answers what went out, and nothing else"
+            why = match (self.transport, self.direction) {
+                (Transport::Udp, Direction::Out) => {
+                    "what clients send to their peers leaves from these ports"
+                }
+                (Transport::Udp, Direction::In) => {
+                    "peers send to these ports; a firewall that knows flows may let in what \
+                     answers what went out, and nothing else"
+                }
+                (Transport::Tcp, Direction::Out) => {
+                    "clients' TCP connections to their peers leave from these ports (RFC 6062)"
+                }
+                (Transport::Tcp, Direction::In) => {
+                    "peers that a client permits connect to these ports (RFC 6062); closed, \
+                     clients still connect to their peers"
                 }
             }
             .to_owned();

@@ -179,11 +179,16 @@ fn contradictions(d: &Deployment, note: &mut impl FnMut(Section, &'static str, S
     let ocs = d.meets(&[Version::Ocs2007]);
     if d.serves(Role::Av) {
         let ports: u32 = d.av.relayed.iter().map(|range| range.len() as u32).sum();
+        let tcp = match d.av.relays_tcp {
+            true => {
+                "; to TCP outwards, and inwards where peers are to connect to clients (RFC 6062)"
+            }
+            false => "",
+        };
         let sentence = format!(
             "relays of the product tunnel media between each other at 3478 and keep their range \
              closed; the relay here does not, so its {ports} relayed ports are open to UDP both \
-             ways, or at least outwards (av.shared_ports makes them few); to TCP outwards, and \
-             inwards where peers are to connect to clients (RFC 6062)"
+             ways, or at least outwards (av.shared_ports makes them few){tcp}"
         );
         note(Section::Firewall, "media-without-tunnel", sentence);
     } else if d.has(Planned::Av) && !ocs && !d.versions.is_empty() {

@@ -78,10 +78,10 @@ impl Checker<'_> {
     fn shared_ports_for_tcp(&mut self) {
         let config = self.config;
         let av = &config.av;
-        let streams = config.av_listeners.iter().filter(|l| l.transport == Transport::Stream);
-        if av.tcp_allocations == 0 || streams.clone().next().is_none() {
+        if !config.relays_tcp() {
             return;
         }
+        let streams = config.av_listeners.iter().filter(|l| l.transport == Transport::Stream);
         let others = config.listeners.iter().map(|listener| listener.address);
         let listening: Vec<SocketAddr> =
             streams.map(|listener| listener.address).chain(others).collect();

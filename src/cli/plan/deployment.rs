@@ -135,6 +135,7 @@ fn av(config: &Config) -> Av {
         external: doors(Side::External),
         internal: doors(Side::Internal),
         relayed: config.relayed_ports(),
+        relays_tcp: config.relays_tcp(),
         credentials: port(config, Class::Credentials),
         internal_fqdn: av.internal_fqdn.as_ref().map(ToString::to_string),
     }

@@ -306,6 +306,7 @@ fn media_is_planned_as_the_configuration_runs_it() {
     let expected = [
         "External TCP 50000-59999 Out: 192.168.10.13 -> any",
         "External UDP 50000-59999 Out: 192.168.10.13 -> any",
+        "External TCP 50000-59999 In: any -> 192.168.10.13",
         "External UDP 50000-59999 In: any -> 192.168.10.13",
         "External UDP 3478 Out: 192.168.10.12 -> any",
         "External UDP 3478 In: any -> 192.168.10.12",
@@ -352,12 +353,56 @@ fn shared_ports_are_a_handful_of_rules() {
         "External TCP 3490 Out: 192.168.10.13 -> any",
         "External UDP 3480-3482 Out: 192.168.10.13 -> any",
         "External UDP 3490 Out: 192.168.10.13 -> any",
+        "External TCP 3480-3482 In: any -> 192.168.10.13",
+        "External TCP 3490 In: any -> 192.168.10.13",
         "External UDP 3480-3482 In: any -> 192.168.10.13",
         "External UDP 3490 In: any -> 192.168.10.13",
     ];
     assert_eq!(opened, expected);
     let note = plan.notes.iter().find(|note| note.code == "media-without-tunnel").unwrap();
     assert!(note.sentence.contains("4 relayed ports"), "{}", note.sentence);
+    let tcp = |row: &&plan::FirewallRow| row.transport == plan::Transport::Tcp;
+    let of_tcp: Vec<_> =
+        plan.firewall.iter().filter(tcp).filter(|r| r.ports == (3490..=3490)).collect();
+    let [out, inwards] = &of_tcp[..] else { panic!("one each way: {of_tcp:?}") };
+    assert_eq!((out.port_of, inwards.port_of), (plan::PortOf::Source, plan::PortOf::Destination));
+    for row in of_tcp {
+        assert!(row.why.contains("RFC 6062") && !row.why.contains("OCS"), "{}", row.why);
+    }
+}
+
+/// Symptom: where peers connect to clients of shared ports there was no rule for it, and none
+/// outwards without partners that run a version. Cause: rules of TCP went by partners' versions, as
+/// those of the product's own relay do. Scenario: partners of each kind and of none, with and
+/// without allocations of TCP.
+#[test]
+fn relayed_ports_are_open_to_tcp_where_clients_are_given_such_whatever_partners_run() {
+    let shared = format!("{RELAYED}shared_ports = [3480]\n");
+    let expected = [
+        "External TCP 3480 Out: 192.168.10.13 -> any",
+        "External TCP 3480 In: any -> 192.168.10.13",
+    ];
+    let of = |config: &config::Config, versions: &[plan::Version]| {
+        let mut deployment = deployment(config);
+        deployment.versions = versions.to_vec();
+        let rows = media_rows(&plan::plan(&deployment));
+        rows.into_iter().filter(|row| row.contains(" TCP 3480 ")).collect::<Vec<_>>()
+    };
+    let kinds: [&[plan::Version]; 3] = [&[], &[plan::Version::Lync2013], &[plan::Version::Ocs2007]];
+    for versions in kinds {
+        assert_eq!(of(&relaying(&shared), versions), expected, "{versions:?}");
+        let none = relaying(&format!("{shared}tcp_allocations = 0\n"));
+        assert_eq!(of(&none, versions), [""; 0], "{versions:?}");
+        let mut datagrams = relaying(&shared);
+        datagrams
+            .av_listeners
+            .retain(|listener| listener.transport == crate::edge::av::Transport::Udp);
+        assert_eq!(of(&datagrams, versions), [""; 0], "only streams can ask for it");
+    }
+    let none = relaying(&format!("{shared}tcp_allocations = 0\n"));
+    let plan = plan::plan(&deployment(&none));
+    let note = plan.notes.iter().find(|note| note.code == "media-without-tunnel").unwrap();
+    assert!(!note.sentence.contains("TCP"), "{}", note.sentence);
 }
 
 #[test]

@@ -140,8 +140,7 @@ pub(in crate::control) fn descriptors(config: &Config) -> usize {
     let streams = config.av_listeners.iter().any(|of| of.transport == Transport::Stream);
     let streams = if streams { limits::RELAY_STREAMS_MAX.min(av.allocations) } else { 0 };
     // Each TCP connection with a peer has another one with its client, which is among the streams.
-    let peers =
-        if streams > 0 && av.tcp_allocations > 0 { limits::TURN_CONNECTIONS_MAX } else { 0 };
+    let peers = if config.relays_tcp() { limits::TURN_CONNECTIONS_MAX } else { 0 };
     let relayed = match av.shared_ports.len() {
         0 => usize::from(av.ports_count).min(av.allocations),
         // One for datagrams, and one that peers connect to.

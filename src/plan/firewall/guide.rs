@@ -53,10 +53,13 @@ pub(super) enum Need {
     Partners,
     /// Media with partners, or between the edges of a pool, by STUN.
     Stun,
-    /// Media with partners that run OCS 2007.
-    Ocs2007,
-    /// The same, and whatever a relay of this process sends and gets.
+    /// Media with partners that run OCS 2007, and whatever a relay of this process sends and gets.
     Relayed,
+    /// TCP from relayed ports: of a relay of this process where clients are given such, of another
+    /// with every partner.
+    RelayedTcpOut,
+    /// TCP to relayed ports: the same, but of another with partners that run OCS 2007.
+    RelayedTcpIn,
 }
 
 /// Which addresses a rule is about, by topology.
@@ -181,7 +184,7 @@ pub(super) const OUTSIDE: &[Spec] = &[
         (External, Where::Node, Role::Av),
         ("RTP", Tcp, Ports::Relayed),
         (Out, Place::AvEdge, Place::Any),
-        Need::Partners,
+        Need::RelayedTcpOut,
         "media towards partners' relays leaves from this range, as the fallback to UDP and for \
          application sharing and file transfer",
     ),
@@ -196,7 +199,7 @@ pub(super) const OUTSIDE: &[Spec] = &[
         (External, Where::Node, Role::Av),
         ("RTP", Tcp, Ports::Relayed),
         (In, Place::AvEdge, Place::Any),
-        Need::Ocs2007,
+        Need::RelayedTcpIn,
         "only for partners with OCS 2007, which connect to the relayed port itself",
     ),
     spec(

@@ -45,10 +45,14 @@ const ASSUMPTIONS_MAX: usize = 4;
 
 /// Arguments of `entente explain`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example: entente explain sip:alice@contoso.com to sip:bob@fabrikam.com \
+#[command(
+    override_usage = "entente explain [OPTIONS] <FROM> to <TO> -c <FILE>\n       \
+                            entente explain [OPTIONS] relay <ADDRESS or USERNAME> -c <FILE>",
+    after_help = "Example: entente explain sip:alice@contoso.com to sip:bob@fabrikam.com \
                         -c entente.toml --live\nExit codes: 0 it would pass, 1 it would not, \
                         2 called wrongly or the file is refused, 3 it depends on DNS (--live \
-                        asks)")]
+                        asks)"
+)]
 pub struct Args {
     /// Who sends, as a sip or xmpp URI or user@domain; with xmpp it is a stanza. The word `relay`
     /// and an address ask whether clients of the A/V Edge may reach it; the word and a username
@@ -56,11 +60,12 @@ pub struct Args {
     #[arg(value_name = "FROM")]
     pub from: String,
     /// The word `to`, then whom it is for.
-    #[arg(value_name = "to TO", num_args = 1..=2, required = true)]
+    // What is missing is told in the words of what was asked, and not in those of all there is.
+    #[arg(value_name = "to TO", num_args = 1..=2)]
     pub to: Vec<String>,
-    /// The configuration file.
+    /// The configuration file; there is none without it.
     #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     /// The kind of request.
     #[arg(long, default_value = "INVITE", value_parser = method)]
     pub method: String,
@@ -166,23 +171,39 @@ impl DnsView for Answers {
     }
 }
 
-/// `entente explain relay PEER`, or `USERNAME`.
-fn explain_relay(args: &Args) -> anyhow::Result<ExitCode> {
-    let subject = match args.to.as_slice() {
-        [word, subject] if word == "to" => relay::subject(subject),
-        [subject] => relay::subject(subject),
-        _ => None,
-    };
-    let Some(subject) = subject else {
-        eprintln!("entente: say it as: entente explain relay ADDRESS, or USERNAME");
-        return Ok(ExitCode::from(2));
-    };
-    match config::load(&args.config) {
-        Ok(config) => relay::run(&config, &subject, args.json),
-        Err(report) => {
-            super::tell(&report.into());
-            Ok(ExitCode::from(2))
-        }
+/// Returns whom it is for.
+///
+/// # Errors
+/// What to say instead, where that is nobody.
+fn addressee(args: &Args) -> Result<&str, String> {
+    match args.to.as_slice() {
+        [to] if to != "to" => Ok(to),
+        [word, to] if word == "to" => Ok(to),
+        [one, other] => Err(format!(
+            "`{one} {other}` is more than whom it is for; say it as: entente explain {} to {other} \
+             -c entente.toml",
+            args.from
+        )),
+        _ => Err(format!(
+            "whom is it for? Say it as: entente explain {} to sip:bob@fabrikam.com -c entente.toml",
+            args.from
+        )),
+    }
+}
+
+/// Reads what the command line asks about.
+///
+/// # Errors
+/// What to say instead.
+fn asked(args: &Args) -> Result<Asked, String> {
+    if args.from == "relay" {
+        return relay::asked(addressee(args).ok()).map(Asked::Relay);
+    }
+    let to = addressee(args)?;
+    if xmpp::is_meant(&args.from) || xmpp::is_meant(to) {
+        xmpp::address(&args.from).and_then(|from| Ok(Asked::Stanza(from, xmpp::address(to)?)))
+    } else {
+        party(&args.from).and_then(|from| Ok(Asked::Message(from, party(to)?)))
     }
 }
 
@@ -196,24 +217,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         eprintln!("entente: {why}");
         Ok(ExitCode::from(2))
     };
-    if args.from == "relay" {
-        return explain_relay(args);
-    }
-    let to = match args.to.as_slice() {
-        [word, to] if word == "to" => to,
-        [to] => to,
-        _ => return wrongly("say it as: entente explain FROM to TO"),
-    };
-    let read = if xmpp::is_meant(&args.from) || xmpp::is_meant(to) {
-        xmpp::address(&args.from).and_then(|from| Ok(Asked::Stanza(from, xmpp::address(to)?)))
-    } else {
-        party(&args.from).and_then(|from| Ok(Asked::Message(from, party(to)?)))
-    };
-    let asked = match read {
+    let asked = match asked(args) {
         Ok(asked) => asked,
         Err(why) => return wrongly(&why),
     };
-    let config = match config::load(&args.config) {
+    let Some(file) = &args.config else {
+        return wrongly("say by which configuration, such as: -c entente.toml");
+    };
+    let config = match config::load(file) {
         Ok(config) => config,
         // 1 would say that the message does not pass.
         Err(report) => {
@@ -222,6 +233,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let (text, verdict) = match &asked {
+        Asked::Relay(subject) => return relay::run(&config, subject, args.json),
         Asked::Message(from, to) => {
             let explained = explain(args, &config, from, to)?;
             let text = match args.json {
@@ -253,6 +265,8 @@ enum Asked {
     Message(Party, Party),
     /// An XMPP stanza.
     Stanza(xmpp::Address, xmpp::Address),
+    /// A peer of the relay, or a username.
+    Relay(relay::Subject),
 }
 
 /// One message and what is known about it.

@@ -86,7 +86,12 @@ fn a_refusal_ends_with_1_and_names_its_line() {
 
     let output = explain(&world, &["sip:alice@contoso.example", "and", "sip:eve@litware.example"]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(said(&output), "entente: say it as: entente explain FROM to TO\n");
+    let example = "say it as: entente explain sip:alice@contoso.example to sip:eve@litware.example";
+    assert!(said(&output).contains(example), "{}", said(&output));
+    let output = explain(&world, &["relay"]);
+    assert_eq!(output.status.code(), Some(2));
+    let example = ": entente explain relay 203.0.113.7:3478 -c entente.toml\n";
+    assert!(said(&output).ends_with(example), "{}", said(&output));
 }
 
 /// The configuration of a partner of `world`'s edge, which says that edge is called `edge`.

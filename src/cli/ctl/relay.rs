@@ -20,6 +20,7 @@ pub enum Command {
     /// Ends the allocation of a client; exit code 1 where it has none.
     Kill {
         /// The client's address and port, as the list shows it.
+        #[arg(value_parser = client)]
         client: SocketAddr,
     },
     /// Tells how it stands, what runs out when, and how long a drain takes.
@@ -28,6 +29,12 @@ pub enum Command {
     Drain,
     /// Takes new allocations again.
     Open,
+}
+
+fn client(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an address with its port, as `entente ctl relay list` shows it, such \
+                    as 203.0.113.7:50123";
+    text.parse().map_err(|_| expected.to_owned())
 }
 
 /// Runs `entente ctl relay`.
@@ -75,14 +82,16 @@ fn status(told: &Value) -> String {
          kbit/s\n",
         told["allocations"], told["users"], told["connections"], told["streams"], told["kbit_s"],
     );
-    for (key, what) in [
-        ("ports_run_out_s", "ports run out"),
-        ("allocations_run_out_s", "allocations run out"),
-        ("bandwidth_run_out_s", "the link is full"),
+    for (key, runs_out, has_run_out) in [
+        ("ports_run_out_s", "ports run out", "no port is free"),
+        ("allocations_run_out_s", "allocations run out", "there may be no more allocations"),
+        ("bandwidth_run_out_s", "the link is full", "the link is full"),
     ] {
-        if let Some(seconds) = told[key].as_u64() {
-            let _ = writeln!(text, "{what} in {} at this rate", lasting(seconds));
-        }
+        let _ = match told[key].as_u64() {
+            Some(0) => writeln!(text, "{has_run_out}"),
+            Some(seconds) => writeln!(text, "{runs_out} in {} at this rate", lasting(seconds)),
+            None => Ok(()),
+        };
     }
     if told["draining"] == json!(true) {
         text.push_str("no new allocations are taken\n");
@@ -155,6 +164,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_client_is_told_with_an_example() {
+        use clap::Parser as _;
+        for words in ["203.0.113.7", "alice"] {
+            let words = ["entente", "ctl", "relay", "kill", words];
+            let refused = crate::cli::Cli::try_parse_from(words).unwrap_err().to_string();
+            assert!(refused.contains("such as 203.0.113.7:50123"), "{refused}");
+        }
+    }
+
+    #[test]
     fn each_allocation_has_a_line() {
         let told = json!({
             "allocations": 2,
@@ -197,6 +216,8 @@ mod tests {
                      down to 20: in 6 minutes at the rate of the last minutes; in 58 minutes if \
                      none is refreshed\n";
         assert_eq!(status(&told), lines);
+        let full = status(&json!({ "allocations_run_out_s": 0, "free_ports": 0 }));
+        assert!(full.ends_with("\nthere may be no more allocations\n"), "{full}");
         let over = json!({ "drain_below": 20, "drained_s": 0 });
         assert_eq!(drained(&over), "no more than 20 are left: the drain is over\n");
     }

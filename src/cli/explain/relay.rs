@@ -40,9 +40,29 @@ struct Explained {
     place: String,
 }
 
+/// Reads what the relay is asked about.
+///
+/// # Errors
+/// What to say instead.
+pub(super) fn asked(about: Option<&str>) -> Result<Subject, String> {
+    const EXAMPLE: &str = "entente explain relay 203.0.113.7:3478 -c entente.toml";
+    let Some(about) = about else {
+        return Err(format!(
+            "what about the relay? Say an address that its clients want to reach, or a username of \
+             its credentials: {EXAMPLE}"
+        ));
+    };
+    subject(about).ok_or_else(|| {
+        format!(
+            "`{about}` is neither an address, with or without a port, nor a username of the \
+             relay's credentials, such as 1767225600:alice: {EXAMPLE}"
+        )
+    })
+}
+
 /// Returns what `text` is about: an address with or without a port, or else a username of either
 /// kind.
-pub(super) fn subject(text: &str) -> Option<Subject> {
+fn subject(text: &str) -> Option<Subject> {
     let address = |text: &str| text.parse::<SocketAddr>().ok();
     let ip = text.parse::<IpAddr>().ok().map(|ip| Subject::Peer(ip, None));
     let peer = ip.or_else(|| address(text).map(|at| Subject::Peer(at.ip(), Some(at.port()))));

@@ -33,7 +33,7 @@ fn args(from: &str, to: &str) -> Args {
     Args {
         from: from.to_owned(),
         to: vec![to.to_owned()],
-        config: "e.toml".into(),
+        config: Some("e.toml".into()),
         method: "INVITE".to_owned(),
         direction: None,
         certificate: Vec::new(),
@@ -42,6 +42,35 @@ fn args(from: &str, to: &str) -> Args {
         live: false,
         json: false,
     }
+}
+
+/// Returns what is said of a command line that asks nothing.
+fn refused(words: &str) -> String {
+    use clap::Parser as _;
+    let cli = crate::cli::Cli::try_parse_from(format!("entente explain {words}").split(' '));
+    let crate::cli::Command::Explain(args) = cli.unwrap().command else { panic!("{words}") };
+    asked(&args).map(drop).expect_err(words)
+}
+
+/// Symptom: who left out what he asks about was told the usage of all that can be asked.
+#[test]
+fn what_is_left_out_is_told_in_the_words_of_what_was_asked() {
+    let example = "entente explain relay 203.0.113.7:3478 -c entente.toml";
+    for (words, told) in [
+        ("relay", "what about the relay? Say an address"),
+        ("relay -c e.toml", "what about the relay? Say an address"),
+        ("relay to", "what about the relay? Say an address"),
+        ("relay nonsense", "`nonsense` is neither an address, with or without a port, nor a user"),
+    ] {
+        let refused = refused(words);
+        assert!(refused.contains(told) && refused.ends_with(example), "{words}: {refused}");
+    }
+    let whom = "entente explain sip:a@contoso.com to sip:bob@fabrikam.com -c entente.toml";
+    for words in ["sip:a@contoso.com", "sip:a@contoso.com to", "sip:a@contoso.com -c e.toml"] {
+        assert!(refused(words).ends_with(whom), "{}", refused(words));
+    }
+    let more = refused("sip:a@contoso.com sip:b@fabrikam.com sip:c@fabrikam.com");
+    assert!(more.contains("is more than whom it is for"), "{more}");
 }
 
 fn explained(text: &str, args: &Args) -> Explanation {

@@ -42,14 +42,18 @@ impl Served {
     /// Opens a listener for each port that the core asks for, or none.
     pub(super) fn open_doors(&mut self) -> Result<SmallVec<[Change; 2]>, (RelayPort, io::Error)> {
         let mut opened: SmallVec<[Token; 2]> = SmallVec::new();
-        // One that is to go and is wanted again, by the next message of the same read, stays.
+        // One that is to go and is wanted again, by the next message of the same read, stays where
+        // it is shared: the core knows whose an address is. At a port of one allocation all that
+        // waits would be the next one's, so it is as one that somebody else has.
         let mut kept: SmallVec<[Token; 2]> = SmallVec::new();
         for port in &self.out.opens {
-            if let Some(token) = self.streams.peers.of_port(*port) {
+            let there = self.streams.peers.of_port(*port);
+            if let Some(token) = there.filter(|_| self.relay.shares_ports()) {
                 kept.push(token);
                 continue;
             }
-            match self.streams.peers.open_port(*port) {
+            let going = there.map(|_| io::ErrorKind::AddrInUse.into());
+            match going.map_or_else(|| self.streams.peers.open_port(*port), Err) {
                 Ok(token) => opened.push(token),
                 Err(error) => {
                     for token in opened {

@@ -409,6 +409,12 @@ impl Relay {
         self.pools.iter().filter_map(Pool::free).min()
     }
 
+    /// Tells whether one port may be several allocations'.
+    #[must_use]
+    pub fn shares_ports(&self) -> bool {
+        self.holding == Holding::Shared
+    }
+
     /// Lists allocations for an operator: client, relayed ports, traffic, when they end.
     pub fn list(&self) -> impl Iterator<Item = (Client, &[RelayPort], Traffic, Monotonic)> {
         let told = |allocation: &'_ Allocation| allocation.client;

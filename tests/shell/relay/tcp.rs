@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
-use entente::edge::av::Quotas;
+use entente::edge::av::{Ports, Quotas};
 use entente::stun::{AttributeType, Builder, Class, Message, Method, Type};
 
 use super::streams::{Framed, connect, each_poller_with_tls, plain, secure};
@@ -230,6 +230,33 @@ fn two_clients_of_one_relay_reach_each_other_by_their_relayed_ports() {
         assert_eq!(reach(&mut one, SocketAddr::new(edge.relayed, 3_478)), Err(403));
         edge.handle.end();
     });
+}
+
+/// Symptom: a peer that connected to one allocation's port could come to another's, which permitted
+/// it too. Cause: a listener that was to go and was wanted again within one turn stayed, with all
+/// that waited there. Scenario: a port is given back, and by the next message another is asked for.
+#[test]
+fn a_port_is_not_given_on_with_what_waits_there() {
+    for poller in POLLERS {
+        let ports = Ports::Range { first: 50_000, count: 8 };
+        let edge = Edge::start(Wanted { ports, ..Wanted::with(poller) });
+        let mut client = plain(&edge);
+        for _ in 0..64 {
+            let before = allocate(&mut client);
+            let (_, release) = client.request(Method::REFRESH, |request| {
+                request.number(AttributeType::LIFETIME, 0);
+            });
+            let (_, again) = client.request(Method::ALLOCATE, tcp);
+            client.say(&[release, again].concat());
+            client.hear();
+            let answer = client.hear();
+            let message = Message::read(&answer).unwrap();
+            let relayed = message.attribute(AttributeType::XOR_RELAYED_ADDRESS).expect("granted");
+            assert_ne!(relayed.xor_address(message.transaction()), Some(before));
+            client.release();
+        }
+        edge.handle.end();
+    }
 }
 
 #[test]

@@ -64,9 +64,24 @@ impl Class {
     }
 
     /// Returns how many bytes at the start of `text` are in the class.
+    ///
+    /// Four at a time, and one branch for the four: a branch for each byte is guessed wrong once
+    /// for each text, and costs more than all the looking.
     #[inline]
     pub(super) fn span(self, text: &[u8]) -> usize {
-        text.iter().position(|&byte| !self.has(byte)).unwrap_or(text.len())
+        let (fours, rest) = text.as_chunks::<4>();
+        for (place, &[a, b, c, d]) in fours.iter().enumerate() {
+            // The classes that all bytes up to this one are in.
+            let one = CLASSES[usize::from(a)];
+            let two = one & CLASSES[usize::from(b)];
+            let three = two & CLASSES[usize::from(c)];
+            if three & CLASSES[usize::from(d)] & self.0 == 0 {
+                let before = |all: u8| usize::from(all & self.0 != 0);
+                return 4 * place + before(one) + before(two) + before(three);
+            }
+        }
+        let whole = text.len() - rest.len();
+        whole + rest.iter().position(|&byte| !self.has(byte)).unwrap_or(rest.len())
     }
 
     /// Returns whether `text` is not empty and all in the class.
@@ -189,4 +204,25 @@ fn split_param(one: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// Looks a parameter up by name, ignoring case; the first of that name counts.
 pub(super) fn param<'a>(list: &'a [u8], name: &str) -> Option<Option<&'a [u8]>> {
     params(list).find(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_ends_at_the_first_byte_outside_of_the_class() {
+        for class in [TOKEN, USER, HOST, URI, LWS, URI_PIECE, PLAIN] {
+            let inside = (0..=u8::MAX).rev().find(|byte| class.has(*byte)).unwrap();
+            let outside = (0..=u8::MAX).find(|byte| !class.has(*byte)).unwrap();
+            for len in 0..=12 {
+                let mut text = vec![inside; len];
+                assert_eq!(class.span(&text), len);
+                for place in (0..len).rev() {
+                    text[place] = outside;
+                    assert_eq!(class.span(&text), place);
+                }
+            }
+        }
+    }
 }

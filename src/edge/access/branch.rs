@@ -118,10 +118,14 @@ const fn eight_digits(value: u32) -> [u8; 8] {
     (word + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
 }
 
-/// Reads lower-case digits; nothing else is ours.
+/// Reads lower-case digits, sixteen at most; nothing else is ours.
 pub(crate) fn unhex(text: &[u8]) -> Option<u64> {
+    let (eights, rest) = text.as_chunks::<8>();
     let mut value = 0u64;
-    for &digit in text {
+    for eight in eights {
+        value = value << 32 | u64::from(eight_values(*eight)?);
+    }
+    for &digit in rest {
         let nibble = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
@@ -130,6 +134,18 @@ pub(crate) fn unhex(text: &[u8]) -> Option<u64> {
         value = value << 4 | u64::from(nibble);
     }
     Some(value)
+}
+
+/// Returns what eight digits say, each taken back to its value in its own byte of a word.
+fn eight_values(digits: [u8; 8]) -> Option<u32> {
+    let word = u64::from_be_bytes(digits);
+    // Digits have bit 4, letters bit 6. What is neither, or both, is written otherwise below.
+    let letters = (word >> 6) & 0x0101_0101_0101_0101;
+    let mut values = (word & 0x0f0f_0f0f_0f0f_0f0f) + letters * 9;
+    values = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    values = (values | values >> 8) & 0x0000_ffff_0000_ffff;
+    let value = (values | values >> 16) as u32;
+    (eight_digits(value) == digits).then_some(value)
 }
 
 #[cfg(test)]
@@ -170,6 +186,23 @@ mod tests {
             hex(&mut text[8..], value);
             assert_eq!(text[8..], *format!("{:08x}", value & 0xffff_ffff).as_bytes());
         }
+    }
+
+    #[test]
+    fn digits_read_in_words_are_lower_case_ones_alone() {
+        for place in 0..16 {
+            for byte in 0..=u8::MAX {
+                let mut text = *b"0123456789abcdef";
+                text[place] = byte;
+                let digit = char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+                let shift = 4 * (15 - place);
+                let rest = 0x0123_4567_89ab_cdef & !(0xf << shift);
+                let expected = digit.map(|digit| rest | u64::from(digit) << shift);
+                assert_eq!(unhex(&text), expected, "{byte} at {place}");
+            }
+        }
+        assert_eq!(unhex(b"09af"), Some(0x09af));
+        assert_eq!(unhex(b"0123456789"), Some(0x01_2345_6789));
     }
 
     #[test]

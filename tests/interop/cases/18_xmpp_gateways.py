@@ -106,6 +106,8 @@ def run(world):
         wait_until("the other one to let go", lambda: counted(
             world, "given_back_total", OTHER) == 2, 5)
         users.talk(carol, alice, "after the return")
+        # Her client would send it again, and a pool that has forgotten it takes it for another one.
+        alice.saw("answer", 10, method="MESSAGE", status=200)
         wait_until("it to count", lambda: counted(world, "messages_to_sip_total", ACTIVE) == 1, 5)
         alice.do("watch", to=carol.jid)
         alice.saw("notify", 10, sender=carol.jid, state="active", basic="open")

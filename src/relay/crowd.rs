@@ -4,11 +4,10 @@
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::quality::RandomState;
 
-use crate::edge::av::{Counted, Total, network, one_more};
+use crate::edge::av::{Counted, Total, network};
 use crate::limits;
 
 /// The streams of an edge. What is cloned counts with what it was cloned from.
@@ -17,7 +16,7 @@ pub(super) struct Crowd {
     all: Total,
     unproven: Total,
     /// Those without an allocation, by a hash of their network.
-    unproven_from: Arc<[AtomicUsize]>,
+    unproven_from: Arc<[Total]>,
     key: RandomState,
 }
 
@@ -25,15 +24,8 @@ pub(super) struct Crowd {
 #[derive(Debug)]
 pub(super) struct Member {
     _all: Counted,
-    unproven: Option<Unproven>,
-}
-
-/// What it is besides, while its client has no allocation.
-#[derive(Debug)]
-struct Unproven {
-    _all: Counted,
-    from: Arc<[AtomicUsize]>,
-    place: usize,
+    /// In all and of its network, while its client has no allocation.
+    unproven: Option<[Counted; 2]>,
 }
 
 impl Crowd {
@@ -41,7 +33,7 @@ impl Crowd {
         Self {
             all: Total::default(),
             unproven: Total::default(),
-            unproven_from: (0..limits::TURN_SOURCES).map(|_| AtomicUsize::new(0)).collect(),
+            unproven_from: (0..limits::TURN_SOURCES).map(|_| Total::default()).collect(),
             key: RandomState::default(),
         }
     }
@@ -51,15 +43,9 @@ impl Crowd {
         let all = self.all.one_more(limits::RELAY_STREAMS_MAX)?;
         let unproven = self.unproven.one_more(limits::RELAY_STREAMS_UNPROVEN_MAX)?;
         let place = self.key.hash_one(network(source)) as usize % self.unproven_from.len();
-        let of_source = &self.unproven_from[place];
-        one_more(of_source, limits::RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX).then(|| Member {
-            _all: all,
-            unproven: Some(Unproven {
-                _all: unproven,
-                from: Arc::clone(&self.unproven_from),
-                place,
-            }),
-        })
+        let most = limits::RELAY_STREAMS_UNPROVEN_PER_SOURCE_MAX;
+        let of_source = self.unproven_from[place].one_more(most)?;
+        Some(Member { _all: all, unproven: Some([unproven, of_source]) })
     }
 }
 
@@ -67,12 +53,6 @@ impl Member {
     /// Its client has an allocation.
     pub(super) fn proven(&mut self) {
         self.unproven = None;
-    }
-}
-
-impl Drop for Unproven {
-    fn drop(&mut self) {
-        self.from[self.place].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -103,10 +83,10 @@ mod tests {
         let (one, other) = (Crowd::new(), Crowd::new());
         let from = |number: u32| IpAddr::from((number << 8).to_be_bytes());
         let most = limits::RELAY_STREAMS_UNPROVEN_MAX;
-        let unproven: Vec<Member> = (0..20_000).filter_map(|n| one.clone().join(from(n))).collect();
+        let unproven: Vec<Member> = (0..20_000).filter_map(|n| one.join(from(n))).collect();
         assert_eq!(unproven.len(), most);
         let proven = (0..20_000).filter_map(|n| {
-            let mut member = other.clone().join(from(n))?;
+            let mut member = other.join(from(n))?;
             member.proven();
             Some(member)
         });

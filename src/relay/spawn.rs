@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The kernel gives all that one source address sends to one thread; each has a part of the relayed
-//! ports, and what comes there is its own. Threads share boxes, and what quotas, rates
-//! of users and limits of strangers count by.
+//! ports, and what comes there is its own. Threads share boxes, and what quotas, rates of users and
+//! limits of strangers count by.
 
 use std::fmt;
 use std::io;

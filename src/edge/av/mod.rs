@@ -7,10 +7,9 @@
 //! ```
 //!
 //! One [`Relay`] belongs to one thread, with its own clients and its own ports; what quotas and
-//! limits count it shares with the others of the edge ([`Together`]). What is relayed is
-//! a return value that borrows the datagram ([`Step`]); an answer is written into [`Output`]. A
-//! peer that is a relayed address of this very relay is reached without the kernel, under both
-//! permissions.
+//! limits count it shares with the others of the edge ([`Together`]). What is relayed is a return
+//! value that borrows the datagram ([`Step`]); an answer is written into [`Output`]. A peer that is
+//! a relayed address of this very relay is reached without the kernel, under both permissions.
 
 mod accounts;
 mod allocation;
@@ -67,7 +66,7 @@ pub use ports::{Ports, RelayPort, RelayedAddress};
 pub use request::{Connected, Direction, Opened};
 pub use setup::{Listener, Peers, Quotas, Setup};
 pub use step::{Around, Arrival, Carrier, Client, Dropped, Output, Step, Transport};
-pub use together::{Counted, Together, Total, one_more};
+pub use together::{Counted, Together, Total};
 pub use train::{Carried, Toward, Train};
 
 use accounts::Accounts;

@@ -58,7 +58,7 @@ impl Drop for Counted {
 }
 
 /// Counts one more, if there are fewer than `most`; tells whether it did.
-pub fn one_more(count: &AtomicUsize, most: usize) -> bool {
+pub(super) fn one_more(count: &AtomicUsize, most: usize) -> bool {
     let more = |count: usize| (count < most).then_some(count + 1);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }

@@ -14,6 +14,7 @@ use entente::stun::{Builder, Class, Method, TransactionId, Type};
 use entente::time::{Clock, Monotonic, Now};
 
 use super::streams::plain;
+use super::threads::apart;
 use super::turn::{
     Client, Datagrams, Edge, POLLERS, REALM, Wanted, Wire, credentials, peer, peers, socket,
 };
@@ -30,11 +31,6 @@ pub(super) fn edge(poller: Choice, quotas: Quotas) -> Edge {
 /// A client of the one network.
 pub(super) fn client(edge: &Edge, number: u8) -> Client<Datagrams> {
     Client::by(Datagrams::between(socket(&format!("127.0.4.{number}:0")), edge.server))
-}
-
-/// A client in a network of its own, which is challenged no more often than it may be.
-fn apart(edge: &Edge, number: u8) -> Client<Datagrams> {
-    Client::by(Datagrams::between(socket(&format!("127.4.{number}.1:0")), edge.server))
 }
 
 fn thread_of(port: SocketAddr) -> usize {

@@ -7,9 +7,9 @@ use entente::edge::av::{Ports, Transport};
 use entente::poll::Choice;
 use entente::stun::{AttributeType, Builder, Class, Message, Method, Type};
 
-use super::streams::{Framed, plain};
+use super::streams::{Framed, connect_from, plain};
 use super::tcp::{accept, allocate, bound, exchange, is_over, listener, reach, tcp};
-use super::turn::{Client, Edge, PATIENCE, POLLERS, Wanted};
+use super::turn::{Client, Edge, POLLERS, Wanted};
 use crate::world::eventually;
 
 fn edge(poller: Choice, ports: &[u16], threads: usize) -> Edge {
@@ -20,18 +20,6 @@ fn each(ports: &[u16], test: impl Fn(Edge)) {
     for poller in POLLERS {
         test(edge(poller, ports, 1));
     }
-}
-
-/// Connects from an address of its own on loopback.
-pub(super) fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
-    let kind = socket2::Type::STREAM;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).unwrap();
-    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
 }
 
 /// A client at an address of its own.

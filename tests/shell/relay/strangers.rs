@@ -8,20 +8,14 @@ use entente::stun::{Builder, Class, Method, Type};
 use entente::time::Clock;
 
 use super::quotas::{SOURCES, client, edge, one_of_each_thread};
-use super::streams::Framed;
+use super::streams::{Framed, connect_from};
 use super::tcp::{allocate, listener, reach};
-use super::turn::{Client, Edge, PATIENCE, POLLERS, peer};
+use super::turn::{Client, Edge, POLLERS, peer};
 use crate::world::eventually;
 
 /// A stream from an address of that network; sources are with either thread.
 fn stream(edge: &Edge, network: u8, number: u8) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, network, number], 0)).into()).unwrap();
-    socket.connect(&edge.door.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
+    connect_from([127, 0, network, number], edge.door)
 }
 
 /// Symptom: a network was sent twice as many answers as it may be, with two threads. Cause: each

@@ -6,15 +6,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use entente::edge::av::Ports;
 
-use super::shared_tcp::{attempt, client_at, connect_from};
-use super::streams::Framed;
+use super::quotas::SOURCES;
+use super::shared_tcp::{attempt, client_at};
+use super::streams::{Framed, connect_from};
 use super::tcp::{allocate, claim, exchange, is_over, reach};
 use super::turn::{Client, Edge, POLLERS, Wanted};
 use crate::world::eventually;
 
 const THREADS: usize = 2;
-/// Sources so many that both threads have some for sure.
-const SOURCES: u8 = 40;
 
 /// A client, where it is, and its relayed address.
 struct Relayed {

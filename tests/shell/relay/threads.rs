@@ -20,7 +20,7 @@ fn edge(poller: entente::poll::Choice) -> Edge {
 }
 
 /// A client in a network of its own, which is challenged no more often than it may be.
-fn client(edge: &Edge, number: u8) -> Client<Datagrams> {
+pub(super) fn apart(edge: &Edge, number: u8) -> Client<Datagrams> {
     Client::by(Datagrams::between(socket(&format!("127.4.{number}.1:0")), edge.server))
 }
 
@@ -36,7 +36,7 @@ fn both_threads_have_clients_whose_flows_stay_with_them() {
         assert_eq!(edge.handle.threads(), 2);
         let mut flows: Vec<_> = (1..=SOURCES)
             .map(|number| {
-                let (mut client, peer) = (client(&edge, number), peer());
+                let (mut client, peer) = (apart(&edge, number), peer());
                 let relayed = client.allocate();
                 assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), None);
                 (client, peer, relayed)
@@ -55,7 +55,7 @@ fn both_threads_have_clients_whose_flows_stay_with_them() {
         // A second client of each address is with the same thread, so that it may claim what the
         // first has reserved.
         for number in 1..=SOURCES {
-            let mut again = client(&edge, number);
+            let mut again = apart(&edge, number);
             let relayed = again.allocate();
             assert_eq!(thread_of(relayed.port()), of[usize::from(number) - 1]);
             again.release();
@@ -86,7 +86,7 @@ fn a_port_reserved_by_a_client_is_claimed_from_the_same_address() {
     for poller in POLLERS {
         let edge = edge(poller);
         for number in 1..=8 {
-            let (mut one, mut other) = (client(&edge, number), client(&edge, number));
+            let (mut one, mut other) = (apart(&edge, number), apart(&edge, number));
             let answer = one.ask(Method::ALLOCATE, |request| {
                 request.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
                 request.attribute(AttributeType::EVEN_PORT, &[0x80]);
@@ -110,7 +110,7 @@ type Allocated = (Client<Datagrams>, SocketAddr);
 fn of_both_threads(edge: &Edge) -> (Allocated, Allocated, Vec<Allocated>) {
     let mut clients: Vec<Allocated> = (1..=SOURCES)
         .map(|number| {
-            let mut client = client(edge, number);
+            let mut client = apart(edge, number);
             let relayed = client.allocate();
             (client, relayed)
         })
@@ -222,7 +222,7 @@ fn an_end_leaves_no_socket_of_any_thread_behind_and_the_address_is_nobody_elses_
             let quotas = Quotas::default();
             let wanted = Wanted { ports, threads: 2, quotas, ..Wanted::with(poller) };
             let edge = Edge::start(wanted);
-            let mut clients: Vec<_> = (1..=10).map(|number| client(&edge, number)).collect();
+            let mut clients: Vec<_> = (1..=10).map(|number| apart(&edge, number)).collect();
             let relayed: Vec<_> = clients.iter_mut().map(|client| client.allocate()).collect();
             let server = edge.server;
             assert!(UdpSocket::bind(server).is_err());

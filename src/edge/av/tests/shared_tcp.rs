@@ -14,9 +14,8 @@ const PORT: RelayPort = RelayPort { address: 0, port: 3_480 };
 
 fn allocate(world: &mut World, number: u16) -> (Client, RelayPort) {
     let client = stream(world, number);
-    let answer = world.ask(client, Method::ALLOCATE, tcp);
-    assert_eq!(answer.error, None);
-    (client, world.relayed(&answer))
+    let port = super::tcp::allocate(world, client);
+    (client, port)
 }
 
 fn release(world: &mut World, client: Client) {

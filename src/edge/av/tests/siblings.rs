@@ -1,7 +1,7 @@
 //! Relays of threads beside each other.
 
 use super::super::*;
-use super::tcp::{connect, error, stream, tcp, told};
+use super::tcp::{allocate, connect, error, stream, told};
 use super::world::*;
 use crate::stun::{AttributeType, Method};
 
@@ -50,12 +50,6 @@ pub(super) fn pair(ports: &Ports) -> [World; 2] {
 
 pub(super) fn at(port: RelayPort) -> SocketAddr {
     SocketAddr::new(RELAYED.parse().unwrap(), port.port)
-}
-
-fn allocate(world: &mut World, client: Client) -> RelayPort {
-    let answer = world.ask(client, Method::ALLOCATE, tcp);
-    assert_eq!(answer.error, None);
-    world.relayed(&answer)
 }
 
 #[test]

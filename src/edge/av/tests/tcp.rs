@@ -16,10 +16,14 @@ pub(super) fn tcp(request: &mut Builder<'_>) {
 fn allocated() -> (World, Client, RelayPort) {
     let mut world = World::new();
     let client = stream(&world, 1);
+    let port = allocate(&mut world, client);
+    (world, client, port)
+}
+
+pub(super) fn allocate(world: &mut World, client: Client) -> RelayPort {
     let answer = world.ask(client, Method::ALLOCATE, tcp);
     assert_eq!(answer.error, None);
-    let port = world.relayed(&answer);
-    (world, client, port)
+    world.relayed(&answer)
 }
 
 pub(super) fn connect(world: &mut World, client: Client, peer: SocketAddr) -> Came {
